@@ -1,0 +1,195 @@
+//! Identifiers, valid by construction.
+//!
+//! PeerJS's client rule for a peer id is `^[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*$` (`lib/utils/validateId.ts`).
+//! Ids that come *from* the wire are taken as they are, since the server checks nothing, as long as they
+//! fit and hold no control characters.
+
+use core::fmt;
+
+use heapless::String;
+
+use crate::config::{CONNECTION_ID_MAX, LABEL_MAX, PEER_ID_MAX, TOKEN_MAX};
+
+/// Why a text is not an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum IdError {
+    /// The text is empty.
+    Empty,
+    /// The text is longer than the limit in [`crate::config`].
+    TooLong,
+    /// The text has a character that PeerJS does not allow there.
+    Invalid,
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "an id must not be empty",
+            Self::TooLong => "the id is longer than this build allows",
+            Self::Invalid => {
+                "an id holds letters and digits, with single spaces, '-' or '_' between them"
+            }
+        })
+    }
+}
+
+impl core::error::Error for IdError {}
+
+macro_rules! text_newtype {
+    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        pub struct $name(String<{ $max }>);
+
+        impl $name {
+            /// Takes a text from the wire: any that fits, is not empty and has no control characters.
+            ///
+            /// # Errors
+            /// [`IdError`] says what is wrong with the text.
+            pub fn from_wire(text: &str) -> Result<Self, IdError> {
+                if text.is_empty() {
+                    return Err(IdError::Empty);
+                }
+                if text.chars().any(char::is_control) {
+                    return Err(IdError::Invalid);
+                }
+                String::try_from(text).map(Self).map_err(|_| IdError::TooLong)
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.as_str() == other
+            }
+        }
+    };
+}
+
+text_newtype!(
+    /// A peer's id at its broker. At most [`PEER_ID_MAX`] bytes.
+    ///
+    /// ```
+    /// use peer_core::{IdError, PeerId};
+    /// assert_eq!(PeerId::new("sensor-7")?.as_str(), "sensor-7");
+    /// assert_eq!(PeerId::new("a--b"), Err(IdError::Invalid));
+    /// # Ok::<(), IdError>(())
+    /// ```
+    PeerId,
+    PEER_ID_MAX
+);
+text_newtype!(
+    /// A connection's id on the wire, `dc_` and random base 36 in PeerJS. At most [`CONNECTION_ID_MAX`] bytes.
+    ConnectionId,
+    CONNECTION_ID_MAX
+);
+text_newtype!(
+    /// The secret that proves ownership of a peer id to the broker. At most [`TOKEN_MAX`] bytes.
+    Token,
+    TOKEN_MAX
+);
+text_newtype!(
+    /// A data channel's label. At most [`LABEL_MAX`] bytes.
+    Label,
+    LABEL_MAX
+);
+
+impl PeerId {
+    /// Takes an id that a user chose, under PeerJS's rule.
+    ///
+    /// # Errors
+    /// [`IdError`] says what is wrong with the text.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        let id = Self::from_wire(text)?;
+        let words_are_whole = text
+            .split([' ', '_', '-'])
+            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
+        if words_are_whole { Ok(id) } else { Err(IdError::Invalid) }
+    }
+}
+
+impl core::str::FromStr for PeerId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::new(text)
+    }
+}
+
+/// Characters of the base 36 that PeerJS writes random ids in.
+const BASE36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// Eleven base 36 digits of `random`, as PeerJS's `randomToken()` makes them.
+fn base36(mut random: u64) -> String<11> {
+    let mut text = String::new();
+    for _ in 0..11 {
+        let digit = BASE36[(random % 36) as usize];
+        random /= 36;
+        // Eleven pushes into eleven places.
+        let _ = text.push(char::from(digit));
+    }
+    text
+}
+
+impl ConnectionId {
+    /// `dc_` and eleven base 36 digits, from 64 random bits that the caller supplies.
+    pub fn from_random(random: u64) -> Self {
+        let mut text = String::new();
+        // 14 bytes fit: the limit is at least 16.
+        let _ = text.push_str("dc_");
+        let _ = text.push_str(&base36(random));
+        Self(text)
+    }
+}
+
+impl Token {
+    /// Eleven base 36 digits, from 64 random bits that the caller supplies.
+    pub fn from_random(random: u64) -> Self {
+        Self::from_wire(&base36(random)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peerjs_rule() {
+        for good in ["a", "a b", "A-1_b", "123"] {
+            assert!(PeerId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["-a", "a-", "a--b", "ä", "a.b", " a", "a/b"] {
+            assert_eq!(PeerId::new(bad), Err(IdError::Invalid), "{bad}");
+        }
+        assert_eq!(PeerId::new(""), Err(IdError::Empty));
+        let long = [b'a'; PEER_ID_MAX + 1];
+        assert_eq!(PeerId::new(core::str::from_utf8(&long).unwrap()), Err(IdError::TooLong));
+    }
+
+    #[test]
+    fn random_ids_look_like_peerjs() {
+        let id = ConnectionId::from_random(u64::MAX);
+        assert!(id.as_str().starts_with("dc_"));
+        assert_eq!(id.as_str().len(), 14);
+        assert_ne!(id, ConnectionId::from_random(1));
+    }
+}

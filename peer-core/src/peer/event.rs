@@ -1,0 +1,230 @@
+//! What happened, for the application.
+
+use core::fmt;
+
+use super::ConnectionHandle;
+
+/// Something that happened. Small and `Copy`: ids, metadata and data are pulled from the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Event {
+    /// The broker knows the peer; [`Peer::id`](super::Peer::id) is set. PeerJS: `open`.
+    Open,
+    /// A remote peer wants a connection. PeerJS: `connection`.
+    Connection(ConnectionHandle),
+    /// Both sides may send. PeerJS: `open` of the connection.
+    ConnectionOpen(ConnectionHandle),
+    /// At least one message can be read. PeerJS: `data`.
+    Data(ConnectionHandle),
+    /// A send that was [`SendError::Full`](crate::connection::SendError) may work now.
+    Writable(ConnectionHandle),
+    /// The connection is over. The last event of a connection that had opened. PeerJS: `close`.
+    ConnectionClosed(ConnectionHandle),
+    /// The connection never opened, and never will. Its last event. PeerJS: `error` of the connection.
+    ConnectionFailed(ConnectionHandle, ConnectFailure),
+    /// Something went wrong on a connection that goes on. PeerJS: `error` of the connection.
+    ConnectionError(ConnectionHandle, ConnectionError),
+    /// The broker's socket is gone; connections live on. PeerJS: `disconnected`.
+    Disconnected,
+    /// The peer is destroyed. Its last event. PeerJS: `close`.
+    Closed,
+    /// Something went wrong. PeerJS: `error`.
+    Error(PeerError),
+}
+
+/// Errors of a peer, PeerJS's `PeerErrorType` (`lib/enums.ts`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum PeerError {
+    /// The machine cannot do WebRTC.
+    BrowserIncompatible,
+    /// The peer was disconnected from its broker on purpose and cannot start connections.
+    Disconnected,
+    /// The broker or the local rule refused the id.
+    InvalidId,
+    /// The broker refused the key.
+    InvalidKey,
+    /// The connection to the broker was lost or could not be made.
+    Network,
+    /// Nobody with that id answered the broker.
+    PeerUnavailable,
+    /// The broker does not speak TLS.
+    SslUnavailable,
+    /// The broker failed or sent an error.
+    ServerError,
+    /// The broker's socket failed.
+    SocketError,
+    /// The broker's socket closed unexpectedly.
+    SocketClosed,
+    /// The id is taken.
+    UnavailableId,
+    /// The WebRTC stack failed.
+    Webrtc,
+}
+
+impl PeerError {
+    /// PeerJS's string, for example `peer-unavailable`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BrowserIncompatible => "browser-incompatible",
+            Self::Disconnected => "disconnected",
+            Self::InvalidId => "invalid-id",
+            Self::InvalidKey => "invalid-key",
+            Self::Network => "network",
+            Self::PeerUnavailable => "peer-unavailable",
+            Self::SslUnavailable => "ssl-unavailable",
+            Self::ServerError => "server-error",
+            Self::SocketError => "socket-error",
+            Self::SocketClosed => "socket-closed",
+            Self::UnavailableId => "unavailable-id",
+            Self::Webrtc => "webrtc",
+        }
+    }
+}
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BrowserIncompatible => "this machine cannot do WebRTC",
+            Self::Disconnected => {
+                "the peer is disconnected from its broker; reconnect before connecting to others"
+            }
+            Self::InvalidId => "the id is not one PeerJS allows",
+            Self::InvalidKey => "the broker refused the key",
+            Self::Network => "the connection to the broker was lost or could not be made",
+            Self::PeerUnavailable => "no peer with that id is at the broker",
+            Self::SslUnavailable => "the broker does not offer TLS",
+            Self::ServerError => "the broker reported an error",
+            Self::SocketError => "the socket to the broker failed",
+            Self::SocketClosed => "the socket to the broker closed unexpectedly",
+            Self::UnavailableId => "the id is taken by another peer",
+            Self::Webrtc => "WebRTC failed",
+        })
+    }
+}
+
+impl core::error::Error for PeerError {}
+
+/// Errors of a data connection, PeerJS's `BaseConnectionErrorType` and `DataConnectionErrorType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// ICE, DTLS or SCTP could not agree.
+    NegotiationFailed,
+    /// The connection closed underneath.
+    ConnectionClosed,
+    /// Something was sent before the connection was open.
+    NotOpenYet,
+    /// The message is too big for the serialization.
+    MessageTooBig,
+}
+
+impl ConnectionError {
+    /// PeerJS's string, for example `negotiation-failed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NegotiationFailed => "negotiation-failed",
+            Self::ConnectionClosed => "connection-closed",
+            Self::NotOpenYet => "not-open-yet",
+            Self::MessageTooBig => "message-too-big",
+        }
+    }
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NegotiationFailed => "the two peers could not agree on a path",
+            Self::ConnectionClosed => "the connection closed underneath",
+            Self::NotOpenYet => "the connection is not open yet; wait for its open event",
+            Self::MessageTooBig => "the message is too big for this serialization",
+        })
+    }
+}
+
+impl core::error::Error for ConnectionError {}
+
+/// How far a connect got. In the order of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Stage {
+    /// The offer is not made or not sent yet: the broker, or the local stack.
+    Offer,
+    /// The offer is at the broker; the remote has not answered.
+    Answer,
+    /// Descriptions are exchanged; candidate pairs are being checked.
+    Ice,
+    /// A pair works; DTLS shakes hands.
+    Dtls,
+    /// SCTP and the data channel are being set up.
+    Sctp,
+}
+
+/// Why a connect came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ConnectFailure {
+    /// How far it got.
+    pub stage: Stage,
+    /// What ended it there.
+    pub reason: FailureReason,
+}
+
+/// What ended a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// The broker says that nobody picked the offer up (EXPIRE). PeerJS: `peer-unavailable`.
+    PeerUnavailable,
+    /// The deadline passed.
+    TimedOut,
+    /// The remote left or ended the attempt.
+    RemoteClosed,
+    /// The local application closed it.
+    LocalClosed,
+    /// The peer was destroyed.
+    Destroyed,
+    /// The session failed; the stage tells where.
+    Rtc(super::RtcFailure),
+    /// The broker is gone, so the offer cannot be sent.
+    BrokerLost,
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.reason {
+            FailureReason::PeerUnavailable => "no peer with that id is at the broker",
+            FailureReason::TimedOut => match self.stage {
+                Stage::Offer => "the broker did not take the offer in time",
+                Stage::Answer => "the remote peer did not answer in time",
+                Stage::Ice => "no network path was found in time; a TURN server may be needed",
+                Stage::Dtls => "the encryption handshake took too long",
+                Stage::Sctp => "the data channel did not open in time",
+            },
+            FailureReason::RemoteClosed => "the remote peer ended the attempt",
+            FailureReason::LocalClosed => "it was closed before it opened",
+            FailureReason::Destroyed => "the peer was destroyed",
+            FailureReason::Rtc(super::RtcFailure::Description) => {
+                "the remote peer's description cannot be used"
+            }
+            FailureReason::Rtc(super::RtcFailure::Ice) => {
+                "no network path to the remote peer works; a TURN server may be needed"
+            }
+            FailureReason::Rtc(super::RtcFailure::Dtls) => "the encryption handshake failed",
+            FailureReason::Rtc(super::RtcFailure::Sctp | super::RtcFailure::Channel) => {
+                "the data channel could not be opened"
+            }
+            FailureReason::Rtc(super::RtcFailure::Resources) => {
+                "this machine lacks sockets or memory for one more connection"
+            }
+            FailureReason::BrokerLost => "the broker is gone, so the offer cannot be sent",
+        };
+        f.write_str(what)
+    }
+}
+
+impl core::error::Error for ConnectFailure {}

@@ -1,0 +1,83 @@
+//! What the driver tells the engine.
+
+use crate::serialization::Frame;
+
+use super::ConnectionHandle;
+
+/// One thing that happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Something about the broker's socket or HTTP interface.
+    Broker(BrokerInput<'a>),
+    /// Something about one connection's WebRTC session. Inputs for a stale handle are counted and ignored.
+    Rtc(ConnectionHandle, RtcInput<'a>),
+    /// The time named by the last [`Output::Timeout`](super::Output::Timeout) has come. Early or needless is harmless.
+    Timeout,
+}
+
+/// What came of a [`BrokerCommand`](super::BrokerCommand), or over the broker's socket.
+#[derive(Debug)]
+pub enum BrokerInput<'a> {
+    /// The answer to `GET {path}{key}/id`: the body.
+    IdRetrieved(&'a str),
+    /// The socket is up: the WebSocket upgrade succeeded.
+    Opened,
+    /// One whole text or binary message from the socket. Parsed in place, hence mutable.
+    Message(&'a mut [u8]),
+    /// The socket is gone, or could not be opened.
+    Closed,
+    /// The HTTP request for an id failed.
+    Failed,
+}
+
+/// What came of an [`RtcCommand`](super::RtcCommand), or from the session.
+#[derive(Debug)]
+pub enum RtcInput<'a> {
+    /// The offer or answer that was asked for.
+    LocalDescription(&'a str),
+    /// One gathered candidate, `candidate:…` without `a=`. Those that come before the description are kept back.
+    LocalCandidate(&'a str),
+    /// The data channel is open; both sides may send.
+    ChannelOpened,
+    /// One message from the data channel. Ignored by a peer without inbox memory.
+    Message(Frame<'a>),
+    /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet acknowledged.
+    ChannelBuffered(u32),
+    /// The data channel or the session below it ended in order: by the remote, or after `Close`.
+    ChannelClosed,
+    /// The ICE transport moved.
+    IceState(IceState),
+    /// The session failed and is gone.
+    Failed(RtcFailure),
+}
+
+/// `RTCIceTransportState`, as far as the engine cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum IceState {
+    /// Pairs are being checked.
+    Checking,
+    /// A pair works.
+    Connected,
+    /// The pair in use stopped answering; it may come back.
+    Disconnected,
+}
+
+/// Why a session failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum RtcFailure {
+    /// The remote's description cannot be used.
+    Description,
+    /// No candidate pair worked, or the one in use died.
+    Ice,
+    /// The DTLS handshake failed or the fingerprint did not match.
+    Dtls,
+    /// The SCTP association failed.
+    Sctp,
+    /// The data channel could not be opened.
+    Channel,
+    /// The machine lacks something: sockets, memory, a place for one more session.
+    Resources,
+}

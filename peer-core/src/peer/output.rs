@@ -1,0 +1,67 @@
+//! What the engine wants done.
+
+use crate::{serialization::Frame, time::Instant};
+
+use super::{ConnectionHandle, Event};
+
+/// The next thing to do. Poll until [`Output::Timeout`].
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// Tell the application.
+    Event(Event),
+    /// Do something with a connection's WebRTC session.
+    Rtc(ConnectionHandle, RtcCommand<'a>),
+    /// Do something with the broker's socket.
+    Broker(BrokerCommand<'a>),
+    /// Nothing more now. Feed [`Input::Timeout`](super::Input::Timeout) at this time; `None`: nothing is scheduled.
+    Timeout(Option<Instant>),
+}
+
+/// Something for the broker's socket or HTTP interface.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BrokerCommand<'a> {
+    /// `GET {path}{key}/id`; answer with `IdRetrieved` or `Failed`.
+    RetrieveId,
+    /// Open the WebSocket as this id; answer with `Opened` or `Closed`. An older socket is closed first.
+    Open {
+        /// The id to take.
+        id: &'a str,
+        /// The secret that owns it.
+        token: &'a str,
+    },
+    /// Send one text message.
+    Send(&'a str),
+    /// Close the socket. No answer is needed.
+    Close,
+}
+
+/// Something for one connection's WebRTC session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RtcCommand<'a> {
+    /// Create a session with one data channel and answer with `LocalDescription`, then candidates.
+    CreateOffer {
+        /// The data channel's label.
+        label: &'a str,
+        /// PeerJS's word for ordered delivery: `false` makes the channel unordered, still fully reliable.
+        reliable: bool,
+    },
+    /// Create a session from the remote's offer and answer with `LocalDescription`, then candidates.
+    AcceptOffer {
+        /// The remote's description.
+        sdp: &'a str,
+    },
+    /// The remote's answer has come.
+    ApplyAnswer {
+        /// The remote's description.
+        sdp: &'a str,
+    },
+    /// One candidate of the remote.
+    AddCandidate {
+        /// `candidate:…`, as it came.
+        candidate: &'a str,
+    },
+    /// Send one data channel message.
+    Send(Frame<'a>),
+    /// End the session so that the remote notices at once, and forget it. No input for it may follow.
+    Close,
+}

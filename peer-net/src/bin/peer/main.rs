@@ -1,0 +1,3 @@
+//! The command `peer`.
+
+fn main() {}
