@@ -243,31 +243,31 @@ fn serde_borrows_and_refuses() {
     let map: std::collections::BTreeMap<&str, serde::de::IgnoredAny> =
         from_slice(&mut text).unwrap();
     assert_eq!(map.len(), 2);
-    assert_eq!(from_slice::<&str>(&mut *br#""\u0061b""#), Ok("ab"));
+    assert_eq!(from_slice::<&str>(&mut { *br#""\u0061b""# }), Ok("ab"));
     assert_eq!(
-        from_slice::<(u8, u8)>(&mut *b"[1,2,3]"),
+        from_slice::<(u8, u8)>(&mut { *b"[1,2,3]" }),
         Err(ReadError::Refused)
     );
     assert_eq!(
-        from_slice::<(u8, u8)>(&mut *b"[1]"),
+        from_slice::<(u8, u8)>(&mut { *b"[1]" }),
         Err(ReadError::Refused)
     );
-    assert_eq!(from_slice::<u8>(&mut *b"256"), Err(ReadError::Refused));
-    assert_eq!(from_slice::<u8>(&mut *b"\"1\""), Err(ReadError::Type));
-    assert_eq!(from_slice::<u8>(&mut *b"1 1"), Err(ReadError::Trailing));
+    assert_eq!(from_slice::<u8>(&mut { *b"256" }), Err(ReadError::Refused));
+    assert_eq!(from_slice::<u8>(&mut { *b"\"1\"" }), Err(ReadError::Type));
+    assert_eq!(from_slice::<u8>(&mut { *b"1 1" }), Err(ReadError::Trailing));
     assert_eq!(
-        from_slice::<Shape>(&mut *br#""Circle""#),
+        from_slice::<Shape>(&mut { *br#""Circle""# }),
         Err(ReadError::Refused)
     );
     assert_eq!(
-        from_slice::<Shape>(&mut *br#"{"Unit":null}"#),
+        from_slice::<Shape>(&mut { *br#"{"Unit":null}"# }),
         Ok(Shape::Unit)
     );
     assert_eq!(
-        from_slice::<Shape>(&mut *br#"{"Unit":null,"a":1}"#),
+        from_slice::<Shape>(&mut { *br#"{"Unit":null,"a":1}"# }),
         Err(ReadError::Refused)
     );
-    assert_eq!(from_slice::<Option<u8>>(&mut *b"null"), Ok(None));
+    assert_eq!(from_slice::<Option<u8>>(&mut { *b"null" }), Ok(None));
     let map: std::collections::HashMap<(), ()> = [((), ())].into();
     assert_eq!(to_slice(&map, &mut [0; 32]), Err(WriteError::Key));
 }

@@ -1,6 +1,11 @@
 extern crate std;
 
-use std::{fs, string::String, vec, vec::Vec};
+use std::{
+    fs,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 use proptest::prelude::*;
 use serde_json::Value;
