@@ -123,7 +123,11 @@ impl PeerId {
         let words_are_whole = text
             .split([' ', '_', '-'])
             .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
-        if words_are_whole { Ok(id) } else { Err(IdError::Invalid) }
+        if words_are_whole {
+            Ok(id)
+        } else {
+            Err(IdError::Invalid)
+        }
     }
 }
 
@@ -182,7 +186,10 @@ mod tests {
         }
         assert_eq!(PeerId::new(""), Err(IdError::Empty));
         let long = [b'a'; PEER_ID_MAX + 1];
-        assert_eq!(PeerId::new(core::str::from_utf8(&long).unwrap()), Err(IdError::TooLong));
+        assert_eq!(
+            PeerId::new(core::str::from_utf8(&long).unwrap()),
+            Err(IdError::TooLong)
+        );
     }
 
     #[test]

@@ -4,9 +4,7 @@ mod event;
 mod input;
 mod output;
 
-pub use event::{
-    ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage,
-};
+pub use event::{ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage};
 pub use input::{BrokerInput, IceState, Input, RtcFailure, RtcInput};
 pub use output::{BrokerCommand, Output, RtcCommand};
 
@@ -108,8 +106,13 @@ pub struct PeerResources<
     metadata: [[u8; METADATA]; CONNS],
 }
 
-impl<const CONNS: usize, const CONTROL: usize, const OUTBOX: usize, const INBOX: usize, const METADATA: usize>
-    PeerResources<CONNS, CONTROL, OUTBOX, INBOX, METADATA>
+impl<
+    const CONNS: usize,
+    const CONTROL: usize,
+    const OUTBOX: usize,
+    const INBOX: usize,
+    const METADATA: usize,
+> PeerResources<CONNS, CONTROL, OUTBOX, INBOX, METADATA>
 {
     /// Memory, all zero.
     pub const fn new() -> Self {
