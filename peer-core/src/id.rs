@@ -45,6 +45,11 @@ macro_rules! text_newtype {
         pub struct $name(String<{ $max }>);
 
         impl $name {
+            /// No text, all zero: what a free slot holds.
+            pub(crate) const fn vacant() -> Self {
+                Self(String::new())
+            }
+
             /// Takes a text from the wire: any that fits, is not empty and has no control characters.
             ///
             /// # Errors
