@@ -26,7 +26,9 @@ fn main() {
             Ok(text) => match text.parse::<usize>() {
                 Ok(value) if (min..=max).contains(&value) => value,
                 _ => {
-                    println!("cargo::error={variable}={text}: a number from {min} to {max} is needed");
+                    println!(
+                        "cargo::error={variable}={text}: a number from {min} to {max} is needed"
+                    );
                     default
                 }
             },

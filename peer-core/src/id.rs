@@ -46,6 +46,7 @@ macro_rules! text_newtype {
 
         impl $name {
             /// No text, all zero: what a free slot holds.
+            #[allow(dead_code, reason = "no slot holds a token")]
             pub(crate) const fn vacant() -> Self {
                 Self(String::new())
             }
@@ -128,7 +129,11 @@ impl PeerId {
         let words_are_whole = text
             .split([' ', '_', '-'])
             .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
-        if words_are_whole { Ok(id) } else { Err(IdError::Invalid) }
+        if words_are_whole {
+            Ok(id)
+        } else {
+            Err(IdError::Invalid)
+        }
     }
 }
 
@@ -187,7 +192,10 @@ mod tests {
         }
         assert_eq!(PeerId::new(""), Err(IdError::Empty));
         let long = [b'a'; PEER_ID_MAX + 1];
-        assert_eq!(PeerId::new(core::str::from_utf8(&long).unwrap()), Err(IdError::TooLong));
+        assert_eq!(
+            PeerId::new(core::str::from_utf8(&long).unwrap()),
+            Err(IdError::TooLong)
+        );
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use crate::{ConnectionId, Label, PeerId, serialization::Serialization};
 
-use super::{Dirty, FailureReason, Stage, slot::{Phase, Slot}};
+use super::{
+    Dirty, FailureReason, Stage,
+    slot::{Phase, Slot},
+};
 
 /// A short borrow of one connection. PeerJS's `DataConnection`.
 ///
@@ -34,7 +37,9 @@ impl DataConnection<'_> {
     /// The metadata, a JSON text; `None` when there was none, or the remote's did not fit the memory.
     pub fn metadata(&self) -> Option<&str> {
         let bytes = self.metadata.get(..self.slot.metadata)?;
-        core::str::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+        core::str::from_utf8(bytes)
+            .ok()
+            .filter(|text| !text.is_empty())
     }
 
     /// Whether the remote sent metadata that did not fit the memory, so that [`metadata`](Self::metadata) is `None`.

@@ -3,7 +3,11 @@
 use crate::{config::EARLY_SIGNALS_MAX, storage::Handle};
 
 /// Signals of one remote that may wait, so that no single stranger can push out everybody else's.
-const REMOTE_MAX: usize = if EARLY_SIGNALS_MAX > 1 { EARLY_SIGNALS_MAX / 2 } else { 1 };
+const REMOTE_MAX: usize = if EARLY_SIGNALS_MAX > 1 {
+    EARLY_SIGNALS_MAX / 2
+} else {
+    1
+};
 
 /// Bytes before the texts of a record: three lengths and whose it is.
 const HEADER: usize = 7;
@@ -88,7 +92,9 @@ impl<'r> EarlySignals<'r> {
             }
             dropped += 1;
         }
-        let Some(room) = self.memory.get_mut(self.used..self.used + need) else { return 1 };
+        let Some(room) = self.memory.get_mut(self.used..self.used + need) else {
+            return 1;
+        };
         let (head, mut rest) = room.split_at_mut(HEADER);
         head[0] = tag;
         for (place, len) in head[1..].chunks_exact_mut(2).zip(lens) {
@@ -151,7 +157,12 @@ fn parse(bytes: &[u8], at: usize) -> Option<Early<'_>> {
         Owner::Local(Handle::from_bytes(first.try_into().ok()?))
     };
     let len = HEADER + first.len() + second.len() + candidate.len();
-    Some(Early { owner, candidate, at, len })
+    Some(Early {
+        owner,
+        candidate,
+        at,
+        len,
+    })
 }
 
 #[cfg(test)]
@@ -169,9 +180,24 @@ mod tests {
     fn a_stranger_cannot_push_out_others() {
         let mut memory = [0; 1024];
         let mut early = EarlySignals::new(&mut memory);
-        assert_eq!(early.keep(Owner::Remote { src: "bob", id: "dc_1" }, "candidate:bob"), 0);
+        assert_eq!(
+            early.keep(
+                Owner::Remote {
+                    src: "bob",
+                    id: "dc_1"
+                },
+                "candidate:bob"
+            ),
+            0
+        );
         for n in 0..100 {
-            early.keep(Owner::Remote { src: "eve", id: "dc_x" }, &format!("candidate:{n}"));
+            early.keep(
+                Owner::Remote {
+                    src: "eve",
+                    id: "dc_x",
+                },
+                &format!("candidate:{n}"),
+            );
         }
         assert_eq!((held(&early, "bob"), held(&early, "eve")), (1, REMOTE_MAX));
         let newest = early.iter().last().unwrap();
@@ -183,11 +209,30 @@ mod tests {
         let mut memory = [0; 128];
         let mut early = EarlySignals::new(&mut memory);
         let local = Owner::Local(Handle::from_bytes([0, 1, 0, 1]));
-        assert_eq!(early.keep(Owner::Remote { src: "bob", id: "dc_1" }, &"r".repeat(40)), 0);
+        assert_eq!(
+            early.keep(
+                Owner::Remote {
+                    src: "bob",
+                    id: "dc_1"
+                },
+                &"r".repeat(40)
+            ),
+            0
+        );
         assert_eq!(early.keep(local, &"a".repeat(40)), 0);
         assert_eq!(early.keep(local, &"b".repeat(40)), 1, "bob's goes");
         assert_eq!(early.keep(local, &"c".repeat(40)), 1, "itself");
-        assert_eq!(early.keep(Owner::Remote { src: "bob", id: "dc_1" }, &"r".repeat(40)), 1, "itself");
+        assert_eq!(
+            early.keep(
+                Owner::Remote {
+                    src: "bob",
+                    id: "dc_1"
+                },
+                &"r".repeat(40)
+            ),
+            1,
+            "itself"
+        );
         assert_eq!(early.iter().count(), 2);
         assert!(early.drop_oldest(|early| early.owner == local));
         assert_eq!(early.iter().next().unwrap().candidate, "b".repeat(40));
@@ -196,7 +241,16 @@ mod tests {
     #[test]
     fn without_memory_everything_is_dropped() {
         let mut early = EarlySignals::new(&mut []);
-        assert_eq!(early.keep(Owner::Remote { src: "bob", id: "dc_1" }, ""), 1);
+        assert_eq!(
+            early.keep(
+                Owner::Remote {
+                    src: "bob",
+                    id: "dc_1"
+                },
+                ""
+            ),
+            1
+        );
         assert_eq!(early.iter().count(), 0);
     }
 }

@@ -39,9 +39,9 @@ mod negotiation;
 mod output;
 mod resources;
 mod slot;
-mod timer;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 pub use config::{Config, ConnectOptions, PeerState, Stats};
 pub use data_connection::DataConnection;
@@ -154,7 +154,11 @@ impl<'r> Peer<'r> {
             memory,
             now: Instant::ZERO,
             stats: Stats::default(),
-            dirty: Dirty { slots: true, done: true, early: false },
+            dirty: Dirty {
+                slots: true,
+                done: true,
+                early: false,
+            },
             turn: 0,
         }
     }
@@ -211,7 +215,10 @@ impl<'r> Peer<'r> {
                     .table
                     .get(handle)
                     .map_or(("", false), |slot| (slot.label.as_str(), slot.reliable));
-                Output::Rtc(ConnectionHandle(handle), RtcCommand::CreateOffer { label, reliable })
+                Output::Rtc(
+                    ConnectionHandle(handle),
+                    RtcCommand::CreateOffer { label, reliable },
+                )
             }
             Next::Close(handle) => Output::Rtc(ConnectionHandle(handle), RtcCommand::Close),
             Next::Event(event) => Output::Event(event),
@@ -247,7 +254,9 @@ impl<'r> Peer<'r> {
         };
         let metadata = options.metadata.unwrap_or_default();
         if metadata.len() > self.memory.metadata.each()
-            || options.metadata.is_some_and(|text| !negotiation::is_json(text))
+            || options
+                .metadata
+                .is_some_and(|text| !negotiation::is_json(text))
         {
             return Err(ConnectError::Metadata);
         }
@@ -281,7 +290,9 @@ impl<'r> Peer<'r> {
 
     /// Handles of all connections, those that are over but not yet freed included.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionHandle> + '_ {
-        self.table.iter().map(|(handle, _)| ConnectionHandle(handle))
+        self.table
+            .iter()
+            .map(|(handle, _)| ConnectionHandle(handle))
     }
 
     /// Leaves the broker; connections live on. PeerJS: `disconnect`. Does nothing when there is no broker.
@@ -350,12 +361,19 @@ impl<'r> Peer<'r> {
         }
         while let Some(handle) = self.find(Slot::is_done) {
             self.table.remove(handle);
-            while self.memory.early.drop_oldest(|early| early.owner == Owner::Local(handle)) {}
+            while self
+                .memory
+                .early
+                .drop_oldest(|early| early.owner == Owner::Local(handle))
+            {}
         }
     }
 
     fn find(&self, wanted: impl Fn(&Slot) -> bool) -> Option<Handle> {
-        self.table.iter().find(|(_, slot)| wanted(slot)).map(|(handle, _)| handle)
+        self.table
+            .iter()
+            .find(|(_, slot)| wanted(slot))
+            .map(|(handle, _)| handle)
     }
 
     fn next(&mut self) -> Next {
@@ -401,19 +419,22 @@ impl<'r> Peer<'r> {
             }
         }
         let turn = self.turn;
-        let (before, after): (Option<Handle>, Option<Handle>) =
-            self.table.iter().filter(|(_, slot)| slot.events != 0).fold(
-                (None, None),
-                |(before, after), (handle, _)| {
-                    if handle.index() < turn {
-                        (before.or(Some(handle)), after)
-                    } else {
-                        (before, after.or(Some(handle)))
-                    }
-                },
-            );
+        let (before, after): (Option<Handle>, Option<Handle>) = self
+            .table
+            .iter()
+            .filter(|(_, slot)| slot.events != 0)
+            .fold((None, None), |(before, after), (handle, _)| {
+                if handle.index() < turn {
+                    (before.or(Some(handle)), after)
+                } else {
+                    (before, after.or(Some(handle)))
+                }
+            });
         let handle = after.or(before)?;
-        let event = self.table.get_mut(handle)?.take_event(ConnectionHandle(handle))?;
+        let event = self
+            .table
+            .get_mut(handle)?
+            .take_event(ConnectionHandle(handle))?;
         self.turn = handle.index() + 1;
         self.dirty.done = true;
         Some(Next::Event(event))
@@ -476,7 +497,8 @@ impl<'r> Peer<'r> {
             BrokerInput::Opened if self.broker.is_asked(Link::Opening) => {
                 let interval = self.config.ping_interval;
                 let next_ping = (interval > Duration::ZERO).then(|| self.now + interval);
-                self.broker.attached(self.now + self.config.attach_grace, next_ping);
+                self.broker
+                    .attached(self.now + self.config.attach_grace, next_ping);
             }
             BrokerInput::Closed | BrokerInput::Failed
                 if self.broker.is_up() || self.broker.is_asked(Link::Opening) =>

@@ -59,9 +59,18 @@ impl<
             signals: Queue::new(signals),
             rtc: Queue::new(rtc),
             early: EarlySignals::new(early),
-            outbox: Stripes { bytes: self.outbox.as_flattened_mut(), each: OUTBOX },
-            inbox: Stripes { bytes: self.inbox.as_flattened_mut(), each: INBOX },
-            metadata: Stripes { bytes: self.metadata.as_flattened_mut(), each: METADATA },
+            outbox: Stripes {
+                bytes: self.outbox.as_flattened_mut(),
+                each: OUTBOX,
+            },
+            inbox: Stripes {
+                bytes: self.inbox.as_flattened_mut(),
+                each: INBOX,
+            },
+            metadata: Stripes {
+                bytes: self.metadata.as_flattened_mut(),
+                each: METADATA,
+            },
         };
         (&mut self.slots, memory)
     }
@@ -109,13 +118,17 @@ impl Stripes<'_> {
     /// The piece of slot `index`.
     pub(super) fn of(&self, index: usize) -> &[u8] {
         let start = index.saturating_mul(self.each);
-        self.bytes.get(start..start.saturating_add(self.each)).unwrap_or_default()
+        self.bytes
+            .get(start..start.saturating_add(self.each))
+            .unwrap_or_default()
     }
 
     /// The piece of slot `index`.
     pub(super) fn of_mut(&mut self, index: usize) -> &mut [u8] {
         let start = index.saturating_mul(self.each);
-        self.bytes.get_mut(start..start.saturating_add(self.each)).unwrap_or_default()
+        self.bytes
+            .get_mut(start..start.saturating_add(self.each))
+            .unwrap_or_default()
     }
 }
 
@@ -139,7 +152,10 @@ pub(super) struct Queue<'r> {
 
 impl<'r> Queue<'r> {
     fn new(memory: &'r mut [u8]) -> Self {
-        Self { ring: Ring::new(), memory }
+        Self {
+            ring: Ring::new(),
+            memory,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -156,7 +172,8 @@ impl<'r> Queue<'r> {
     }
 
     pub(super) fn push(&mut self, handle: Handle, kind: Kind, text: &str) -> Result<(), Full> {
-        self.ring.push(self.memory, &[&header(handle, kind), text.as_bytes()])
+        self.ring
+            .push(self.memory, &[&header(handle, kind), text.as_bytes()])
     }
 
     /// Appends a text that `write` writes; it returns the length.
@@ -175,7 +192,10 @@ impl<'r> Queue<'r> {
 
     /// The connection the oldest record is for.
     pub(super) fn front(&self) -> Option<(Handle, Kind)> {
-        self.ring.front(self.memory).and_then(parse).map(|(handle, kind, _)| (handle, kind))
+        self.ring
+            .front(self.memory)
+            .and_then(parse)
+            .map(|(handle, kind, _)| (handle, kind))
     }
 
     /// Drops the oldest record.
@@ -204,5 +224,9 @@ fn parse(record: &[u8]) -> Option<(Handle, Kind, &str)> {
         1 => Kind::Answer,
         _ => Kind::Candidate,
     };
-    Some((Handle::from_bytes([a, b, c, d]), kind, core::str::from_utf8(text).ok()?))
+    Some((
+        Handle::from_bytes([a, b, c, d]),
+        kind,
+        core::str::from_utf8(text).ok()?,
+    ))
 }

@@ -1,16 +1,12 @@
 //! The state of one connection.
 
-use crate::{
-    ConnectionId, Label, PeerId,
-    serialization::Serialization,
-    time::Instant,
-};
+use crate::{ConnectionId, Label, PeerId, serialization::Serialization, time::Instant};
 
 use super::{
     ConnectFailure, ConnectionError, ConnectionHandle, Event, FailureReason, RtcFailure, Stage,
 };
 
-/// Where a connection is in its life. Without this `Over` a late poll could lose its last event.
+/// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Negotiating,
@@ -96,6 +92,11 @@ impl Slot {
         !self.is_over() && self.remote.as_str() == remote && self.id.as_str() == id
     }
 
+    /// Whether our offer is on its way, or there, and no answer has come.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.phase == Phase::Negotiating && !self.incoming && self.described && !self.answered
+    }
+
     /// Whether nothing holds the slot any more.
     pub(super) fn is_done(&self) -> bool {
         self.is_over() && self.events == 0 && !self.close
@@ -167,13 +168,20 @@ impl Slot {
             pending::DATA => Event::Data(handle),
             pending::WRITABLE => Event::Writable(handle),
             pending::ERROR => {
-                let error = self.error.take().unwrap_or(ConnectionError::ConnectionClosed);
+                let error = self
+                    .error
+                    .take()
+                    .unwrap_or(ConnectionError::ConnectionClosed);
                 Event::ConnectionError(handle, error)
             }
             _ => match self.failure {
-                Some(reason) => {
-                    Event::ConnectionFailed(handle, ConnectFailure { stage: self.stage, reason })
-                }
+                Some(reason) => Event::ConnectionFailed(
+                    handle,
+                    ConnectFailure {
+                        stage: self.stage,
+                        reason,
+                    },
+                ),
                 None => Event::ConnectionClosed(handle),
             },
         })

@@ -2,9 +2,7 @@
 
 use crate::time::Instant;
 
-use super::{
-    FailureReason, Peer, PeerError, broker::Link, config::earlier, slot::Phase,
-};
+use super::{FailureReason, Peer, PeerError, broker::Link, config::earlier, slot::Phase};
 
 impl Peer<'_> {
     /// When [`Input::Timeout`](super::Input::Timeout) is due next.
