@@ -14,7 +14,6 @@ const CONSTANTS: &[(&str, usize, usize, usize)] = &[
     ("JSON_DEPTH_MAX", 32, 4, 255),
     ("BINARYPACK_DEPTH_MAX", 64, 4, 255),
     ("EARLY_SIGNALS_MAX", 8, 1, 255),
-    ("EVENTS_MAX", 16, 4, 255),
 ];
 
 fn main() {
