@@ -1,1 +1,16 @@
 //! A PeerServer-compatible broker, and the client of one.
+
+mod absent;
+mod address;
+mod client;
+mod message;
+mod options;
+mod realm;
+mod tls;
+
+pub use address::{AddressError, BrokerAddress};
+pub use client::*;
+pub use message::{ClientMessage, MessageError, MessageType};
+pub use options::*;
+pub use realm::{Action, Realm, RealmStats, SessionId};
+pub use tls::TlsError;
