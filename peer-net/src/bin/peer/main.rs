@@ -5,6 +5,7 @@ mod demo;
 mod failure;
 mod file;
 mod peer_options;
+mod signals;
 mod talk;
 
 use std::process::ExitCode;

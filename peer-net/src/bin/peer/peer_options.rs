@@ -78,22 +78,6 @@ pub(crate) async fn end(peer: &Peer) {
     let _ = tokio::time::timeout(END_TIMEOUT, peer.closed()).await;
 }
 
-/// Waits for Ctrl-C, or for SIGTERM where there is one.
-pub(crate) async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

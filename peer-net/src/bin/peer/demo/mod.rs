@@ -11,7 +11,8 @@ use peer_net::broker::{Broker, BrokerOptions};
 use peer_net::{Peer, PeerBuilder};
 
 use crate::failure::{Failure, sentence};
-use crate::peer_options::{end, interrupted};
+use crate::peer_options::end;
+use crate::signals::interrupted;
 
 /// The page's port when nothing else is asked for and it is free.
 const PAGE_PORT: u16 = 8080;

@@ -11,7 +11,8 @@ use super::protocol::{LABEL, Message, STALL_TIMEOUT, Say, hear, say};
 use super::store::{Partial, partials, safe_name};
 use super::{ReceiveArgs, progress};
 use crate::failure::{Failure, sentence};
-use crate::peer_options::{end, interrupted};
+use crate::peer_options::end;
+use crate::signals::interrupted;
 
 /// Files that come at a time. Further senders wait for their `accept`.
 const TRANSFERS_MAX: usize = 8;

@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use super::protocol::{BLOCK, LABEL, Message, STALL_TIMEOUT, Say, Silence, hear, say};
 use super::{SendArgs, progress, store};
 use crate::failure::{Failure, sentence};
-use crate::peer_options::{end, interrupted};
+use crate::peer_options::end;
+use crate::signals::interrupted;
 
 /// How often a lost connection is made again without a byte of progress in between.
 const ATTEMPTS_MAX: u32 = 5;

@@ -18,7 +18,8 @@ use super::json_value::{Json, from_json};
 use super::stdin::{LineError, Lines};
 use super::{Defaults, Failure};
 use crate::failure::sentence;
-use crate::peer_options::{PeerOptions, end, interrupted};
+use crate::peer_options::{PeerOptions, end};
+use crate::signals::interrupted;
 
 /// Lines that wait for stdout. At the limit reading from the peers waits, and so do they.
 const LINES_MAX: usize = 64;

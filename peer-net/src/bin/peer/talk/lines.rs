@@ -12,7 +12,8 @@ use super::json_value::Json;
 use super::stdin::{LineError, Lines};
 use super::{Defaults, Failure};
 use crate::failure::sentence;
-use crate::peer_options::{PeerOptions, end, interrupted};
+use crate::peer_options::{PeerOptions, end};
+use crate::signals::interrupted;
 
 /// How long the last lines may take to be delivered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
