@@ -38,25 +38,27 @@ pub(crate) struct Args {
 
 /// `peer demo`.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let interrupted = interrupted();
     let broker = Broker::bind(SocketAddr::new(args.host, 0), BrokerOptions::default())
         .await
         .map_err(|error| Failure::other(format!("the broker could not start: {}", sentence(&error))))?;
     println!("broker    {}", broker.url());
-    let outcome = tokio::select! {
-        outcome = show(&args, &broker) => outcome,
-        () = interrupted() => Ok(()),
-    };
+    let outcome = show(&args, &broker, interrupted).await;
     broker.shutdown().await;
     outcome
 }
 
-async fn show(args: &Args, broker: &Broker) -> Result<(), Failure> {
+async fn show(
+    args: &Args,
+    broker: &Broker,
+    interrupted: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let sensor = open(builder(broker).id(SENSOR_ID), "sensor").await?;
     println!("sensor    open as `{SENSOR_ID}`");
     let receiver = open(builder(broker), "receiver").await?;
     let outcome = tokio::select! {
         outcome = watch(args, broker, &sensor, &receiver) => outcome,
-        () = interrupted() => Ok(()),
+        () = interrupted => Ok(()),
     };
     println!("\nGood bye.");
     // Every page that is connected notices.

@@ -24,12 +24,13 @@ pub(crate) async fn receive(args: ReceiveArgs) -> Result<(), Failure> {
     if !args.into.is_dir() {
         return Err(Failure::file(format!("{} is not a folder", args.into.display())));
     }
+    let interrupted = interrupted();
     let peer = args.peer.open().await?;
     let id = peer.id().map(|id| id.to_string()).unwrap_or_default();
     eprintln!("Ready. From elsewhere: peer send {id} FILE --broker {}", args.peer.broker());
     let outcome = tokio::select! {
         outcome = serve(&peer, args) => outcome,
-        () = interrupted() => Ok(()),
+        () = interrupted => Ok(()),
     };
     end(&peer).await;
     outcome

@@ -30,10 +30,11 @@ pub(crate) async fn send(args: SendArgs) -> Result<(), Failure> {
             return Err(Failure::file(format!("{} is not a file that can be read", path.display())));
         }
     }
+    let interrupted = interrupted();
     let peer = args.peer.open().await?;
     let outcome = tokio::select! {
         outcome = send_all(&peer, &args) => outcome,
-        () = interrupted() => Err(Failure::other("interrupted; the same command goes on where it stopped")),
+        () = interrupted => Err(Failure::other("interrupted; the same command goes on where it stopped")),
     };
     end(&peer).await;
     outcome

@@ -143,6 +143,7 @@ pub(super) async fn run(
     echo: bool,
     remote: Option<String>,
 ) -> Result<(), Failure> {
+    let interrupted = interrupted();
     let peer = options.builder().build().map_err(|error| Failure::other(sentence(&error)))?;
     let events = peer.events();
     let (lines, mut waiting) = mpsc::channel::<String>(LINES_MAX);
@@ -166,7 +167,7 @@ pub(super) async fn run(
     });
     let commands = tokio::spawn(Arc::clone(&session).obey_stdin(remote));
     let outcome = tokio::select! {
-        outcome = session.tell(events, endings) => outcome,
+        outcome = session.tell(events, endings, interrupted) => outcome,
         // Nobody reads stdout any more.
         _ = &mut writer => Ok(()),
     };
@@ -197,11 +198,11 @@ impl Session {
         self: &Arc<Self>,
         mut events: Events,
         mut endings: mpsc::Receiver<String>,
+        interrupted: impl Future<Output = ()>,
     ) -> Result<(), Failure> {
         let mut announced = HashSet::new();
         let mut opened = false;
         let mut refused = None;
-        let interrupted = interrupted();
         tokio::pin!(interrupted);
         let mut running = true;
         loop {

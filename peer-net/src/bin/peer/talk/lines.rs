@@ -24,12 +24,13 @@ const LINES_MAX: usize = 256;
 static STDOUT: Mutex<Option<Stdout>> = Mutex::const_new(None);
 
 pub(super) async fn listen(options: &PeerOptions, echo: bool) -> Result<(), Failure> {
+    let interrupted = interrupted();
     let peer = options.open().await?;
     let id = peer.id().map(|id| id.to_string()).unwrap_or_default();
     eprintln!("Listening as {id}. From elsewhere: peer connect {id} --broker {}", options.broker());
     let outcome = tokio::select! {
         outcome = serve(&peer, echo) => outcome,
-        () = interrupted() => Ok(()),
+        () = interrupted => Ok(()),
     };
     end(&peer).await;
     outcome
@@ -76,9 +77,10 @@ async fn attend(connection: DataConnection, mut lines: mpsc::Receiver<String>, e
         }
         pending::<()>().await;
     };
+    let printed = watch::Sender::new(());
     tokio::select! {
         () = feed => {}
-        () = print_all(&connection, echo, &watch::Sender::new(())) => {}
+        () = print_all(&connection, echo, &printed) => {}
     }
     eprintln!("{name} disconnected: {}.", connection.closed().await);
 }
@@ -90,10 +92,11 @@ pub(super) async fn connect(
     echo: bool,
     wait: Duration,
 ) -> Result<(), Failure> {
+    let interrupted = interrupted();
     let peer = options.open().await?;
     let outcome = tokio::select! {
         outcome = converse(&peer, defaults, remote, echo, wait) => outcome,
-        () = interrupted() => Ok(()),
+        () = interrupted => Ok(()),
     };
     end(&peer).await;
     outcome
