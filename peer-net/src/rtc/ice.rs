@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
 use tokio::sync::{mpsc, watch};

@@ -16,7 +16,7 @@ mod session;
 mod tests;
 
 use core::time::Duration;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use peer_core::peer::{IceState, RtcFailure};
 use serde::{Deserialize, Deserializer};
