@@ -9,14 +9,15 @@
 mod certificate;
 mod channel;
 mod dtls;
+mod guard;
 mod ice;
 mod sctp;
 mod session;
 #[cfg(test)]
 mod tests;
 
-use core::time::Duration;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use peer_core::peer::{IceState, RtcFailure};
 use serde::{Deserialize, Deserializer};
