@@ -3,11 +3,14 @@
 
 pub mod broker;
 mod builder;
+mod codec;
 mod data_connection;
 mod driver;
 mod error;
 mod event;
-mod options;
+mod ice_server;
+mod inbox;
+mod link;
 mod peer;
 pub mod rtc;
 mod shared;
@@ -23,7 +26,7 @@ pub use error::{
     ReceiveError, ReconnectError, SendError,
 };
 pub use event::{ConnectionInfo, EVENTS_MAX, Event, Events};
-pub use options::{BrokerAddress, IceServer};
+pub use rtc::{IceServer, RtcConfig};
 pub use peer::{Connect, Peer};
 pub use peer_core::peer::{
     ConnectFailure, ConnectionError, FailureReason, PeerError, PeerState, Stage,

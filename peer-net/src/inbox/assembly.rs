@@ -39,7 +39,7 @@ impl Budget {
 
 /// One chunk, as far as it matters here.
 pub(crate) struct Part {
-    /// The message's id, unique among those in flight.
+    /// The message's id, unique among those in flight on its connection.
     pub(crate) id: u64,
     /// The part's place, from 0.
     pub(crate) n: u32,
