@@ -418,19 +418,13 @@ impl<'r> Peer<'r> {
                 return Some(Next::CreateOffer(handle));
             }
         }
+        // Those that are over first: they have few left, and what replaces one must not be told before its end.
         let turn = self.turn;
-        let (before, after): (Option<Handle>, Option<Handle>) = self
-            .table
-            .iter()
-            .filter(|(_, slot)| slot.events != 0)
-            .fold((None, None), |(before, after), (handle, _)| {
-                if handle.index() < turn {
-                    (before.or(Some(handle)), after)
-                } else {
-                    (before, after.or(Some(handle)))
-                }
-            });
-        let handle = after.or(before)?;
+        let waiting = || self.table.iter().filter(|(_, slot)| slot.events != 0);
+        let (handle, _) = waiting()
+            .find(|(_, slot)| slot.is_over())
+            .or_else(|| waiting().find(|(handle, _)| handle.index() >= turn))
+            .or_else(|| waiting().next())?;
         let event = self
             .table
             .get_mut(handle)?
