@@ -16,7 +16,10 @@ impl Certificate {
     pub(super) fn generate() -> Result<Self, webrtc_dtls::Error> {
         // rcgen's default is ECDSA P-256 with SHA-256, which every browser accepts.
         let inner = crypto::Certificate::generate_self_signed(vec!["peer".to_owned()])?;
-        let leaf = inner.certificate.first().ok_or(webrtc_dtls::Error::ErrInvalidCertificate)?;
+        let leaf = inner
+            .certificate
+            .first()
+            .ok_or(webrtc_dtls::Error::ErrInvalidCertificate)?;
         let fingerprint = fingerprint(leaf);
         Ok(Self { inner, fingerprint })
     }

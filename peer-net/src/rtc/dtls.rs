@@ -57,7 +57,9 @@ fn verify(presented: &[Vec<u8>], accepted: &[Fingerprint]) -> Result<(), Error> 
     if accepted.contains(&fingerprint(leaf)) {
         Ok(())
     } else {
-        Err(Error::Other("the certificate is not the one in the description".to_owned()))
+        Err(Error::Other(
+            "the certificate is not the one in the description".to_owned(),
+        ))
     }
 }
 

@@ -3,8 +3,9 @@
 use core::net::IpAddr;
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
 use tokio::sync::{mpsc, watch};
 use webrtc_ice::agent::Agent;
 use webrtc_ice::agent::agent_config::{AgentConfig, InterfaceFilterFn, IpFilterFn};
@@ -34,8 +35,6 @@ const LOCAL_CANDIDATES: usize = 64;
 const MAX_SERVERS: usize = 8;
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
-/// Length of a remote candidate in bytes.
-const MAX_CANDIDATE_LEN: usize = 512;
 /// The agent's own close can wait for its locks.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Gathering that is under way when an agent closes goes on for the crate's 5 s and adds sockets afterwards; they
@@ -110,7 +109,13 @@ impl Ice {
             }
             Box::pin(async {})
         }));
-        let ice = Self { agent: Arc::new(agent), controlling, state, gathered, mdns: config.mdns };
+        let ice = Self {
+            agent: Arc::new(agent),
+            controlling,
+            state,
+            gathered,
+            mdns: config.mdns,
+        };
         Ok((ice, candidates))
     }
 
@@ -158,7 +163,10 @@ impl Ice {
 
     /// Frees sockets and tasks. An agent that is merely dropped leaks them.
     pub(super) async fn close(&self) {
-        if tokio::time::timeout(CLOSE_DEADLINE, self.agent.close()).await.is_err() {
+        if tokio::time::timeout(CLOSE_DEADLINE, self.agent.close())
+            .await
+            .is_err()
+        {
             tracing::warn!("the ICE agent did not close in time");
         }
         if self.gathered.load(Ordering::Relaxed) {
@@ -231,37 +239,36 @@ fn parse_candidate(
     line: &str,
     mdns: bool,
 ) -> Result<Arc<dyn Candidate + Send + Sync>, &'static str> {
-    if line.len() > MAX_CANDIDATE_LEN {
-        return Err("too long");
-    }
-    let line = line.trim();
-    let line = line.strip_prefix("a=").unwrap_or(line);
-    let line = line.strip_prefix("candidate:").unwrap_or(line);
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let component = fields.next().ok_or("cut short")?;
-    let transport = fields.next().ok_or("cut short")?;
-    let address = fields.nth(1).ok_or("cut short")?;
-    let port: u16 = fields.next().and_then(|port| port.parse().ok()).ok_or("no port")?;
-    if component != "1" {
+    let parsed = candidate::parse(line).map_err(|_| "not a candidate")?;
+    if parsed.component != 1 {
         return Err("another component");
     }
-    if !transport.eq_ignore_ascii_case("udp") {
+    if parsed.transport != Transport::Udp {
         return Err("another transport than UDP");
     }
-    if port == 0 {
+    if parsed.port == 0 {
         return Err("port 0");
     }
-    match address.parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() || ip.is_multicast() => return Err("not a host's address"),
-        Ok(IpAddr::V4(ip)) if ip.is_broadcast() => return Err("not a host's address"),
-        Ok(_) => {}
-        Err(_) if !address.ends_with(".local") => return Err("not an address"),
-        Err(_) if !mdns => return Err("an mDNS name"),
-        Err(_) => {}
+    match parsed.address {
+        Address::Ip(ip) if ip.is_unspecified() || ip.is_multicast() => {
+            return Err("not a host's address");
+        }
+        Address::Ip(IpAddr::V4(ip)) if ip.is_broadcast() => return Err("not a host's address"),
+        Address::Mdns(_) if !mdns || parsed.kind != CandidateKind::Host => {
+            return Err("an mDNS name");
+        }
+        Address::Ip(_) | Address::Mdns(_) => {}
     }
-    // The crate knows its transport in lower case only.
-    let line = line.replacen(transport, "udp", 1);
-    Ok(Arc::new(unmarshal_candidate(&line).map_err(|_| "not a candidate")?))
+    // Rewritten, so that the crate's parser sees nothing that ours did not understand.
+    let line = Parsed {
+        extensions: "",
+        ..parsed
+    }
+    .to_string();
+    let line = line.strip_prefix("candidate:").unwrap_or(&line);
+    Ok(Arc::new(
+        unmarshal_candidate(line).map_err(|_| "not a candidate of this stack")?,
+    ))
 }
 
 #[cfg(test)]
@@ -269,16 +276,30 @@ mod tests {
     use super::*;
 
     fn server(url: &str) -> IceServer {
-        IceServer { urls: vec![url.into()], username: "u".into(), credential: "c".into() }
+        IceServer {
+            urls: vec![url.into()],
+            username: "u".into(),
+            credential: "c".into(),
+        }
     }
 
     #[test]
     fn servers_that_work_and_those_that_cannot() {
-        for url in ["stun:stun.example.org", "stun:192.0.2.1:3479", "turn:turn.example.org:3478"] {
+        for url in [
+            "stun:stun.example.org",
+            "stun:192.0.2.1:3479",
+            "turn:turn.example.org:3478",
+        ] {
             assert!(server_url(url, &server(url)).is_ok(), "{url}");
         }
         assert!(server_url("turn:a.example?transport=udp", &server("")).is_ok());
-        for url in ["turns:a.example", "stuns:a.example", "turn:a.example?transport=tcp", "", "x"] {
+        for url in [
+            "turns:a.example",
+            "stuns:a.example",
+            "turn:a.example?transport=tcp",
+            "",
+            "x",
+        ] {
             assert!(server_url(url, &server(url)).is_err(), "{url}");
         }
         assert!(server_url("turn:a.example", &IceServer::default()).is_err());
@@ -295,7 +316,10 @@ mod tests {
     fn candidates() {
         let chromium = "candidate:568500495 1 udp 2113937151 192.0.2.2 60459 typ host \
                         generation 0 ufrag OKBb network-cost 999";
-        assert_eq!(parse_candidate(chromium, false).unwrap().addr().port(), 60459);
+        assert_eq!(
+            parse_candidate(chromium, false).unwrap().addr().port(),
+            60459
+        );
         assert!(parse_candidate(&format!("a={}", chromium.replace("udp", "UDP")), false).is_ok());
         let refused = [
             "candidate:1 1 udp 1 7e1f0000-0000-4000-8000-000000000000.local 5000 typ host",

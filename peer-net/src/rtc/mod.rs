@@ -6,11 +6,17 @@
 //!
 //! This module is a seam. Nothing outside of it knows how bytes travel.
 
+mod certificate;
 mod channel;
+mod dtls;
+mod ice;
+mod sctp;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use peer_core::peer::{IceState, RtcFailure};
 use serde::{Deserialize, Deserializer};
