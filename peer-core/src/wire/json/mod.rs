@@ -123,3 +123,33 @@ pub fn check(text: &str) -> Result<(), ReadError> {
         Err(ReadError::Trailing)
     }
 }
+
+/// The value of a key of a JSON object, as the text it is, without changing anything. Of keys that come twice it
+/// is the last; a key written with escapes is not found.
+///
+/// ```
+/// use peer_core::wire::json::member;
+/// let text = r#"{"a":1,"b":{"c":"d"}}"#;
+/// assert_eq!(member(text, "b").and_then(|b| member(b, "c")), Some("\"d\""));
+/// assert_eq!(member("[1]", "a"), None);
+/// ```
+pub fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let bytes = text.as_bytes();
+    let mut found = None;
+    let mut at = scan::byte(bytes, scan::after_bom(bytes), b'{').ok()?;
+    loop {
+        let start = scan::byte(bytes, at, b'"').ok()?;
+        let (end, _) = scan::string(bytes, start).ok()?;
+        let value = scan::whitespace(bytes, scan::byte(bytes, end + 1, b':').ok()?);
+        let value_end = scan::value(bytes, value, 1).ok()?;
+        if text.get(start..end) == Some(key) {
+            found = text.get(value..value_end);
+        }
+        at = scan::whitespace(bytes, value_end);
+        match bytes.get(at)? {
+            b',' => at += 1,
+            b'}' => return found,
+            _ => return None,
+        }
+    }
+}

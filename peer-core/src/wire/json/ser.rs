@@ -102,9 +102,9 @@ impl Compound<'_, '_> {
 }
 
 macro_rules! integers {
-    ($($method:ident $type:ty)*) => {$(
+    ($($method:ident $type:ty => $write:ident)*) => {$(
         fn $method(self, value: $type) -> Result<(), WriteError> {
-            self.writer.integer(value)
+            self.writer.$write(value)
         }
     )*};
 }
@@ -121,8 +121,14 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
     type SerializeStructVariant = Compound<'s, 'b>;
 
     integers! {
-        serialize_i8 i8 serialize_i16 i16 serialize_i32 i32 serialize_i64 i64
-        serialize_u8 u8 serialize_u16 u16 serialize_u32 u32 serialize_u64 u64
+        serialize_i8 i8 => signed
+        serialize_i16 i16 => signed
+        serialize_i32 i32 => signed
+        serialize_i64 i64 => signed
+        serialize_u8 u8 => unsigned
+        serialize_u16 u16 => unsigned
+        serialize_u32 u32 => unsigned
+        serialize_u64 u64 => unsigned
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), WriteError> {
@@ -352,9 +358,9 @@ impl Key<'_, '_> {
 }
 
 macro_rules! integer_keys {
-    ($($method:ident $type:ty)*) => {$(
+    ($($method:ident $type:ty => $write:ident)*) => {$(
         fn $method(self, value: $type) -> Result<(), WriteError> {
-            self.quoted(|writer| writer.integer(value))
+            self.quoted(|writer| writer.$write(value))
         }
     )*};
 }
@@ -379,8 +385,14 @@ impl ser::Serializer for Key<'_, '_> {
     type SerializeStructVariant = Impossible<(), WriteError>;
 
     integer_keys! {
-        serialize_i8 i8 serialize_i16 i16 serialize_i32 i32 serialize_i64 i64
-        serialize_u8 u8 serialize_u16 u16 serialize_u32 u32 serialize_u64 u64
+        serialize_i8 i8 => signed
+        serialize_i16 i16 => signed
+        serialize_i32 i32 => signed
+        serialize_i64 i64 => signed
+        serialize_u8 u8 => unsigned
+        serialize_u16 u16 => unsigned
+        serialize_u32 u32 => unsigned
+        serialize_u64 u64 => unsigned
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), WriteError> {

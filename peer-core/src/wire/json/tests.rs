@@ -286,6 +286,22 @@ fn bytes_are_an_array_of_numbers() {
     );
 }
 
+#[test]
+fn members_are_found() {
+    for (text, want) in [
+        (r#"{"a":[1,2]}"#, Some("[1,2]")),
+        (" { \"b\" : {\"a\":2} , \"a\" : 1 } ", Some("1")),
+        (r#"{"a":1,"a":2}"#, Some("2")),
+        (r#"{"b":1}"#, None),
+        ("{}", None),
+        (r#"{"a":1"#, None),
+        ("", None),
+        ("5", None),
+    ] {
+        assert_eq!(member(text, "a"), want, "{text}");
+    }
+}
+
 /// Any JSON value, numbers of all kinds.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -379,5 +395,6 @@ proptest! {
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         let _ = from_slice::<Value>(&mut bytes.clone());
         let _ = from_slice::<Everything>(&mut bytes.clone());
+        let _ = member(&String::from_utf8_lossy(&bytes), "a");
     }
 }

@@ -76,11 +76,19 @@ impl<'b> Writer<'b> {
         self.raw("\"")
     }
 
-    /// Writes an integer.
+    /// Writes an integer that may be negative.
     ///
     /// # Errors
     /// [`WriteError::Full`].
-    pub fn integer(&mut self, value: impl Into<i128>) -> Result<(), WriteError> {
+    pub fn signed(&mut self, value: impl Into<i64>) -> Result<(), WriteError> {
+        self.format(format_args!("{}", value.into()), Self::raw)
+    }
+
+    /// Writes an integer that is not negative.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn unsigned(&mut self, value: impl Into<u64>) -> Result<(), WriteError> {
         self.format(format_args!("{}", value.into()), Self::raw)
     }
 

@@ -84,7 +84,7 @@ pub fn write_candidate<'b>(
     string_field(&mut writer, r#","sdpMid":"#, candidate.sdp_mid)?;
     if let Some(index) = candidate.sdp_m_line_index {
         writer.raw(r#","sdpMLineIndex":"#)?;
-        writer.integer(index)?;
+        writer.unsigned(index)?;
     }
     string_field(
         &mut writer,
