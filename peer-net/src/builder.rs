@@ -6,8 +6,8 @@ use std::sync::Arc;
 use peer_core::serialization::Serialization;
 use peer_core::{ConnectionId, PeerId, Token};
 
-use crate::error::{BuildError, OpenError};
 use crate::broker::BrokerAddress;
+use crate::error::{BuildError, OpenError};
 use crate::peer::Peer;
 use crate::rtc::{IceServer, RtcConfig};
 
@@ -155,7 +155,10 @@ impl PeerBuilder {
         let url = url.as_ref();
         match url.parse() {
             Ok(address) => self.options.broker = address,
-            Err(source) => self.blame(BuildError::Broker { url: url.to_owned(), source }),
+            Err(source) => self.blame(BuildError::Broker {
+                url: url.to_owned(),
+                source,
+            }),
         }
         self
     }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use peer_core::binarypack::{self, DecodeError, EncodeError};
 use peer_core::serialization::Serialization;
 use peer_core::wire::chunk::{CHUNKED_MTU, Chunks};
-use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use serde::Serialize;
+use serde::de::{DeserializeOwned, DeserializeSeed as _};
 
 use crate::error::{ReceiveError, SendError};
 use crate::inbox::Payload;
@@ -60,13 +60,19 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
         Serialization::Binary | Serialization::BinaryUtf8 => {
             let mut packed = Packed(Vec::new());
             let mut serializer = binarypack::Serializer::new(&mut packed);
-            value.serialize(&mut serializer).map_err(|error| encode_error(&error))?;
+            value
+                .serialize(&mut serializer)
+                .map_err(|error| encode_error(&error))?;
             if serializer.has_control_key() {
                 return Err(SendError::Encode(
                     "PeerJS keeps the member __peerData of a message for itself".to_owned(),
                 ));
             }
-            if packed.0 == PACKED_NULL { Err(SendError::Null) } else { Ok(Outgoing::packed(packed.0)) }
+            if packed.0 == PACKED_NULL {
+                Err(SendError::Null)
+            } else {
+                Ok(Outgoing::packed(packed.0))
+            }
         }
         Serialization::Json => {
             let json = serde_json::to_string(value).map_err(|error| encode_error(&error))?;
@@ -82,7 +88,10 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 }
 
 /// Encodes bytes that are one message.
-pub(crate) fn encode_bytes(serialization: Serialization, bytes: Bytes) -> Result<Outgoing, SendError> {
+pub(crate) fn encode_bytes(
+    serialization: Serialization,
+    bytes: Bytes,
+) -> Result<Outgoing, SendError> {
     match serialization {
         Serialization::Binary | Serialization::BinaryUtf8 => {
             // Tag and length take at most five bytes.
@@ -93,7 +102,9 @@ pub(crate) fn encode_bytes(serialization: Serialization, bytes: Bytes) -> Result
         }
         Serialization::Raw => Ok(Outgoing::Whole(Message::Binary(bytes))),
         Serialization::Postcard => encode(serialization, false, &AsBytes(&bytes)),
-        _ => Err(SendError::Encode("JSON has no bytes; use binary or raw, or send base64".to_owned())),
+        _ => Err(SendError::Encode(
+            "JSON has no bytes; use binary or raw, or send base64".to_owned(),
+        )),
     }
 }
 
@@ -102,7 +113,10 @@ fn json_message(json: String, as_text: bool) -> Result<Outgoing, SendError> {
         return Err(SendError::Null);
     }
     if json.len() > JSON_MAX {
-        return Err(SendError::MessageTooBig { size: json.len(), limit: JSON_MAX });
+        return Err(SendError::MessageTooBig {
+            size: json.len(),
+            limit: JSON_MAX,
+        });
     }
     Ok(Outgoing::Whole(if as_text {
         Message::Text(json)
@@ -112,20 +126,32 @@ fn json_message(json: String, as_text: bool) -> Result<Outgoing, SendError> {
 }
 
 /// Decodes a message whose shape is not known.
-pub(crate) fn decode(serialization: Serialization, payload: Payload) -> Result<Value, ReceiveError> {
+pub(crate) fn decode(
+    serialization: Serialization,
+    payload: Payload,
+) -> Result<Value, ReceiveError> {
     let budget = Budget::new(MAX_VALUES);
     let result = match (serialization, payload) {
         (Serialization::Binary | Serialization::BinaryUtf8, Payload::Binary(bytes)) => {
-            let seed = ValueSeed { budget: &budget, source: Some(&bytes) };
+            let seed = ValueSeed {
+                budget: &budget,
+                source: Some(&bytes),
+            };
             let mut packed = binarypack::Deserializer::new(&bytes);
-            seed.deserialize(&mut packed).map_err(|error| packed_error(&error))
+            seed.deserialize(&mut packed)
+                .map_err(|error| packed_error(&error))
         }
         (Serialization::Json, payload) => {
             let text = json_text(&payload);
             let mut json = serde_json::Deserializer::from_str(&text);
-            let seed = ValueSeed { budget: &budget, source: None };
+            let seed = ValueSeed {
+                budget: &budget,
+                source: None,
+            };
             let value = seed.deserialize(&mut json);
-            value.and_then(|value| json.end().map(|()| value)).map_err(|error| json_error(&error))
+            value
+                .and_then(|value| json.end().map(|()| value))
+                .map_err(|error| json_error(&error))
         }
         (Serialization::Raw, Payload::Text(text)) => Ok(Value::String(text)),
         (Serialization::Raw | Serialization::Postcard, Payload::Binary(bytes)) => {
@@ -152,8 +178,9 @@ pub(crate) fn decode_as<T: DeserializeOwned>(
         (Serialization::Json, payload) => {
             serde_json::from_str(&json_text(&payload)).map_err(|error| json_error(&error))
         }
-        (Serialization::Postcard, Payload::Binary(bytes)) => postcard::from_bytes(&bytes)
-            .map_err(|error| ReceiveError::Type(error.to_string())),
+        (Serialization::Postcard, Payload::Binary(bytes)) => {
+            postcard::from_bytes(&bytes).map_err(|error| ReceiveError::Type(error.to_string()))
+        }
         (Serialization::Raw, payload) => {
             let value = match payload {
                 Payload::Text(text) => Value::String(text),

@@ -7,8 +7,8 @@ use peer_core::serialization::Serialization;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{CloseReason, ConnectionFailure, ReceiveError, SendError};
 use crate::codec;
+use crate::error::{CloseReason, ConnectionFailure, ReceiveError, SendError};
 use crate::event::ConnectionInfo;
 use crate::inbox::Payload;
 use crate::link::Link;
@@ -36,7 +36,9 @@ impl Drop for Held {
 
 impl DataConnection {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { held: Arc::new(Held { link }) }
+        Self {
+            held: Arc::new(Held { link }),
+        }
     }
 
     pub(crate) fn from_held(held: Arc<Held>) -> Self {
@@ -115,7 +117,10 @@ impl DataConnection {
     /// # Errors
     /// [`SendError`]; the connection stays as it was.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
-        self.held.link.send(|serialization, text| codec::encode(serialization, text, value)).await
+        self.held
+            .link
+            .send(|serialization, text| codec::encode(serialization, text, value))
+            .await
     }
 
     /// Sends a value, or says why not now.
@@ -123,7 +128,9 @@ impl DataConnection {
     /// # Errors
     /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its errors.
     pub fn try_send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
-        self.held.link.try_send(|serialization, text| codec::encode(serialization, text, value))
+        self.held
+            .link
+            .try_send(|serialization, text| codec::encode(serialization, text, value))
     }
 
     /// Sends a string: in `raw` as a text message, else as a string value.
@@ -132,7 +139,7 @@ impl DataConnection {
     /// [`SendError`]; the connection stays as it was.
     pub async fn send_text(&self, text: impl Into<String>) -> Result<(), SendError> {
         let text = text.into();
-self.send(text.as_str()).await
+        self.send(text.as_str()).await
     }
 
     /// Sends bytes: in `raw` as a binary message, in `binary` as an `ArrayBuffer`.
@@ -141,7 +148,10 @@ self.send(text.as_str()).await
     /// [`SendError::Encode`] in `json`, which has no bytes, and as [`send`](Self::send).
     pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         let bytes = bytes.into();
-self.held.link.send(|serialization, _| codec::encode_bytes(serialization, bytes)).await
+        self.held
+            .link
+            .send(|serialization, _| codec::encode_bytes(serialization, bytes))
+            .await
     }
 
     /// The next message; `None` once the connection is over and everything that had come was read. Cancel safe.
@@ -152,7 +162,8 @@ self.held.link.send(|serialization, _| codec::encode_bytes(serialization, bytes)
     /// # Errors
     /// [`ReceiveError`] about this one message; the connection goes on.
     pub async fn recv(&self) -> Result<Option<Value>, ReceiveError> {
-        self.next(|payload| codec::decode(self.serialization(), payload)).await
+        self.next(|payload| codec::decode(self.serialization(), payload))
+            .await
     }
 
     /// The next message as a type of yours; else as [`recv`](Self::recv).
@@ -160,7 +171,8 @@ self.held.link.send(|serialization, _| codec::encode_bytes(serialization, bytes)
     /// # Errors
     /// [`ReceiveError`] about this one message; the connection goes on.
     pub async fn recv_as<T: DeserializeOwned>(&self) -> Result<Option<T>, ReceiveError> {
-        self.next(|payload| codec::decode_as(self.serialization(), payload)).await
+        self.next(|payload| codec::decode_as(self.serialization(), payload))
+            .await
     }
 
     async fn next<T>(
@@ -192,7 +204,7 @@ self.held.link.send(|serialization, _| codec::encode_bytes(serialization, bytes)
     /// PeerJS: `close({flush: true})`, without its losses on unordered channels.
     pub async fn close_flush(&self) -> CloseReason {
         self.held.link.close_later();
-self.held.link.closed().await
+        self.held.link.closed().await
     }
 
     /// Waits until the connection is over, and says why.

@@ -5,7 +5,10 @@ use crate::rtc::IceServer;
 impl IceServer {
     /// A server without credentials: `stun:host:port`.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { urls: vec![url.into()], ..Self::default() }
+        Self {
+            urls: vec![url.into()],
+            ..Self::default()
+        }
     }
 
     /// A TURN server: `turn:host:port`.
@@ -14,15 +17,25 @@ impl IceServer {
         username: impl Into<String>,
         credential: impl Into<String>,
     ) -> Self {
-        Self { urls: vec![url.into()], username: username.into(), credential: credential.into() }
+        Self {
+            urls: vec![url.into()],
+            username: username.into(),
+            credential: credential.into(),
+        }
     }
 
     /// What PeerJS uses when nothing is configured (`lib/util.ts`).
     pub fn peerjs_defaults() -> Vec<Self> {
-        let urls = ["turn:eu-0.turn.peerjs.com:3478", "turn:us-0.turn.peerjs.com:3478"];
+        let urls = [
+            "turn:eu-0.turn.peerjs.com:3478",
+            "turn:us-0.turn.peerjs.com:3478",
+        ];
         vec![
             Self::new("stun:stun.l.google.com:19302"),
-            Self { urls: urls.map(str::to_owned).to_vec(), ..Self::turn("", "peerjs", "peerjsp") },
+            Self {
+                urls: urls.map(str::to_owned).to_vec(),
+                ..Self::turn("", "peerjs", "peerjsp")
+            },
         ]
     }
 }

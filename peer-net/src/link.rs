@@ -80,7 +80,11 @@ impl Link {
 
     pub(crate) async fn opened(&self) -> Result<(), ConnectionFailure> {
         let mut state = self.state.subscribe();
-        match state.wait_for(|state| !matches!(state, State::Opening)).await.as_deref() {
+        match state
+            .wait_for(|state| !matches!(state, State::Opening))
+            .await
+            .as_deref()
+        {
             Ok(State::Over(CloseReason::NeverOpened(failure))) => Err(failure.clone()),
             _ => Ok(()),
         }
@@ -88,7 +92,11 @@ impl Link {
 
     pub(crate) async fn closed(&self) -> CloseReason {
         let mut state = self.state.subscribe();
-        match state.wait_for(|state| matches!(state, State::Over(_))).await.as_deref() {
+        match state
+            .wait_for(|state| matches!(state, State::Over(_)))
+            .await
+            .as_deref()
+        {
             Ok(State::Over(reason)) => reason.clone(),
             _ => CloseReason::Destroyed,
         }
@@ -111,7 +119,9 @@ impl Link {
                 return Ok(channel);
             }
             let mut state = self.state.subscribe();
-            let _ = state.wait_for(|state| !matches!(state, State::Opening)).await;
+            let _ = state
+                .wait_for(|state| !matches!(state, State::Opening))
+                .await;
         }
         self.ready_now()
     }
@@ -135,7 +145,10 @@ impl Link {
         encode: impl FnOnce(Serialization, bool) -> Result<Outgoing, SendError>,
     ) -> Result<(), SendError> {
         let channel = self.ready().await?;
-        match encode(self.info.serialization, self.json_as_text.load(Ordering::Relaxed))? {
+        match encode(
+            self.info.serialization,
+            self.json_as_text.load(Ordering::Relaxed),
+        )? {
             Outgoing::Whole(message) => self.hand_over(channel, message).await,
             Outgoing::Chunked(packed) => {
                 for frame in codec::frames(self.next_chunk_id(), &packed) {
@@ -151,6 +164,7 @@ impl Link {
         encode: impl FnOnce(Serialization, bool) -> Result<Outgoing, SendError>,
     ) -> Result<(), SendError> {
         let channel = self.ready_now()?;
+        // One message at a time: what it still holds is no part of the channel's own limit.
         if self.pouring.load(Ordering::Acquire) {
             return Err(SendError::Congested);
         }
@@ -161,30 +175,32 @@ impl Link {
         };
         let id = self.next_chunk_id();
         let mut sent = 0;
-        for frame in codec::frames(id, &packed) {
-            match self.hand_over_now(channel, frame) {
-                Ok(()) => sent += 1,
-                Err(SendError::Congested) if sent > 0 => {
-                    // The remote has the beginning, so the rest must follow.
-                    if self.pouring.swap(true, Ordering::AcqRel) {
-                        return Err(SendError::Congested);
-                    }
-                    let link = self.clone();
-                    self.shared.runtime.spawn(async move {
-                        link.pour(id, &packed, sent).await;
-                        link.pouring.store(false, Ordering::Release);
-                    });
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
+        let stopped = codec::frames(id, &packed).find_map(|frame| {
+            let result = self.hand_over_now(channel, frame);
+            sent += usize::from(result.is_ok());
+            result.err()
+        });
+        match stopped {
+            None => Ok(()),
+            // The remote has the beginning, so the rest must follow.
+            Some(SendError::Congested) if sent > 0 => {
+                let link = self.clone();
+                link.pouring.store(true, Ordering::Release);
+                self.shared.runtime.spawn(async move {
+                    link.pour(id, &packed, sent).await;
+                    link.pouring.store(false, Ordering::Release);
+                });
+                Ok(())
             }
+            Some(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Sends the chunks of a message after the first `sent`.
     async fn pour(&self, id: NonZeroU32, packed: &[u8], sent: usize) {
-        let Some(channel) = self.channel.get() else { return };
+        let Some(channel) = self.channel.get() else {
+            return;
+        };
         for frame in codec::frames(id, packed).skip(sent) {
             if self.hand_over(channel, frame).await.is_err() {
                 return;
@@ -194,19 +210,25 @@ impl Link {
 
     async fn hand_over(&self, channel: &ChannelSender, message: Message) -> Result<(), SendError> {
         let size = message_len(&message);
-        channel.send(message).await.map_err(|error| self.send_error(channel, error, size))
+        channel
+            .send(message)
+            .await
+            .map_err(|error| self.send_error(channel, error, size))
     }
 
     fn hand_over_now(&self, channel: &ChannelSender, message: Message) -> Result<(), SendError> {
         let size = message_len(&message);
-        channel.try_send(message).map_err(|error| self.send_error(channel, error, size))
+        channel
+            .try_send(message)
+            .map_err(|error| self.send_error(channel, error, size))
     }
 
     fn send_error(&self, channel: &ChannelSender, error: rtc::SendError, size: usize) -> SendError {
         match error {
-            rtc::SendError::TooBig => {
-                SendError::MessageTooBig { size, limit: channel.max_message_size() }
-            }
+            rtc::SendError::TooBig => SendError::MessageTooBig {
+                size,
+                limit: channel.max_message_size(),
+            },
             rtc::SendError::Full => SendError::Congested,
             rtc::SendError::Closed => SendError::Closed(self.reason()),
         }
@@ -301,7 +323,9 @@ impl Link {
     pub(crate) async fn finish(self: Arc<Self>) {
         let over = async {
             let _ = self.opened().await;
-            let Some(channel) = self.channel.get() else { return };
+            let Some(channel) = self.channel.get() else {
+                return;
+            };
             flush(channel).await;
             let request = match self.info.serialization {
                 Serialization::Binary | Serialization::BinaryUtf8 => {
@@ -317,7 +341,10 @@ impl Link {
                 _ => return,
             };
             lock(&self.ending).get_or_insert(CloseReason::Local);
-            if timeout(CLOSE_WAIT, channel.send(request)).await.is_ok_and(|sent| sent.is_ok()) {
+            if timeout(CLOSE_WAIT, channel.send(request))
+                .await
+                .is_ok_and(|sent| sent.is_ok())
+            {
                 let _ = timeout(CLOSE_WAIT, self.closed()).await;
             }
         };
@@ -383,7 +410,8 @@ fn sort(link: &Link, assembly: &mut Assembly, message: Message) -> Option<Sorted
             if text.is_some_and(|text| text.len() <= CLOSE_TEXT_MAX && chunk::is_json_close(text)) {
                 return Some(Sorted::Close);
             }
-            link.json_as_text.store(matches!(message, Message::Text(_)), Ordering::Relaxed);
+            link.json_as_text
+                .store(matches!(message, Message::Text(_)), Ordering::Relaxed);
             Some(Sorted::Message(payload(message)))
         }
         (_, message) => Some(Sorted::Message(payload(message))),
@@ -410,13 +438,19 @@ fn sort_packed(link: &Link, assembly: &mut Assembly, mut bytes: Bytes) -> Option
         } else {
             Bytes::copy_from_slice(chunk.data)
         };
-        let part = Part { id: chunk.id.get(), n: chunk.n, total: chunk.total, data };
+        let part = Part {
+            id: chunk.id.get(),
+            n: chunk.n,
+            total: chunk.total,
+            data,
+        };
         match assembly.insert(part) {
             Ok(whole) => bytes = whole?,
             Err(_) => {
                 link.shared.count(|stats| stats.dropped_messages += 1);
                 let too_big = ConnectionError::MessageTooBig;
-                link.shared.emit(Event::ConnectionError(link.info.clone(), too_big));
+                link.shared
+                    .emit(Event::ConnectionError(link.info.clone(), too_big));
                 return None;
             }
         }

@@ -100,8 +100,8 @@ impl Shared {
         self.status.borrow()
     }
 
-    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
-        self.status.send_modify(change);
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status) -> bool) {
+        self.status.send_if_modified(change);
     }
 
     pub(crate) async fn opened(&self) -> Result<PeerId, PeerFailure> {
@@ -194,10 +194,12 @@ impl Shared {
     }
 
     pub(crate) async fn list_all_peers(&self) -> Result<Vec<String>, ListError> {
-        Err(ListError {
-            reason: "not connected to the broker module yet".into(),
-            source: None,
-        })
+        self.client
+            .list_all_peers()
+            .await
+            .map_err(|error| ListError {
+                source: Arc::new(error),
+            })
     }
 }
 

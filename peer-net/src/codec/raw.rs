@@ -19,7 +19,9 @@ impl serde::ser::Error for SendError {
 }
 
 fn refuse<T>(what: &str) -> Result<T, SendError> {
-    Err(SendError::Encode(format!("raw carries strings and bytes, not {what}; use binary or json")))
+    Err(SendError::Encode(format!(
+        "raw carries strings and bytes, not {what}; use binary or json"
+    )))
 }
 
 macro_rules! refuse {

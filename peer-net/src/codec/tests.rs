@@ -18,22 +18,41 @@ struct Reading {
 
 #[test]
 fn a_type_goes_through_every_serialization_that_has_types() {
-    let reading = Reading { celsius: 21.5, place: "greenhouse 🌱".into() };
-    for serialization in [Serialization::Binary, Serialization::Json, Serialization::Postcard] {
+    let reading = Reading {
+        celsius: 21.5,
+        place: "greenhouse 🌱".into(),
+    };
+    for serialization in [
+        Serialization::Binary,
+        Serialization::Json,
+        Serialization::Postcard,
+    ] {
         let payload = whole(encode(serialization, false, &reading).unwrap());
         assert!(matches!(payload, Payload::Binary(_)));
-        assert_eq!(decode_as::<Reading>(serialization, payload).unwrap(), reading);
+        assert_eq!(
+            decode_as::<Reading>(serialization, payload).unwrap(),
+            reading
+        );
     }
-    assert!(matches!(encode(Serialization::Raw, false, &reading), Err(SendError::Encode(_))));
+    assert!(matches!(
+        encode(Serialization::Raw, false, &reading),
+        Err(SendError::Encode(_))
+    ));
 }
 
 #[test]
 fn raw_keeps_text_and_bytes_apart() {
     let text = whole(encode(Serialization::Raw, false, "hi").unwrap());
-    assert_eq!(decode(Serialization::Raw, text.clone()).unwrap(), Value::from("hi"));
+    assert_eq!(
+        decode(Serialization::Raw, text.clone()).unwrap(),
+        Value::from("hi")
+    );
     assert_eq!(decode_as::<String>(Serialization::Raw, text).unwrap(), "hi");
     let bytes = whole(encode_bytes(Serialization::Raw, Bytes::from("hi")).unwrap());
-    assert_eq!(decode(Serialization::Raw, bytes).unwrap(), Value::from(Bytes::from("hi")));
+    assert_eq!(
+        decode(Serialization::Raw, bytes).unwrap(),
+        Value::from(Bytes::from("hi"))
+    );
     let value = whole(encode(Serialization::Raw, false, &Value::from(Bytes::new())).unwrap());
     assert_eq!(value, Payload::Binary(Bytes::new()));
 }
@@ -41,14 +60,26 @@ fn raw_keeps_text_and_bytes_apart() {
 #[test]
 fn what_peerjs_cannot_deliver_is_refused() {
     for serialization in [Serialization::Binary, Serialization::Json] {
-        assert!(matches!(encode(serialization, false, &Value::Null), Err(SendError::Null)));
-        assert!(matches!(encode(serialization, false, &None::<u8>), Err(SendError::Null)));
+        assert!(matches!(
+            encode(serialization, false, &Value::Null),
+            Err(SendError::Null)
+        ));
+        assert!(matches!(
+            encode(serialization, false, &None::<u8>),
+            Err(SendError::Null)
+        ));
         assert!(encode(serialization, false, &[Value::Null]).is_ok());
     }
-    assert!(matches!(encode(Serialization::Json, false, &f64::NAN), Err(SendError::Null)));
+    assert!(matches!(
+        encode(Serialization::Json, false, &f64::NAN),
+        Err(SendError::Null)
+    ));
     assert!(encode(Serialization::Binary, false, &f64::NAN).is_err());
     let chunk = Value::from([("__peerData", 1)]);
-    assert!(matches!(encode(Serialization::Binary, false, &chunk), Err(SendError::Encode(_))));
+    assert!(matches!(
+        encode(Serialization::Binary, false, &chunk),
+        Err(SendError::Encode(_))
+    ));
     assert!(encode_bytes(Serialization::Json, Bytes::from("x")).is_err());
 }
 
@@ -57,13 +88,25 @@ fn json_stops_where_peerjs_does() {
     let fits = "x".repeat(JSON_MAX - 2);
     assert!(encode(Serialization::Json, false, &fits).is_ok());
     let error = encode(Serialization::Json, false, &format!("{fits}x")).unwrap_err();
-    assert!(matches!(error, SendError::MessageTooBig { size: 16_300, limit: 16_299 }));
+    assert!(matches!(
+        error,
+        SendError::MessageTooBig {
+            size: 16_300,
+            limit: 16_299
+        }
+    ));
     assert_eq!(error.kind(), "message-too-big");
     let text = whole(encode(Serialization::Json, true, &[1, 2]).unwrap());
     assert_eq!(text, Payload::Text("[1,2]".into()));
-    assert_eq!(decode(Serialization::Json, text).unwrap()[1].as_i64(), Some(2));
+    assert_eq!(
+        decode(Serialization::Json, text).unwrap()[1].as_i64(),
+        Some(2)
+    );
     let marked = Payload::Binary(Bytes::from("\u{FEFF}{\"a\":1}"));
-    assert_eq!(decode(Serialization::Json, marked).unwrap()["a"].as_i64(), Some(1));
+    assert_eq!(
+        decode(Serialization::Json, marked).unwrap()["a"].as_i64(),
+        Some(1)
+    );
 }
 
 #[test]
@@ -78,7 +121,10 @@ fn big_bytes_are_chunked_and_shared_when_read() {
     let value = decode(Serialization::Binary, Payload::Binary(packed.clone())).unwrap();
     let read = value.as_bytes().unwrap();
     assert_eq!(read, &bytes);
-    assert!(packed.as_ptr_range().contains(&read.as_ptr()), "no copy was made");
+    assert!(
+        packed.as_ptr_range().contains(&read.as_ptr()),
+        "no copy was made"
+    );
     // Of 16,297 bytes one frame, of 16,298 two: the tag takes three.
     let one = encode_bytes(Serialization::Binary, Bytes::from(vec![0; 16_297])).unwrap();
     assert!(matches!(one, Outgoing::Whole(_)));
@@ -98,13 +144,25 @@ fn an_array_of_a_million_nulls_is_not_a_way_to_eat_memory() {
 fn errors_tell_a_bad_message_from_another_type() {
     let text = Payload::Text("x".into());
     let binary = Serialization::Binary;
-    assert!(matches!(decode(binary, text), Err(ReceiveError::Malformed(_))));
+    assert!(matches!(
+        decode(binary, text),
+        Err(ReceiveError::Malformed(_))
+    ));
     let short = Payload::Binary(Bytes::from_static(b"\x93\x01"));
-    assert!(matches!(decode(binary, short), Err(ReceiveError::Malformed(_))));
+    assert!(matches!(
+        decode(binary, short),
+        Err(ReceiveError::Malformed(_))
+    ));
     let number = Payload::Binary(Bytes::from_static(b"\x05"));
-    assert!(matches!(decode_as::<String>(binary, number), Err(ReceiveError::Type(_))));
+    assert!(matches!(
+        decode_as::<String>(binary, number),
+        Err(ReceiveError::Type(_))
+    ));
     let json = Payload::Binary(Bytes::from_static(b"{"));
-    assert!(matches!(decode(Serialization::Json, json), Err(ReceiveError::Malformed(_))));
+    assert!(matches!(
+        decode(Serialization::Json, json),
+        Err(ReceiveError::Malformed(_))
+    ));
 }
 
 proptest! {

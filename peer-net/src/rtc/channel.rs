@@ -1,8 +1,8 @@
 //! The data channel: its opening, its two ends, and the two tasks between them and SCTP.
 
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use peer_core::config::LABEL_MAX;

@@ -1,9 +1,9 @@
 //! The ICE agent: candidates in and out, states, the connection it finds.
 
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
 use tokio::sync::{mpsc, watch};

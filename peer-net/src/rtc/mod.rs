@@ -15,8 +15,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use core::time::Duration;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use peer_core::peer::{IceState, RtcFailure};
 use serde::{Deserialize, Deserializer};

@@ -4,8 +4,8 @@
 //! All of it is done on the packets between the association and DTLS, by [`Packets`].
 
 use core::net::SocketAddr;
-use core::time::Duration;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;

@@ -1,7 +1,7 @@
 //! One session: its handle, and the tasks that take it from descriptions to an open channel and to its end.
 
-use core::time::Duration;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peer_core::peer::{IceState, RtcFailure};
