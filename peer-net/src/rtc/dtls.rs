@@ -1,10 +1,8 @@
 //! The DTLS association over the path ICE found.
 
-use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use webrtc_dtls::Error;
 use webrtc_dtls::cipher_suite::CipherSuiteId;
 use webrtc_dtls::config::{ClientAuthType, Config, ExtendedMasterSecretType};
@@ -13,9 +11,28 @@ use webrtc_dtls::signature_hash_algorithm::SignatureScheme;
 use webrtc_util::Conn;
 
 use super::certificate::{Certificate, Fingerprint, fingerprint};
+use super::guard::Guard;
 
 /// Between two retransmissions of a flight. The crate neither backs off nor gives up; the session's deadline does.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(300);
+
+/// After the remote refused with a plaintext alert, which anybody may have sent, the handshake has this long to
+/// succeed nevertheless.
+const REFUSED_GRACE: Duration = Duration::from_secs(3);
+const REFUSED_POLL: Duration = Duration::from_millis(250);
+
+/// An encrypted connection to the remote of the description.
+pub(super) struct Dtls {
+    pub(super) conn: Arc<DTLSConn>,
+    guard: Arc<Guard>,
+}
+
+impl Dtls {
+    /// Waits until the transport below fails for good.
+    pub(super) async fn dead(&self) {
+        self.guard.dead().await;
+    }
+}
 
 /// Shakes hands. Succeeds only with a remote that owns a certificate with one of `accepted` fingerprints.
 pub(super) async fn handshake(
@@ -23,7 +40,7 @@ pub(super) async fn handshake(
     certificate: &Certificate,
     accepted: Vec<Fingerprint>,
     client: bool,
-) -> Result<Arc<DTLSConn>, Error> {
+) -> Result<Dtls, Error> {
     let known = accepted.clone();
     let config = Config {
         certificates: vec![certificate.inner.clone()],
@@ -41,15 +58,33 @@ pub(super) async fn handshake(
         verify_peer_certificate: Some(Arc::new(move |presented, _| verify(presented, &known))),
         ..Default::default()
     };
-    let conn = DTLSConn::new(Arc::new(Parked(path)), config, client, None).await?;
-    let conn = Arc::new(conn);
+    let guard = Guard::new(path, client);
+    let below = Arc::clone(&guard) as Arc<dyn Conn + Send + Sync>;
+    let conn = tokio::select! {
+        conn = DTLSConn::new(below, config, client, None) => Arc::new(conn?),
+        alert = refused(&guard) => {
+            return Err(Error::Other(format!("the remote refused with alert {alert}")));
+        }
+    };
+    guard.handshake_done();
     // Once more on the state the handshake left, whatever path it took to get there.
     let state = conn.connection_state().await;
     if let Err(error) = verify(&state.peer_certificates, &accepted) {
         let _ = conn.close().await;
         return Err(error);
     }
-    Ok(conn)
+    Ok(Dtls { conn, guard })
+}
+
+/// Waits for a refusal that stands.
+async fn refused(guard: &Guard) -> u8 {
+    loop {
+        tokio::time::sleep(REFUSED_POLL).await;
+        if let Some(alert) = guard.plaintext_alert() {
+            tokio::time::sleep(REFUSED_GRACE).await;
+            return alert;
+        }
+    }
 }
 
 fn verify(presented: &[Vec<u8>], accepted: &[Fingerprint]) -> Result<(), Error> {
@@ -60,60 +95,5 @@ fn verify(presented: &[Vec<u8>], accepted: &[Fingerprint]) -> Result<(), Error> 
         Err(Error::Other(
             "the certificate is not the one in the description".to_owned(),
         ))
-    }
-}
-
-/// A path that never fails: the reader of the crate would spin on errors. It waits instead, until its task ends.
-struct Parked(Arc<dyn Conn + Send + Sync>);
-
-#[async_trait]
-impl Conn for Parked {
-    async fn connect(&self, addr: SocketAddr) -> Result<(), webrtc_util::Error> {
-        self.0.connect(addr).await
-    }
-
-    async fn recv(&self, buffer: &mut [u8]) -> Result<usize, webrtc_util::Error> {
-        match self.0.recv(buffer).await {
-            Ok(length) => Ok(length),
-            Err(error) => {
-                tracing::debug!(%error, "the path below DTLS ended");
-                core::future::pending().await
-            }
-        }
-    }
-
-    async fn recv_from(
-        &self,
-        buffer: &mut [u8],
-    ) -> Result<(usize, SocketAddr), webrtc_util::Error> {
-        self.0.recv_from(buffer).await
-    }
-
-    async fn send(&self, packet: &[u8]) -> Result<usize, webrtc_util::Error> {
-        self.0.send(packet).await
-    }
-
-    async fn send_to(
-        &self,
-        packet: &[u8],
-        target: SocketAddr,
-    ) -> Result<usize, webrtc_util::Error> {
-        self.0.send_to(packet, target).await
-    }
-
-    fn local_addr(&self) -> Result<SocketAddr, webrtc_util::Error> {
-        self.0.local_addr()
-    }
-
-    fn remote_addr(&self) -> Option<SocketAddr> {
-        self.0.remote_addr()
-    }
-
-    async fn close(&self) -> Result<(), webrtc_util::Error> {
-        self.0.close().await
-    }
-
-    fn as_any(&self) -> &(dyn core::any::Any + Send + Sync) {
-        self
     }
 }

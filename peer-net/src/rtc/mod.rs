@@ -9,6 +9,7 @@
 mod certificate;
 mod channel;
 mod dtls;
+mod guard;
 mod ice;
 mod sctp;
 mod session;

@@ -1,7 +1,8 @@
 //! The SCTP association, and what the crate below leaves out: an ABORT when we close, notice of the remote's end,
 //! acknowledgements that are not forgotten, and a receive window that opens again.
 //!
-//! All of it is done on the packets between the association and DTLS, by [`Packets`].
+//! All of it is done on the packets between the association and DTLS, by [`Packets`]; what the remote sends was
+//! checked by [`SctpGuard`] before.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +15,14 @@ use webrtc_sctp::Error;
 use webrtc_sctp::association::{Association, Config};
 use webrtc_util::Conn;
 
+use super::guard::SctpGuard;
+use super::guard::sctp::seal;
+
 /// The crate keeps an acknowledgement back for a second packet, and after the first time for ever: its timer does
 /// not start again. After this long we make it send one.
 const ACK_DELAY: Duration = Duration::from_millis(20);
 /// Tasks and handles of a live association that hold its connection: two loops and the association itself.
 const HOLDERS: usize = 3;
-/// Cause and reason browsers send when a connection is closed: "User-Initiated Abort" (RFC 9260, section 3.3.10.12).
-const ABORT_CHUNK: &[u8; 20] = b"\x06\x00\x00\x14\x00\x0c\x00\x10Close called";
-
 const HEADER_LEN: usize = 12;
 const DATA: u8 = 0;
 const SACK: u8 = 3;
@@ -76,7 +77,7 @@ impl Sctp {
 
 /// The packets between an association and DTLS.
 pub(super) struct Packets {
-    dtls: Arc<dyn Conn + Send + Sync>,
+    below: Arc<SctpGuard>,
     window: u32,
     seen: Mutex<Seen>,
     repeat: Notify,
@@ -89,8 +90,6 @@ pub(super) struct Packets {
 /// What was seen in passing.
 #[derive(Default)]
 struct Seen {
-    /// The first eight bytes of our packets: both ports and the remote's verification tag.
-    address: Option<[u8; 8]>,
     /// The data channel's stream.
     stream: Option<u16>,
     /// The last packet with DATA from the remote.
@@ -112,7 +111,7 @@ struct Seen {
 impl Packets {
     pub(super) fn new(dtls: Arc<dyn Conn + Send + Sync>, window: u32) -> Arc<Self> {
         Arc::new(Self {
-            dtls,
+            below: SctpGuard::new(dtls),
             window,
             seen: Mutex::default(),
             repeat: Notify::new(),
@@ -172,15 +171,7 @@ impl Packets {
 
     /// Tells the remote that we are gone.
     pub(super) async fn abort(&self) {
-        let Some(address) = self.seen().address else {
-            return;
-        };
-        let mut packet = Vec::with_capacity(HEADER_LEN + ABORT_CHUNK.len());
-        packet.extend_from_slice(&address);
-        packet.extend_from_slice(&[0; 4]);
-        packet.extend_from_slice(ABORT_CHUNK);
-        seal(&mut packet);
-        if let Err(error) = self.dtls.send(&packet).await {
+        if let Err(error) = self.below.abort().await {
             tracing::debug!(%error, "ABORT not sent");
         }
     }
@@ -219,7 +210,7 @@ impl Packets {
                         return Ok(length);
                     }
                 }
-                result = self.dtls.recv(buffer) => {
+                result = self.below.recv(buffer) => {
                     let length = match result {
                         Ok(length) => length,
                         Err(error) => {
@@ -309,7 +300,7 @@ impl Packets {
             return Err(closed());
         }
         self.leaving(packet);
-        match self.dtls.send(packet).await {
+        match self.below.send(packet).await {
             Ok(length) => Ok(length),
             Err(error) => {
                 self.end();
@@ -323,9 +314,6 @@ impl Packets {
             return;
         };
         let mut seen = self.seen();
-        if be32(packet, 4).is_some_and(|tag| tag != 0) {
-            seen.address = packet.first_chunk().copied();
-        }
         for chunk in chunks.filter(|chunk| chunk.kind == SACK) {
             seen.owes_sack = false;
             seen.advertised = be32(chunk.body, 4);
@@ -422,11 +410,11 @@ impl Conn for Below {
     }
 
     fn local_addr(&self) -> Result<SocketAddr, webrtc_util::Error> {
-        self.0.dtls.local_addr()
+        self.0.below.local_addr()
     }
 
     fn remote_addr(&self) -> Option<SocketAddr> {
-        self.0.dtls.remote_addr()
+        self.0.below.remote_addr()
     }
 
     async fn close(&self) -> Result<(), webrtc_util::Error> {
@@ -464,51 +452,9 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
         .map(u32::from_be_bytes)
 }
 
-/// Puts the checksum into a packet.
-fn seal(packet: &mut [u8]) {
-    if let Some(field) = packet.get_mut(8..HEADER_LEN) {
-        field.fill(0);
-    }
-    let sum = crc32c(packet).to_le_bytes();
-    if let Some(field) = packet.get_mut(8..HEADER_LEN) {
-        field.copy_from_slice(&sum);
-    }
-}
-
-/// CRC-32C (RFC 9260, appendix A). Byte by byte: it runs over an ABORT and over a repeated packet now and then.
-fn crc32c(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            let mut value = byte as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                value = if value & 1 == 1 {
-                    value >> 1 ^ 0x82f6_3b78
-                } else {
-                    value >> 1
-                };
-                bit += 1;
-            }
-            table[byte] = value;
-            byte += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0_u32, |sum, byte| {
-        TABLE[(sum ^ u32::from(*byte)) as usize & 0xff] ^ sum >> 8
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn checksum() {
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-    }
 
     #[test]
     fn tsns_wrap() {

@@ -9,12 +9,12 @@ use peer_core::wire::sdp::{self, Emit, SCTP_PORT, Setup};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
-use webrtc_dtls::conn::DTLSConn;
 use webrtc_ice::state::ConnectionState;
 use webrtc_util::Conn;
 
 use super::certificate::{Certificate, Fingerprint};
 use super::channel::{self, Channel};
+use super::dtls::{self, Dtls};
 use super::ice::{Ice, MAX_REMOTE_CANDIDATES};
 use super::sctp::{Packets, Sctp};
 use super::{RtcConfig, SessionEvent};
@@ -135,7 +135,7 @@ struct Progress {
 struct Parts {
     ice: Option<Arc<Ice>>,
     trickle: Option<JoinHandle<()>>,
-    dtls: Option<Arc<DTLSConn>>,
+    dtls: Option<Arc<Dtls>>,
     packets: Option<Arc<Packets>>,
     sctp: Option<Arc<Sctp>>,
     channel: Option<channel::Tasks>,
@@ -247,7 +247,7 @@ async fn take_down(progress: &Progress) {
         let _ = timeout(CLOSE_STEP, sctp.association.close()).await;
     }
     if let Some(dtls) = &parts.dtls {
-        let _ = timeout(CLOSE_STEP, dtls.close()).await;
+        let _ = timeout(CLOSE_STEP, dtls.conn.close()).await;
     }
     if let Some(ice) = &parts.ice {
         ice.close().await;
@@ -330,6 +330,14 @@ impl Negotiation {
         progress.parts(|parts| parts.channel = Some(tasks));
         self.emit(SessionEvent::Open(sender, receiver)).await;
 
+        let dtls = progress.parts(|parts| parts.dtls.clone());
+        let dead = async {
+            match &dtls {
+                Some(dtls) => dtls.dead().await,
+                None => core::future::pending().await,
+            }
+        };
+        tokio::pin!(dead);
         let mut watchdog = tokio::time::interval(WATCHDOG_INTERVAL);
         loop {
             tokio::select! {
@@ -341,6 +349,7 @@ impl Negotiation {
                 () = over(&mut ice_state) => {
                     return Err(progress.fail("the network path was lost"));
                 }
+                () = &mut dead => return Err(progress.fail("the transport failed")),
                 _ = watchdog.tick() => {
                     if !sctp.is_alive() {
                         return Err(progress.fail("the SCTP association died"));
@@ -436,7 +445,7 @@ impl Negotiation {
 
         progress.enter(ENCRYPT);
         let fingerprints = remote.fingerprints.clone();
-        let dtls = super::dtls::handshake(path, certificate, fingerprints, remote.is_client())
+        let dtls = dtls::handshake(path, certificate, fingerprints, remote.is_client())
             .await
             .map_err(|error| {
                 (
@@ -444,14 +453,15 @@ impl Negotiation {
                     format!("the DTLS handshake failed: {error}"),
                 )
             })?;
-        progress.parts(|parts| parts.dtls = Some(Arc::clone(&dtls)));
+        let conn = Arc::clone(&dtls.conn) as Arc<dyn Conn + Send + Sync>;
+        progress.parts(|parts| parts.dtls = Some(Arc::new(dtls)));
 
         progress.enter(ASSOCIATE);
         let config = &*self.config;
         let window = config
             .receive_window
             .max(config.max_message_size.saturating_mul(2));
-        let packets = Packets::new(dtls as Arc<dyn Conn + Send + Sync>, window);
+        let packets = Packets::new(conn, window);
         progress.parts(|parts| parts.packets = Some(Arc::clone(&packets)));
         let max_message_size = remote.max_message_size.min(config.max_message_size);
         // DCEP's OPEN has to fit too, whatever the remote says.
