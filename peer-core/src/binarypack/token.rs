@@ -87,44 +87,70 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Steps over one element with all its children, without recursion. With `check`, strings must be
-    /// UTF-8 and keys strings.
-    pub(super) fn skip(&mut self, check: bool, depth: usize) -> Result<(), DecodeError> {
-        // Elements still to come at each level; keys count as elements and are the odd ones out.
-        let mut open = [(0_usize, false); BINARYPACK_DEPTH_MAX];
-        let mut level = 0;
+    /// Steps over so many elements and all their children, whatever their depth: nothing recurses.
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), DecodeError> {
+        let mut left = count;
+        while left > 0 {
+            left -= 1;
+            left = match self.token()? {
+                Token::Array(count) => left.saturating_add(count),
+                Token::Map(count) => left.saturating_add(count.saturating_mul(2)),
+                _ => left,
+            };
+            // Each takes a byte at least.
+            if left > self.input.len() {
+                return Err(DecodeError::Truncated);
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of so many elements.
+    pub(super) fn take_elements(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        let all = self.input;
+        self.skip(count)?;
+        // The reader only moves forward within `all`.
+        Ok(&all[..all.len() - self.input.len()])
+    }
+
+    /// What is left, where that is known to be all the elements.
+    pub(super) fn take_all(&mut self, _: usize) -> Result<&'a [u8], DecodeError> {
+        Ok(core::mem::take(&mut self.input))
+    }
+
+    /// Steps over one element and its children, and checks that strings are UTF-8, keys strings, and
+    /// the nesting not deeper than `depth`.
+    pub(super) fn check(&mut self, depth: usize) -> Result<(), DecodeError> {
+        // Elements still to come at each level, doubled, odd in maps. A key is an element too.
+        let mut open = [0_usize; BINARYPACK_DEPTH_MAX];
+        let mut level = 0_usize;
         loop {
             let token = self.token()?;
-            if check {
-                let is_key = level > 0 && {
-                    let (left, map) = open[level - 1];
-                    map && left % 2 == 0
-                };
-                match token {
-                    Token::Text(text) => {
-                        text_of(text)?;
-                    }
-                    _ if is_key => return Err(DecodeError::Key),
-                    _ => {}
+            if let Some(left) = level.checked_sub(1).map(|level| &mut open[level]) {
+                // In a map, an even number of elements is left before a key.
+                if *left & 0b11 == 0b01 && !matches!(token, Token::Text(_)) {
+                    return Err(DecodeError::Key);
                 }
+                *left -= 2;
             }
-            if level > 0 {
-                open[level - 1].0 -= 1;
-            }
+            // Counts are at most the number of bytes left, so neither overflows.
             let children = match token {
-                Token::Array(count) => Some((count, false)),
-                // At most the number of bytes left.
-                Token::Map(count) => Some((count * 2, true)),
+                Token::Text(text) => {
+                    text_of(text)?;
+                    None
+                }
+                Token::Array(count) => Some(count << 1),
+                Token::Map(count) => Some(count << 2 | 1),
                 _ => None,
             };
             if let Some(children) = children {
-                if level >= depth.min(BINARYPACK_DEPTH_MAX) {
+                if level >= depth {
                     return Err(DecodeError::Depth);
                 }
-                open[level] = children;
+                *open.get_mut(level).ok_or(DecodeError::Depth)? = children;
                 level += 1;
             }
-            while level > 0 && open[level - 1].0 == 0 {
+            while level > 0 && open[level - 1] < 2 {
                 level -= 1;
             }
             if level == 0 {

@@ -57,12 +57,17 @@ impl<'a> Value<'a> {
     /// [`DecodeError`], if anything in it cannot be read.
     pub fn from_slice(input: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { input };
-        reader.skip(true, BINARYPACK_DEPTH_MAX)?;
-        Self::read(&mut Reader { input })
+        reader.check(BINARYPACK_DEPTH_MAX)?;
+        // The reader only moves forward within `input`.
+        let end = input.len() - reader.input.len();
+        Self::read(&mut Reader { input: &input[..end] }, Reader::take_all)
     }
 
     /// Reads a value that was checked before.
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    fn read(
+        reader: &mut Reader<'a>,
+        children: fn(&mut Reader<'a>, usize) -> Result<&'a [u8], DecodeError>,
+    ) -> Result<Self, DecodeError> {
         Ok(match reader.token()? {
             Token::Null => Self::Null,
             Token::Bool(value) => Self::Bool(value),
@@ -131,16 +136,6 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The bytes of so many elements.
-fn children<'a>(reader: &mut Reader<'a>, count: usize) -> Result<&'a [u8], DecodeError> {
-    let all = reader.input;
-    for _ in 0..count {
-        reader.skip(false, BINARYPACK_DEPTH_MAX)?;
-    }
-    // The reader only moves forward within `all`.
-    Ok(&all[..all.len() - reader.input.len()])
-}
-
 /// A packed array. Elements are read one by one; reaching the n-th costs a walk over those before it.
 #[derive(Clone, Copy)]
 pub struct Array<'a> {
@@ -177,7 +172,7 @@ impl<'a> Iterator for ArrayIter<'a> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         self.left = self.left.checked_sub(1)?;
-        Value::read(&mut self.reader).ok()
+        Value::read(&mut self.reader, Reader::take_elements).ok()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -247,8 +242,8 @@ impl<'a> Iterator for MapIter<'a> {
 
     fn next(&mut self) -> Option<(&'a str, Value<'a>)> {
         self.left = self.left.checked_sub(1)?;
-        let key = Value::read(&mut self.reader).ok()?.as_str()?;
-        Some((key, Value::read(&mut self.reader).ok()?))
+        let key = Value::read(&mut self.reader, Reader::take_elements).ok()?.as_str()?;
+        Some((key, Value::read(&mut self.reader, Reader::take_elements).ok()?))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
