@@ -6,9 +6,10 @@ use std::sync::Arc;
 use peer_core::serialization::Serialization;
 use peer_core::{ConnectionId, PeerId, Token};
 
+use crate::broker::BrokerAddress;
 use crate::error::{BuildError, OpenError};
-use crate::options::{BrokerAddress, IceServer};
 use crate::peer::Peer;
+use crate::rtc::{IceServer, RtcConfig};
 
 /// Connections of one peer, unless the builder says otherwise. More are refused
 /// ([`ConnectError::TooManyConnections`](crate::ConnectError)); offers beyond are dropped and counted.
@@ -49,15 +50,13 @@ pub struct Offer {
 /// Decides about an [`Offer`].
 pub(crate) type Admission = Arc<dyn Fn(&Offer) -> bool + Send + Sync>;
 
-/// What a peer does on its own to come back to its broker. Off by default, as in PeerJS.
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) id: Option<PeerId>,
     pub(crate) token: Option<Token>,
     pub(crate) broker: BrokerAddress,
-    pub(crate) ice_servers: Vec<IceServer>,
+    pub(crate) rtc: RtcConfig,
     pub(crate) ping_interval: Duration,
-    pub(crate) connect_timeout: Duration,
     pub(crate) reconnect: bool,
     pub(crate) max_connections: usize,
     pub(crate) max_message_size: usize,
@@ -91,9 +90,11 @@ impl Default for PeerBuilder {
                 id: None,
                 token: None,
                 broker: BrokerAddress::default(),
-                ice_servers: IceServer::peerjs_defaults(),
+                rtc: RtcConfig {
+                    ice_servers: IceServer::peerjs_defaults(),
+                    ..RtcConfig::default()
+                },
                 ping_interval: Duration::from_secs(5),
-                connect_timeout: Duration::from_secs(30),
                 reconnect: false,
                 max_connections: MAX_CONNECTIONS,
                 max_message_size: MAX_MESSAGE_SIZE,
@@ -139,7 +140,7 @@ impl PeerBuilder {
 
     /// The path the broker lives under. Default `/`.
     pub fn path(mut self, path: impl AsRef<str>) -> Self {
-        self.options.broker.set_path(path.as_ref());
+        self.options.broker.path = path.as_ref().to_owned();
         self
     }
 
@@ -151,9 +152,13 @@ impl PeerBuilder {
 
     /// Host, port, path, key and TLS in one: `ws://127.0.0.1:9000/myapp?key=peerjs`, or `wss`, `http`, `https`.
     pub fn broker(mut self, url: impl AsRef<str>) -> Self {
-        match BrokerAddress::from_url(url.as_ref()) {
+        let url = url.as_ref();
+        match url.parse() {
             Ok(address) => self.options.broker = address,
-            Err(error) => self.blame(error),
+            Err(source) => self.blame(BuildError::Broker {
+                url: url.to_owned(),
+                source,
+            }),
         }
         self
     }
@@ -169,7 +174,13 @@ impl PeerBuilder {
 
     /// STUN and TURN servers, PeerJS's `config.iceServers`. Default: PeerJS's own. Empty: direct paths only.
     pub fn ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
-        self.options.ice_servers = servers.into_iter().collect();
+        self.options.rtc.ice_servers = servers.into_iter().collect();
+        self
+    }
+
+    /// Every option of the WebRTC stack at once, ICE servers and connect timeout included: PeerJS's `config`.
+    pub fn rtc(mut self, config: RtcConfig) -> Self {
+        self.options.rtc = config;
         self
     }
 
@@ -181,7 +192,7 @@ impl PeerBuilder {
 
     /// How long a connection may take to open. Default 30 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.options.connect_timeout = timeout;
+        self.options.rtc.connect_timeout = timeout;
         self
     }
 

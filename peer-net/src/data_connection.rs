@@ -7,8 +7,11 @@ use peer_core::serialization::Serialization;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec;
 use crate::error::{CloseReason, ConnectionFailure, ReceiveError, SendError};
 use crate::event::ConnectionInfo;
+use crate::inbox::Payload;
+use crate::link::Link;
 use crate::value::Value;
 
 /// A connection to another peer. PeerJS's `DataConnection`.
@@ -22,32 +25,48 @@ pub struct DataConnection {
 
 /// What the handles share; its drop closes the connection.
 pub(crate) struct Held {
-    info: Arc<ConnectionInfo>,
+    link: Arc<Link>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.link.abandon();
+    }
 }
 
 impl DataConnection {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self {
+            held: Arc::new(Held { link }),
+        }
+    }
+
     pub(crate) fn from_held(held: Arc<Held>) -> Self {
         Self { held }
     }
 
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
     /// The remote peer's id. PeerJS: `peer`.
     pub fn peer(&self) -> &str {
-        self.held.info.peer.as_str()
+        self.held.link.info.peer.as_str()
     }
 
     /// The connection's id on the wire. PeerJS: `connectionId`.
     pub fn connection_id(&self) -> &str {
-        self.held.info.connection_id.as_str()
+        self.held.link.info.connection_id.as_str()
     }
 
     /// The label.
     pub fn label(&self) -> &str {
-        self.held.info.label()
+        self.held.link.info.label()
     }
 
     /// What the offerer said about the connection; `None` when it said nothing.
     pub fn metadata(&self) -> Option<Value> {
-        self.held.info.metadata()
+        self.held.link.info.metadata()
     }
 
     /// The metadata as a type of yours.
@@ -55,32 +74,32 @@ impl DataConnection {
     /// # Errors
     /// It is not of that shape; without metadata `null` is read.
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.held.info.metadata_json().unwrap_or("null"))
+        serde_json::from_str(self.held.link.info.metadata_json().unwrap_or("null"))
     }
 
     /// PeerJS's `reliable`: whether messages keep their order.
     pub fn reliable(&self) -> bool {
-        self.held.info.reliable
+        self.held.link.info.reliable
     }
 
     /// How values travel.
     pub fn serialization(&self) -> Serialization {
-        self.held.info.serialization
+        self.held.link.info.serialization
     }
 
     /// Whether the remote started it.
     pub fn is_incoming(&self) -> bool {
-        self.held.info.incoming
+        self.held.link.info.incoming
     }
 
     /// All of the above without the connection, as events carry it.
     pub fn info(&self) -> &Arc<ConnectionInfo> {
-        &self.held.info
+        &self.held.link.info
     }
 
     /// Whether both sides may send. PeerJS: `open`.
     pub fn is_open(&self) -> bool {
-        todo!()
+        self.held.link.is_open()
     }
 
     /// Waits until both sides may send.
@@ -88,7 +107,7 @@ impl DataConnection {
     /// # Errors
     /// [`ConnectionFailure`]: it never opened, with the stage it reached.
     pub async fn opened(&self) -> Result<(), ConnectionFailure> {
-        todo!()
+        self.held.link.opened().await
     }
 
     /// Sends a value, after waiting until the connection is open and not congested.
@@ -97,32 +116,42 @@ impl DataConnection {
     ///
     /// # Errors
     /// [`SendError`]; the connection stays as it was.
-    pub async fn send<T: Serialize + ?Sized>(&self, _value: &T) -> Result<(), SendError> {
-        todo!()
+    pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
+        self.held
+            .link
+            .send(|serialization, text| codec::encode(serialization, text, value))
+            .await
     }
 
     /// Sends a value, or says why not now.
     ///
     /// # Errors
     /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its errors.
-    pub fn try_send<T: Serialize + ?Sized>(&self, _value: &T) -> Result<(), SendError> {
-        todo!()
+    pub fn try_send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
+        self.held
+            .link
+            .try_send(|serialization, text| codec::encode(serialization, text, value))
     }
 
     /// Sends a string: in `raw` as a text message, else as a string value.
     ///
     /// # Errors
     /// [`SendError`]; the connection stays as it was.
-    pub async fn send_text(&self, _text: impl Into<String>) -> Result<(), SendError> {
-        todo!()
+    pub async fn send_text(&self, text: impl Into<String>) -> Result<(), SendError> {
+        let text = text.into();
+        self.send(text.as_str()).await
     }
 
     /// Sends bytes: in `raw` as a binary message, in `binary` as an `ArrayBuffer`.
     ///
     /// # Errors
     /// [`SendError::Encode`] in `json`, which has no bytes, and as [`send`](Self::send).
-    pub async fn send_bytes(&self, _bytes: impl Into<Bytes>) -> Result<(), SendError> {
-        todo!()
+    pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result<(), SendError> {
+        let bytes = bytes.into();
+        self.held
+            .link
+            .send(|serialization, _| codec::encode_bytes(serialization, bytes))
+            .await
     }
 
     /// The next message; `None` once the connection is over and everything that had come was read. Cancel safe.
@@ -133,7 +162,8 @@ impl DataConnection {
     /// # Errors
     /// [`ReceiveError`] about this one message; the connection goes on.
     pub async fn recv(&self) -> Result<Option<Value>, ReceiveError> {
-        todo!()
+        self.next(|payload| codec::decode(self.serialization(), payload))
+            .await
     }
 
     /// The next message as a type of yours; else as [`recv`](Self::recv).
@@ -141,29 +171,45 @@ impl DataConnection {
     /// # Errors
     /// [`ReceiveError`] about this one message; the connection goes on.
     pub async fn recv_as<T: DeserializeOwned>(&self) -> Result<Option<T>, ReceiveError> {
-        todo!()
+        self.next(|payload| codec::decode_as(self.serialization(), payload))
+            .await
+    }
+
+    async fn next<T>(
+        &self,
+        decode: impl FnOnce(Payload) -> Result<T, ReceiveError>,
+    ) -> Result<Option<T>, ReceiveError> {
+        match self.held.link.inbox.pop().await.map(decode) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(error)) => {
+                self.held.link.count_malformed();
+                Err(error)
+            }
+        }
     }
 
     /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount`. PeerJS's `bufferSize`
     /// counts messages it holds back itself; `send` holds back none, it waits.
     pub fn buffered_amount(&self) -> usize {
-        todo!()
+        self.held.link.buffered_amount()
     }
 
     /// Closes at once; what is not delivered yet is lost. PeerJS: `close()`.
     pub fn close(&self) {
-        todo!()
+        self.held.link.close(CloseReason::Local);
     }
 
     /// Closes once everything that was sent has been delivered, and waits for it.
     /// PeerJS: `close({flush: true})`, without its losses on unordered channels.
     pub async fn close_flush(&self) -> CloseReason {
-        todo!()
+        self.held.link.close_later();
+        self.held.link.closed().await
     }
 
     /// Waits until the connection is over, and says why.
     pub async fn closed(&self) -> CloseReason {
-        todo!()
+        self.held.link.closed().await
     }
 }
 

@@ -1,11 +1,13 @@
 //! Errors, one type an operation. Each is a sentence; `kind()` is PeerJS's word for it.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use peer_core::IdError;
 use peer_core::peer::{ConnectFailure, ConnectionError, FailureReason, PeerError};
+
+use crate::broker::{AddressError, BrokerError};
 
 /// Something that went wrong with a peer or its broker, as `Event::Error` and `opened()` report it.
 #[derive(Clone, Debug)]
@@ -84,27 +86,22 @@ pub enum BuildError {
     #[error("the token cannot be used: {0}")]
     Token(#[source] IdError),
     /// The broker's URL is not one.
-    #[error("the broker's address '{url}' cannot be used: {reason}")]
+    #[error("the broker's address '{url}' cannot be used: {source}")]
     Broker {
         /// What was given.
         url: String,
         /// What is wrong with it.
-        reason: &'static str,
+        source: AddressError,
     },
-    /// An ICE server's URL is not one.
-    #[error("the ICE server '{url}' cannot be used: {reason}")]
-    IceServer {
-        /// What was given.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The broker cannot be spoken to with these options.
+    #[error("the broker's options cannot be used")]
+    BrokerOptions(#[source] Arc<BrokerError>),
     /// There is no tokio runtime here.
     #[error("a peer must be built inside a tokio runtime")]
     NoRuntime,
-    /// The operating system gave no random numbers or no key could be made.
-    #[error("the WebRTC stack could not be set up: {0}")]
-    Webrtc(String),
+    /// The operating system gave no random numbers.
+    #[error("the operating system gave no random numbers")]
+    Random,
 }
 
 impl BuildError {
@@ -113,8 +110,8 @@ impl BuildError {
         match self {
             Self::Id { .. } => PeerError::InvalidId,
             Self::Token(_) => PeerError::InvalidKey,
-            Self::Broker { .. } => PeerError::Network,
-            Self::IceServer { .. } | Self::Webrtc(_) | Self::NoRuntime => PeerError::Webrtc,
+            Self::Broker { .. } | Self::BrokerOptions(_) => PeerError::Network,
+            Self::Random | Self::NoRuntime => PeerError::Webrtc,
         }
         .as_str()
     }
@@ -342,11 +339,9 @@ pub enum ReconnectError {
 
 /// The broker did not give the list of its peers.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the broker did not list its peers: {reason}")]
+#[error("the broker did not list its peers")]
 pub struct ListError {
-    pub(crate) reason: String,
-    #[source]
-    pub(crate) source: Option<Arc<dyn StdError + Send + Sync>>,
+    pub(crate) source: Arc<BrokerError>,
 }
 
 impl ListError {
@@ -354,4 +349,15 @@ impl ListError {
     pub fn kind(&self) -> &'static str {
         PeerError::ServerError.as_str()
     }
+}
+
+/// An error and what caused it, as one line.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
 }

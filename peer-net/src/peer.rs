@@ -58,7 +58,7 @@ impl Peer {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
         let (backlog, accepted) = mpsc::channel(ACCEPT_BACKLOG);
-        let (shared, driver) = driver::prepare(options, command_queue, backlog)?;
+        let (shared, driver) = driver::prepare(runtime.clone(), options, command_queue, backlog)?;
         runtime.spawn(driver);
         let inner = Inner {
             shared,

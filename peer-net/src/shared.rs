@@ -4,11 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use peer_core::PeerId;
 use peer_core::peer::{ConnectionHandle, PeerError, PeerState};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::broker::BrokerClient;
 use crate::data_connection::{DataConnection, Held};
 use crate::error::{ListError, PeerFailure};
 use crate::event::{EVENTS_MAX, Event, Events};
+use crate::inbox::{BUDGET_MESSAGES, Budget};
+use crate::link::Link;
 
 /// Counters of a peer since its start. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,14 +41,20 @@ pub(crate) struct Status {
     pub(crate) returning: bool,
 }
 
-/// What handles ask of the driver without waiting. Bounded: each connection asks once.
-#[derive(Debug, Default)]
+/// What handles ask of the driver without waiting. Bounded: a connection asks for each thing a few times at most.
+#[derive(Default)]
 pub(crate) struct Requests {
     pub(crate) destroy: bool,
     pub(crate) close: Vec<ConnectionHandle>,
+    pub(crate) finish: Vec<Arc<Link>>,
 }
 
 pub(crate) struct Shared {
+    pub(crate) runtime: Handle,
+    pub(crate) client: BrokerClient,
+    pub(crate) max_message_size: usize,
+    /// Of incomplete messages.
+    pub(crate) budget: Budget,
     status: watch::Sender<Status>,
     requests: Mutex<Requests>,
     /// Rung when `requests` has something.
@@ -57,7 +67,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(id: Option<PeerId>) -> Arc<Self> {
+    pub(crate) fn new(
+        runtime: Handle,
+        client: BrokerClient,
+        id: Option<PeerId>,
+        max_message_size: usize,
+    ) -> Arc<Self> {
         let (events, first) = broadcast::channel(EVENTS_MAX);
         let state = PeerState::Connecting;
         let status = Status {
@@ -67,6 +82,10 @@ impl Shared {
             returning: false,
         };
         Arc::new(Self {
+            runtime,
+            client,
+            max_message_size,
+            budget: Budget::new(max_message_size.saturating_mul(BUDGET_MESSAGES)),
             status: watch::Sender::new(status),
             requests: Mutex::default(),
             bell: Notify::new(),
@@ -81,8 +100,8 @@ impl Shared {
         self.status.borrow()
     }
 
-    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
-        self.status.send_modify(change);
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status) -> bool) {
+        self.status.send_if_modified(change);
     }
 
     pub(crate) async fn opened(&self) -> Result<PeerId, PeerFailure> {
@@ -111,7 +130,16 @@ impl Shared {
     }
 
     pub(crate) fn close(&self, handle: ConnectionHandle) {
-        lock(&self.requests).close.push(handle);
+        let mut requests = lock(&self.requests);
+        if !requests.close.contains(&handle) {
+            requests.close.push(handle);
+        }
+        drop(requests);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn finish(&self, link: Arc<Link>) {
+        lock(&self.requests).finish.push(link);
         self.bell.notify_one();
     }
 
@@ -166,10 +194,12 @@ impl Shared {
     }
 
     pub(crate) async fn list_all_peers(&self) -> Result<Vec<String>, ListError> {
-        Err(ListError {
-            reason: "not connected to the broker module yet".into(),
-            source: None,
-        })
+        self.client
+            .list_all_peers()
+            .await
+            .map_err(|error| ListError {
+                source: Arc::new(error),
+            })
     }
 }
 

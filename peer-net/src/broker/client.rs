@@ -486,6 +486,11 @@ impl SocketReceiver {
     pub fn error(&self) -> Option<&BrokerError> {
         self.error.as_ref()
     }
+
+    /// The same, to keep.
+    pub fn into_error(self) -> Option<BrokerError> {
+        self.error
+    }
 }
 
 type Stream = Box<dyn Io>;

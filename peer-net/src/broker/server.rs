@@ -33,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[non_exhaustive]
 pub enum BindError {
     /// The address cannot be listened on.
-    #[error("the broker cannot listen on its address; is the port in use, or reserved?")]
+    #[error("the broker cannot listen on the address it was given")]
     Listen(#[source] io::Error),
     /// Key or certificate cannot be used.
     #[error("the broker cannot offer TLS")]

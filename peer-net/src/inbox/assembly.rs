@@ -29,7 +29,9 @@ impl Budget {
 
     fn take(&self, bytes: usize) -> bool {
         let take = |left: usize| left.checked_sub(bytes);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 
     fn give_back(&self, bytes: usize) {
@@ -39,7 +41,7 @@ impl Budget {
 
 /// One chunk, as far as it matters here.
 pub(crate) struct Part {
-    /// The message's id, unique among those in flight.
+    /// The message's id, unique among those in flight on its connection.
     pub(crate) id: u64,
     /// The part's place, from 0.
     pub(crate) n: u32,
@@ -76,7 +78,12 @@ impl Partial {
 
 impl Assembly {
     pub(crate) fn new(message_max: usize, budget: Budget) -> Self {
-        Self { partial: HashMap::new(), order: VecDeque::new(), message_max, budget }
+        Self {
+            partial: HashMap::new(),
+            order: VecDeque::new(),
+            message_max,
+            budget,
+        }
     }
 
     /// Takes a part; gives the message when it was the last. Parts may come in any order and more than once; the
@@ -90,7 +97,10 @@ impl Assembly {
             if self.order.len() >= PARTIAL_MAX
                 && let Some(oldest) = self.order.front().copied()
             {
-                if self.remove(oldest).is_some_and(|partial| partial.dropped.is_none()) {
+                if self
+                    .remove(oldest)
+                    .is_some_and(|partial| partial.dropped.is_none())
+                {
                     evicted = Err(Dropped);
                 }
             }
@@ -118,7 +128,9 @@ impl Assembly {
         let size = part.data.len();
         if partial.bytes + size > self.message_max || !self.budget.take(size + CHUNK_OVERHEAD) {
             self.budget.give_back(partial.cost());
-            let seen = u32::try_from(partial.parts.len()).unwrap_or(u32::MAX).saturating_add(1);
+            let seen = u32::try_from(partial.parts.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1);
             partial.parts = BTreeMap::new();
             partial.bytes = 0;
             partial.dropped = Some(seen);
@@ -152,7 +164,8 @@ impl Assembly {
 
 impl Drop for Assembly {
     fn drop(&mut self) {
-        self.budget.give_back(self.partial.values().map(Partial::cost).sum());
+        self.budget
+            .give_back(self.partial.values().map(Partial::cost).sum());
     }
 }
 
@@ -162,7 +175,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn part(id: u64, n: u32, total: u32, data: &'static [u8]) -> Part {
-        Part { id, n, total, data: Bytes::from_static(data) }
+        Part {
+            id,
+            n,
+            total,
+            data: Bytes::from_static(data),
+        }
     }
 
     fn assembly(message_max: usize) -> Assembly {
@@ -177,13 +195,35 @@ mod tests {
     fn any_order_and_duplicates() {
         let mut assembly = assembly(1000);
         assert_eq!(assembly.insert(part(1, 2, 3, b"c")), Ok(None));
-        assert_eq!(assembly.insert(part(1, 2, 3, b"X")), Ok(None), "a duplicate");
-        assert_eq!(assembly.insert(part(2, 0, 1, b"other")), Ok(Some(Bytes::from("other"))));
-        assert_eq!(assembly.insert(part(1, 0, 9, b"a")), Ok(None), "the first total counts");
-        assert_eq!(assembly.insert(part(1, 7, 9, b"z")), Err(Dropped), "no such place");
-        assert_eq!(assembly.insert(part(1, 1, 3, b"b")), Ok(Some(Bytes::from("abc"))));
+        assert_eq!(
+            assembly.insert(part(1, 2, 3, b"X")),
+            Ok(None),
+            "a duplicate"
+        );
+        assert_eq!(
+            assembly.insert(part(2, 0, 1, b"other")),
+            Ok(Some(Bytes::from("other")))
+        );
+        assert_eq!(
+            assembly.insert(part(1, 0, 9, b"a")),
+            Ok(None),
+            "the first total counts"
+        );
+        assert_eq!(
+            assembly.insert(part(1, 7, 9, b"z")),
+            Err(Dropped),
+            "no such place"
+        );
+        assert_eq!(
+            assembly.insert(part(1, 1, 3, b"b")),
+            Ok(Some(Bytes::from("abc")))
+        );
         assert_eq!(left(&assembly), 4000);
-        assert_eq!(assembly.insert(part(3, 0, 0, b"")), Err(Dropped), "no message has no parts");
+        assert_eq!(
+            assembly.insert(part(3, 0, 0, b"")),
+            Err(Dropped),
+            "no message has no parts"
+        );
     }
 
     #[test]
@@ -193,7 +233,10 @@ mod tests {
         assert_eq!(assembly.insert(part(1, 1, 3, b"def")), Err(Dropped));
         assert_eq!(assembly.insert(part(1, 2, 3, b"g")), Ok(None));
         assert!(assembly.partial.is_empty());
-        assert_eq!(assembly.insert(part(1, 0, 1, b"next")), Ok(Some(Bytes::from("next"))));
+        assert_eq!(
+            assembly.insert(part(1, 0, 1, b"next")),
+            Ok(Some(Bytes::from("next")))
+        );
     }
 
     #[test]
@@ -202,10 +245,19 @@ mod tests {
         for id in 0..PARTIAL_MAX as u64 {
             assert_eq!(assembly.insert(part(id, 0, 2, b"a")), Ok(None));
         }
-        assert!(assembly.insert(part(1000, 0, 2, b"a")).is_err(), "one was evicted");
+        assert!(
+            assembly.insert(part(1000, 0, 2, b"a")).is_err(),
+            "one was evicted"
+        );
         assert_eq!(assembly.partial.len(), PARTIAL_MAX);
-        assert_eq!(assembly.insert(part(1000, 1, 2, b"b")), Ok(Some(Bytes::from("ab"))));
-        assert_eq!(assembly.insert(part(1, 1, 2, b"b")), Ok(Some(Bytes::from("ab"))));
+        assert_eq!(
+            assembly.insert(part(1000, 1, 2, b"b")),
+            Ok(Some(Bytes::from("ab")))
+        );
+        assert_eq!(
+            assembly.insert(part(1, 1, 2, b"b")),
+            Ok(Some(Bytes::from("ab")))
+        );
     }
 
     proptest! {

@@ -54,11 +54,11 @@ pub(crate) struct Args {
     concurrent_limit: usize,
     /// Let clients list the ids of all peers.
     #[arg(long = "allow_discovery", alias = "allow-discovery")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     allow_discovery: bool,
     /// A reverse proxy is in front: take client addresses from X-Forwarded-For.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     proxied: bool,
     /// Origins of web pages that may use the HTTP API. Default: all.
