@@ -66,7 +66,8 @@ impl fmt::Write for Digits {
 
 impl<T: fmt::LowerExp> fmt::Display for Ecma<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // core gives the shortest digits that read back as the same number; only their layout differs.
+        // core gives the shortest digits that read back as the same number; only their layout
+        // differs.
         let mut scientific = Digits {
             bytes: [0; 32],
             len: 0,

@@ -353,8 +353,7 @@ proptest! {
 
     #[test]
     fn what_serde_json_writes_is_read(value in value(), pretty in any::<bool>()) {
-        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
-        let text = text.unwrap();
+        let text = if pretty { std::format!("{value:#}") } else { std::format!("{value}") };
         prop_assert_eq!(read(&text), Ok(value));
         prop_assert_eq!(check(&text), Ok(()));
     }
@@ -383,10 +382,12 @@ proptest! {
         prop_assert_eq!(check(&text).is_ok(), ours.is_ok());
         match serde_json::from_str::<Value>(&text) {
             Ok(theirs) => prop_assert_eq!(ours, Ok(theirs)),
-            // serde_json refuses numbers beyond a double and lone surrogates; JSON.parse and we do not.
+            // serde_json refuses numbers beyond a double and lone surrogates; JSON.parse and we do
+            // not.
             Err(error) => {
                 let error = std::format!("{error}");
-                prop_assert!(ours.is_err() || error.contains("out of range") || error.contains("surrogate") || error.contains("hex escape"));
+                let known = ["out of range", "surrogate", "hex escape"];
+                prop_assert!(ours.is_err() || known.iter().any(|known| error.contains(known)));
             }
         }
     }
