@@ -177,9 +177,9 @@ impl<W: Write> Serializer<W> {
         const TWO_64: f64 = 18_446_744_073_709_551_616.0;
         if !value.is_finite() {
             Err(EncodeError::NotFinite)
-        } else if value >= 0.0 && value < TWO_64 && value as u64 as f64 == value {
+        } else if (0.0..TWO_64).contains(&value) && value as u64 as f64 == value {
             self.unsigned(value as u64)
-        } else if value >= -2_147_483_648.0 && value < 0.0 && value as i64 as f64 == value {
+        } else if (-2_147_483_648.0..0.0).contains(&value) && value as i64 as f64 == value {
             self.signed(value as i64)
         } else if value.is_subnormal() {
             Err(EncodeError::Subnormal)
@@ -684,6 +684,11 @@ impl<W: Write> ser::Serializer for Key<'_, W> {
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        ser::Serializer::collect_str(self.0, value)
+        let mut key = heapless::String::<16>::new();
+        match fmt::write(&mut key, format_args!("{value}")) {
+            Ok(()) => self.0.key(&key),
+            // Longer than any key that is special.
+            Err(_) => ser::Serializer::collect_str(self.0, value),
+        }
     }
 }
