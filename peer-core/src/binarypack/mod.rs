@@ -53,15 +53,18 @@
 use core::fmt;
 
 mod de;
+mod key;
 mod ser;
 #[cfg(test)]
 mod tests;
 mod token;
 mod value;
+mod write;
 
 pub use de::{Deserializer, from_slice};
-pub use ser::{Counter, Serializer, SliceWriter, Write, serialized_len, to_slice, to_writer};
+pub use ser::{Compound, Serializer, serialized_len, to_slice, to_writer};
 pub use value::{Array, ArrayIter, Map, MapIter, Value};
+pub use write::{Counter, SliceWriter, Write};
 
 /// A value was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
