@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use webrtc_util::{Conn, Error};
 
 /// Longest any single step may take; the machine may be slow, nothing is decided by it but failure.
@@ -28,6 +28,8 @@ struct Wire {
     tamper: Mutex<Option<Tamper>>,
     broken: AtomicBool,
     receives: AtomicU64,
+    /// Whether somebody waits at this end and nothing is there.
+    idle: Notify,
 }
 
 fn cable() -> (Arc<Wire>, Arc<Wire>) {
@@ -41,6 +43,7 @@ fn cable() -> (Arc<Wire>, Arc<Wire>) {
             tamper: Mutex::default(),
             broken: AtomicBool::new(false),
             receives: AtomicU64::new(0),
+            idle: Notify::new(),
         })
     };
     (
@@ -60,6 +63,14 @@ impl Wire {
         *self.tamper.lock().unwrap() = Some(Box::new(tamper));
     }
 
+    /// Waits until all that was sent to this end is taken and somebody waits for more.
+    async fn drained(&self) {
+        // The first may be a note from before.
+        self.idle.notified().await;
+        self.inject(&[]);
+        self.idle.notified().await;
+    }
+
     fn cut(&self) {
         self.broken.store(true, Ordering::SeqCst);
         self.inject(&[]);
@@ -75,6 +86,9 @@ impl Conn for Wire {
     async fn recv(&self, buf: &mut [u8]) -> Result<usize, Error> {
         self.receives.fetch_add(1, Ordering::SeqCst);
         let mut inbound = self.inbound.lock().await;
+        if inbound.is_empty() {
+            self.idle.notify_one();
+        }
         let datagram = if self.broken.load(Ordering::SeqCst) {
             None
         } else {
