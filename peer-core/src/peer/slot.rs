@@ -43,9 +43,11 @@ pub(super) struct Slot {
     pub(super) deadline: Option<Instant>,
     /// Events, see [`pending`].
     pub(super) events: u8,
-    /// Why it never opened.
-    failure: Option<FailureReason>,
-    error: Option<ConnectionError>,
+    /// It ended without having been open, for this reason.
+    failed: bool,
+    reason: FailureReason,
+    /// What [`pending::ERROR`] tells.
+    error: ConnectionError,
     /// `CreateOffer` is to be polled.
     pub(super) create_offer: bool,
     /// `Close` is to be polled.
@@ -59,7 +61,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// What a free slot holds. All zero.
+    /// What a free slot holds. All zero, which no `Option` of an enum would be; the link proof checks it.
     pub(super) const fn vacant() -> Self {
         Self {
             remote: PeerId::vacant(),
@@ -74,8 +76,9 @@ impl Slot {
             stage: Stage::Offer,
             deadline: None,
             events: 0,
-            failure: None,
-            error: None,
+            failed: false,
+            reason: FailureReason::Rtc(RtcFailure::Description),
+            error: ConnectionError::NegotiationFailed,
             create_offer: false,
             close: false,
             session: false,
@@ -126,7 +129,8 @@ impl Slot {
             return;
         }
         if self.phase == Phase::Negotiating {
-            self.failure = Some(reason);
+            self.failed = true;
+            self.reason = reason;
         }
         self.phase = Phase::Over;
         self.deadline = None;
@@ -152,7 +156,7 @@ impl Slot {
     }
 
     pub(super) fn report(&mut self, error: ConnectionError) {
-        self.error = Some(error);
+        self.error = error;
         self.events |= pending::ERROR;
     }
 
@@ -167,23 +171,15 @@ impl Slot {
             pending::OPEN => Event::ConnectionOpen(handle),
             pending::DATA => Event::Data(handle),
             pending::WRITABLE => Event::Writable(handle),
-            pending::ERROR => {
-                let error = self
-                    .error
-                    .take()
-                    .unwrap_or(ConnectionError::ConnectionClosed);
-                Event::ConnectionError(handle, error)
+            pending::ERROR => Event::ConnectionError(handle, self.error),
+            _ if self.failed => {
+                let failure = ConnectFailure {
+                    stage: self.stage,
+                    reason: self.reason,
+                };
+                Event::ConnectionFailed(handle, failure)
             }
-            _ => match self.failure {
-                Some(reason) => Event::ConnectionFailed(
-                    handle,
-                    ConnectFailure {
-                        stage: self.stage,
-                        reason,
-                    },
-                ),
-                None => Event::ConnectionClosed(handle),
-            },
+            _ => Event::ConnectionClosed(handle),
         })
     }
 }
