@@ -144,15 +144,13 @@ impl Peer<'_> {
             self.table.remove(handle);
             return self.dropped();
         }
-        *slot = Slot::vacant();
+        slot.reset(serialization, deadline);
         slot.remote = remote;
         slot.id = id;
         slot.label = label;
         slot.reliable = offer.reliable;
-        slot.serialization = serialization;
         slot.incoming = true;
         slot.stage = Stage::Answer;
-        slot.deadline = Some(deadline);
         slot.events = pending::CONNECTION;
         if let Some(metadata) = offer.metadata {
             match self
@@ -231,7 +229,8 @@ impl Peer<'_> {
             RtcInput::LocalDescription(sdp) => return self.local_description(handle, sdp),
             RtcInput::LocalCandidate(candidate) => return self.local_candidate(handle, candidate),
             RtcInput::ChannelOpened => slot.open(),
-            RtcInput::Message(_) | RtcInput::ChannelBuffered(_) => {}
+            RtcInput::Message(frame) => return self.message(handle, frame),
+            RtcInput::ChannelBuffered(bytes) => self.buffered(handle, bytes),
             RtcInput::ChannelClosed => slot.end(FailureReason::RemoteClosed),
             RtcInput::IceState(IceState::Checking) => slot.reach(Stage::Ice),
             RtcInput::IceState(IceState::Connected) => slot.reach(Stage::Dtls),

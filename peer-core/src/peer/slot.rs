@@ -1,6 +1,11 @@
 //! The state of one connection.
 
-use crate::{ConnectionId, Label, PeerId, serialization::Serialization, time::Instant};
+use crate::{
+    ConnectionId, Label, PeerId,
+    connection::{Inbox, Outbox},
+    serialization::Serialization,
+    time::Instant,
+};
 
 use super::{
     ConnectFailure, ConnectionError, ConnectionHandle, Event, FailureReason, RtcFailure, Stage,
@@ -58,6 +63,25 @@ pub(super) struct Slot {
     pub(super) described: bool,
     /// The remote's answer came.
     pub(super) answered: bool,
+    pub(super) flush: Flush,
+    /// A send found the outbox full, so room is to be told.
+    pub(super) wants_room: bool,
+    /// The oldest message in the inbox was handed out and goes at the next call.
+    pub(super) read: bool,
+    /// Bytes the channel holds, as the driver last told, and what was sent since.
+    pub(super) buffered: u32,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+}
+
+/// How far a flush-close is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    No,
+    /// Until outbox and channel are empty, since on an unordered channel a close message would overtake data.
+    Draining,
+    /// The close message is out; the remote closes.
+    Told,
 }
 
 impl Slot {
@@ -84,7 +108,39 @@ impl Slot {
             session: false,
             described: false,
             answered: false,
+            flush: Flush::No,
+            wants_room: false,
+            read: false,
+            buffered: 0,
+            outbox: Outbox::new(Serialization::Binary),
+            inbox: Inbox::new(Serialization::Binary),
         }
+    }
+
+    /// Makes a claimed slot one for a new connection, in place: field by field, so that nothing large moves.
+    /// The ids and the label are the caller's to set.
+    pub(super) fn reset(&mut self, serialization: Serialization, deadline: Instant) {
+        self.metadata = 0;
+        self.metadata_too_long = false;
+        self.serialization = serialization;
+        self.reliable = false;
+        self.incoming = false;
+        self.phase = Phase::Negotiating;
+        self.stage = Stage::Offer;
+        self.deadline = Some(deadline);
+        self.events = 0;
+        self.failed = false;
+        self.create_offer = false;
+        self.close = false;
+        self.session = false;
+        self.described = false;
+        self.answered = false;
+        self.flush = Flush::No;
+        self.wants_room = false;
+        self.read = false;
+        self.buffered = 0;
+        self.outbox = Outbox::new(serialization);
+        self.inbox = Inbox::new(serialization);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -102,12 +158,12 @@ impl Slot {
 
     /// Whether nothing holds the slot any more.
     pub(super) fn is_done(&self) -> bool {
-        self.is_over() && self.events == 0 && !self.close
+        self.is_leaving() && self.events == 0 && !self.close
     }
 
     /// Whether polling alone frees the slot.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_over()
+        self.is_over() && self.inbox.len() <= usize::from(self.read)
     }
 
     pub(super) fn reach(&mut self, stage: Stage) {
