@@ -40,6 +40,10 @@ pub enum SendError {
     Unsupported,
     /// The close message was sent; nothing may follow it.
     Closing,
+    /// The connection is not open yet; wait for its open event. PeerJS: `not-open-yet`.
+    NotOpenYet,
+    /// The connection is over.
+    Closed,
 }
 
 impl fmt::Display for SendError {
@@ -52,6 +56,8 @@ impl fmt::Display for SendError {
             Self::StreamLength => "more bytes than the streamed message was announced with",
             Self::Unsupported => "the connection's serialization does not provide for this",
             Self::Closing => "the connection is closing",
+            Self::NotOpenYet => "the connection is not open yet; wait for its open event",
+            Self::Closed => "the connection is over",
         })
     }
 }

@@ -368,8 +368,8 @@ impl Outbox {
         Some(frame)
     }
 
-    /// Drops what was lent by the last poll.
-    fn release(&mut self, memory: &mut [u8]) {
+    /// Drops what was lent by the last poll. [`is_empty`](Self::is_empty) is exact after it.
+    pub(crate) fn release(&mut self, memory: &mut [u8]) {
         if !core::mem::take(&mut self.lent) {
             return;
         }
