@@ -122,11 +122,10 @@ impl Serialization {
     ) -> Result<Frame<'b>, EncodeError> {
         let bytes: &[u8] = match self {
             Self::Binary | Self::BinaryUtf8 => {
-                let packed =
-                    binarypack::to_slice(value, buffer).map_err(|error| match error {
-                        binarypack::EncodeError::Full => EncodeError::Full,
-                        other => EncodeError::BinaryPack(other),
-                    })?;
+                let packed = binarypack::to_slice(value, buffer).map_err(|error| match error {
+                    binarypack::EncodeError::Full => EncodeError::Full,
+                    other => EncodeError::BinaryPack(other),
+                })?;
                 if *packed == [0xc0] {
                     return Err(EncodeError::TopLevelNull);
                 }

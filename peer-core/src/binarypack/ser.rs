@@ -78,7 +78,9 @@ impl Write for SliceWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         // `len` never passes the end, so the rest is there, if only empty.
-        let room = self.buffer[self.len..].get_mut(..bytes.len()).ok_or(EncodeError::Full)?;
+        let room = self.buffer[self.len..]
+            .get_mut(..bytes.len())
+            .ok_or(EncodeError::Full)?;
         room.copy_from_slice(bytes);
         self.len += bytes.len();
         Ok(())
@@ -112,7 +114,11 @@ pub struct Serializer<W> {
 impl<W: Write> Serializer<W> {
     /// Writes into `sink`.
     pub fn new(sink: W) -> Self {
-        Self { sink, depth: BINARYPACK_DEPTH_MAX, control_key: false }
+        Self {
+            sink,
+            depth: BINARYPACK_DEPTH_MAX,
+            control_key: false,
+        }
     }
 
     /// Whether the outermost value was a map with the key `__peerData`. PeerJS takes such a message
@@ -142,7 +148,10 @@ impl<W: Write> Serializer<W> {
             0x1_0000..=0xffff_ffff => self.tagged::<4, 5>(0xce, (value as u32).to_be_bytes()),
             _ if !is_exact(value.into()) => Err(EncodeError::Precision),
             _ if value == 1 << 63 => self.double(value as f64),
-            _ => self.tagged::<8, 9>(if value >> 63 == 0 { 0xd3 } else { 0xcf }, value.to_be_bytes()),
+            _ => self.tagged::<8, 9>(
+                if value >> 63 == 0 { 0xd3 } else { 0xcf },
+                value.to_be_bytes(),
+            ),
         }
     }
 
@@ -208,13 +217,21 @@ impl<W: Write> Serializer<W> {
     fn open_array(&mut self, len: usize) -> Result<Compound<'_, W>, EncodeError> {
         self.depth = self.depth.checked_sub(1).ok_or(EncodeError::Depth)?;
         self.header(0x90, 0xdc, 0xdd, len)?;
-        Ok(Compound { serializer: self, left: len, levels: 1 })
+        Ok(Compound {
+            serializer: self,
+            left: len,
+            levels: 1,
+        })
     }
 
     fn open_map(&mut self, len: usize) -> Result<Compound<'_, W>, EncodeError> {
         self.depth = self.depth.checked_sub(1).ok_or(EncodeError::Depth)?;
         self.header(0x80, 0xde, 0xdf, len)?;
-        Ok(Compound { serializer: self, left: len, levels: 1 })
+        Ok(Compound {
+            serializer: self,
+            left: len,
+            levels: 1,
+        })
     }
 
     /// The map of one entry around the content of an enum variant.
@@ -392,7 +409,10 @@ impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
     ) -> Result<Compound<'s, W>, EncodeError> {
         self.open_variant(variant)?;
         let content = self.open_array(len)?;
-        Ok(Compound { levels: 2, ..content })
+        Ok(Compound {
+            levels: 2,
+            ..content
+        })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Compound<'s, W>, EncodeError> {
@@ -412,7 +432,10 @@ impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
     ) -> Result<Compound<'s, W>, EncodeError> {
         self.open_variant(variant)?;
         let content = self.open_map(len)?;
-        Ok(Compound { levels: 2, ..content })
+        Ok(Compound {
+            levels: 2,
+            ..content
+        })
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
@@ -439,7 +462,11 @@ struct Text<'w, W> {
 
 impl<'w, W> Text<'w, W> {
     fn new(sink: &'w mut W) -> Self {
-        Self { sink, len: 0, error: None }
+        Self {
+            sink,
+            len: 0,
+            error: None,
+        }
     }
 }
 
@@ -464,13 +491,20 @@ pub struct Compound<'s, W> {
 impl<W: Write> Compound<'_, W> {
     #[inline]
     fn count(&mut self) -> Result<(), EncodeError> {
-        self.left = self.left.checked_sub(1).ok_or(EncodeError::LengthMismatch)?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or(EncodeError::LengthMismatch)?;
         Ok(())
     }
 
     fn close(self) -> Result<(), EncodeError> {
         self.serializer.depth += self.levels;
-        if self.left == 0 { Ok(()) } else { Err(EncodeError::LengthMismatch) }
+        if self.left == 0 {
+            Ok(())
+        } else {
+            Err(EncodeError::LengthMismatch)
+        }
     }
 
     #[inline]

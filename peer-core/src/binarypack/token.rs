@@ -161,14 +161,20 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self.input.split_at_checked(len).ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self
+            .input
+            .split_at_checked(len)
+            .ok_or(DecodeError::Truncated)?;
         self.input = rest;
         Ok(taken)
     }
 
     #[inline]
     fn array_of<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (taken, rest) = self.input.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self
+            .input
+            .split_first_chunk()
+            .ok_or(DecodeError::Truncated)?;
         self.input = rest;
         Ok(*taken)
     }
@@ -183,7 +189,11 @@ impl<'a> Reader<'a> {
 
     fn array(&self, count: u32) -> Result<Token<'a>, DecodeError> {
         let count = size(count)?;
-        if count > self.input.len() { Err(DecodeError::Truncated) } else { Ok(Token::Array(count)) }
+        if count > self.input.len() {
+            Err(DecodeError::Truncated)
+        } else {
+            Ok(Token::Array(count))
+        }
     }
 
     fn map(&self, count: u32) -> Result<Token<'a>, DecodeError> {

@@ -30,6 +30,7 @@
 
 mod broker;
 mod config;
+mod data;
 mod data_connection;
 mod early;
 mod error;
@@ -136,6 +137,7 @@ enum Next {
     CreateOffer(Handle),
     Close(Handle),
     Event(Event),
+    Send(Handle),
     Wait,
 }
 
@@ -227,6 +229,7 @@ impl<'r> Peer<'r> {
             }
             Next::Close(handle) => Output::Rtc(ConnectionHandle(handle), RtcCommand::Close),
             Next::Event(event) => Output::Event(event),
+            Next::Send(handle) => self.send(handle),
             Next::Wait => Output::Timeout(self.next_timeout()),
         }
     }
@@ -268,14 +271,12 @@ impl<'r> Peer<'r> {
         let id = self.draw_connection_id();
         let deadline = self.now + self.config.connect_timeout;
         let (handle, slot) = self.table.claim().ok_or(ConnectError::TooManyConnections)?;
-        *slot = Slot::vacant();
+        slot.reset(options.serialization, deadline);
         slot.remote.clone_from(remote);
         slot.label = label.unwrap_or_else(|| Label::from_wire(id.as_str()).unwrap_or_default());
         slot.id = id;
         slot.reliable = options.reliable;
-        slot.serialization = options.serialization;
         slot.metadata = metadata.len();
-        slot.deadline = Some(deadline);
         slot.create_offer = true;
         self.memory.metadata.of_mut(handle.index())[..metadata.len()]
             .copy_from_slice(metadata.as_bytes());
@@ -285,11 +286,13 @@ impl<'r> Peer<'r> {
 
     /// A short borrow of one connection; `None` for a stale handle.
     pub fn connection(&mut self, handle: ConnectionHandle) -> Option<DataConnection<'_>> {
-        let slot = self.table.get_mut(handle.0)?;
         Some(DataConnection {
-            slot,
+            slot: self.table.get_mut(handle.0)?,
             metadata: self.memory.metadata.of(handle.index()),
+            outbox: self.memory.outbox.of_mut(handle.index()),
+            inbox: self.memory.inbox.of_mut(handle.index()),
             dirty: &mut self.dirty,
+            flush_timeout: self.config.flush_timeout,
         })
     }
 
@@ -400,8 +403,12 @@ impl<'r> Peer<'r> {
             return Next::Event(event);
         }
         if self.dirty.slots {
+            self.advance_flushes();
             if let Some(next) = self.next_of_slots() {
                 return next;
+            }
+            if let Some(handle) = self.next_to_send() {
+                return Next::Send(handle);
             }
             self.dirty.slots = false;
         }

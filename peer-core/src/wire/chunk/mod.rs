@@ -30,9 +30,9 @@ pub const CLOSE: &[u8] = b"\x81\xba__peerData\x81\xb4type\xb5close";
 pub const CLOSE_JSON: &str = r#"{"__peerData":{"type":"close"}}"#;
 
 /// Map tag and key, id, key, `n`, key, binary tag and length.
-const HEAD_MAX: usize = 12 + 5 + 2 + 5 + 5 + 3;
+pub(crate) const HEAD_MAX: usize = 12 + 5 + 2 + 5 + 5 + 3;
 /// Key, `total`.
-const TAIL_MAX: usize = 6 + 5;
+pub(crate) const TAIL_MAX: usize = 6 + 5;
 
 /// How many frames a packed message of this length takes: one if it is sent whole.
 ///
@@ -76,7 +76,12 @@ impl<'a> ChunkFrame<'a> {
         }
         let start = usize::try_from(n).ok()?.checked_mul(CHUNKED_MTU)?;
         let rest = packed.get(start..)?;
-        let data = rest.get(..CHUNKED_MTU).unwrap_or(rest);
+        Self::from_parts(id, n, total, rest.get(..CHUNKED_MTU).unwrap_or(rest))
+    }
+
+    /// Chunk number `n` of `total`, when the caller cuts the message itself. All chunks but the last should have
+    /// one length; PeerJS takes any. `None` for more than 65,535 bytes of data.
+    pub(crate) fn from_parts(id: NonZeroU32, n: u32, total: u32, data: &'a [u8]) -> Option<Self> {
         let mut head = Vec::new();
         head.extend_from_slice(b"\x84\xba__peerData").ok()?;
         integer(&mut head, id.get())?;
