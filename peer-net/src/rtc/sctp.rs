@@ -100,6 +100,8 @@ struct Seen {
     newest: Option<u32>,
     /// DATA came after our last SACK.
     owes_sack: bool,
+    /// The remote is gone by its own account.
+    gone: bool,
     /// A SACK was handed to the association.
     sack: bool,
     /// The window in our last SACK.
@@ -171,6 +173,9 @@ impl Packets {
 
     /// Tells the remote that we are gone.
     pub(super) async fn abort(&self) {
+        if self.seen().gone {
+            return;
+        }
         if let Err(error) = self.below.abort().await {
             tracing::debug!(%error, "ABORT not sent");
         }
@@ -262,7 +267,11 @@ impl Packets {
                     }
                 }
                 SACK => seen.sack = true,
-                ABORT | SHUTDOWN | SHUTDOWN_ACK => return Verdict::End,
+                ABORT => {
+                    seen.gone = true;
+                    return Verdict::End;
+                }
+                SHUTDOWN | SHUTDOWN_ACK => return Verdict::End,
                 RECONFIG if !has_data && seen.is_reset(chunk.body) => return Verdict::End,
                 _ => {}
             }
