@@ -113,7 +113,7 @@ impl Outbox {
         self.high_water = bytes;
     }
 
-    /// Whether everything was handed out.
+    /// Whether everything was handed out. After the last chunk of a message it takes one more poll to tell.
     pub const fn is_empty(&self) -> bool {
         self.ring.is_empty() || (self.lent && self.ring.len() == 1 && self.sent_chunks == 0)
     }
@@ -210,7 +210,7 @@ impl Outbox {
             .len()
             .checked_sub(CHUNK_COST)
             .ok_or(SendError::TooLarge)?;
-        let stride = chunk.max(1).min(CHUNKED_MTU).min(limit);
+        let stride = chunk.clamp(1, CHUNKED_MTU).min(limit);
         if stride == 0 {
             return Err(SendError::TooLarge);
         }
