@@ -6,6 +6,7 @@
 //! never answered with an error the crates would die of.
 
 mod handshake;
+mod inflow;
 mod message;
 mod record;
 pub(crate) mod sctp;

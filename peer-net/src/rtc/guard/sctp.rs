@@ -12,16 +12,13 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use webrtc_util::{Conn, Error};
 
+use super::inflow::{Data, Inflow};
 use super::{DATAGRAM_MAX, lock, other};
 
 /// Chunks of one packet. Browsers' packets of 1,200 bytes hold at most 59 with data.
 const CHUNKS_MAX: usize = 128;
 /// Chunks of one packet that each make the crate queue an answer.
 const ANSWERED_MAX: usize = 4;
-/// How far a TSN may be ahead of what we acknowledged: what has to be sorted, and what one packet may skip.
-const TSN_WINDOW: u32 = 16_384;
-/// Streams the far side may use. PeerJS uses one.
-const STREAMS_MAX: usize = 64;
 /// Streams of one reset request, and requests for a later TSN than was acknowledged, which the crate keeps.
 const RESET_STREAMS_MAX: usize = 64;
 const RESETS_AHEAD_MAX: u32 = 32;
@@ -62,12 +59,18 @@ pub(crate) enum SctpRefusal {
     /// More chunks than a packet may have, or a chunk that must be alone.
     #[error("the far side's packet has chunks that must not be together")]
     Bundle,
-    /// A TSN too far ahead.
+    /// A chunk that cannot come now: an INIT in an association, data outside of one.
+    #[error("a chunk of the far side's packet cannot come at this point")]
+    State,
+    /// A TSN or SSN too far ahead.
     #[error("the far side skips further ahead than its window")]
     Window,
     /// Too many streams, or resets of them.
     #[error("the far side uses more streams than a data connection has")]
     Streams,
+    /// Too many small fragments of messages that do not end.
+    #[error("the far side sends fragments of messages that do not end")]
+    Fragments,
 }
 
 /// Checks the form of a packet: every length, to the byte, of everything the crate reads.
@@ -258,30 +261,55 @@ impl Conn for SctpGuard {
 struct Association {
     /// Header of our packets, once the far side's tag is in it.
     outgoing: Option<Header>,
+    /// We sent a COOKIE ECHO, so a COOKIE ACK may come.
+    echoed: bool,
     established: bool,
     ended: bool,
-    /// Up to here the far side's data was taken: by its INIT at first, then by our SACKs.
-    cumulative: Option<u32>,
-    streams: Vec<u16>,
+    inflow: Inflow,
     resets_ahead: u32,
 }
 
 impl Association {
-    /// Takes a valid packet of the far side; says whether it aborts.
+    /// Takes a valid packet of the far side; says whether it aborts. A refused one leaves no trace.
     fn received(&mut self, packet: &[u8]) -> Result<bool, SctpRefusal> {
+        let mut open = self.established;
+        for chunk in Chunks::of(packet) {
+            match chunk.kind {
+                INIT | INIT_ACK if self.established => return Err(SctpRefusal::State),
+                INIT | INIT_ACK => self
+                    .inflow
+                    .begin(u32_at(chunk.value, 12).unwrap_or_default())?,
+                // Data may follow it in the same packet.
+                COOKIE_ECHO => open = true,
+                COOKIE_ACK => open |= self.echoed,
+                ABORT | ERROR => {}
+                _ if !open => return Err(SctpRefusal::State),
+                DATA => self.inflow.check(&chunk.data())?,
+                FORWARD_TSN => {
+                    self.inflow
+                        .check_tsn(u32_at(chunk.value, 0).unwrap_or_default())?;
+                }
+                RECONFIG => {
+                    self.resets_ahead(chunk.value)?;
+                }
+                _ => {}
+            }
+        }
         let mut aborted = false;
         for chunk in Chunks::of(packet) {
             match chunk.kind {
-                INIT | INIT_ACK if !self.established => {
-                    self.cumulative = u32_at(chunk.value, 12).map(|tsn| tsn.wrapping_sub(1));
+                DATA => self.inflow.take(&chunk.data()),
+                FORWARD_TSN => {
+                    let tsn = u32_at(chunk.value, 0).unwrap_or_default();
+                    let streams = chunk.value.get(4..).unwrap_or_default().chunks_exact(4);
+                    let streams =
+                        streams.filter_map(|pair| Some((u16_at(pair, 0)?, u16_at(pair, 2)?)));
+                    self.inflow.skip(tsn, streams);
                 }
-                DATA => {
-                    self.check_tsn(u32_at(chunk.value, 0))?;
-                    self.check_stream(u16_at(chunk.value, 4).unwrap_or_default())?;
+                RECONFIG => {
+                    self.resets_ahead += self.resets_ahead(chunk.value).unwrap_or_default();
                 }
-                FORWARD_TSN => self.check_tsn(u32_at(chunk.value, 0))?,
-                RECONFIG => self.check_resets(chunk.value)?,
-                COOKIE_ACK => self.established = true,
+                COOKIE_ACK => self.established |= self.echoed,
                 ABORT => aborted = true,
                 _ => {}
             }
@@ -289,47 +317,19 @@ impl Association {
         Ok(aborted)
     }
 
-    fn check_tsn(&self, tsn: Option<u32>) -> Result<(), SctpRefusal> {
-        // Without an INIT there is no association the crate would file data in.
-        let (Some(tsn), Some(cumulative)) = (tsn, self.cumulative) else {
-            return Err(SctpRefusal::Window);
-        };
-        let ahead = tsn.wrapping_sub(cumulative);
-        // The upper half of the circle is behind: repeated data, which is acknowledged again.
-        if ahead > TSN_WINDOW && ahead <= u32::MAX / 2 + 1 {
-            return Err(SctpRefusal::Window);
-        }
-        Ok(())
-    }
-
-    fn check_stream(&mut self, stream: u16) -> Result<(), SctpRefusal> {
-        if !self.streams.contains(&stream) {
-            if self.streams.len() >= STREAMS_MAX {
-                return Err(SctpRefusal::Streams);
-            }
-            self.streams.push(stream);
-        }
-        Ok(())
-    }
-
-    fn check_resets(&mut self, value: &[u8]) -> Result<(), SctpRefusal> {
-        let mut parameters = Parameters(value);
-        while let Some((kind, value)) = parameters.next() {
-            if kind != OUTGOING_RESET {
-                continue;
-            }
-            let ahead = match (u32_at(value, 8), self.cumulative) {
-                (Some(last), Some(cumulative)) => last.wrapping_sub(cumulative),
-                _ => return Err(SctpRefusal::Window),
-            };
-            if (1..=u32::MAX / 2 + 1).contains(&ahead) {
-                if self.resets_ahead >= RESETS_AHEAD_MAX || ahead > TSN_WINDOW {
-                    return Err(SctpRefusal::Streams);
-                }
-                self.resets_ahead += 1;
+    /// Reset requests of a chunk that have to wait for data.
+    fn resets_ahead(&self, value: &[u8]) -> Result<u32, SctpRefusal> {
+        let mut count = 0;
+        for (kind, value) in Parameters(value) {
+            if kind == OUTGOING_RESET {
+                let last = u32_at(value, 8).unwrap_or_default();
+                count += u32::from(self.inflow.check_tsn(last)? > 0);
             }
         }
-        Ok(())
+        if self.resets_ahead + count > RESETS_AHEAD_MAX {
+            return Err(SctpRefusal::Streams);
+        }
+        Ok(count)
     }
 
     /// Notes a packet of ours; `false` if it is not to be sent any more.
@@ -344,8 +344,10 @@ impl Association {
             match chunk.kind {
                 SACK => {
                     self.established = true;
-                    self.cumulative = u32_at(chunk.value, 0);
+                    self.inflow
+                        .acknowledge(u32_at(chunk.value, 0).unwrap_or_default());
                 }
+                COOKIE_ECHO => self.echoed = true,
                 COOKIE_ACK => self.established = true,
                 _ => {}
             }
@@ -362,6 +364,19 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
+    /// Of a valid DATA chunk.
+    fn data(self) -> Data {
+        Data {
+            tsn: u32_at(self.value, 0).unwrap_or_default(),
+            stream: u16_at(self.value, 4).unwrap_or_default(),
+            ssn: u16_at(self.value, 6).unwrap_or_default(),
+            unordered: self.flags & 4 != 0,
+            begin: self.flags & 2 != 0,
+            end: self.flags & 1 != 0,
+            length: self.value.len().saturating_sub(12),
+        }
+    }
+
     /// Whether the crate queues at least one packet in answer.
     const fn is_answered(self) -> bool {
         match self.kind {
@@ -381,8 +396,13 @@ impl Chunk<'_> {
                 if !alone {
                     return Err(SctpRefusal::Bundle);
                 }
-                let parameters = self.value.get(16..).ok_or(SctpRefusal::Parameter)?;
-                self.flags == 0 && Parameters::fill(parameters)
+                // What the crate would refuse, it must not be thought to have taken.
+                self.flags == 0
+                    && u32_at(self.value, 0).is_some_and(|tag| tag != 0)
+                    && u32_at(self.value, 4).is_some_and(|window| window >= 1500)
+                    && u16_at(self.value, 8).is_some_and(|streams| streams > 0)
+                    && u16_at(self.value, 10).is_some_and(|streams| streams > 0)
+                    && self.value.get(16..).is_some_and(Parameters::fill)
             }
             SACK => is_sack(self.value),
             HEARTBEAT | HEARTBEAT_ACK => {
