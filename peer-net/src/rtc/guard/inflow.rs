@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sctp::SctpRefusal;
+use super::packet::SctpRefusal;
 
 /// How far a TSN may be ahead of what we acknowledged: what has to be sorted, and what one packet may skip.
 pub(super) const TSN_WINDOW: u32 = 16_384;

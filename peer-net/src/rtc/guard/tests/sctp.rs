@@ -6,7 +6,8 @@ use webrtc_sctp::association::{Association, Config};
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier;
 use webrtc_sctp::stream::Stream;
 
-use super::super::sctp::{Header, SctpGuard, SctpRefusal, abort, seal, validate};
+use super::super::packet::{Header, SctpRefusal, abort, seal, validate};
+use super::super::sctp::SctpGuard;
 use super::*;
 
 struct Side {
@@ -275,7 +276,8 @@ fn lengths_that_panic_the_parsers() {
         let fixed = [0, 0, 0, 9, 0, 1, 0, 0, 0, 9, 0, 9, 0, 0, 0, 1];
         [&fixed, parameters].concat()
     };
-    let refused: &[(&str, &[(u8, u8, Vec<u8>)], SctpRefusal)] = &[
+    type Chunks<'a> = &'a [(u8, u8, Vec<u8>)];
+    let refused: &[(&str, Chunks<'_>, SctpRefusal)] = &[
         ("no chunk", &[], SctpRefusal::Chunk),
         (
             "INIT too short",
