@@ -1,9 +1,9 @@
 //! `peer broker`: a PeerServer.
 
-use std::error::Error;
+use core::error::Error;
+use core::time::Duration;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use peer_net::broker::{BindError, Broker, BrokerOptions, CorsOptions, CorsOrigin, Ssl};
 
