@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p peer-core --bench binarypack`. Throughput is in bytes of the format itself.
 
-use std::hint::black_box;
+use core::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use peer_core::binarypack;
@@ -144,8 +144,8 @@ fn benches(c: &mut Criterion) {
 criterion_group! {
     name = all;
     config = Criterion::default()
-        .warm_up_time(std::time::Duration::from_millis(200))
-        .measurement_time(std::time::Duration::from_millis(600))
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600))
         .sample_size(20);
     targets = benches
 }

@@ -1,11 +1,12 @@
 use core::fmt;
 
-use serde::{
-    Serialize,
-    ser::{self, Impossible},
-};
+use serde::{Serialize, ser};
 
-use super::EncodeError;
+use super::{
+    EncodeError,
+    key::Key,
+    write::{Counter, SliceWriter, Text, Write},
+};
 use crate::config::BINARYPACK_DEPTH_MAX;
 
 /// Packs `value` into `buffer` and returns the part of it that was used.
@@ -37,69 +38,6 @@ pub fn serialized_len<T: Serialize + ?Sized>(value: &T) -> Result<usize, EncodeE
     let mut counter = Counter::default();
     to_writer(value, &mut counter)?;
     Ok(counter.0)
-}
-
-/// Where packed bytes go. Implemented for slices here; a growable buffer takes five lines.
-pub trait Write {
-    /// Appends `bytes`, all or none.
-    ///
-    /// # Errors
-    /// [`EncodeError::Full`] where there is no room.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
-}
-
-impl<W: Write + ?Sized> Write for &mut W {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        (**self).write(bytes)
-    }
-}
-
-/// Writes into a slice.
-#[derive(Debug)]
-pub struct SliceWriter<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
-}
-
-impl<'b> SliceWriter<'b> {
-    /// Writes from the start of `buffer`.
-    pub fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, len: 0 }
-    }
-
-    /// What was written.
-    pub fn into_written(self) -> &'b mut [u8] {
-        &mut self.buffer[..self.len]
-    }
-}
-
-impl Write for SliceWriter<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        // `len` never passes the end, so the rest is there, if only empty.
-        let room = self.buffer[self.len..]
-            .get_mut(..bytes.len())
-            .ok_or(EncodeError::Full)?;
-        room.copy_from_slice(bytes);
-        self.len += bytes.len();
-        Ok(())
-    }
-}
-
-/// Counts bytes and keeps none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counter(
-    /// Bytes so far.
-    pub usize,
-);
-
-impl Write for Counter {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.0 = self.0.saturating_add(bytes.len());
-        Ok(())
-    }
 }
 
 /// Packs whatever serde hands it into a sink.
@@ -177,9 +115,9 @@ impl<W: Write> Serializer<W> {
         const TWO_64: f64 = 18_446_744_073_709_551_616.0;
         if !value.is_finite() {
             Err(EncodeError::NotFinite)
-        } else if value >= 0.0 && value < TWO_64 && value as u64 as f64 == value {
+        } else if (0.0..TWO_64).contains(&value) && value as u64 as f64 == value {
             self.unsigned(value as u64)
-        } else if value >= -2_147_483_648.0 && value < 0.0 && value as i64 as f64 == value {
+        } else if (-2_147_483_648.0..0.0).contains(&value) && value as i64 as f64 == value {
             self.signed(value as i64)
         } else if value.is_subnormal() {
             Err(EncodeError::Subnormal)
@@ -204,7 +142,7 @@ impl<W: Write> Serializer<W> {
     }
 
     #[inline]
-    fn key(&mut self, key: &str) -> Result<(), EncodeError> {
+    pub(super) fn key(&mut self, key: &str) -> Result<(), EncodeError> {
         if key == "__proto__" {
             return Err(EncodeError::ReservedKey);
         }
@@ -453,33 +391,6 @@ impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
     }
 }
 
-/// Formatted text on its way into a sink.
-struct Text<'w, W> {
-    sink: &'w mut W,
-    len: usize,
-    error: Option<EncodeError>,
-}
-
-impl<'w, W> Text<'w, W> {
-    fn new(sink: &'w mut W) -> Self {
-        Self {
-            sink,
-            len: 0,
-            error: None,
-        }
-    }
-}
-
-impl<W: Write> fmt::Write for Text<'_, W> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.len += s.len();
-        self.sink.write(s.as_bytes()).map_err(|error| {
-            self.error = Some(error);
-            fmt::Error
-        })
-    }
-}
-
 /// An array or map that is being written.
 #[derive(Debug)]
 pub struct Compound<'s, W> {
@@ -583,107 +494,5 @@ impl<W: Write> ser::SerializeMap for Compound<'_, W> {
 
     fn end(self) -> Result<(), EncodeError> {
         self.close()
-    }
-}
-
-/// Writes map keys, all as strings.
-struct Key<'s, W>(&'s mut Serializer<W>);
-
-macro_rules! keys_as_text {
-    ($($method:ident $type:ty),*) => {$(
-        fn $method(self, v: $type) -> Result<(), EncodeError> {
-            ser::Serializer::collect_str(self.0, &v)
-        }
-    )*};
-}
-
-macro_rules! no_keys {
-    ($($method:ident($($type:ty),*) $(-> $ok:ty)?;)*) => {$(
-        fn $method(self $(, _: $type)*) -> Result<no_keys!(@ok $($ok)?), EncodeError> {
-            Err(EncodeError::Key)
-        }
-    )*};
-    (@ok) => { () };
-    (@ok $ok:ty) => { $ok };
-}
-
-impl<W: Write> ser::Serializer for Key<'_, W> {
-    type Ok = ();
-    type Error = EncodeError;
-    type SerializeSeq = Impossible<(), EncodeError>;
-    type SerializeTuple = Impossible<(), EncodeError>;
-    type SerializeTupleStruct = Impossible<(), EncodeError>;
-    type SerializeTupleVariant = Impossible<(), EncodeError>;
-    type SerializeMap = Impossible<(), EncodeError>;
-    type SerializeStruct = Impossible<(), EncodeError>;
-    type SerializeStructVariant = Impossible<(), EncodeError>;
-
-    keys_as_text!(
-        serialize_bool bool,
-        serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64, serialize_i128 i128,
-        serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_u128 u128
-    );
-
-    no_keys! {
-        serialize_f32(f32);
-        serialize_f64(f64);
-        serialize_bytes(&[u8]);
-        serialize_none();
-        serialize_unit();
-        serialize_unit_struct(&'static str);
-        serialize_seq(Option<usize>) -> Self::SerializeSeq;
-        serialize_tuple(usize) -> Self::SerializeTuple;
-        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
-        serialize_map(Option<usize>) -> Self::SerializeMap;
-        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
-    }
-
-    fn is_human_readable(&self) -> bool {
-        true
-    }
-
-    fn serialize_char(self, v: char) -> Result<(), EncodeError> {
-        self.0.key(v.encode_utf8(&mut [0; 4]))
-    }
-
-    fn serialize_str(self, v: &str) -> Result<(), EncodeError> {
-        self.0.key(v)
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), EncodeError> {
-        Err(EncodeError::Key)
-    }
-
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<(), EncodeError> {
-        self.0.key(variant)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<(), EncodeError> {
-        Err(EncodeError::Key)
-    }
-
-    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        ser::Serializer::collect_str(self.0, value)
     }
 }

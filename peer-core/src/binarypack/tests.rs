@@ -34,8 +34,8 @@ enum Js {
     Number(f64),
     Str(String),
     Bytes(Vec<u8>),
-    Array(Vec<Js>),
-    Object(Vec<(String, Js)>),
+    Array(Vec<Self>),
+    Object(Vec<(String, Self)>),
 }
 
 impl Js {
@@ -504,7 +504,7 @@ fn strings_and_bytes_are_borrowed() {
 
 #[test]
 fn text_of_unknown_length_is_measured_first() {
-    let address: std::net::IpAddr = std::net::Ipv6Addr::LOCALHOST.into();
+    let address: core::net::IpAddr = core::net::Ipv6Addr::LOCALHOST.into();
     let bytes = pack(&address).unwrap();
     assert_eq!(bytes, b"\xb3::1");
     assert_eq!(from_slice(&bytes), Ok(address));

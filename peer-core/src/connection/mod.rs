@@ -35,7 +35,8 @@ pub enum SendError {
     Streaming,
     /// More bytes than the streamed message was announced with.
     StreamLength,
-    /// Only BinaryPack messages can be streamed, and only raw and postcard connections have no close message.
+    /// The connection's serialization has no such thing: only BinaryPack messages can be streamed, and raw
+    /// and postcard have no close message.
     Unsupported,
     /// The close message was sent; nothing may follow it.
     Closing,

@@ -210,7 +210,7 @@ impl Outbox {
             .len()
             .checked_sub(CHUNK_COST)
             .ok_or(SendError::TooLarge)?;
-        let stride = chunk.max(1).min(CHUNKED_MTU).min(limit);
+        let stride = chunk.clamp(1, CHUNKED_MTU).min(limit);
         if stride == 0 {
             return Err(SendError::TooLarge);
         }

@@ -50,7 +50,7 @@ pub use error::{ConnectError, InputError, ReconnectError};
 pub use event::{ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage};
 pub use input::{BrokerInput, IceState, Input, RtcFailure, RtcInput};
 pub use output::{BrokerCommand, Output, RtcCommand};
-pub use resources::PeerResources;
+pub use resources::{ConnectionSlot, PeerResources, PeerSlices};
 
 use crate::{
     ConnectionId, Label, PeerId,
@@ -147,6 +147,11 @@ impl<'r> Peer<'r> {
         config: Config,
         memory: &'r mut PeerResources<C, K, O, I, M>,
     ) -> Self {
+        Self::with_slices(config, memory.slices())
+    }
+
+    /// As [`new`](Self::new), in memory whose sizes are known only at run time.
+    pub fn with_slices(config: Config, memory: PeerSlices<'r>) -> Self {
         let (slots, memory) = memory.split();
         Self {
             broker: Broker::new(config.id.is_some()),

@@ -52,27 +52,72 @@ impl<
         }
     }
 
-    pub(super) fn split(&mut self) -> (&mut [Entry<Slot>], Memory<'_>) {
-        let (signals, rest) = self.control.split_at_mut(CONTROL / 8 * 3);
-        let (rtc, early) = rest.split_at_mut(CONTROL / 8 * 3);
+    pub(super) fn slices(&mut self) -> PeerSlices<'_> {
+        PeerSlices {
+            slots: &mut self.slots,
+            control: &mut self.control,
+            outbox: self.outbox.as_flattened_mut(),
+            inbox: self.inbox.as_flattened_mut(),
+            metadata: self.metadata.as_flattened_mut(),
+        }
+    }
+}
+
+/// The same memory in pieces, for a driver with a heap that learns its sizes at run time. Each of `outbox`,
+/// `inbox` and `metadata` is shared out evenly among the slots; its bytes should be zero.
+///
+/// ```
+/// use peer_core::{Token, peer::{ConnectionSlot, Config, Peer, PeerSlices}};
+/// let mut slots: Vec<_> = (0..3).map(|_| ConnectionSlot::default()).collect();
+/// let (mut control, mut metadata) = (vec![0; 4096], vec![0; 3 * 256]);
+/// let memory = PeerSlices {
+///     slots: &mut slots,
+///     control: &mut control,
+///     outbox: &mut [],
+///     inbox: &mut [],
+///     metadata: &mut metadata,
+/// };
+/// let peer = Peer::with_slices(Config::new(Token::from_random(7), 42), memory);
+/// ```
+#[derive(Debug)]
+pub struct PeerSlices<'r> {
+    /// One a connection.
+    pub slots: &'r mut [ConnectionSlot],
+    /// See [`PeerResources`].
+    pub control: &'r mut [u8],
+    /// See [`PeerResources`].
+    pub outbox: &'r mut [u8],
+    /// See [`PeerResources`].
+    pub inbox: &'r mut [u8],
+    /// See [`PeerResources`].
+    pub metadata: &'r mut [u8],
+}
+
+/// Room for the state of one connection.
+pub type ConnectionSlot = Entry<Slot>;
+
+impl Default for ConnectionSlot {
+    fn default() -> Self {
+        Self::new(Slot::vacant())
+    }
+}
+
+impl<'r> PeerSlices<'r> {
+    pub(super) fn split(self) -> (&'r mut [ConnectionSlot], Memory<'r>) {
+        let eighth = self.control.len() / 8;
+        let (signals, rest) = self.control.split_at_mut(eighth * 3);
+        let (rtc, early) = rest.split_at_mut(eighth * 3);
+        let conns = self.slots.len().max(1);
+        let stripes = |bytes: &'r mut [u8]| Stripes { each: bytes.len() / conns, bytes };
         let memory = Memory {
             signals: Queue::new(signals),
             rtc: Queue::new(rtc),
             early: EarlySignals::new(early),
-            outbox: Stripes {
-                bytes: self.outbox.as_flattened_mut(),
-                each: OUTBOX,
-            },
-            inbox: Stripes {
-                bytes: self.inbox.as_flattened_mut(),
-                each: INBOX,
-            },
-            metadata: Stripes {
-                bytes: self.metadata.as_flattened_mut(),
-                each: METADATA,
-            },
+            outbox: stripes(self.outbox),
+            inbox: stripes(self.inbox),
+            metadata: stripes(self.metadata),
         };
-        (&mut self.slots, memory)
+        (self.slots, memory)
     }
 }
 

@@ -31,8 +31,9 @@ pub(super) mod pending {
     pub(crate) const LAST: u8 = 1 << 5;
 }
 
+/// The state of one connection.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub struct Slot {
     pub(super) remote: PeerId,
     pub(super) id: ConnectionId,
     pub(super) label: Label,

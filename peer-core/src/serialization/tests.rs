@@ -5,6 +5,8 @@ use std::{string::String, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::binarypack::EncodeError::ReservedKey;
+
 use super::{DecodeError, EncodeError, Frame, FrameKind, JSON_LIMIT, RAW_LIMIT, Serialization};
 
 const WIRE: &str = include_str!(concat!(
@@ -137,7 +139,7 @@ fn raw_is_strings_and_bytes() {
     assert_eq!(raw.encode(&["a"], &mut buffer), Err(EncodeError::Raw));
     assert_eq!(raw.encode(&5_u8, &mut buffer), Err(EncodeError::Raw));
     assert_eq!(
-        raw.encode(&std::net::Ipv4Addr::LOCALHOST, &mut buffer),
+        raw.encode(&core::net::Ipv4Addr::LOCALHOST, &mut buffer),
         Ok(Frame::Text("127.0.0.1"))
     );
     assert_eq!(
@@ -193,6 +195,17 @@ fn what_peerjs_cannot_take_is_refused() {
     assert_eq!(
         Serialization::Raw.encode(&long, &mut buffer),
         Err(EncodeError::MessageTooBig)
+    );
+    let control = std::collections::BTreeMap::from([("__peerData", 1)]);
+    assert_eq!(
+        Serialization::Binary.encode(&control, &mut buffer),
+        Err(EncodeError::BinaryPack(ReservedKey)),
+        "PeerJS would take it for a chunk"
+    );
+    assert!(
+        Serialization::Binary
+            .encode(&[control], &mut buffer)
+            .is_ok()
     );
     let mut text = *b"\"abc\"";
     assert_eq!(
