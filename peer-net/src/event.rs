@@ -1,8 +1,8 @@
 //! What happens to a peer, as a stream.
 
-use std::pin::Pin;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt as _};
 use peer_core::peer::ConnectionError;

@@ -2,8 +2,8 @@
 //! never through the driver.
 
 use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -49,8 +49,8 @@ pub(crate) struct Link {
     /// Why it will be over; the first reason stays.
     ending: Mutex<Option<CloseReason>>,
     finishing: AtomicBool,
-    /// A task of `try_send` is still handing over the chunks of a message.
-    pouring: AtomicBool,
+    /// Messages whose chunks a task still hands over. While there are any, no other message in chunks begins.
+    poured: Pours,
 }
 
 impl Link {
@@ -70,7 +70,7 @@ impl Link {
             json_as_text: AtomicBool::new(false),
             ending: Mutex::default(),
             finishing: AtomicBool::new(false),
-            pouring: AtomicBool::new(false),
+            poured: Pours::default(),
         })
     }
 
@@ -141,22 +141,27 @@ impl Link {
     }
 
     pub(crate) async fn send(
-        &self,
+        self: &Arc<Self>,
         encode: impl FnOnce(Serialization, bool) -> Result<Outgoing, SendError>,
     ) -> Result<(), SendError> {
         let channel = self.ready().await?;
-        match encode(
-            self.info.serialization,
-            self.json_as_text.load(Ordering::Relaxed),
-        )? {
-            Outgoing::Whole(message) => self.hand_over(channel, message).await,
-            Outgoing::Chunked(packed) => {
-                for frame in codec::frames(self.next_chunk_id(), &packed) {
-                    self.hand_over(channel, frame).await?;
-                }
-                Ok(())
-            }
+        let json_as_text = self.json_as_text.load(Ordering::Relaxed);
+        let packed = match encode(self.info.serialization, json_as_text)? {
+            Outgoing::Whole(message) => return self.hand_over(channel, message).await,
+            Outgoing::Chunked(packed) => packed,
+        };
+        self.poured.done().await;
+        let mut chunks = Chunked {
+            link: self,
+            packed,
+            id: self.next_chunk_id(),
+            sent: 0,
+        };
+        let result = chunks.send().await;
+        if result.is_err() {
+            chunks.forget();
         }
+        result
     }
 
     pub(crate) fn try_send(
@@ -165,7 +170,7 @@ impl Link {
     ) -> Result<(), SendError> {
         let channel = self.ready_now()?;
         // One message at a time: what it still holds is no part of the channel's own limit.
-        if self.pouring.load(Ordering::Acquire) {
+        if self.poured.any() {
             return Err(SendError::Congested);
         }
         let json_as_text = self.json_as_text.load(Ordering::Relaxed);
@@ -173,43 +178,25 @@ impl Link {
             Outgoing::Whole(message) => return self.hand_over_now(channel, message),
             Outgoing::Chunked(packed) => packed,
         };
-        let id = self.next_chunk_id();
-        let mut sent = 0;
-        let stopped = codec::frames(id, &packed).find_map(|frame| {
-            let result = self.hand_over_now(channel, frame);
-            sent += usize::from(result.is_ok());
-            result.err()
-        });
-        match stopped {
-            None => Ok(()),
-            // The remote has the beginning, so the rest must follow.
-            Some(SendError::Congested) if sent > 0 => {
-                let link = self.clone();
-                link.pouring.store(true, Ordering::Release);
-                self.shared.runtime.spawn(async move {
-                    link.pour(id, &packed, sent).await;
-                    link.pouring.store(false, Ordering::Release);
-                });
-                Ok(())
-            }
-            Some(error) => Err(error),
-        }
-    }
-
-    /// Sends the chunks of a message after the first `sent`.
-    async fn pour(&self, id: NonZeroU32, packed: &[u8], sent: usize) {
-        let Some(channel) = self.channel.get() else {
-            return;
+        let mut chunks = Chunked {
+            link: self,
+            packed,
+            id: self.next_chunk_id(),
+            sent: 0,
         };
-        for frame in codec::frames(id, packed).skip(sent) {
-            if self.hand_over(channel, frame).await.is_err() {
-                return;
+        match chunks.try_send(channel) {
+            // The remote has the beginning, so the rest follows when `chunks` is dropped.
+            Err(SendError::Congested) if chunks.sent > 0 => Ok(()),
+            Err(error) => {
+                chunks.forget();
+                Err(error)
             }
+            Ok(()) => Ok(()),
         }
     }
 
     async fn hand_over(&self, channel: &ChannelSender, message: Message) -> Result<(), SendError> {
-        let size = message_len(&message);
+        let size = message.len();
         channel
             .send(message)
             .await
@@ -217,7 +204,7 @@ impl Link {
     }
 
     fn hand_over_now(&self, channel: &ChannelSender, message: Message) -> Result<(), SendError> {
-        let size = message_len(&message);
+        let size = message.len();
         channel
             .try_send(message)
             .map_err(|error| self.send_error(channel, error, size))
@@ -356,6 +343,94 @@ impl Link {
     }
 }
 
+/// Counts tasks that finish what a `send` began.
+#[derive(Clone, Debug, Default)]
+struct Pours(watch::Sender<usize>);
+
+impl Pours {
+    fn any(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    async fn done(&self) {
+        if self.any() {
+            let _ = self.0.subscribe().wait_for(|tasks| *tasks == 0).await;
+        }
+    }
+
+    fn begin(&self) -> Pour {
+        self.0.send_modify(|tasks| *tasks += 1);
+        Pour(self.clone())
+    }
+}
+
+/// One such task.
+struct Pour(Pours);
+
+impl Drop for Pour {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|tasks| *tasks -= 1);
+    }
+}
+
+/// A message on its way in chunks. Dropped halfway, as when a `send` is cancelled, it sends the rest from a task:
+/// the remote would keep the beginning for ever.
+struct Chunked<'l> {
+    link: &'l Arc<Link>,
+    packed: Vec<u8>,
+    id: NonZeroU32,
+    sent: usize,
+}
+
+impl Chunked<'_> {
+    async fn send(&mut self) -> Result<(), SendError> {
+        let channel = self.link.ready_now()?;
+        for frame in codec::frames(self.id, &self.packed).skip(self.sent) {
+            self.link.hand_over(channel, frame).await?;
+            self.sent += 1;
+        }
+        Ok(())
+    }
+
+    fn try_send(&mut self, channel: &ChannelSender) -> Result<(), SendError> {
+        for frame in codec::frames(self.id, &self.packed) {
+            self.link.hand_over_now(channel, frame)?;
+            self.sent += 1;
+        }
+        Ok(())
+    }
+
+    /// Nothing more is to be sent of it.
+    fn forget(&mut self) {
+        self.packed = Vec::new();
+    }
+}
+
+impl Drop for Chunked<'_> {
+    fn drop(&mut self) {
+        // All of it went, or nothing, or it was forgotten.
+        if self.sent == 0 || self.sent >= chunk::frames(self.packed.len()) {
+            return;
+        }
+        let (link, packed) = (self.link.clone(), core::mem::take(&mut self.packed));
+        let (id, sent) = (self.id, self.sent);
+        let pouring = self.link.poured.begin();
+        self.link.shared.runtime.spawn(async move {
+            let mut rest = Chunked {
+                link: &link,
+                packed,
+                id,
+                sent,
+            };
+            if rest.send().await.is_err() {
+                rest.forget();
+            }
+            drop(rest);
+            drop(pouring);
+        });
+    }
+}
+
 /// Waits until everything is delivered, as long as something is.
 async fn flush(channel: &ChannelSender) {
     let mut left = channel.buffered_amount();
@@ -365,13 +440,6 @@ async fn flush(channel: &ChannelSender) {
             return;
         }
         left = now;
-    }
-}
-
-fn message_len(message: &Message) -> usize {
-    match message {
-        Message::Text(text) => text.len(),
-        Message::Binary(bytes) => bytes.len(),
     }
 }
 

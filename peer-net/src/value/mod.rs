@@ -40,7 +40,7 @@ pub enum Value {
     /// An `ArrayBuffer`, a typed array or a `Blob`.
     Bytes(Bytes),
     /// An array.
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// An object, its keys in the order of the sender.
     Object(Object),
 }

@@ -6,7 +6,8 @@ use webrtc_sctp::association::{Association, Config};
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier;
 use webrtc_sctp::stream::Stream;
 
-use super::super::sctp::{Header, SctpGuard, SctpRefusal, abort, seal, validate};
+use super::super::packet::{Header, SctpRefusal, abort, seal, validate};
+use super::super::sctp::SctpGuard;
 use super::*;
 
 struct Side {
@@ -193,6 +194,55 @@ async fn streams_and_resets_without_end() {
 }
 
 #[tokio::test]
+async fn an_init_in_an_association_that_moves_its_numbers() {
+    let (a, b) = cable();
+    let (a, b) = connect(a, b).await;
+    let (header, tsn) = position(&a, &b).await;
+    for kind in [1, 2] {
+        let mut init = vec![0, 0, 0, 9, 0, 1, 0, 0, 0, 9, 0, 9];
+        init.extend_from_slice(&tsn.wrapping_sub(1 << 30).to_be_bytes());
+        let header = Header {
+            verification_tag: if kind == 1 { 0 } else { 9 },
+            ..header
+        };
+        b.wire.inject(&packet(header, &[(kind, 0, init)]));
+    }
+    assert_alive(&a, &b).await;
+    assert_eq!(b.guard.refused(), 2);
+}
+
+#[tokio::test]
+async fn fragments_and_messages_that_are_sorted_for_minutes() {
+    const MIDDLE: u8 = 0;
+    const UNORDERED_MIDDLE: u8 = 4;
+    const WHOLE: u8 = 3;
+    // Whole messages begin after one that never comes. Packets of 50 chunks pass or fall together.
+    for (flags, most) in [(MIDDLE, 228), (UNORDERED_MIDDLE, 228), (WHOLE, 4146)] {
+        let (a, b) = cable();
+        let (a, b) = connect(a, b).await;
+        let (header, mut tsn) = position(&a, &b).await;
+        tsn = tsn.wrapping_add(1);
+        let mut ssn = 10_u16;
+        const PACKETS: u64 = 300;
+        for _ in 0..PACKETS {
+            let chunks: Vec<_> = (0..50)
+                .map(|_| {
+                    tsn = tsn.wrapping_add(1);
+                    ssn += u16::from(flags == WHOLE);
+                    let mut value = data(tsn, 2, b"x");
+                    value[6..8].copy_from_slice(&ssn.to_be_bytes());
+                    (0, flags, value)
+                })
+                .collect();
+            b.wire.inject(&packet(header, &chunks));
+        }
+        timeout(DEADLINE, b.wire.drained()).await.unwrap();
+        let passed = (PACKETS + 1 - b.guard.refused()) * 50;
+        assert!((1..=most).contains(&passed), "{flags}: {passed}");
+    }
+}
+
+#[tokio::test]
 async fn a_close_that_the_far_side_notices() {
     let (a, b) = cable();
     let (a, b) = connect(a, b).await;
@@ -226,7 +276,8 @@ fn lengths_that_panic_the_parsers() {
         let fixed = [0, 0, 0, 9, 0, 1, 0, 0, 0, 9, 0, 9, 0, 0, 0, 1];
         [&fixed, parameters].concat()
     };
-    let refused: &[(&str, &[(u8, u8, Vec<u8>)], SctpRefusal)] = &[
+    type Chunks<'a> = &'a [(u8, u8, Vec<u8>)];
+    let refused: &[(&str, Chunks<'_>, SctpRefusal)] = &[
         ("no chunk", &[], SctpRefusal::Chunk),
         (
             "INIT too short",
