@@ -166,6 +166,13 @@ impl Inflow {
         }
     }
 
+    /// Fragments of unfinished messages, and their bytes.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        assert_eq!(self.runs.is_empty(), self.fragments == 0);
+        (self.fragments, self.bytes)
+    }
+
     fn take_fragment(&mut self, at: u64, data: &Data) {
         let covers = |last: u64| last >= at;
         let before = self
