@@ -1,6 +1,6 @@
 //! Memory that all sessions share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes in use of a fixed number.
 #[derive(Debug)]

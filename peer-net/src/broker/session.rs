@@ -138,12 +138,11 @@ fn close_code(error: &Error) -> Option<CloseCode> {
 
 /// The last value of a query parameter, empty when there is none.
 fn parameter(query: &str, name: &str) -> String {
-    let pairs = query
+    let mut pairs = query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
-        .filter(|(key, _)| percent_decode(key) == name)
-        .next_back()
+        .rfind(|(key, _)| percent_decode(key) == name)
         .map(|(_, value)| percent_decode(value))
         .unwrap_or_default()
 }
