@@ -103,6 +103,11 @@ impl SocketReceiver {
     pub fn error(&self) -> Option<&BrokerError> {
         self.error.as_ref()
     }
+
+    /// The same, to keep.
+    pub fn into_error(self) -> Option<BrokerError> {
+        self.error
+    }
 }
 
 pub(super) type Stream = Box<dyn Io>;
