@@ -11,7 +11,7 @@ use crate::broker::BrokerClient;
 use crate::data_connection::{DataConnection, Held};
 use crate::error::{ListError, PeerFailure};
 use crate::event::{EVENTS_MAX, Event, Events};
-use crate::inbox::{BUDGET_MESSAGES, Budget};
+use crate::inbox::Budget;
 use crate::link::Link;
 
 /// Counters of a peer since its start. They wrap.
@@ -85,7 +85,7 @@ impl Shared {
             runtime,
             client,
             max_message_size,
-            budget: Budget::new(max_message_size.saturating_mul(BUDGET_MESSAGES)),
+            budget: Budget::new(max_message_size),
             status: watch::Sender::new(status),
             requests: Mutex::default(),
             bell: Notify::new(),
