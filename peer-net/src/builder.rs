@@ -217,7 +217,7 @@ impl PeerBuilder {
     }
 
     /// Asked for each offer before anything is created for it; `false` drops the offer without a word, and it is
-    /// counted. Called on the peer's own task: it must not block.
+    /// counted. Called on the peer's own task: it must not block. A peer that only connects may refuse all.
     pub fn on_offer(mut self, admit: impl Fn(&Offer) -> bool + Send + Sync + 'static) -> Self {
         self.options.on_offer = Some(Arc::new(admit));
         self

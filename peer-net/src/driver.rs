@@ -86,12 +86,7 @@ pub(crate) fn prepare(
     config.ping_interval = options.ping_interval;
     config.connect_timeout = options.rtc.connect_timeout;
     config.open_timeout = OPEN_TIMEOUT;
-    let shared = Shared::new(
-        runtime,
-        client.clone(),
-        options.id.clone(),
-        options.max_message_size,
-    );
+    let shared = Shared::new(runtime, client.clone(), &options);
     let driver = Driver {
         shared: shared.clone(),
         commands,
