@@ -1,11 +1,13 @@
 //! `peer broker`: a PeerServer.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peer_net::broker::{BindError, Broker, BrokerOptions, CorsOptions, CorsOrigin, Ssl};
+
+use crate::failure::{Failure, sentence};
+use crate::signals::interrupted;
 
 /// Run a broker that PeerJS clients can use in place of npm's PeerServer.
 #[derive(Debug, clap::Args)]
@@ -15,7 +17,7 @@ same. The first line on stdout is `Listening on URL (key KEY)`. Ctrl-C and SIGTE
 client's socket and end with status 0.
 
 Clients: new Peer(id, { host: 'HOST', port: PORT, path: 'PATH' })")]
-pub(crate) struct BrokerArgs {
+pub(crate) struct Args {
     /// Port to listen on; 0 takes any free one and prints it.
     #[arg(short, long, env = "PORT", default_value_t = 9000)]
     port: u16,
@@ -74,24 +76,27 @@ pub(crate) struct BrokerArgs {
 ///
 /// # Errors
 /// A file cannot be read, the address cannot be listened on, or stdout is closed.
-pub(crate) async fn run(args: BrokerArgs) -> Result<(), Box<dyn Error + Send + Sync>> {
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (host, port) = (args.host.clone(), args.port);
     let key = args.key.clone();
     let options = options(args)?;
     // Before the line that tells scripts they may go on.
-    let mut end = Signals::new()?;
-    let broker = bind(host.as_deref(), port, options).await?;
+    let interrupted = interrupted();
+    let broker = bind(host.as_deref(), port, options).await.map_err(|error| {
+        Failure::other(format!("the broker could not start: {}", sentence(&error)))
+    })?;
 
     let mut stdout = io::stdout();
-    writeln!(stdout, "Listening on {} (key {key})", address(&broker))?;
-    stdout.flush()?;
+    writeln!(stdout, "Listening on {} (key {key})", address(&broker))
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::other(format!("stdout cannot be written: {error}")))?;
 
-    end.wait().await;
+    interrupted.await;
     broker.shutdown().await;
     Ok(())
 }
 
-fn options(args: BrokerArgs) -> Result<BrokerOptions, Box<dyn Error + Send + Sync>> {
+fn options(args: Args) -> Result<BrokerOptions, Failure> {
     let ssl = match (&args.sslkey, &args.sslcert) {
         (Some(key), Some(cert)) => Some(Ssl {
             key: read(key)?,
@@ -143,46 +148,8 @@ fn address(broker: &Broker) -> String {
     url.split('?').next().unwrap_or_default().to_owned()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
-}
-
-/// The signals that end the command.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn wait(&mut self) {
-        // Without a handler the system ends the process itself.
-        let _ = tokio::signal::ctrl_c().await;
-    }
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        Failure::file(format!("{} cannot be read: {error}", path.display()))
+    })
 }
