@@ -232,6 +232,8 @@ impl Peer<'_> {
             RtcInput::Message(frame) => return self.message(handle, frame),
             RtcInput::ChannelBuffered(bytes) => self.buffered(handle, bytes),
             RtcInput::ChannelClosed => slot.end(FailureReason::RemoteClosed),
+            // Without an answer it is the answer that is missing, whatever the agent does meanwhile.
+            RtcInput::IceState(_) if !slot.incoming && !slot.answered => {}
             RtcInput::IceState(IceState::Checking) => slot.reach(Stage::Ice),
             RtcInput::IceState(IceState::Connected) => slot.reach(Stage::Dtls),
             // It may come back; the driver says `Failed` when it does not.
