@@ -136,3 +136,24 @@ impl core::fmt::Debug for Events {
         f.debug_struct("Events").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_consumer_learns_how_much_it_missed() {
+        let (sender, receiver) = broadcast::channel(EVENTS_MAX);
+        for _ in 0..EVENTS_MAX + 5 {
+            assert!(sender.send(Event::Disconnected).is_ok());
+        }
+        drop(sender);
+        let mut events = Events::new(receiver);
+        assert!(matches!(events.next().await, Some(Event::Lagged(5))));
+        let mut left = 0;
+        while let Some(Event::Disconnected) = events.next().await {
+            left += 1;
+        }
+        assert_eq!(left, EVENTS_MAX);
+    }
+}
