@@ -1,6 +1,6 @@
 //! Turns `PEER_CORE_*` environment variables into the constants of `src/config.rs`.
 
-use std::fmt::Write as _;
+use core::fmt::Write as _;
 use std::{env, fs, path::PathBuf};
 
 /// Name, default, smallest and largest value. Documented one by one in `src/config.rs`.
@@ -14,7 +14,6 @@ const CONSTANTS: &[(&str, usize, usize, usize)] = &[
     ("JSON_DEPTH_MAX", 32, 4, 255),
     ("BINARYPACK_DEPTH_MAX", 64, 4, 255),
     ("EARLY_SIGNALS_MAX", 8, 1, 255),
-    ("EVENTS_MAX", 16, 4, 255),
 ];
 
 fn main() {

@@ -45,6 +45,12 @@ macro_rules! text_newtype {
         pub struct $name(String<{ $max }>);
 
         impl $name {
+            /// No text, all zero: what a free slot holds.
+            #[allow(dead_code, reason = "no slot holds a token")]
+            pub(crate) const fn vacant() -> Self {
+                Self(String::new())
+            }
+
             /// Takes a text from the wire: any that fits, is not empty and has no control characters.
             ///
             /// # Errors

@@ -14,6 +14,20 @@ impl Handle {
     pub const fn index(self) -> usize {
         self.index as usize
     }
+
+    /// The handle as bytes, for a record in a ring.
+    pub(crate) const fn to_bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.index.to_be_bytes(), self.generation.to_be_bytes());
+        [a, b, c, d]
+    }
+
+    /// The inverse of [`to_bytes`](Self::to_bytes).
+    pub(crate) const fn from_bytes([a, b, c, d]: [u8; 4]) -> Self {
+        Self {
+            index: u16::from_be_bytes([a, b]),
+            generation: u16::from_be_bytes([c, d]),
+        }
+    }
 }
 
 /// One slot of a [`Table`].
@@ -105,6 +119,13 @@ impl<'r, T> Table<'r, T> {
             self.slots[handle.index()].used = false;
         }
         found
+    }
+
+    /// Frees every slot; all handles are stale then.
+    pub fn clear(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.used = false;
+        }
     }
 
     /// What the handle names, if it still is there.

@@ -1,0 +1,7 @@
+mod anything;
+mod data;
+mod hostile;
+mod lab;
+mod life;
+mod recorded;
+mod size;

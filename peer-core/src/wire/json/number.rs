@@ -1,0 +1,162 @@
+use core::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
+
+/// A JSON number: an integer where it is one and fits, else a double.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Number {
+    /// An integer from 0 to 2^64 - 1.
+    Unsigned(u64),
+    /// An integer from -2^63 to -1.
+    Signed(i64),
+    /// Anything else, `-0` too. As with `JSON.parse`, what is too large is an infinity.
+    Float(f64),
+}
+
+impl Number {
+    /// Reads a text whose grammar was checked.
+    pub(super) fn parse(text: &str, fractional: bool) -> Option<Self> {
+        if !fractional {
+            if let Ok(value) = text.parse() {
+                return Some(Self::Unsigned(value));
+            }
+            if let Ok(value) = text.parse::<i64>()
+                && value != 0
+            {
+                return Some(Self::Signed(value));
+            }
+        }
+        text.parse().ok().map(Self::Float)
+    }
+
+    /// The number as JavaScript has it.
+    ///
+    /// ```
+    /// use peer_core::wire::json::Number;
+    /// assert_eq!(Number::Signed(-3).as_f64(), -3.0);
+    /// ```
+    pub const fn as_f64(self) -> f64 {
+        match self {
+            Self::Unsigned(value) => value as f64,
+            Self::Signed(value) => value as f64,
+            Self::Float(value) => value,
+        }
+    }
+}
+
+/// Formats a double as ECMAScript's `Number::toString` does (ECMA-262, section 6.1.6.1.20).
+pub(super) struct Ecma<T>(pub(super) T);
+
+/// Room for any double's scientific notation with [`EXACT`] digits, `-1.234…e-308`.
+struct Digits {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+/// Digits behind the point that show whether a double is halfway between two candidates.
+const EXACT: usize = 40;
+
+impl Digits {
+    fn new(text: fmt::Arguments<'_>) -> Result<Self, fmt::Error> {
+        let mut digits = Self {
+            bytes: [0; 64],
+            len: 0,
+        };
+        digits.write_fmt(text)?;
+        Ok(digits)
+    }
+
+    fn text(&self) -> &str {
+        let text = self.bytes.get(..self.len).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The shortest digits that read back as the value, and of those the nearest. core takes the
+    /// upper of two that are equally near, ECMAScript the even one.
+    fn shortest<T>(value: T) -> Result<Self, fmt::Error>
+    where
+        T: Copy + fmt::LowerExp + FromStr + PartialEq,
+    {
+        let upper = Self::new(format_args!("{value:e}"))?;
+        let mantissa = upper.text().find('e').ok_or(fmt::Error)?;
+        let last = upper
+            .bytes
+            .get(mantissa.saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
+        // Only at the end of a double's precision are two candidates that close.
+        if mantissa < 16 || last % 2 == 0 {
+            return Ok(upper);
+        }
+        let mut lower = Self { ..upper };
+        if let Some(digit) = lower.bytes.get_mut(mantissa - 1) {
+            *digit = last - 1;
+        }
+        let exact = Self::new(format_args!("{value:.EXACT$e}"))?;
+        let halfway = lower.text().get(..mantissa).is_some_and(|digits| {
+            let rest = exact
+                .text()
+                .strip_prefix(digits)
+                .and_then(|rest| rest.strip_prefix('5'));
+            let rest = rest.and_then(|rest| rest.split_once('e'));
+            rest.is_some_and(|(rest, _)| rest.bytes().all(|digit| digit == b'0'))
+        });
+        let reads_back = lower.text().parse().is_ok_and(|lower: T| lower == value);
+        Ok(if halfway && reads_back { lower } else { upper })
+    }
+}
+
+impl fmt::Write for Digits {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes
+            .get_mut(self.len..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+impl<T> fmt::Display for Ecma<T>
+where
+    T: Copy + fmt::LowerExp + FromStr + PartialEq,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scientific = Digits::shortest(self.0)?;
+        let text = scientific.text();
+        let (sign, text) = text
+            .strip_prefix('-')
+            .map_or(("", text), |rest| ("-", rest));
+        let (mantissa, exponent) = text.split_once('e').ok_or(fmt::Error)?;
+        let exponent: i32 = exponent.parse().map_err(|_| fmt::Error)?;
+        let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        if first == "0" {
+            return f.write_str("0");
+        }
+        f.write_str(sign)?;
+        match exponent {
+            0..=20 => {
+                let whole = usize::try_from(exponent).unwrap_or_default();
+                f.write_str(first)?;
+                match rest.split_at_checked(whole) {
+                    Some((whole, "")) => f.write_str(whole),
+                    Some((whole, fraction)) => write!(f, "{whole}.{fraction}"),
+                    None => {
+                        f.write_str(rest)?;
+                        (rest.len()..whole).try_for_each(|_| f.write_char('0'))
+                    }
+                }
+            }
+            -6..=-1 => {
+                f.write_str("0.")?;
+                (exponent..-1).try_for_each(|_| f.write_char('0'))?;
+                write!(f, "{first}{rest}")
+            }
+            _ if rest.is_empty() => write!(f, "{first}e{exponent:+}"),
+            _ => write!(f, "{first}.{rest}e{exponent:+}"),
+        }
+    }
+}
