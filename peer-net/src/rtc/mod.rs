@@ -4,8 +4,8 @@
 //! its own, is fed descriptions and candidates, and answers with [`SessionEvent`]s. Once [`SessionEvent::Open`]
 //! has come, messages go through [`ChannelSender`] and [`ChannelReceiver`] without passing anybody else's task.
 //!
-//! Known limits of the stack below: it judges silence by the wall clock, so a clock step of more than
-//! [`RtcConfig::failed_timeout`] ends sessions; a path that dies is not replaced by another; and a remote that knows
+//! Known limits of the stack below: it judges silence by the wall clock, so a step of the clock by
+//! more than the timeouts of [`RtcConfig`] ends sessions; a path that dies is not replaced by another; and a remote that knows
 //! the ICE password can add peer-reflexive candidates without a limit, from as many ports as it has.
 //!
 //! This module is a seam. Nothing outside of it knows how bytes travel.
@@ -20,6 +20,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -85,7 +86,7 @@ impl Default for RtcConfig {
 /// A STUN or TURN server: `RTCIceServer`.
 ///
 /// `stun:` and `turn:` over UDP work. `stuns:`, `turns:` and `?transport=tcp` are logged and passed over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct IceServer {
     /// For example `stun:stun.example.org:3478`. In JSON one string or a list.
     #[serde(deserialize_with = "one_or_many")]
@@ -96,6 +97,16 @@ pub struct IceServer {
     /// For TURN: the password.
     #[serde(default)]
     pub credential: String,
+}
+
+impl fmt::Debug for IceServer {
+    /// Without the credential, which does not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a [`Session`] reports. Exactly one of `Closed` and `Failed` is the last.
