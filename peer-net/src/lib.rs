@@ -25,7 +25,7 @@ mod value;
 
 pub use builder::{
     ACCEPT_BACKLOG, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND, Offer,
-    PeerBuilder, RECONNECT_PAUSE_MAX,
+    PENDING_SHARE, PeerBuilder, RECONNECT_PAUSE_MAX,
 };
 pub use data_connection::DataConnection;
 pub use driver::METADATA_MAX;
