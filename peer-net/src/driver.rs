@@ -333,6 +333,7 @@ impl Drop for Driver {
     /// However the driver ends, nobody waits for ever.
     fn drop(&mut self) {
         self.connections.end_all();
+        self.shared.refuse_requests();
         self.shared.set_status(|status| {
             status.state = PeerState::Destroyed;
             true
