@@ -18,6 +18,19 @@ use crate::value::Value;
 ///
 /// Handles are cheap to clone; a message that several wait for goes to one of them. When the last handle is
 /// dropped, the connection is closed after what was sent has been delivered, as long as the program lives to do it.
+///
+/// ```no_run
+/// # async fn run(connection: peer_net::DataConnection) -> Result<(), Box<dyn std::error::Error>> {
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Reading { celsius: f64 }
+///
+/// connection.send(&Reading { celsius: 21.5 }).await?;
+/// while let Some(reading) = connection.recv_as::<Reading>().await? {
+///     println!("{} has {} °C", connection.peer(), reading.celsius);
+/// }
+/// println!("over: {}", connection.closed().await);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct DataConnection {
     held: Arc<Held>,

@@ -48,6 +48,8 @@ pub(crate) struct Requests {
     pub(crate) destroy: bool,
     pub(crate) close: Vec<ConnectionHandle>,
     pub(crate) finish: Vec<Arc<Link>>,
+    /// The driver is gone; nothing is asked any more.
+    gone: bool,
 }
 
 pub(crate) struct Shared {
@@ -143,12 +145,25 @@ impl Shared {
     }
 
     pub(crate) fn finish(&self, link: Arc<Link>) {
-        lock(&self.requests).finish.push(link);
+        let mut requests = lock(&self.requests);
+        // Kept here it would keep itself.
+        if !requests.gone {
+            requests.finish.push(link);
+        }
+        drop(requests);
         self.bell.notify_one();
     }
 
     pub(crate) fn take_requests(&self) -> Requests {
         core::mem::take(&mut lock(&self.requests))
+    }
+
+    /// The driver ends and takes no more.
+    pub(crate) fn refuse_requests(&self) {
+        *lock(&self.requests) = Requests {
+            gone: true,
+            ..Requests::default()
+        };
     }
 
     pub(crate) fn connections(&self) -> Vec<DataConnection> {

@@ -56,7 +56,7 @@ impl Connections {
         Self {
             shared,
             rtc: Arc::new(options.rtc.clone()),
-            gate: Gate::new(options.on_offer.clone()),
+            gate: Gate::new(options.max_connections, options.on_offer.clone()),
             backlog: Some(backlog),
             slots: HashMap::new(),
             events: SelectAll::new(),
@@ -126,7 +126,9 @@ impl Connections {
         let Some(info) = info(engine, handle) else {
             return;
         };
-        if !self.gate.admits(&offer(info)) {
+        let waiting = self.slots.values().filter(|slot| slot.unclaimed.is_some());
+        let pending = waiting.map(|slot| &slot.link.info.peer);
+        if !self.gate.admits(&offer(info), pending) {
             self.shared.count(|stats| stats.refused_offers += 1);
             if let Some(mut connection) = engine.connection(handle) {
                 connection.close();
