@@ -36,7 +36,9 @@ export default function close() {
 
       test(`destroy by the ${closer}: ${offerer} offers`, () =>
         withPair(broker(), async (pair) => {
-          const all = [await link(pair, offerer), await link(pair, offerer, { serialization: "json" })];
+          const all = [await link(pair, offerer)];
+          // PeerJS's own destroy() skips every second connection to the same peer.
+          if (pair[closer].kind === "rust") all.push(await link(pair, offerer, { serialization: "json" }));
           await pair[closer].command({ destroy: true });
           await Promise.all(all.map((ends) => ends[other].closed()));
           await pair[closer].event("close");

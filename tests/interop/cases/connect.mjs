@@ -63,7 +63,7 @@ export default function connect() {
         assert.match(pair.browser.id, uuid);
         assert.match(pair.remote.id, uuid);
         await assertAlive(await link(pair, "remote"));
-      }, { remote: { id: undefined }, browser: { id: null } });
+      }, { remote: { id: null }, browser: { id: null } });
     }
   });
 

@@ -1,6 +1,7 @@
 // The errors PeerJS names, on whichever side they belong.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Broker } from "../lib/broker.mjs";
 import { BROKERS, REMOTE, assertAlive, link, startBrowser, startRemote, withPair, world } from "../lib/world.mjs";
 
 export default function errors() {
@@ -37,11 +38,11 @@ export default function errors() {
       }));
 
     test(`an invalid key: ${kind} broker`, async () => {
-      const page = await startBrowser(broker(), { settings: { key: "wrong" } });
+      const page = await startBrowser(broker(), { key: "wrong" });
       await page.error("server-error");
       await page.end();
       if (REMOTE !== "rust") return;
-      const remote = await startRemote(broker(), { args: ["--key", "wrong"] });
+      const remote = await startRemote(broker(), { key: "wrong" });
       const matches = (event) => event.event === "error" && ["server-error", "invalid-key"].includes(event.kind);
       await remote.next("an error about the key", matches);
       assert.notEqual((await remote.exit()).code, 0);
@@ -60,7 +61,9 @@ export default function errors() {
   }
 
   test("a broker that is not there", async () => {
-    const remote = await startRemote({ url: "http://127.0.0.1:9/", settings: () => ({ host: "127.0.0.1", port: 9, path: "/", secure: false }) });
+    const gone = await Broker.start(BROKERS[0]);
+    await gone.kill();
+    const remote = await startRemote(gone);
     await remote.error("network");
     await remote.end();
   });

@@ -20,7 +20,7 @@ export class Broker {
     const [command, args] =
       this.kind === "npm"
         ? [process.execPath, [join(HERE, "lib/npm-broker.mjs"), String(port), KEY]]
-        : [PEER_BIN, ["broker", "--port", String(port), "--key", KEY, "--expire_timeout", "1000", "--allow_discovery"]];
+        : [PEER_BIN, ["broker", "--host", "127.0.0.1", "--port", String(port), "--key", KEY, "--expire_timeout", "1000", "--allow_discovery"]];
     const { child, found } = await startAndMatch(`${this.kind} broker`, command, args, /(?:port |:)(\d{2,5})\b/);
     this.#child = child;
     this.port = Number(found[1]);
@@ -32,8 +32,8 @@ export class Broker {
     return { host: "127.0.0.1", port: this.port, path: "/", key: KEY, secure: false, config, ...more };
   }
 
-  get url() {
-    return `http://127.0.0.1:${this.port}/`;
+  url(key = KEY) {
+    return `http://127.0.0.1:${this.port}/?key=${key}`;
   }
 
   kill() {

@@ -38,7 +38,7 @@ export class BrowserPeer extends JsonLinesPeer {
   kind = "browser";
   pageErrors = [];
 
-  static async start({ chromium, pages, broker, id = freshId("page"), version = "1.5.5", settings, ...options }) {
+  static async start({ chromium, pages, broker, id = freshId("page"), version = "1.5.5", key, ...options }) {
     const peer = new BrowserPeer(`page ${id}`);
     const context = await chromium.newContext();
     peer.page = await context.newPage();
@@ -50,7 +50,7 @@ export class BrowserPeer extends JsonLinesPeer {
       }
     });
     await peer.page.goto(pages.url(version));
-    const all = { id: id ?? undefined, peer: broker.settings(settings), ...options };
+    const all = { id: id ?? undefined, peer: broker.settings(key ? { key } : {}), ...options };
     await peer.page.evaluate((given) => agent.start(given), all);
     return peer;
   }
@@ -65,14 +65,17 @@ export class BrowserPeer extends JsonLinesPeer {
   }
 }
 
+/** The options of every command with a peer. No ICE server: nothing here leaves the machine. */
+export const atBroker = (broker, key) => ["--broker", broker.url(key), "--ice-server", "none"];
+
 /** `peer listen --json`, a process. */
 export class RustPeer extends JsonLinesPeer {
   kind = "rust";
   stray = [];
 
-  static async start({ broker, id = freshId("rust"), echo, url = broker.url, args = [] }) {
-    const all = ["listen", "--json", "--broker", url, ...(id ? ["--id", id] : []), ...(echo ? ["--echo"] : []), ...args];
-    return RustPeer.spawn(`rust ${id}`, all);
+  static async start({ broker, id = freshId("rust"), echo, key }) {
+    const more = [...(id ? [`--id=${id}`] : []), ...(echo ? ["--echo"] : [])];
+    return RustPeer.spawn(`rust ${id}`, ["listen", "--json", ...atBroker(broker, key), ...more]);
   }
 
   static spawn(name, args) {

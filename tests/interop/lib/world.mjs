@@ -36,7 +36,7 @@ export function startBrowser(broker, options = {}) {
 
 /** The peer at the other end. */
 export function startRemote(broker, options = {}) {
-  const id = "id" in options ? options.id : freshId(REMOTE);
+  const id = options.id === undefined ? freshId(REMOTE) : options.id; // null: the broker gives one
   return REMOTE === "rust" ? RustPeer.start({ broker, ...options, id }) : BrowserPeer.start({ ...world, broker, ...options, id });
 }
 
