@@ -42,7 +42,10 @@ export class BrowserPeer extends JsonLinesPeer {
     const peer = new BrowserPeer(`page ${id}`);
     const context = await chromium.newContext();
     peer.page = await context.newPage();
-    peer.page.on("pageerror", (error) => peer.pageErrors.push(String(error)));
+    peer.page.on("pageerror", (error) => {
+      peer.pageErrors.push(String(error));
+      peer.log.push({ event: "page-error", message: String(error) });
+    });
     await peer.page.exposeBinding("reportEvents", (_source, batch) => {
       for (const event of JSON.parse(batch)) {
         if ("data" in event) event.data = canonical(event.data);

@@ -96,16 +96,20 @@ let sending = false;
 
 function report(event) {
   tail = tail.then(async () => {
-    if ("data" in event) event.data = await encode(event.data);
-    batch.push(event);
+    batch.push(await line(event).catch((error) => JSON.stringify({ ...event, data: { $unreportable: String(error) } })));
     flush();
   });
+}
+
+async function line(event) {
+  if ("data" in event) return JSON.stringify({ ...event, data: await encode(event.data) });
+  return JSON.stringify(event);
 }
 
 async function flush() {
   if (sending) return;
   sending = true;
-  while (batch.length > 0) await window.reportEvents(JSON.stringify(batch.splice(0)));
+  while (batch.length > 0) await window.reportEvents(`[${batch.splice(0)}]`);
   sending = false;
 }
 
