@@ -14,7 +14,6 @@ const CONSTANTS: &[(&str, usize, usize, usize)] = &[
     ("JSON_DEPTH_MAX", 32, 4, 255),
     ("BINARYPACK_DEPTH_MAX", 64, 4, 255),
     ("EARLY_SIGNALS_MAX", 8, 1, 255),
-    ("EVENTS_MAX", 16, 4, 255),
 ];
 
 fn main() {
@@ -27,7 +26,9 @@ fn main() {
             Ok(text) => match text.parse::<usize>() {
                 Ok(value) if (min..=max).contains(&value) => value,
                 _ => {
-                    println!("cargo::error={variable}={text}: a number from {min} to {max} is needed");
+                    println!(
+                        "cargo::error={variable}={text}: a number from {min} to {max} is needed"
+                    );
                     default
                 }
             },

@@ -23,5 +23,3 @@ pub const JSON_DEPTH_MAX: usize = generated::JSON_DEPTH_MAX;
 pub const BINARYPACK_DEPTH_MAX: usize = generated::BINARYPACK_DEPTH_MAX;
 /// Signals kept for connection ids whose OFFER has not arrived yet. At the limit the oldest goes.
 pub const EARLY_SIGNALS_MAX: usize = generated::EARLY_SIGNALS_MAX;
-/// Events waiting to be polled. See [`crate::peer`] for what happens at the limit.
-pub const EVENTS_MAX: usize = generated::EVENTS_MAX;

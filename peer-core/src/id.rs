@@ -45,6 +45,12 @@ macro_rules! text_newtype {
         pub struct $name(String<{ $max }>);
 
         impl $name {
+            /// No text, all zero: what a free slot holds.
+            #[allow(dead_code, reason = "no slot holds a token")]
+            pub(crate) const fn vacant() -> Self {
+                Self(String::new())
+            }
+
             /// Takes a text from the wire: any that fits, is not empty and has no control characters.
             ///
             /// # Errors
@@ -123,7 +129,11 @@ impl PeerId {
         let words_are_whole = text
             .split([' ', '_', '-'])
             .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
-        if words_are_whole { Ok(id) } else { Err(IdError::Invalid) }
+        if words_are_whole {
+            Ok(id)
+        } else {
+            Err(IdError::Invalid)
+        }
     }
 }
 
@@ -182,7 +192,10 @@ mod tests {
         }
         assert_eq!(PeerId::new(""), Err(IdError::Empty));
         let long = [b'a'; PEER_ID_MAX + 1];
-        assert_eq!(PeerId::new(core::str::from_utf8(&long).unwrap()), Err(IdError::TooLong));
+        assert_eq!(
+            PeerId::new(core::str::from_utf8(&long).unwrap()),
+            Err(IdError::TooLong)
+        );
     }
 
     #[test]

@@ -1,4 +1,22 @@
 //! The serializations of a data connection.
+//!
+//! [`Serialization::encode`] and [`Serialization::decode`] turn values into messages and back. They know
+//! nothing of chunks, which are the business of [`connection`](crate::connection).
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{binarypack, wire::json};
+
+mod raw;
+#[cfg(test)]
+mod tests;
+
+/// PeerJS sends JSON texts shorter than this many bytes. A receiver takes any length.
+pub const JSON_LIMIT: usize = 16_300;
+/// Longest raw message. A browser closes the connection on a longer one.
+pub const RAW_LIMIT: usize = 262_144;
 
 /// One data channel message, as WebRTC tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +25,35 @@ pub enum Frame<'a> {
     Text(&'a str),
     /// A binary message (PPID 53, 57 when empty).
     Binary(&'a [u8]),
+}
+
+impl<'a> Frame<'a> {
+    /// The bytes of either kind.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Which of both it is.
+    pub const fn kind(self) -> FrameKind {
+        match self {
+            Self::Text(_) => FrameKind::Text,
+            Self::Binary(_) => FrameKind::Binary,
+        }
+    }
+}
+
+/// The kind of a [`Frame`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum FrameKind {
+    /// Binary.
+    #[default]
+    Binary,
+    /// A string.
+    Text,
 }
 
 /// How values travel on a connection. PeerJS's `serialization`.
@@ -26,3 +73,176 @@ pub enum Serialization {
     /// postcard, between our own peers only; never towards a browser.
     Postcard,
 }
+
+impl Serialization {
+    /// The name in an OFFER. PeerJS knows all of them but `postcard`.
+    ///
+    /// ```
+    /// use peer_core::serialization::Serialization;
+    /// assert_eq!(Serialization::BinaryUtf8.as_str(), "binary");
+    /// assert_eq!(Serialization::from_wire("default"), Some(Serialization::Binary));
+    /// assert_eq!(Serialization::from_wire("MsgPack"), None);
+    /// ```
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Binary | Self::BinaryUtf8 => "binary",
+            Self::Json => "json",
+            Self::Raw => "raw",
+            Self::Postcard => "postcard",
+        }
+    }
+
+    /// The serialization of a name in an OFFER. `none` is what PeerJS before 1.5 calls `raw`.
+    pub fn from_wire(name: &str) -> Option<Self> {
+        Some(match name {
+            "binary" | "default" => Self::Binary,
+            "binary-utf8" => Self::BinaryUtf8,
+            "json" => Self::Json,
+            "raw" | "none" => Self::Raw,
+            "postcard" => Self::Postcard,
+            _ => return None,
+        })
+    }
+
+    /// Whether long messages go out in chunks, and chunks that come in are put together.
+    pub const fn is_chunked(self) -> bool {
+        matches!(self, Self::Binary | Self::BinaryUtf8)
+    }
+
+    /// Writes `value` into `buffer` as one message, not yet cut into chunks.
+    ///
+    /// Raw takes only strings, bytes and sequences of `u8`.
+    ///
+    /// # Errors
+    /// [`EncodeError`]; the buffer's content is then undefined.
+    pub fn encode<'b, T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        buffer: &'b mut [u8],
+    ) -> Result<Frame<'b>, EncodeError> {
+        let bytes: &[u8] = match self {
+            Self::Binary | Self::BinaryUtf8 => {
+                let packed =
+                    binarypack::to_slice(value, buffer).map_err(|error| match error {
+                        binarypack::EncodeError::Full => EncodeError::Full,
+                        other => EncodeError::BinaryPack(other),
+                    })?;
+                if *packed == [0xc0] {
+                    return Err(EncodeError::TopLevelNull);
+                }
+                packed
+            }
+            Self::Json => {
+                let text = json::to_slice(value, buffer).map_err(|error| match error {
+                    json::WriteError::Full => EncodeError::Full,
+                    other => EncodeError::Json(other),
+                })?;
+                if text == b"null" {
+                    return Err(EncodeError::TopLevelNull);
+                }
+                if text.len() >= JSON_LIMIT {
+                    return Err(EncodeError::MessageTooBig);
+                }
+                text
+            }
+            Self::Raw => return raw::encode(value, buffer),
+            Self::Postcard => postcard::to_slice(value, buffer).map_err(|error| match error {
+                postcard::Error::SerializeBufferFull => EncodeError::Full,
+                _ => EncodeError::Postcard,
+            })?,
+        };
+        Ok(Frame::Binary(bytes))
+    }
+
+    /// Reads one whole message. JSON is unescaped in place, so `bytes` change; nothing is copied and the
+    /// value may borrow from them.
+    ///
+    /// JSON is taken from text frames too: PeerJS before 1.5 sends it so.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode<'de, T: Deserialize<'de>>(
+        self,
+        kind: FrameKind,
+        bytes: &'de mut [u8],
+    ) -> Result<T, DecodeError> {
+        match (self, kind) {
+            (Self::Json, _) => json::from_slice(bytes).map_err(DecodeError::Json),
+            (Self::Raw, _) => raw::decode(kind, bytes),
+            (_, FrameKind::Text) => Err(DecodeError::Text),
+            (Self::Binary | Self::BinaryUtf8, _) => {
+                binarypack::from_slice(bytes).map_err(DecodeError::BinaryPack)
+            }
+            (Self::Postcard, _) => postcard::from_bytes(bytes).map_err(|_| DecodeError::Postcard),
+        }
+    }
+}
+
+/// A value did not become a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The buffer is too small.
+    Full,
+    /// The value is null as a whole, which no PeerJS receiver takes in binary or JSON.
+    TopLevelNull,
+    /// The message is longer than its serialization allows: [`JSON_LIMIT`], [`RAW_LIMIT`]. PeerJS's
+    /// `message-too-big`.
+    MessageTooBig,
+    /// BinaryPack has no place for the value.
+    BinaryPack(binarypack::EncodeError),
+    /// JSON has no place for the value.
+    Json(json::WriteError),
+    /// Raw takes only strings and bytes.
+    Raw,
+    /// postcard has no place for the value.
+    Postcard,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the message does not fit in the buffer",
+            Self::TopLevelNull => "a message that is null as a whole cannot be delivered",
+            Self::MessageTooBig => "the message is longer than its serialization allows",
+            Self::BinaryPack(error) => return error.fmt(f),
+            Self::Json(error) => return error.fmt(f),
+            Self::Raw => "a raw connection carries only strings and bytes",
+            Self::Postcard => "the value cannot be written as postcard",
+        })
+    }
+}
+
+impl core::error::Error for EncodeError {}
+
+/// A message did not become a value. The remote sent something else than was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A text frame where only binary ones have a meaning.
+    Text,
+    /// The BinaryPack is broken or holds something else.
+    BinaryPack(binarypack::DecodeError),
+    /// The JSON is broken or holds something else.
+    Json(json::ReadError),
+    /// A raw message is a string or bytes, and the other was asked for.
+    Raw,
+    /// The postcard bytes are broken or hold something else.
+    Postcard,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "a text message on a connection that carries binary ones",
+            Self::BinaryPack(error) => return error.fmt(f),
+            Self::Json(error) => return error.fmt(f),
+            Self::Raw => "the raw message is not of the kind wanted",
+            Self::Postcard => "the message is not the postcard value wanted",
+        })
+    }
+}
+
+impl core::error::Error for DecodeError {}

@@ -2,4 +2,37 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+mod builder;
+mod codec;
+mod data_connection;
+mod driver;
+mod error;
+mod event;
+mod ice_server;
+mod inbox;
+mod link;
+mod peer;
 pub mod rtc;
+mod shared;
+mod value;
+
+pub use builder::{
+    ACCEPT_BACKLOG, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND, Offer,
+    PeerBuilder, RECONNECT_PAUSE_MAX,
+};
+pub use data_connection::DataConnection;
+pub use driver::METADATA_MAX;
+pub use error::{
+    BuildError, CloseReason, ConnectError, ConnectionFailure, ListError, OpenError, PeerFailure,
+    ReceiveError, ReconnectError, SendError,
+};
+pub use event::{ConnectionInfo, EVENTS_MAX, Event, Events};
+pub use peer::{Connect, Peer};
+pub use peer_core::peer::{
+    ConnectFailure, ConnectionError, FailureReason, PeerError, PeerState, Stage,
+};
+pub use peer_core::serialization::Serialization;
+pub use peer_core::{ConnectionId, IdError, Label, PeerId, Token};
+pub use rtc::{IceServer, RtcConfig};
+pub use shared::Stats;
+pub use value::{MAX_VALUES, Number, Object, Value};

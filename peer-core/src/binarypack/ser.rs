@@ -1,1 +1,655 @@
-//! (being written)
+use core::fmt;
+
+use serde::{
+    Serialize,
+    ser::{self, Impossible},
+};
+
+use super::EncodeError;
+use crate::config::BINARYPACK_DEPTH_MAX;
+
+/// Packs `value` into `buffer` and returns the part of it that was used.
+///
+/// # Errors
+/// [`EncodeError`]; the buffer's content is then undefined.
+pub fn to_slice<'b, T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &'b mut [u8],
+) -> Result<&'b mut [u8], EncodeError> {
+    let mut writer = SliceWriter::new(buffer);
+    to_writer(value, &mut writer)?;
+    Ok(writer.into_written())
+}
+
+/// Packs `value` into a sink.
+///
+/// # Errors
+/// [`EncodeError`]; the sink then has an incomplete value.
+pub fn to_writer<T: Serialize + ?Sized, W: Write>(value: &T, sink: W) -> Result<(), EncodeError> {
+    value.serialize(&mut Serializer::new(sink))
+}
+
+/// The bytes that `value` takes when packed.
+///
+/// # Errors
+/// [`EncodeError`], any but [`EncodeError::Full`].
+pub fn serialized_len<T: Serialize + ?Sized>(value: &T) -> Result<usize, EncodeError> {
+    let mut counter = Counter::default();
+    to_writer(value, &mut counter)?;
+    Ok(counter.0)
+}
+
+/// Where packed bytes go. Implemented for slices here; a growable buffer takes five lines.
+pub trait Write {
+    /// Appends `bytes`, all or none.
+    ///
+    /// # Errors
+    /// [`EncodeError::Full`] where there is no room.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
+}
+
+impl<W: Write + ?Sized> Write for &mut W {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        (**self).write(bytes)
+    }
+}
+
+/// Writes into a slice.
+#[derive(Debug)]
+pub struct SliceWriter<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> SliceWriter<'b> {
+    /// Writes from the start of `buffer`.
+    pub fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, len: 0 }
+    }
+
+    /// What was written.
+    pub fn into_written(self) -> &'b mut [u8] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+impl Write for SliceWriter<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        // `len` never passes the end, so the rest is there, if only empty.
+        let room = self.buffer[self.len..].get_mut(..bytes.len()).ok_or(EncodeError::Full)?;
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
+}
+
+/// Counts bytes and keeps none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counter(
+    /// Bytes so far.
+    pub usize,
+);
+
+impl Write for Counter {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(())
+    }
+}
+
+/// Packs whatever serde hands it into a sink.
+#[derive(Debug)]
+pub struct Serializer<W> {
+    sink: W,
+    /// Levels that may still be opened.
+    depth: usize,
+    control_key: bool,
+}
+
+impl<W: Write> Serializer<W> {
+    /// Writes into `sink`.
+    pub fn new(sink: W) -> Self {
+        Self { sink, depth: BINARYPACK_DEPTH_MAX, control_key: false }
+    }
+
+    /// Whether the outermost value was a map with the key `__peerData`. PeerJS takes such a message
+    /// for a chunk or a close request.
+    pub fn has_control_key(&self) -> bool {
+        self.control_key
+    }
+
+    #[inline]
+    fn tagged<const N: usize, const M: usize>(
+        &mut self,
+        tag: u8,
+        content: [u8; N],
+    ) -> Result<(), EncodeError> {
+        // `M` is `N + 1`; the language cannot say so yet.
+        let mut bytes = [tag; M];
+        bytes[1..].copy_from_slice(&content);
+        self.sink.write(&bytes)
+    }
+
+    #[inline]
+    fn unsigned(&mut self, value: u64) -> Result<(), EncodeError> {
+        match value {
+            0..=0x7f => self.sink.write(&[value as u8]),
+            0x80..=0xff => self.sink.write(&[0xcc, value as u8]),
+            0x100..=0xffff => self.tagged::<2, 3>(0xcd, (value as u16).to_be_bytes()),
+            0x1_0000..=0xffff_ffff => self.tagged::<4, 5>(0xce, (value as u32).to_be_bytes()),
+            _ if !is_exact(value.into()) => Err(EncodeError::Precision),
+            _ if value == 1 << 63 => self.double(value as f64),
+            _ => self.tagged::<8, 9>(if value >> 63 == 0 { 0xd3 } else { 0xcf }, value.to_be_bytes()),
+        }
+    }
+
+    #[inline]
+    fn signed(&mut self, value: i64) -> Result<(), EncodeError> {
+        match value {
+            0.. => self.unsigned(value as u64),
+            -32..0 => self.sink.write(&[value as u8]),
+            -0x80..-32 => self.sink.write(&[0xd0, value as u8]),
+            -0x8000..-0x80 => self.tagged::<2, 3>(0xd1, (value as i16).to_be_bytes()),
+            -0x8000_0000..-0x8000 => self.tagged::<4, 5>(0xd2, (value as i32).to_be_bytes()),
+            _ if !is_exact(value.unsigned_abs().into()) => Err(EncodeError::Precision),
+            _ => self.double(value as f64),
+        }
+    }
+
+    fn double(&mut self, value: f64) -> Result<(), EncodeError> {
+        self.tagged::<8, 9>(0xcb, value.to_be_bytes())
+    }
+
+    #[inline]
+    fn number(&mut self, value: f64) -> Result<(), EncodeError> {
+        const TWO_64: f64 = 18_446_744_073_709_551_616.0;
+        if !value.is_finite() {
+            Err(EncodeError::NotFinite)
+        } else if value >= 0.0 && value < TWO_64 && value as u64 as f64 == value {
+            self.unsigned(value as u64)
+        } else if value >= -2_147_483_648.0 && value < 0.0 && value as i64 as f64 == value {
+            self.signed(value as i64)
+        } else if value.is_subnormal() {
+            Err(EncodeError::Subnormal)
+        } else {
+            self.double(value)
+        }
+    }
+
+    #[inline]
+    fn header(&mut self, small: u8, medium: u8, large: u8, len: usize) -> Result<(), EncodeError> {
+        match u32::try_from(len).map_err(|_| EncodeError::TooLong)? {
+            len @ 0..=15 => self.sink.write(&[small | len as u8]),
+            len @ 16..=0xffff => self.tagged::<2, 3>(medium, (len as u16).to_be_bytes()),
+            len => self.tagged::<4, 5>(large, len.to_be_bytes()),
+        }
+    }
+
+    #[inline]
+    fn text(&mut self, text: &str) -> Result<(), EncodeError> {
+        self.header(0xb0, 0xd8, 0xd9, text.len())?;
+        self.sink.write(text.as_bytes())
+    }
+
+    #[inline]
+    fn key(&mut self, key: &str) -> Result<(), EncodeError> {
+        if key == "__proto__" {
+            return Err(EncodeError::ReservedKey);
+        }
+        if self.depth + 1 == BINARYPACK_DEPTH_MAX && key == "__peerData" {
+            self.control_key = true;
+        }
+        self.text(key)
+    }
+
+    fn open_array(&mut self, len: usize) -> Result<Compound<'_, W>, EncodeError> {
+        self.depth = self.depth.checked_sub(1).ok_or(EncodeError::Depth)?;
+        self.header(0x90, 0xdc, 0xdd, len)?;
+        Ok(Compound { serializer: self, left: len, levels: 1 })
+    }
+
+    fn open_map(&mut self, len: usize) -> Result<Compound<'_, W>, EncodeError> {
+        self.depth = self.depth.checked_sub(1).ok_or(EncodeError::Depth)?;
+        self.header(0x80, 0xde, 0xdf, len)?;
+        Ok(Compound { serializer: self, left: len, levels: 1 })
+    }
+
+    /// The map of one entry around the content of an enum variant.
+    fn open_variant(&mut self, variant: &str) -> Result<(), EncodeError> {
+        self.depth = self.depth.checked_sub(1).ok_or(EncodeError::Depth)?;
+        self.header(0x80, 0xde, 0xdf, 1)?;
+        self.key(variant)
+    }
+}
+
+/// Whether the magnitude survives the way through a 53-bit mantissa.
+#[inline]
+fn is_exact(magnitude: u128) -> bool {
+    magnitude <= 1 << 53 || 128 - magnitude.leading_zeros() - magnitude.trailing_zeros() <= 53
+}
+
+impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = Compound<'s, W>;
+    type SerializeTuple = Compound<'s, W>;
+    type SerializeTupleStruct = Compound<'s, W>;
+    type SerializeTupleVariant = Compound<'s, W>;
+    type SerializeMap = Compound<'s, W>;
+    type SerializeStruct = Compound<'s, W>;
+    type SerializeStructVariant = Compound<'s, W>;
+
+    fn is_human_readable(&self) -> bool {
+        // What a JavaScript program would rather see: addresses and times as text.
+        true
+    }
+
+    fn serialize_bool(self, v: bool) -> Result<(), EncodeError> {
+        self.sink.write(&[0xc2 | u8::from(v)])
+    }
+
+    fn serialize_i8(self, v: i8) -> Result<(), EncodeError> {
+        self.signed(v.into())
+    }
+
+    fn serialize_i16(self, v: i16) -> Result<(), EncodeError> {
+        self.signed(v.into())
+    }
+
+    fn serialize_i32(self, v: i32) -> Result<(), EncodeError> {
+        self.signed(v.into())
+    }
+
+    fn serialize_i64(self, v: i64) -> Result<(), EncodeError> {
+        self.signed(v)
+    }
+
+    fn serialize_i128(self, v: i128) -> Result<(), EncodeError> {
+        match (i64::try_from(v), u64::try_from(v)) {
+            (Ok(v), _) => self.signed(v),
+            (_, Ok(v)) => self.unsigned(v),
+            _ if is_exact(v.unsigned_abs()) => self.double(v as f64),
+            _ => Err(EncodeError::Precision),
+        }
+    }
+
+    fn serialize_u8(self, v: u8) -> Result<(), EncodeError> {
+        self.unsigned(v.into())
+    }
+
+    fn serialize_u16(self, v: u16) -> Result<(), EncodeError> {
+        self.unsigned(v.into())
+    }
+
+    fn serialize_u32(self, v: u32) -> Result<(), EncodeError> {
+        self.unsigned(v.into())
+    }
+
+    fn serialize_u64(self, v: u64) -> Result<(), EncodeError> {
+        self.unsigned(v)
+    }
+
+    fn serialize_u128(self, v: u128) -> Result<(), EncodeError> {
+        match u64::try_from(v) {
+            Ok(v) => self.unsigned(v),
+            _ if is_exact(v) => self.double(v as f64),
+            _ => Err(EncodeError::Precision),
+        }
+    }
+
+    fn serialize_f32(self, v: f32) -> Result<(), EncodeError> {
+        self.number(v.into())
+    }
+
+    fn serialize_f64(self, v: f64) -> Result<(), EncodeError> {
+        self.number(v)
+    }
+
+    fn serialize_char(self, v: char) -> Result<(), EncodeError> {
+        self.text(v.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, v: &str) -> Result<(), EncodeError> {
+        self.text(v)
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Result<(), EncodeError> {
+        self.header(0xa0, 0xda, 0xdb, v.len())?;
+        self.sink.write(v)
+    }
+
+    fn serialize_none(self) -> Result<(), EncodeError> {
+        self.sink.write(&[0xc0])
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), EncodeError> {
+        self.sink.write(&[0xc0])
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), EncodeError> {
+        self.sink.write(&[0xc0])
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.text(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        self.open_variant(variant)?;
+        value.serialize(&mut *self)?;
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<Compound<'s, W>, EncodeError> {
+        self.open_array(len.ok_or(EncodeError::LengthRequired)?)
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<Compound<'s, W>, EncodeError> {
+        self.open_array(len)
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        len: usize,
+    ) -> Result<Compound<'s, W>, EncodeError> {
+        self.open_array(len)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Compound<'s, W>, EncodeError> {
+        self.open_variant(variant)?;
+        let content = self.open_array(len)?;
+        Ok(Compound { levels: 2, ..content })
+    }
+
+    fn serialize_map(self, len: Option<usize>) -> Result<Compound<'s, W>, EncodeError> {
+        self.open_map(len.ok_or(EncodeError::LengthRequired)?)
+    }
+
+    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Compound<'s, W>, EncodeError> {
+        self.open_map(len)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Compound<'s, W>, EncodeError> {
+        self.open_variant(variant)?;
+        let content = self.open_map(len)?;
+        Ok(Compound { levels: 2, ..content })
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        let mut counter = Counter::default();
+        fmt::write(&mut Text::new(&mut counter), format_args!("{value}"))
+            .map_err(|_| EncodeError::Custom)?;
+        self.header(0xb0, 0xd8, 0xd9, counter.0)?;
+        let mut text = Text::new(&mut self.sink);
+        let written = fmt::write(&mut text, format_args!("{value}"));
+        match (written, text.error) {
+            (Ok(()), _) if text.len == counter.0 => Ok(()),
+            (Ok(()), _) => Err(EncodeError::LengthMismatch),
+            (Err(_), error) => Err(error.unwrap_or(EncodeError::Custom)),
+        }
+    }
+}
+
+/// Formatted text on its way into a sink.
+struct Text<'w, W> {
+    sink: &'w mut W,
+    len: usize,
+    error: Option<EncodeError>,
+}
+
+impl<'w, W> Text<'w, W> {
+    fn new(sink: &'w mut W) -> Self {
+        Self { sink, len: 0, error: None }
+    }
+}
+
+impl<W: Write> fmt::Write for Text<'_, W> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.len += s.len();
+        self.sink.write(s.as_bytes()).map_err(|error| {
+            self.error = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+/// An array or map that is being written.
+#[derive(Debug)]
+pub struct Compound<'s, W> {
+    serializer: &'s mut Serializer<W>,
+    left: usize,
+    levels: usize,
+}
+
+impl<W: Write> Compound<'_, W> {
+    #[inline]
+    fn count(&mut self) -> Result<(), EncodeError> {
+        self.left = self.left.checked_sub(1).ok_or(EncodeError::LengthMismatch)?;
+        Ok(())
+    }
+
+    fn close(self) -> Result<(), EncodeError> {
+        self.serializer.depth += self.levels;
+        if self.left == 0 { Ok(()) } else { Err(EncodeError::LengthMismatch) }
+    }
+
+    #[inline]
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.count()?;
+        value.serialize(&mut *self.serializer)
+    }
+
+    #[inline]
+    fn field<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), EncodeError> {
+        self.count()?;
+        self.serializer.key(key)?;
+        value.serialize(&mut *self.serializer)
+    }
+}
+
+macro_rules! sequences {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<W: Write> ser::$trait for Compound<'_, W> {
+            type Ok = ();
+            type Error = EncodeError;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<(), EncodeError> {
+                self.close()
+            }
+        }
+    )*};
+}
+
+sequences!(
+    SerializeSeq serialize_element,
+    SerializeTuple serialize_element,
+    SerializeTupleStruct serialize_field,
+    SerializeTupleVariant serialize_field
+);
+
+macro_rules! structs {
+    ($($trait:ident),*) => {$(
+        impl<W: Write> ser::$trait for Compound<'_, W> {
+            type Ok = ();
+            type Error = EncodeError;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), EncodeError> {
+                self.field(key, value)
+            }
+
+            fn end(self) -> Result<(), EncodeError> {
+                self.close()
+            }
+        }
+    )*};
+}
+
+structs!(SerializeStruct, SerializeStructVariant);
+
+impl<W: Write> ser::SerializeMap for Compound<'_, W> {
+    type Ok = ();
+    type Error = EncodeError;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
+        self.count()?;
+        key.serialize(Key(self.serializer))
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(&mut *self.serializer)
+    }
+
+    fn end(self) -> Result<(), EncodeError> {
+        self.close()
+    }
+}
+
+/// Writes map keys, all as strings.
+struct Key<'s, W>(&'s mut Serializer<W>);
+
+macro_rules! keys_as_text {
+    ($($method:ident $type:ty),*) => {$(
+        fn $method(self, v: $type) -> Result<(), EncodeError> {
+            ser::Serializer::collect_str(self.0, &v)
+        }
+    )*};
+}
+
+macro_rules! no_keys {
+    ($($method:ident($($type:ty),*) $(-> $ok:ty)?;)*) => {$(
+        fn $method(self $(, _: $type)*) -> Result<no_keys!(@ok $($ok)?), EncodeError> {
+            Err(EncodeError::Key)
+        }
+    )*};
+    (@ok) => { () };
+    (@ok $ok:ty) => { $ok };
+}
+
+impl<W: Write> ser::Serializer for Key<'_, W> {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = Impossible<(), EncodeError>;
+    type SerializeTuple = Impossible<(), EncodeError>;
+    type SerializeTupleStruct = Impossible<(), EncodeError>;
+    type SerializeTupleVariant = Impossible<(), EncodeError>;
+    type SerializeMap = Impossible<(), EncodeError>;
+    type SerializeStruct = Impossible<(), EncodeError>;
+    type SerializeStructVariant = Impossible<(), EncodeError>;
+
+    keys_as_text!(
+        serialize_bool bool,
+        serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64, serialize_i128 i128,
+        serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_u128 u128
+    );
+
+    no_keys! {
+        serialize_f32(f32);
+        serialize_f64(f64);
+        serialize_bytes(&[u8]);
+        serialize_none();
+        serialize_unit();
+        serialize_unit_struct(&'static str);
+        serialize_seq(Option<usize>) -> Self::SerializeSeq;
+        serialize_tuple(usize) -> Self::SerializeTuple;
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
+        serialize_map(Option<usize>) -> Self::SerializeMap;
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
+    }
+
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+
+    fn serialize_char(self, v: char) -> Result<(), EncodeError> {
+        self.0.key(v.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, v: &str) -> Result<(), EncodeError> {
+        self.0.key(v)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), EncodeError> {
+        Err(EncodeError::Key)
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.0.key(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), EncodeError> {
+        Err(EncodeError::Key)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        ser::Serializer::collect_str(self.0, value)
+    }
+}

@@ -1,1 +1,321 @@
-//! (being written)
+use core::fmt;
+
+use serde::{
+    Deserialize, Serialize, Serializer,
+    de::{self, Visitor},
+    ser::{SerializeMap as _, SerializeSeq as _},
+};
+
+use super::{
+    DecodeError,
+    token::{Reader, Token, integral, text_of},
+};
+use crate::config::BINARYPACK_DEPTH_MAX;
+
+/// By this newtype name a [`Value`] asks the deserializer for its bytes as they are.
+pub(super) const VALUE: &str = "$peer_core::binarypack::Value";
+
+/// A packed value of any shape. Strings, binary data, arrays and maps stay in the bytes they came in.
+///
+/// It is checked as a whole when it is made, so looking into it cannot fail. It also works as a field
+/// of a type that [`from_slice`](super::from_slice) reads.
+///
+/// ```
+/// use peer_core::binarypack::Value;
+/// let value = Value::from_slice(b"\x82\xb4type\xb4chat\xb2to\x92\x01\x02")?;
+/// assert_eq!(value.get("type").and_then(|v| v.as_str()), Some("chat"));
+/// assert_eq!(value.get("to").and_then(|v| v.at(1)).and_then(|v| v.as_u64()), Some(2));
+/// # Ok::<(), peer_core::binarypack::DecodeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// `null`, and what was `undefined`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer not below zero.
+    Unsigned(u64),
+    /// An integer below zero.
+    Signed(i64),
+    /// A number with a fraction, or outside of both integers' range.
+    Number(f64),
+    /// A string.
+    Str(&'a str),
+    /// Binary data: an `ArrayBuffer` or typed array in PeerJS.
+    Bytes(&'a [u8]),
+    /// An array.
+    Array(Array<'a>),
+    /// An object.
+    Map(Map<'a>),
+}
+
+impl<'a> Value<'a> {
+    /// Reads the first value in `input`; bytes after it are ignored, as PeerJS does.
+    ///
+    /// # Errors
+    /// [`DecodeError`], if anything in it cannot be read.
+    pub fn from_slice(input: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader { input };
+        reader.check(BINARYPACK_DEPTH_MAX)?;
+        // The reader only moves forward within `input`.
+        let end = input.len() - reader.input.len();
+        Self::read(&mut Reader { input: &input[..end] }, Reader::take_all)
+    }
+
+    /// Reads a value that was checked before.
+    fn read(
+        reader: &mut Reader<'a>,
+        children: fn(&mut Reader<'a>, usize) -> Result<&'a [u8], DecodeError>,
+    ) -> Result<Self, DecodeError> {
+        Ok(match reader.token()? {
+            Token::Null => Self::Null,
+            Token::Bool(value) => Self::Bool(value),
+            Token::Unsigned(value) => Self::Unsigned(value),
+            Token::Signed(value) => Self::Signed(value),
+            Token::Double(value) => match integral(value) {
+                Some(Token::Unsigned(value)) => Self::Unsigned(value),
+                Some(Token::Signed(value)) => Self::Signed(value),
+                _ => Self::Number(value),
+            },
+            Token::Text(text) => Self::Str(text_of(text)?),
+            Token::Bytes(bytes) => Self::Bytes(bytes),
+            Token::Array(len) => Self::Array(Array { len, items: children(reader, len)? }),
+            // At most the number of bytes left.
+            Token::Map(len) => Self::Map(Map { len, items: children(reader, len * 2)? }),
+        })
+    }
+
+    /// The `bool`, if it is one.
+    pub fn as_bool(self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(value) } else { None }
+    }
+
+    /// The integer, if it is one and not below zero.
+    pub fn as_u64(self) -> Option<u64> {
+        if let Self::Unsigned(value) = self { Some(value) } else { None }
+    }
+
+    /// The integer, if it is one and fits.
+    pub fn as_i64(self) -> Option<i64> {
+        match self {
+            Self::Unsigned(value) => i64::try_from(value).ok(),
+            Self::Signed(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is one, as JavaScript sees it.
+    pub fn as_f64(self) -> Option<f64> {
+        match self {
+            Self::Unsigned(value) => Some(value as f64),
+            Self::Signed(value) => Some(value as f64),
+            Self::Number(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is a string.
+    pub fn as_str(self) -> Option<&'a str> {
+        if let Self::Str(value) = self { Some(value) } else { None }
+    }
+
+    /// The bytes, if it is binary data.
+    pub fn as_bytes(self) -> Option<&'a [u8]> {
+        if let Self::Bytes(value) = self { Some(value) } else { None }
+    }
+
+    /// The value of a key, if it is a map that has the key. See [`Map::get`].
+    pub fn get(self, key: &str) -> Option<Self> {
+        if let Self::Map(map) = self { map.get(key) } else { None }
+    }
+
+    /// The element at an index, if it is an array so long.
+    pub fn at(self, index: usize) -> Option<Self> {
+        if let Self::Array(array) = self { array.iter().nth(index) } else { None }
+    }
+}
+
+/// A packed array. Elements are read one by one; reaching the n-th costs a walk over those before it.
+#[derive(Clone, Copy)]
+pub struct Array<'a> {
+    len: usize,
+    items: &'a [u8],
+}
+
+impl<'a> Array<'a> {
+    /// Elements in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The elements in order.
+    pub fn iter(&self) -> ArrayIter<'a> {
+        ArrayIter { left: self.len, reader: Reader { input: self.items } }
+    }
+}
+
+/// The elements of an [`Array`].
+#[derive(Clone, Debug)]
+pub struct ArrayIter<'a> {
+    left: usize,
+    reader: Reader<'a>,
+}
+
+impl<'a> Iterator for ArrayIter<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        Value::read(&mut self.reader, Reader::take_elements).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<'a> IntoIterator for Array<'a> {
+    type Item = Value<'a>;
+    type IntoIter = ArrayIter<'a>;
+
+    fn into_iter(self) -> ArrayIter<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Array<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Array<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+/// A packed map, entries in the order they were packed in.
+#[derive(Clone, Copy)]
+pub struct Map<'a> {
+    len: usize,
+    items: &'a [u8],
+}
+
+impl<'a> Map<'a> {
+    /// Entries in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keys and values in order, repeated keys too.
+    pub fn iter(&self) -> MapIter<'a> {
+        MapIter { left: self.len, reader: Reader { input: self.items } }
+    }
+
+    /// The value of a key. If the key is there more than once the last wins, as in JavaScript.
+    pub fn get(&self, key: &str) -> Option<Value<'a>> {
+        self.iter().filter(|(k, _)| *k == key).last().map(|(_, value)| value)
+    }
+}
+
+/// The entries of a [`Map`].
+#[derive(Clone, Debug)]
+pub struct MapIter<'a> {
+    left: usize,
+    reader: Reader<'a>,
+}
+
+impl<'a> Iterator for MapIter<'a> {
+    type Item = (&'a str, Value<'a>);
+
+    fn next(&mut self) -> Option<(&'a str, Value<'a>)> {
+        self.left = self.left.checked_sub(1)?;
+        let key = Value::read(&mut self.reader, Reader::take_elements).ok()?.as_str()?;
+        Some((key, Value::read(&mut self.reader, Reader::take_elements).ok()?))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<'a> IntoIterator for Map<'a> {
+    type Item = (&'a str, Value<'a>);
+    type IntoIter = MapIter<'a>;
+
+    fn into_iter(self) -> MapIter<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Map<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Map<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(value),
+            Self::Unsigned(value) => serializer.serialize_u64(value),
+            Self::Signed(value) => serializer.serialize_i64(value),
+            Self::Number(value) => serializer.serialize_f64(value),
+            Self::Str(value) => serializer.serialize_str(value),
+            Self::Bytes(value) => serializer.serialize_bytes(value),
+            Self::Array(array) => {
+                let mut sequence = serializer.serialize_seq(Some(array.len))?;
+                for element in array {
+                    sequence.serialize_element(&element)?;
+                }
+                sequence.end()
+            }
+            Self::Map(map) => {
+                let mut entries = serializer.serialize_map(Some(map.len))?;
+                for (key, value) in map {
+                    entries.serialize_entry(key, &value)?;
+                }
+                entries.end()
+            }
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Packed;
+
+        impl<'de> Visitor<'de> for Packed {
+            type Value = Value<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value in BinaryPack")
+            }
+
+            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Value<'de>, E> {
+                Value::from_slice(bytes).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(VALUE, Packed)
+    }
+}

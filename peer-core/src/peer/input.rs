@@ -24,7 +24,8 @@ pub enum BrokerInput<'a> {
     Opened,
     /// One whole text or binary message from the socket. Parsed in place, hence mutable.
     Message(&'a mut [u8]),
-    /// The socket is gone, or could not be opened.
+    /// The socket is gone, or could not be opened. Not needed after [`BrokerCommand::Close`](super::BrokerCommand::Close):
+    /// once `Open` is polled, nothing may come from an older socket.
     Closed,
     /// The HTTP request for an id failed.
     Failed,
@@ -43,11 +44,13 @@ pub enum RtcInput<'a> {
     Message(Frame<'a>),
     /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet acknowledged.
     ChannelBuffered(u32),
-    /// The data channel or the session below it ended in order: by the remote, or after `Close`.
+    /// The data channel or the session below it ended in order, by the remote. `Close` still follows.
     ChannelClosed,
     /// The ICE transport moved.
     IceState(IceState),
-    /// The session failed and is gone.
+    /// DTLS has shaken hands. Only the stage of a failing connect depends on it.
+    DtlsConnected,
+    /// The session failed. `Close` still follows.
     Failed(RtcFailure),
 }
 

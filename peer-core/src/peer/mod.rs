@@ -1,23 +1,66 @@
 //! The engine: PeerJS's `Peer` as a state machine without I/O.
+//!
+//! A driver owns the broker's socket, the WebRTC sessions and the clock. It runs one loop:
+//!
+//! 1. [`Peer::poll_output`] until it says [`Output::Timeout`]; do what each output says.
+//! 2. Wait for the socket, a session, the application or the time of the timeout.
+//! 3. [`Peer::handle_input`] with what came and the time it came at.
+//! 4. Again from 1.
+//!
+//! Calls may come back to back: nothing has to be polled between two of them. Polling late costs latency, never
+//! an event. Only [`InputError::Full`] asks for a poll before the same input is fed again.
+//!
+//! # Order
+//! Outputs come in this order: what to do with the broker's socket, signals, commands for sessions, events, data.
+//! Events of the peer come before those of its connections, except [`Event::Closed`], which is the last of all.
+//! Events of one connection come in the order `Connection`, `ConnectionOpen`, `Data`, `Writable`,
+//! `ConnectionError`, then `ConnectionClosed` or `ConnectionFailed`. An event is a pending bit, not a place in a
+//! queue: none can be lost, and one that repeats before it is polled is told once. Ups and downs of the broker's
+//! socket that nobody polled in time are told as the last of them.
+//!
+//! # Limits
+//! | limit | default | at the limit |
+//! |---|---|---|
+//! | connections (`CONNS` of [`PeerResources`]) | | [`ConnectError::TooManyConnections`]; an OFFER is dropped and counted, the remote is not told |
+//! | signals waiting for the broker (⅜ `CONTROL`) | 1,536 B | [`InputError::Full`]; while there is no broker dropped and counted, a description fails its connection |
+//! | descriptions and candidates waiting for the stack (⅜ `CONTROL`) | 1,536 B | [`InputError::Full`] |
+//! | candidates before their OFFER, and local ones before their description (¼ `CONTROL`, [`EARLY_SIGNALS_MAX`](crate::config::EARLY_SIGNALS_MAX)) | 1,024 B, 8 | the oldest goes; one remote holds at most half |
+//! | a connect, from `connect` or its OFFER to open | 30 s | [`Event::ConnectionFailed`] |
+//! | an open, from the command to the socket | 10 s | [`Event::Error`], [`Event::Disconnected`] |
 
+mod broker;
+mod config;
+mod data_connection;
+mod early;
+mod error;
 mod event;
 mod input;
+mod negotiation;
 mod output;
+mod resources;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod timer;
 
-pub use event::{
-    ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage,
-};
+pub use config::{Config, ConnectOptions, PeerState, Stats};
+pub use data_connection::DataConnection;
+pub use error::{ConnectError, InputError, ReconnectError};
+pub use event::{ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage};
 pub use input::{BrokerInput, IceState, Input, RtcFailure, RtcInput};
 pub use output::{BrokerCommand, Output, RtcCommand};
-
-use core::marker::PhantomData;
+pub use resources::{ConnectionSlot, PeerResources, PeerSlices};
 
 use crate::{
-    ConnectionId, Label, PeerId, Token,
-    serialization::Serialization,
-    storage::Handle,
+    ConnectionId, Label, PeerId,
+    storage::{Handle, Table},
     time::{Duration, Instant},
 };
+
+use broker::{Action, Broker, Link};
+use early::Owner;
+use resources::{Kind, Memory};
+use slot::Slot;
 
 /// Names one connection of a [`Peer`]. Stale once the connection is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,262 +74,449 @@ impl ConnectionHandle {
     }
 }
 
-/// How a [`Peer`] behaves. PeerJS's `PeerOptions`, as far as it needs no I/O.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Config {
-    /// The id to take; `None` asks the broker for one.
-    pub id: Option<PeerId>,
-    /// The secret that owns the id, kept across reconnects.
-    pub token: Token,
-    /// 64 random bits; connection ids are drawn from them. Give each start its own.
-    pub random: u64,
-    /// Time between HEARTBEATs. PeerJS: `pingInterval`, 5 s.
-    pub ping_interval: Duration,
-    /// How long a connection may take from `connect` or its OFFER to open. Default 30 s.
-    pub connect_timeout: Duration,
-    /// How long the broker may take to answer an open. Default 10 s.
-    pub open_timeout: Duration,
-    /// A socket that is up this long without OPEN or an error counts as open: some brokers send no OPEN
-    /// when an id is taken over with its own token. Default 1 s.
-    pub attach_grace: Duration,
+/// The engine. One lifetime, that of its [`PeerResources`]; capacities are erased in [`new`](Self::new).
+///
+/// ```
+/// use peer_core::{PeerId, Token};
+/// use peer_core::peer::{BrokerCommand, BrokerInput, Config, Event, Input, Output, Peer, PeerResources};
+/// use peer_core::time::Instant;
+///
+/// let mut memory: PeerResources<2> = PeerResources::new();
+/// let mut config = Config::new(Token::from_random(7), 42);
+/// config.id = Some(PeerId::new("sensor-7")?);
+/// let mut peer = Peer::new(config, &mut memory);
+///
+/// let open = Output::Broker(BrokerCommand::Open { id: "sensor-7", token: Token::from_random(7).as_str() });
+/// # let open = format!("{open:?}");
+/// assert_eq!(format!("{:?}", peer.poll_output()), open);
+/// let now = Instant::from_millis(3);
+/// peer.handle_input(now, Input::Broker(BrokerInput::Opened))?;
+/// peer.handle_input(now, Input::Broker(BrokerInput::Message(&mut br#"{"type":"OPEN"}"#.to_owned())))?;
+/// assert!(matches!(peer.poll_output(), Output::Event(Event::Open)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Peer<'r> {
+    config: Config,
+    table: Table<'r, Slot>,
+    memory: Memory<'r>,
+    broker: Broker,
+    /// The latest time told.
+    now: Instant,
+    random: u64,
+    stats: Stats,
+    dirty: Dirty,
+    /// The slot whose events are looked at first, so that a busy one cannot hold back others.
+    turn: usize,
 }
 
-impl Config {
-    /// PeerJS's defaults with this token and these 64 random bits.
-    pub fn new(token: Token, random: u64) -> Self {
-        Self {
-            id: None,
-            token,
-            random,
-            ping_interval: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(30),
-            open_timeout: Duration::from_secs(10),
-            attach_grace: Duration::from_secs(1),
-        }
+/// What may be found in the slots. Spares looking where nothing is.
+#[derive(Clone, Copy, Debug)]
+struct Dirty {
+    /// Events, commands or data may be waiting.
+    slots: bool,
+    /// Slots may be done.
+    done: bool,
+    /// Early candidates may have found their connection.
+    early: bool,
+}
+
+impl Dirty {
+    fn set(&mut self) {
+        self.slots = true;
+        self.done = true;
     }
 }
 
-/// What `connect` takes. PeerJS's `PeerConnectOption`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ConnectOptions<'a> {
-    /// The channel's label; `None` takes the connection's id, as PeerJS does.
-    pub label: Option<&'a str>,
-    /// Any JSON text; `None` leaves the field out.
-    pub metadata: Option<&'a str>,
-    /// PeerJS's `reliable`: `true` orders messages. Default `false`, as in PeerJS.
-    pub reliable: bool,
-    /// How values travel. Default `Binary`.
-    pub serialization: Serialization,
-}
-
-/// Where the peer stands with its broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum PeerState {
-    /// An id is being asked for or the socket is being opened.
-    Connecting,
-    /// The broker knows the peer.
-    Open,
-    /// No socket; connections live on. [`Peer::reconnect`] comes back.
-    Disconnected,
-    /// Destroyed for good.
-    Destroyed,
-}
-
-/// Memory for a [`Peer`] of `CONNS` connections. Const and all zero, so a static of it sits in `.bss`.
-pub struct PeerResources<
-    const CONNS: usize,
-    const CONTROL: usize = 4096,
-    const OUTBOX: usize = 2048,
-    const INBOX: usize = 2048,
-    const METADATA: usize = 256,
-> {
-    control: [u8; CONTROL],
-    outbox: [[u8; OUTBOX]; CONNS],
-    inbox: [[u8; INBOX]; CONNS],
-    metadata: [[u8; METADATA]; CONNS],
-}
-
-impl<const CONNS: usize, const CONTROL: usize, const OUTBOX: usize, const INBOX: usize, const METADATA: usize>
-    PeerResources<CONNS, CONTROL, OUTBOX, INBOX, METADATA>
-{
-    /// Memory, all zero.
-    pub const fn new() -> Self {
-        todo!()
-    }
-}
-
-/// The engine.
-pub struct Peer<'r>(PhantomData<&'r mut ()>);
-
-/// `connect` was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// Every slot is in use; close a connection first.
-    TooManyConnections,
-    /// The peer is disconnected from its broker (PeerJS: `disconnected`); reconnect first.
-    Disconnected,
-    /// The peer is destroyed.
-    Destroyed,
-    /// The label is longer than `LABEL_MAX`.
-    Label,
-    /// The metadata does not fit its slot or is not JSON.
-    Metadata,
-    /// A peer cannot connect to itself: PeerJS's signalling cannot tell the two ends apart.
-    OwnId,
-}
-
-/// `reconnect` was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReconnectError {
-    /// The peer is destroyed.
-    Destroyed,
-    /// The peer is not disconnected.
-    NotDisconnected,
-}
-
-/// An input was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InputError {
-    /// The control ring is full: poll outputs, then feed this input again. Nothing changed.
-    Full,
-    /// The input was malformed and dropped; it is counted in [`Stats`].
-    Malformed,
-    /// The handle is stale.
-    Stale,
-}
-
-/// Counters since the start. They wrap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Broker messages that could not be parsed or made no sense.
-    pub malformed_signals: u32,
-    /// Candidates, early signals and offers dropped for want of room.
-    pub dropped_signals: u32,
-    /// Data channel messages that could not be decoded.
-    pub malformed_messages: u32,
-    /// Inputs for stale handles.
-    pub stale_inputs: u32,
+/// What [`Peer::poll_output`] found to do, before it borrows anything for it.
+enum Next {
+    Socket(Action),
+    Signal,
+    Rtc,
+    CreateOffer(Handle),
+    Close(Handle),
+    Event(Event),
+    Wait,
 }
 
 impl<'r> Peer<'r> {
     /// A peer that wants to open at its broker. The first `poll_output` says how.
     pub fn new<const C: usize, const K: usize, const O: usize, const I: usize, const M: usize>(
-        _config: Config,
-        _memory: &'r mut PeerResources<C, K, O, I, M>,
+        config: Config,
+        memory: &'r mut PeerResources<C, K, O, I, M>,
     ) -> Self {
-        todo!()
+        Self::with_slices(config, memory.slices())
     }
 
-    /// Tells the engine what happened.
-    pub fn handle_input(&mut self, _now: Instant, _input: Input<'_>) -> Result<(), InputError> {
-        todo!()
+    /// As [`new`](Self::new), in memory whose sizes are known only at run time.
+    pub fn with_slices(config: Config, memory: PeerSlices<'r>) -> Self {
+        let (slots, memory) = memory.split();
+        Self {
+            broker: Broker::new(config.id.is_some()),
+            random: config.random,
+            config,
+            table: Table::new(slots),
+            memory,
+            now: Instant::ZERO,
+            stats: Stats::default(),
+            dirty: Dirty {
+                slots: true,
+                done: true,
+                early: false,
+            },
+            turn: 0,
+        }
     }
 
-    /// The next thing to do.
+    /// Tells the engine what happened. Then poll.
+    ///
+    /// `now` is the caller's monotonic clock; a time before the last one told counts as that one. A jump far
+    /// ahead is fine.
+    ///
+    /// # Errors
+    /// [`InputError::Full`]: poll, then feed the same input again. The others say that the input was dropped.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), InputError> {
+        self.tell_time(now);
+        match input {
+            Input::Broker(input) => self.broker_input(input),
+            Input::Rtc(handle, input) => self.rtc_input(handle, input),
+            Input::Timeout => {
+                self.fire();
+                Ok(())
+            }
+        }
+    }
+
+    /// The next thing to do. Poll until [`Output::Timeout`] after every other call.
     pub fn poll_output(&mut self) -> Output<'_> {
-        todo!()
+        self.reap();
+        match self.next() {
+            Next::Socket(Action::Close) => Output::Broker(BrokerCommand::Close),
+            Next::Socket(Action::RetrieveId) => Output::Broker(BrokerCommand::RetrieveId),
+            Next::Socket(Action::Open) => Output::Broker(BrokerCommand::Open {
+                id: self.config.id.as_ref().map_or("", PeerId::as_str),
+                token: self.config.token.as_str(),
+            }),
+            Next::Socket(Action::Heartbeat) => {
+                Output::Broker(BrokerCommand::Send(negotiation::HEARTBEAT))
+            }
+            Next::Signal => match self.memory.signals.take() {
+                Some((_, _, text)) => Output::Broker(BrokerCommand::Send(text)),
+                None => Output::Timeout(None),
+            },
+            Next::Rtc => match self.memory.rtc.take() {
+                Some((handle, kind, text)) => Output::Rtc(
+                    ConnectionHandle(handle),
+                    match kind {
+                        Kind::Offer => RtcCommand::AcceptOffer { sdp: text },
+                        Kind::Answer => RtcCommand::ApplyAnswer { sdp: text },
+                        Kind::Candidate => RtcCommand::AddCandidate { candidate: text },
+                    },
+                ),
+                None => Output::Timeout(None),
+            },
+            Next::CreateOffer(handle) => {
+                let (label, reliable) = self
+                    .table
+                    .get(handle)
+                    .map_or(("", false), |slot| (slot.label.as_str(), slot.reliable));
+                Output::Rtc(
+                    ConnectionHandle(handle),
+                    RtcCommand::CreateOffer { label, reliable },
+                )
+            }
+            Next::Close(handle) => Output::Rtc(ConnectionHandle(handle), RtcCommand::Close),
+            Next::Event(event) => Output::Event(event),
+            Next::Wait => Output::Timeout(self.next_timeout()),
+        }
     }
 
-    /// Starts a connection. Before the broker is open the offer is queued.
+    /// Starts a connection. Before the broker is open the offer waits for it.
+    ///
+    /// It ends within [`Config::connect_timeout`] in exactly one of [`Event::ConnectionOpen`] and
+    /// [`Event::ConnectionFailed`].
+    ///
+    /// # Errors
+    /// [`ConnectError`] says why nothing was started.
     pub fn connect(
         &mut self,
-        _now: Instant,
-        _remote: &PeerId,
-        _options: ConnectOptions<'_>,
+        now: Instant,
+        remote: &PeerId,
+        options: ConnectOptions<'_>,
     ) -> Result<ConnectionHandle, ConnectError> {
-        todo!()
+        self.tell_time(now);
+        match self.state() {
+            PeerState::Destroyed => return Err(ConnectError::Destroyed),
+            PeerState::Disconnected => return Err(ConnectError::Disconnected),
+            PeerState::Connecting | PeerState::Open => {}
+        }
+        if self.config.id.as_ref() == Some(remote) {
+            return Err(ConnectError::OwnId);
+        }
+        let label = match options.label {
+            None | Some("") => None,
+            Some(label) => Some(Label::from_wire(label).map_err(|_| ConnectError::Label)?),
+        };
+        let metadata = options.metadata.unwrap_or_default();
+        if metadata.len() > self.memory.metadata.each()
+            || options
+                .metadata
+                .is_some_and(|text| !negotiation::is_json(text))
+        {
+            return Err(ConnectError::Metadata);
+        }
+        let id = self.draw_connection_id();
+        let deadline = self.now + self.config.connect_timeout;
+        let (handle, slot) = self.table.claim().ok_or(ConnectError::TooManyConnections)?;
+        *slot = Slot::vacant();
+        slot.remote.clone_from(remote);
+        slot.label = label.unwrap_or_else(|| Label::from_wire(id.as_str()).unwrap_or_default());
+        slot.id = id;
+        slot.reliable = options.reliable;
+        slot.serialization = options.serialization;
+        slot.metadata = metadata.len();
+        slot.deadline = Some(deadline);
+        slot.create_offer = true;
+        self.memory.metadata.of_mut(handle.index())[..metadata.len()]
+            .copy_from_slice(metadata.as_bytes());
+        self.dirty.set();
+        Ok(ConnectionHandle(handle))
     }
 
     /// A short borrow of one connection; `None` for a stale handle.
-    pub fn connection(&mut self, _handle: ConnectionHandle) -> Option<DataConnection<'_>> {
-        todo!()
+    pub fn connection(&mut self, handle: ConnectionHandle) -> Option<DataConnection<'_>> {
+        let slot = self.table.get_mut(handle.0)?;
+        Some(DataConnection {
+            slot,
+            metadata: self.memory.metadata.of(handle.index()),
+            dirty: &mut self.dirty,
+        })
     }
 
-    /// Handles of all connections.
+    /// Handles of all connections, those that are over but not yet freed included.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionHandle> + '_ {
-        core::iter::empty()
+        self.table
+            .iter()
+            .map(|(handle, _)| ConnectionHandle(handle))
     }
 
-    /// Leaves the broker; connections live on. PeerJS: `disconnect`.
-    pub fn disconnect(&mut self, _now: Instant) {
-        todo!()
+    /// Leaves the broker; connections live on. PeerJS: `disconnect`. Does nothing when there is no broker.
+    pub fn disconnect(&mut self, now: Instant) {
+        self.tell_time(now);
+        self.broker.down(None, true);
     }
 
     /// Comes back with the same id and token. PeerJS: `reconnect`.
-    pub fn reconnect(&mut self, _now: Instant) -> Result<(), ReconnectError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`ReconnectError`] when there is nothing to come back from.
+    pub fn reconnect(&mut self, now: Instant) -> Result<(), ReconnectError> {
+        self.tell_time(now);
+        match self.state() {
+            PeerState::Destroyed => return Err(ReconnectError::Destroyed),
+            PeerState::Connecting | PeerState::Open => return Err(ReconnectError::NotDisconnected),
+            PeerState::Disconnected => {}
+        }
+        let deadline = self.now + self.config.open_timeout;
+        self.broker.begin(self.config.id.is_some(), deadline);
+        Ok(())
     }
 
-    /// Closes everything for good. PeerJS: `destroy`.
-    pub fn destroy(&mut self, _now: Instant) {
-        todo!()
+    /// Closes everything for good. PeerJS: `destroy`. Doing it again does nothing.
+    ///
+    /// Each connection ends in its last event, then come [`Event::Disconnected`] unless it was so, and
+    /// [`Event::Closed`].
+    pub fn destroy(&mut self, now: Instant) {
+        self.tell_time(now);
+        self.broker.down(None, true);
+        self.end_all();
     }
 
     /// The id, once known. Unlike PeerJS it stays known while disconnected.
     pub fn id(&self) -> Option<&PeerId> {
-        todo!()
+        self.config.id.as_ref()
     }
 
     /// Where the peer stands.
     pub fn state(&self) -> PeerState {
-        todo!()
+        self.broker.state()
     }
 
     /// The text of the broker's last ERROR or ID-TAKEN, cut at 120 bytes.
     pub fn broker_message(&self) -> Option<&str> {
-        todo!()
+        Some(self.broker.message.as_str()).filter(|text| !text.is_empty())
     }
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        todo!()
+        self.stats
+    }
+
+    fn tell_time(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.broker.arm(self.now, self.config.open_timeout);
+        self.reap();
+    }
+
+    /// Frees the slots that nothing holds any more. At the start of a call, so that an application can still look
+    /// at a connection when it has just polled its last event.
+    fn reap(&mut self) {
+        if !core::mem::take(&mut self.dirty.done) {
+            return;
+        }
+        while let Some(handle) = self.find(Slot::is_done) {
+            self.table.remove(handle);
+            while self
+                .memory
+                .early
+                .drop_oldest(|early| early.owner == Owner::Local(handle))
+            {}
+        }
+    }
+
+    fn find(&self, wanted: impl Fn(&Slot) -> bool) -> Option<Handle> {
+        self.table
+            .iter()
+            .find(|(_, slot)| wanted(slot))
+            .map(|(handle, _)| handle)
+    }
+
+    fn next(&mut self) -> Next {
+        if let Some(action) = self.broker.take_action() {
+            return Next::Socket(action);
+        }
+        self.drop_stale();
+        if self.broker.is_open() && self.advance_signal() {
+            return Next::Signal;
+        }
+        self.replay_early();
+        if let Some((handle, kind)) = self.memory.rtc.front() {
+            if let Some(slot) = self.table.get_mut(handle) {
+                slot.session |= kind == Kind::Offer;
+            }
+            return Next::Rtc;
+        }
+        if let Some(event) = self.broker.take_event() {
+            return Next::Event(event);
+        }
+        if self.dirty.slots {
+            if let Some(next) = self.next_of_slots() {
+                return next;
+            }
+            self.dirty.slots = false;
+        }
+        match self.broker.take_end() {
+            Some(event) => Next::Event(event),
+            None => Next::Wait,
+        }
+    }
+
+    fn next_of_slots(&mut self) -> Option<Next> {
+        let may_offer = self.broker.is_open();
+        for (handle, slot) in self.table.iter_mut() {
+            if core::mem::take(&mut slot.close) {
+                self.dirty.done = true;
+                return Some(Next::Close(handle));
+            }
+            if may_offer && core::mem::take(&mut slot.create_offer) {
+                slot.session = true;
+                return Some(Next::CreateOffer(handle));
+            }
+        }
+        // Those that are over first: they have few left, and what replaces one must not be told before its end.
+        let turn = self.turn;
+        let waiting = || self.table.iter().filter(|(_, slot)| slot.events != 0);
+        let (handle, _) = waiting()
+            .find(|(_, slot)| slot.is_over())
+            .or_else(|| waiting().find(|(handle, _)| handle.index() >= turn))
+            .or_else(|| waiting().next())?;
+        let event = self
+            .table
+            .get_mut(handle)?
+            .take_event(ConnectionHandle(handle))?;
+        self.turn = handle.index() + 1;
+        self.dirty.done = true;
+        Some(Next::Event(event))
+    }
+
+    /// Drops what waits at the front of a queue for a connection that is over.
+    fn drop_stale(&mut self) {
+        for queue in [&mut self.memory.signals, &mut self.memory.rtc] {
+            while let Some((handle, _)) = queue.front() {
+                if self.table.get(handle).is_some_and(|slot| !slot.is_over()) {
+                    break;
+                }
+                queue.skip();
+            }
+        }
+    }
+
+    /// The peer is destroyed: so is all it has.
+    fn end_all(&mut self) {
+        for (_, slot) in self.table.iter_mut() {
+            slot.end(FailureReason::Destroyed);
+        }
+        self.memory.signals.clear();
+        self.memory.rtc.clear();
+        self.memory.early.clear();
+        self.broker.destroyed();
+        self.dirty.set();
+    }
+
+    /// An error of the broker that destroys a peer that was never open.
+    fn broker_failed(&mut self, error: PeerError) {
+        let fatal = self.broker.is_fatal();
+        self.broker.down(Some(error), true);
+        if fatal {
+            self.end_all();
+        }
+    }
+
+    fn draw_connection_id(&mut self) -> ConnectionId {
+        ConnectionId::from_random(split_mix_64(&mut self.random))
+    }
+
+    fn broker_input(&mut self, input: BrokerInput<'_>) -> Result<(), InputError> {
+        match input {
+            BrokerInput::IdRetrieved(text) if self.broker.is_asked(Link::Retrieving) => {
+                match PeerId::from_wire(text.trim()) {
+                    Ok(id) => {
+                        self.config.id = Some(id);
+                        self.broker.begin(true, self.now + self.config.open_timeout);
+                    }
+                    Err(_) => {
+                        self.broker_failed(PeerError::ServerError);
+                        return Err(InputError::Malformed);
+                    }
+                }
+            }
+            BrokerInput::Failed if self.broker.is_asked(Link::Retrieving) => {
+                self.broker_failed(PeerError::ServerError);
+            }
+            BrokerInput::Opened if self.broker.is_asked(Link::Opening) => {
+                let interval = self.config.ping_interval;
+                let next_ping = (interval > Duration::ZERO).then(|| self.now + interval);
+                self.broker
+                    .attached(self.now + self.config.attach_grace, next_ping);
+            }
+            BrokerInput::Closed | BrokerInput::Failed
+                if self.broker.is_up() || self.broker.is_asked(Link::Opening) =>
+            {
+                self.broker.down(Some(PeerError::Network), false);
+            }
+            BrokerInput::Message(bytes) if self.broker.is_up() => return self.signal(bytes),
+            // The last words of a socket that was already given up.
+            _ => {}
+        }
+        Ok(())
     }
 }
 
-/// A short borrow of one connection.
-pub struct DataConnection<'p>(PhantomData<&'p mut ()>);
-
-impl DataConnection<'_> {
-    /// The remote peer.
-    pub fn peer(&self) -> &PeerId {
-        todo!()
-    }
-    /// The connection's id on the wire.
-    pub fn connection_id(&self) -> &ConnectionId {
-        todo!()
-    }
-    /// The label.
-    pub fn label(&self) -> &Label {
-        todo!()
-    }
-    /// The metadata, a JSON text; `None` when there was none.
-    pub fn metadata(&self) -> Option<&str> {
-        todo!()
-    }
-    /// PeerJS's `reliable`.
-    pub fn reliable(&self) -> bool {
-        todo!()
-    }
-    /// How values travel.
-    pub fn serialization(&self) -> Serialization {
-        todo!()
-    }
-    /// Whether the remote started it.
-    pub fn is_incoming(&self) -> bool {
-        todo!()
-    }
-    /// Whether both sides may send.
-    pub fn is_open(&self) -> bool {
-        todo!()
-    }
-    /// Closes at once; what is not yet sent is lost. PeerJS: `close()`.
-    pub fn close(&mut self) {
-        todo!()
-    }
+/// Steele, Lea and Flood's SplitMix64: 64 new bits from a counter.
+fn split_mix_64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

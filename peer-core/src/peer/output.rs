@@ -62,6 +62,8 @@ pub enum RtcCommand<'a> {
     },
     /// Send one data channel message.
     Send(Frame<'a>),
-    /// End the session so that the remote notices at once, and forget it. No input for it may follow.
+    /// End the session so that the remote notices at once, and forget it. Comes exactly once for each session that
+    /// `CreateOffer` or `AcceptOffer` asked for, also after the session failed or closed by itself. Inputs for it
+    /// are stale from now on.
     Close,
 }

@@ -14,6 +14,20 @@ impl Handle {
     pub const fn index(self) -> usize {
         self.index as usize
     }
+
+    /// The handle as bytes, for a record in a ring.
+    pub(crate) const fn to_bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.index.to_be_bytes(), self.generation.to_be_bytes());
+        [a, b, c, d]
+    }
+
+    /// The inverse of [`to_bytes`](Self::to_bytes).
+    pub(crate) const fn from_bytes([a, b, c, d]: [u8; 4]) -> Self {
+        Self {
+            index: u16::from_be_bytes([a, b]),
+            generation: u16::from_be_bytes([c, d]),
+        }
+    }
 }
 
 /// One slot of a [`Table`].
@@ -27,7 +41,11 @@ pub struct Entry<T> {
 impl<T> Entry<T> {
     /// A free slot. `vacant` is any value, overwritten on insertion; let it be all zero.
     pub const fn new(vacant: T) -> Self {
-        Self { used: false, generation: 0, value: vacant }
+        Self {
+            used: false,
+            generation: 0,
+            value: vacant,
+        }
     }
 }
 
@@ -77,11 +95,21 @@ impl<'r, T> Table<'r, T> {
 
     /// Takes a free slot as it is, so that a large value can be set up in place.
     pub fn claim(&mut self) -> Option<(Handle, &mut T)> {
-        let (index, slot) = self.slots.iter_mut().enumerate().find(|(_, slot)| !slot.used)?;
+        let (index, slot) = self
+            .slots
+            .iter_mut()
+            .enumerate()
+            .find(|(_, slot)| !slot.used)?;
         let index = u16::try_from(index).ok()?;
         slot.used = true;
         slot.generation = slot.generation.wrapping_add(1);
-        Some((Handle { index, generation: slot.generation }, &mut slot.value))
+        Some((
+            Handle {
+                index,
+                generation: slot.generation,
+            },
+            &mut slot.value,
+        ))
     }
 
     /// Frees the slot; stale handles change nothing. Returns whether there was something to remove.
@@ -106,16 +134,36 @@ impl<'r, T> Table<'r, T> {
 
     /// Everything in use, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
-        self.slots.iter().zip(0_u16..).filter(|(slot, _)| slot.used).map(|(slot, index)| {
-            (Handle { index, generation: slot.generation }, &slot.value)
-        })
+        self.slots
+            .iter()
+            .zip(0_u16..)
+            .filter(|(slot, _)| slot.used)
+            .map(|(slot, index)| {
+                (
+                    Handle {
+                        index,
+                        generation: slot.generation,
+                    },
+                    &slot.value,
+                )
+            })
     }
 
     /// Everything in use, in the order of the slots.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Handle, &mut T)> {
-        self.slots.iter_mut().zip(0_u16..).filter(|(slot, _)| slot.used).map(|(slot, index)| {
-            (Handle { index, generation: slot.generation }, &mut slot.value)
-        })
+        self.slots
+            .iter_mut()
+            .zip(0_u16..)
+            .filter(|(slot, _)| slot.used)
+            .map(|(slot, index)| {
+                (
+                    Handle {
+                        index,
+                        generation: slot.generation,
+                    },
+                    &mut slot.value,
+                )
+            })
     }
 
     fn entry(&self, handle: Handle) -> Option<&Entry<T>> {

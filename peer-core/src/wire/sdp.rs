@@ -1,1 +1,515 @@
-//! (being written)
+//! Session descriptions of a data channel (RFC 8866, RFC 8839, RFC 8841, RFC 8842), as browsers write them.
+//!
+//! [`parse`] takes what Chromium takes (LF line ends, no `mid`, no `sctp-port`, no `setup`, attributes at
+//! session level, the old `DTLS/SCTP 5000` form) and refuses what Chromium refuses, with the reason. It also
+//! refuses two things that Chromium takes and that then never connect: a rejected media line and a user
+//! fragment with illegal characters. [`Emit`] writes the text in Chromium's order.
+//!
+//! ```
+//! use peer_core::wire::sdp::{self, Emit, Setup};
+//!
+//! let offer = Emit {
+//!     session_id: 42,
+//!     ufrag: "OKBb",
+//!     pwd: "wiYqDCTQR/XL8WKd2Ie6xob5",
+//!     fingerprint: &[0xab; 32],
+//!     setup: Setup::Actpass,
+//!     mid: "0",
+//!     sctp_port: 5000,
+//!     max_message_size: 262_144,
+//!     candidates: &[],
+//! };
+//! let mut buffer = [0; 1024];
+//! let description = sdp::parse(offer.write(&mut buffer)?)?;
+//! assert_eq!(description.ufrag, "OKBb");
+//! assert!(description.has_fingerprint(&[0xab; 32]));
+//! assert_eq!(description.answer_setup(), Setup::Active);
+//! # Ok::<(), sdp::SdpError>(())
+//! ```
+
+use core::fmt::{self, Write};
+
+use crate::config::SDP_MAX;
+
+/// What a peer that does not announce `a=max-message-size` takes, in bytes (RFC 8841, section 6.1).
+pub const MAX_MESSAGE_SIZE_ABSENT: u32 = 65_536;
+/// What stands for `a=max-message-size:0`, "any size", in bytes: the limit Chromium puts there.
+pub const MAX_MESSAGE_SIZE_ANY: u32 = 262_144;
+/// The SCTP port of WebRTC, and what an absent `a=sctp-port` means here.
+pub const SCTP_PORT: u16 = 5000;
+
+/// Reads the description of a data channel session.
+///
+/// The first `m=application` line with SCTP over DTLS counts; others are skipped. An attribute missing
+/// there is taken from the session level.
+///
+/// # Errors
+/// [`SdpError`]: the far side's description is not one a connection can be made from.
+pub fn parse(text: &str) -> Result<Description<'_>, SdpError> {
+    if text.len() > SDP_MAX {
+        return Err(SdpError::TooLong);
+    }
+    if !text.starts_with("v=0\n") && !text.starts_with("v=0\r\n") {
+        return Err(SdpError::NotSdp);
+    }
+    // A missing last line end is the mark of a text that was cut; Chromium refuses it too.
+    if !text.ends_with('\n') {
+        return Err(SdpError::Truncated);
+    }
+    let (session, medias) = split_at_media(text);
+    for field in ["o=", "s=", "t="] {
+        if !session.lines().any(|line| line.starts_with(field)) {
+            return Err(SdpError::NotSdp);
+        }
+    }
+    let (media, line) = application(medias).ok_or(SdpError::NoApplication)?;
+    let here = Sections { session, media };
+
+    let ufrag = here
+        .attribute("ice-ufrag")
+        .ok_or(SdpError::NoIceCredentials)?;
+    let pwd = here
+        .attribute("ice-pwd")
+        .ok_or(SdpError::NoIceCredentials)?;
+    if !is_ice_text(ufrag, 4) {
+        return Err(SdpError::InvalidUfrag);
+    }
+    if !is_ice_text(pwd, 22) {
+        return Err(SdpError::InvalidPwd);
+    }
+    if line.port == 0 && here.attribute("bundle-only").is_none() {
+        return Err(SdpError::Rejected);
+    }
+
+    let mut any = false;
+    let mut usable = false;
+    for fingerprint in here.fingerprints() {
+        any = true;
+        if fingerprint.is_sha256() {
+            usable = true;
+            fingerprint.sha256().ok_or(SdpError::InvalidFingerprint)?;
+        }
+    }
+    if !any {
+        return Err(SdpError::NoFingerprint);
+    }
+    if !usable {
+        return Err(SdpError::UnsupportedFingerprint);
+    }
+
+    let setup = match here.attribute("setup") {
+        None => None,
+        Some("active") => Some(Setup::Active),
+        Some("passive") => Some(Setup::Passive),
+        Some("actpass") => Some(Setup::Actpass),
+        Some(_) => return Err(SdpError::InvalidSetup),
+    };
+    let max_message_size = match here.attribute("max-message-size") {
+        None => MAX_MESSAGE_SIZE_ABSENT,
+        Some(text) => match number(text).ok_or(SdpError::InvalidMaxMessageSize)? {
+            0 => MAX_MESSAGE_SIZE_ANY,
+            size => size,
+        },
+    };
+    let sctp_port = match here.attribute("sctp-port") {
+        Some(text) => port(text),
+        None => match here.attribute("sctpmap") {
+            Some(text) => port(text.split(' ').next().unwrap_or_default()),
+            // `webrtc-datachannel` in the new form, the port itself in the old one.
+            None => port(line.format).or(Some(SCTP_PORT)),
+        },
+    };
+
+    Ok(Description {
+        ufrag,
+        pwd,
+        setup,
+        mid: here.attribute("mid").filter(|mid| !mid.is_empty()),
+        sctp_port: sctp_port
+            .filter(|&port| port != 0)
+            .ok_or(SdpError::InvalidSctpPort)?,
+        max_message_size,
+        ice_lite: here.attribute("ice-lite").is_some(),
+        here,
+    })
+}
+
+/// A description that was read. Everything is borrowed from its text.
+#[derive(Clone, Copy, Debug)]
+pub struct Description<'a> {
+    /// ICE user name fragment: 4 to 256 letters, digits, `+` or `/`.
+    pub ufrag: &'a str,
+    /// ICE password: 22 to 256 of the same.
+    pub pwd: &'a str,
+    /// DTLS role the far side takes or offers, if it says so. See [`answer_setup`](Self::answer_setup).
+    pub setup: Option<Setup>,
+    /// Name of the media section, which candidates refer to as `sdpMid`.
+    pub mid: Option<&'a str>,
+    /// SCTP port of the far side, never 0.
+    pub sctp_port: u16,
+    /// Largest message the far side takes, in bytes: [`MAX_MESSAGE_SIZE_ABSENT`] if it is silent,
+    /// [`MAX_MESSAGE_SIZE_ANY`] if it says 0. Numbers beyond 32 bits are cut to the largest.
+    pub max_message_size: u32,
+    /// Whether the far side only answers connectivity checks (`a=ice-lite`).
+    pub ice_lite: bool,
+    here: Sections<'a>,
+}
+
+impl<'a> Description<'a> {
+    /// All certificate fingerprints, of any hash. [`parse`] made sure that one is a SHA-256.
+    pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint<'a>> + use<'a> {
+        self.here.fingerprints()
+    }
+
+    /// Whether the SHA-256 of a certificate is among the fingerprints. Any one suffices (RFC 8122, section 5.1).
+    pub fn has_fingerprint(&self, sha256: &[u8; 32]) -> bool {
+        self.fingerprints()
+            .any(|fingerprint| fingerprint.sha256().as_ref() == Some(sha256))
+    }
+
+    /// The candidate lines inside the description, from `candidate:` on, for
+    /// [`candidate::parse`](super::candidate::parse). The text's length bounds their number.
+    pub fn candidates(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let lines = self
+            .here
+            .media
+            .lines()
+            .filter_map(|line| line.strip_prefix("a="));
+        lines
+            .filter(|line| line.starts_with("candidate:"))
+            .map(str::trim_end)
+    }
+
+    /// Whether no candidate will follow by trickle (`a=end-of-candidates`).
+    pub fn is_complete(&self) -> bool {
+        self.here.attribute("end-of-candidates").is_some()
+    }
+
+    /// This being the offer: the role to answer with. The DTLS client (`active`) where we may, since a browser
+    /// as client begins with a fragmented message of 1,413 bytes.
+    pub const fn answer_setup(&self) -> Setup {
+        match self.setup {
+            Some(Setup::Active) => Setup::Passive,
+            Some(Setup::Passive | Setup::Actpass) | None => Setup::Active,
+        }
+    }
+
+    /// This being the answer: the role the far side took, `active` if it is silent (RFC 4145, section 4).
+    ///
+    /// # Errors
+    /// [`SdpError::InvalidSetup`] for `actpass`: an answer has to choose.
+    pub const fn answered_setup(&self) -> Result<Setup, SdpError> {
+        match self.setup {
+            None | Some(Setup::Active) => Ok(Setup::Active),
+            Some(Setup::Passive) => Ok(Setup::Passive),
+            Some(Setup::Actpass) => Err(SdpError::InvalidSetup),
+        }
+    }
+}
+
+/// DTLS role in a description (`a=setup`, RFC 8842).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Setup {
+    /// DTLS client.
+    Active,
+    /// DTLS server.
+    Passive,
+    /// Either; only in an offer.
+    Actpass,
+}
+
+impl Setup {
+    /// The word after `a=setup:`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Actpass => "actpass",
+        }
+    }
+}
+
+/// One `a=fingerprint` line (RFC 8122).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint<'a> {
+    /// Name of the hash, as written, for example `sha-256`.
+    pub hash: &'a str,
+    /// The digest, bytes in hexadecimal of either case with colons between.
+    pub hex: &'a str,
+}
+
+impl Fingerprint<'_> {
+    /// Whether the hash is SHA-256.
+    pub fn is_sha256(&self) -> bool {
+        self.hash.eq_ignore_ascii_case("sha-256")
+    }
+
+    /// The digest, if it is a well-formed SHA-256.
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        if !self.is_sha256() || self.hex.len() != 32 * 3 - 1 {
+            return None;
+        }
+        let mut digest = [0; 32];
+        let mut pairs = self.hex.split(':');
+        for byte in &mut digest {
+            let pair = pairs.next().filter(|pair| pair.len() == 2)?;
+            let mut value = 0;
+            for digit in pair.chars() {
+                value = value << 4 | digit.to_digit(16)?;
+            }
+            *byte = u8::try_from(value).ok()?;
+        }
+        pairs.next().is_none().then_some(digest)
+    }
+}
+
+/// Why a description cannot be used. All but [`TooLong`](Self::TooLong) and [`NoSpace`](Self::NoSpace) are the
+/// far side's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SdpError {
+    /// Longer than [`SDP_MAX`]; the build's limit can be raised.
+    TooLong,
+    /// The text does not begin with `v=0` or has no `o=`, `s=` or `t=` line.
+    NotSdp,
+    /// The last line has no end.
+    Truncated,
+    /// No `m=application` line with SCTP over DTLS: not a data connection.
+    NoApplication,
+    /// The port of the application line is 0.
+    Rejected,
+    /// No `a=ice-ufrag` or no `a=ice-pwd`.
+    NoIceCredentials,
+    /// `a=ice-ufrag` is not 4 to 256 ICE characters.
+    InvalidUfrag,
+    /// `a=ice-pwd` is not 22 to 256 ICE characters.
+    InvalidPwd,
+    /// No `a=fingerprint`: the certificate could not be checked.
+    NoFingerprint,
+    /// No fingerprint is a SHA-256.
+    UnsupportedFingerprint,
+    /// A SHA-256 fingerprint is not 32 bytes in hexadecimal.
+    InvalidFingerprint,
+    /// `a=setup` is unknown, or `actpass` in an answer.
+    InvalidSetup,
+    /// `a=sctp-port` is not a port.
+    InvalidSctpPort,
+    /// `a=max-message-size` is not a number.
+    InvalidMaxMessageSize,
+    /// The buffer to write into is too small.
+    NoSpace,
+}
+
+impl fmt::Display for SdpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "the session description is longer than this build allows (SDP_MAX)",
+            Self::NotSdp => {
+                "the far side sent no session description (v=, o=, s= or t= is missing)"
+            }
+            Self::Truncated => {
+                "the far side's session description was cut: its last line has no end"
+            }
+            Self::NoApplication => "the far side's session description has no data channel",
+            Self::Rejected => "the far side rejected the data channel (port 0)",
+            Self::NoIceCredentials => {
+                "the far side's session description has no ICE user fragment or password"
+            }
+            Self::InvalidUfrag => {
+                "the far side's ICE user fragment is too short, too long or illegal"
+            }
+            Self::InvalidPwd => "the far side's ICE password is too short, too long or illegal",
+            Self::NoFingerprint => "the far side announced no certificate fingerprint",
+            Self::UnsupportedFingerprint => "the far side announced no SHA-256 fingerprint",
+            Self::InvalidFingerprint => "the far side's SHA-256 fingerprint is malformed",
+            Self::InvalidSetup => "the far side's DTLS role is unknown or left open in an answer",
+            Self::InvalidSctpPort => "the far side's SCTP port is not a port",
+            Self::InvalidMaxMessageSize => "the far side's max-message-size is not a number",
+            Self::NoSpace => "the buffer is too small for the session description",
+        })
+    }
+}
+
+impl core::error::Error for SdpError {}
+
+/// An offer or answer to write, line for line in Chromium's order. Its [`Display`](fmt::Display) is the text.
+#[derive(Clone, Copy, Debug)]
+pub struct Emit<'a> {
+    /// Any number below 2^63, new for every session (RFC 8866, section 5.2).
+    pub session_id: u64,
+    /// ICE user name fragment.
+    pub ufrag: &'a str,
+    /// ICE password.
+    pub pwd: &'a str,
+    /// SHA-256 of our certificate (DER).
+    pub fingerprint: &'a [u8; 32],
+    /// [`Setup::Actpass`] in an offer, else in an answer.
+    pub setup: Setup,
+    /// Name of the media section: "0", or in an answer the offer's.
+    pub mid: &'a str,
+    /// Our SCTP port, usually [`SCTP_PORT`].
+    pub sctp_port: u16,
+    /// Largest message we take, in bytes. Browsers assume 65,536 for less than is written here.
+    pub max_message_size: u32,
+    /// Candidate lines from `candidate:` on, put inside; empty to trickle.
+    pub candidates: &'a [&'a str],
+}
+
+impl Emit<'_> {
+    /// Writes the text into a buffer and returns it.
+    ///
+    /// # Errors
+    /// [`SdpError::NoSpace`]; about 600 bytes are needed without candidates.
+    pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b str, SdpError> {
+        let mut cursor = Cursor { buffer, length: 0 };
+        write!(cursor, "{self}").map_err(|_| SdpError::NoSpace)?;
+        let Cursor { buffer, length } = cursor;
+        let written = buffer.get(..length).ok_or(SdpError::NoSpace)?;
+        core::str::from_utf8(written).map_err(|_| SdpError::NoSpace)
+    }
+}
+
+impl fmt::Display for Emit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "v=0\r\no=- {} 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n",
+            self.session_id
+        )?;
+        write!(f, "a=group:BUNDLE {}\r\n", self.mid)?;
+        f.write_str("a=extmap-allow-mixed\r\na=msid-semantic: WMS\r\n")?;
+        f.write_str("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n")?;
+        for line in self.candidates {
+            write!(f, "a={line}\r\n")?;
+        }
+        write!(
+            f,
+            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
+            self.ufrag, self.pwd
+        )?;
+        f.write_str("a=ice-options:trickle\r\na=fingerprint:sha-256 ")?;
+        for (i, byte) in self.fingerprint.iter().enumerate() {
+            let colon = if i == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02X}")?;
+        }
+        write!(
+            f,
+            "\r\na=setup:{}\r\na=mid:{}\r\n",
+            self.setup.as_str(),
+            self.mid
+        )?;
+        write!(f, "a=sctp-port:{}\r\n", self.sctp_port)?;
+        write!(f, "a=max-message-size:{}\r\n", self.max_message_size)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sections<'a> {
+    session: &'a str,
+    media: &'a str,
+}
+
+impl<'a> Sections<'a> {
+    /// Value of the first such attribute, of the media section before the session.
+    fn attribute(&self, name: &'static str) -> Option<&'a str> {
+        attributes(self.media, name)
+            .next()
+            .or_else(|| attributes(self.session, name).next())
+    }
+
+    fn fingerprints(&self) -> impl Iterator<Item = Fingerprint<'a>> + use<'a> {
+        let own = attributes(self.media, "fingerprint").next().is_some();
+        let section = if own { self.media } else { self.session };
+        attributes(section, "fingerprint").filter_map(|value| {
+            let (hash, hex) = value.split_once(' ')?;
+            Some(Fingerprint {
+                hash,
+                hex: hex.trim(),
+            })
+        })
+    }
+}
+
+struct MediaLine<'a> {
+    port: u16,
+    format: &'a str,
+}
+
+fn split_at_media(text: &str) -> (&str, &str) {
+    match text.find("\nm=") {
+        Some(at) => text.split_at_checked(at + 1).unwrap_or((text, "")),
+        None => (text, ""),
+    }
+}
+
+/// The section of the data channel, out of all media sections.
+fn application(mut medias: &str) -> Option<(&str, MediaLine<'_>)> {
+    while !medias.is_empty() {
+        let (media, rest) = split_at_media(medias);
+        medias = rest;
+        let mut fields = media.lines().next()?.split_ascii_whitespace();
+        if fields.next() != Some("m=application") {
+            continue;
+        }
+        let (Some(at), Some(protocol)) = (fields.next().and_then(port), fields.next()) else {
+            continue;
+        };
+        if matches!(protocol, "UDP/DTLS/SCTP" | "TCP/DTLS/SCTP" | "DTLS/SCTP") {
+            let format = fields.next().unwrap_or_default();
+            return Some((media, MediaLine { port: at, format }));
+        }
+    }
+    None
+}
+
+/// Values of all attributes of a name; "" for a flag.
+fn attributes<'a>(section: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
+    section.lines().filter_map(move |line| {
+        let rest = line.strip_prefix("a=")?.strip_prefix(name)?;
+        if rest.trim().is_empty() {
+            return Some("");
+        }
+        rest.strip_prefix(':').map(str::trim)
+    })
+}
+
+fn is_ice_text(text: &str, min: usize) -> bool {
+    (min..=256).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+fn port(text: &str) -> Option<u16> {
+    text.parse().ok()
+}
+
+/// A decimal number of any length, cut to 32 bits.
+fn number(text: &str) -> Option<u32> {
+    if text.is_empty() {
+        return None;
+    }
+    text.chars().try_fold(0u32, |value, digit| {
+        Some(value.saturating_mul(10).saturating_add(digit.to_digit(10)?))
+    })
+}
+
+struct Cursor<'b> {
+    buffer: &'b mut [u8],
+    length: usize,
+}
+
+impl Write for Cursor<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length.checked_add(text.len()).ok_or(fmt::Error)?;
+        let room = self.buffer.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

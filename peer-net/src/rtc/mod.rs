@@ -1,1 +1,123 @@
-//! WebRTC sessions: ICE, DTLS and SCTP for one data channel. The only module that knows how bytes travel.
+//! WebRTC sessions: ICE, DTLS and SCTP for one data channel each.
+//!
+//! A [`Session`] is one `RTCPeerConnection` with one `RTCDataChannel`, as PeerJS uses them. It runs in tasks of
+//! its own, is fed descriptions and candidates, and answers with [`SessionEvent`]s. Once [`SessionEvent::Open`]
+//! has come, messages go through [`ChannelSender`] and [`ChannelReceiver`] without passing anybody else's task.
+//!
+//! This module is a seam. Nothing outside of it knows how bytes travel.
+
+mod certificate;
+mod channel;
+mod dtls;
+mod guard;
+mod ice;
+mod sctp;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use peer_core::peer::{IceState, RtcFailure};
+use serde::{Deserialize, Deserializer};
+
+pub use channel::{ChannelReceiver, ChannelSender, Message, SendError};
+pub use session::Session;
+
+/// How sessions are made. The defaults suit a machine on an ordinary network; every wait and buffer is bounded.
+#[derive(Clone, Debug)]
+pub struct RtcConfig {
+    /// STUN and TURN servers. Default: none, so only host candidates.
+    pub ice_servers: Vec<IceServer>,
+    /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by their own checks.
+    pub mdns: bool,
+    /// From the start until the channel is open, the remote's answer included; over it, the session fails with
+    /// the stage it had reached. Default: 30 s.
+    pub connect_timeout: Duration,
+    /// Silence until [`IceState::Disconnected`] is reported. Default: 5 s.
+    pub disconnected_timeout: Duration,
+    /// Further silence until the session ends. Default: 10 s, so 15 s in all.
+    pub failed_timeout: Duration,
+    /// The largest message in bytes the remote is told it may send. Default: 262,144, as Chromium.
+    pub max_message_size: u32,
+    /// SCTP receive window in bytes: received, and not yet read by the session. Default: 1 MiB. Values below
+    /// twice [`max_message_size`](Self::max_message_size) are raised to it.
+    pub receive_window: u32,
+    /// Bytes of messages that wait in one [`ChannelReceiver`]. When it is full the window closes and the remote
+    /// has to wait. Default: 4 MiB; at least one message always fits.
+    pub receive_buffer: usize,
+    /// Bytes handed to one [`ChannelSender`] and not yet acknowledged; more make `send` wait. Default: 1 MiB.
+    pub send_buffer: usize,
+    /// Gathers candidates on loopback interfaces too: for tests on one machine. Default: off.
+    pub include_loopback: bool,
+    /// Only these local addresses are used. Default: empty, which means all.
+    pub ip_filter: Vec<IpAddr>,
+    /// Only interfaces with these names are used. Default: empty, which means all.
+    pub interfaces: Vec<String>,
+}
+
+impl Default for RtcConfig {
+    fn default() -> Self {
+        Self {
+            ice_servers: Vec::new(),
+            mdns: false,
+            connect_timeout: Duration::from_secs(30),
+            disconnected_timeout: Duration::from_secs(5),
+            failed_timeout: Duration::from_secs(10),
+            max_message_size: 262_144,
+            receive_window: 1 << 20,
+            receive_buffer: 4 << 20,
+            send_buffer: 1 << 20,
+            include_loopback: false,
+            ip_filter: Vec::new(),
+            interfaces: Vec::new(),
+        }
+    }
+}
+
+/// A STUN or TURN server: `RTCIceServer`.
+///
+/// `stun:` and `turn:` over UDP work. `stuns:`, `turns:` and `?transport=tcp` are logged and passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct IceServer {
+    /// For example `stun:stun.example.org:3478`. In JSON one string or a list.
+    #[serde(deserialize_with = "one_or_many")]
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(default)]
+    pub username: String,
+    /// For TURN: the password.
+    #[serde(default)]
+    pub credential: String,
+}
+
+/// What a [`Session`] reports. Exactly one of `Closed` and `Failed` is the last.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// The offer or answer to send: an SDP. Comes first, before any candidate.
+    LocalDescription(String),
+    /// A gathered candidate, `candidate:…` without `a=`.
+    LocalCandidate(String),
+    /// The ICE transport moved.
+    IceState(IceState),
+    /// The data channel is open.
+    Open(ChannelSender, ChannelReceiver),
+    /// The session is over: closed by either side, or the path died after the channel had opened.
+    Closed,
+    /// The session never opened. The sentence says why, for people.
+    Failed(RtcFailure, String),
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Urls {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Urls::deserialize(deserializer)? {
+        Urls::One(url) => vec![url],
+        Urls::Many(urls) => urls,
+    })
+}

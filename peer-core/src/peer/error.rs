@@ -1,0 +1,91 @@
+//! Why a call was refused. One small enum an operation.
+
+use core::fmt;
+
+/// `connect` was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Every slot is in use; close a connection first.
+    TooManyConnections,
+    /// The peer is disconnected from its broker (PeerJS: `disconnected`); reconnect first.
+    Disconnected,
+    /// The peer is destroyed.
+    Destroyed,
+    /// The label is longer than `LABEL_MAX` or has control characters.
+    Label,
+    /// The metadata does not fit its slot or is not JSON.
+    Metadata,
+    /// A peer cannot connect to itself: PeerJS's signalling cannot tell the two ends apart.
+    OwnId,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooManyConnections => {
+                "every connection slot is in use; close a connection, or read and release a closed one"
+            }
+            Self::Disconnected => {
+                "the peer is disconnected from its broker; reconnect before connecting to others"
+            }
+            Self::Destroyed => "the peer is destroyed; make a new one",
+            Self::Label => "the label is too long or has control characters",
+            Self::Metadata => "the metadata is too long or is not JSON",
+            Self::OwnId => "a peer cannot connect to itself",
+        })
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+/// `reconnect` was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ReconnectError {
+    /// The peer is destroyed.
+    Destroyed,
+    /// The peer is not disconnected.
+    NotDisconnected,
+}
+
+impl fmt::Display for ReconnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Destroyed => "the peer is destroyed and cannot reconnect; make a new one",
+            Self::NotDisconnected => {
+                "the peer is not disconnected from its broker, so there is nothing to reconnect"
+            }
+        })
+    }
+}
+
+impl core::error::Error for ReconnectError {}
+
+/// An input was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum InputError {
+    /// There is no room: poll outputs until `Timeout`, then feed this input again. Nothing changed, and
+    /// polling always helps; what polling cannot help is dropped and counted instead.
+    Full,
+    /// The input was malformed and dropped; it is counted in [`Stats`](super::Stats).
+    Malformed,
+    /// The handle is stale or its connection is over; counted and ignored.
+    Stale,
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the engine has no room for the input; poll outputs and feed it again",
+            Self::Malformed => "the input was malformed and was dropped",
+            Self::Stale => "the input is for a connection that is over",
+        })
+    }
+}
+
+impl core::error::Error for InputError {}

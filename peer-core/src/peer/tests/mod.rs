@@ -1,0 +1,4 @@
+mod anything;
+mod hostile;
+mod lab;
+mod life;

@@ -1,0 +1,269 @@
+//! The raw serialization: a string or bytes, nothing around them.
+
+use core::fmt;
+
+use serde::{
+    Deserialize, Serialize, de,
+    de::{Visitor, value::SeqDeserializer},
+    forward_to_deserialize_any,
+    ser::{self, Impossible},
+};
+
+use super::{DecodeError, EncodeError, Frame, FrameKind, RAW_LIMIT};
+
+pub(super) fn encode<'b, T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &'b mut [u8],
+) -> Result<Frame<'b>, EncodeError> {
+    let mut raw = Raw { buffer, len: 0, in_sequence: false };
+    let kind = value.serialize(&mut raw)?;
+    let bytes = &raw.buffer[..raw.len];
+    match kind {
+        FrameKind::Binary => Ok(Frame::Binary(bytes)),
+        // It was copied from a `str`.
+        FrameKind::Text => {
+            core::str::from_utf8(bytes).map(Frame::Text).map_err(|_| EncodeError::Raw)
+        }
+    }
+}
+
+pub(super) fn decode<'de, T: Deserialize<'de>>(
+    kind: FrameKind,
+    bytes: &'de [u8],
+) -> Result<T, DecodeError> {
+    T::deserialize(match kind {
+        FrameKind::Text => {
+            Message::Text(core::str::from_utf8(bytes).map_err(|_| DecodeError::Raw)?)
+        }
+        FrameKind::Binary => Message::Binary(bytes),
+    })
+}
+
+struct Raw<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+    /// Inside of a sequence only `u8` have a meaning, outside of it only the rest.
+    in_sequence: bool,
+}
+
+impl Raw<'_> {
+    fn append(&mut self, bytes: &[u8], kind: FrameKind) -> Result<FrameKind, EncodeError> {
+        if self.len + bytes.len() > RAW_LIMIT {
+            return Err(EncodeError::MessageTooBig);
+        }
+        let room = self.buffer[self.len..].get_mut(..bytes.len()).ok_or(EncodeError::Full)?;
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(kind)
+    }
+
+    fn whole(&mut self, bytes: &[u8], kind: FrameKind) -> Result<FrameKind, EncodeError> {
+        if self.in_sequence { Err(EncodeError::Raw) } else { self.append(bytes, kind) }
+    }
+}
+
+impl ser::Error for EncodeError {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::Raw
+    }
+}
+
+macro_rules! refused {
+    ($($method:ident($($type:ty),*) $(-> $ok:ty)?;)*) => {$(
+        fn $method(self $(, _: $type)*) -> Result<refused!(@ok $($ok)?), EncodeError> {
+            Err(EncodeError::Raw)
+        }
+    )*};
+    (@ok) => { FrameKind };
+    (@ok $ok:ty) => { $ok };
+}
+
+impl ser::Serializer for &mut Raw<'_> {
+    type Ok = FrameKind;
+    type Error = EncodeError;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Impossible<FrameKind, EncodeError>;
+    type SerializeTupleVariant = Impossible<FrameKind, EncodeError>;
+    type SerializeMap = Impossible<FrameKind, EncodeError>;
+    type SerializeStruct = Impossible<FrameKind, EncodeError>;
+    type SerializeStructVariant = Impossible<FrameKind, EncodeError>;
+
+    refused! {
+        serialize_bool(bool);
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+        serialize_f32(f32);
+        serialize_f64(f64);
+        serialize_char(char);
+        serialize_none();
+        serialize_unit();
+        serialize_unit_struct(&'static str);
+        serialize_unit_variant(&'static str, u32, &'static str);
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
+        serialize_map(Option<usize>) -> Self::SerializeMap;
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
+    }
+
+    fn serialize_u8(self, v: u8) -> Result<FrameKind, EncodeError> {
+        if self.in_sequence { self.append(&[v], FrameKind::Binary) } else { Err(EncodeError::Raw) }
+    }
+
+    fn serialize_str(self, v: &str) -> Result<FrameKind, EncodeError> {
+        self.whole(v.as_bytes(), FrameKind::Text)
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Result<FrameKind, EncodeError> {
+        self.whole(v, FrameKind::Binary)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<FrameKind, EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<FrameKind, EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<FrameKind, EncodeError> {
+        Err(EncodeError::Raw)
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, EncodeError> {
+        if core::mem::replace(&mut self.in_sequence, true) {
+            return Err(EncodeError::Raw);
+        }
+        Ok(self)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self, EncodeError> {
+        self.serialize_seq(None)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<FrameKind, EncodeError> {
+        if self.in_sequence {
+            return Err(EncodeError::Raw);
+        }
+        let mut text = Text { raw: self, error: EncodeError::Raw };
+        fmt::write(&mut text, format_args!("{value}")).map_err(|_| text.error)?;
+        Ok(FrameKind::Text)
+    }
+}
+
+/// Formatted text on its way into the buffer.
+struct Text<'r, 'b> {
+    raw: &'r mut Raw<'b>,
+    error: EncodeError,
+}
+
+impl fmt::Write for Text<'_, '_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.raw.append(s.as_bytes(), FrameKind::Text).map(drop).map_err(|error| {
+            self.error = error;
+            fmt::Error
+        })
+    }
+}
+
+impl ser::SerializeSeq for &mut Raw<'_> {
+    type Ok = FrameKind;
+    type Error = EncodeError;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(&mut **self).map(drop)
+    }
+
+    fn end(self) -> Result<FrameKind, EncodeError> {
+        Ok(FrameKind::Binary)
+    }
+}
+
+impl ser::SerializeTuple for &mut Raw<'_> {
+    type Ok = FrameKind;
+    type Error = EncodeError;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(&mut **self).map(drop)
+    }
+
+    fn end(self) -> Result<FrameKind, EncodeError> {
+        Ok(FrameKind::Binary)
+    }
+}
+
+impl de::Error for DecodeError {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::Raw
+    }
+}
+
+/// A message to be read.
+enum Message<'de> {
+    Text(&'de str),
+    Binary(&'de [u8]),
+}
+
+impl<'de> de::Deserializer<'de> for Message<'de> {
+    type Error = DecodeError;
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct map struct tuple_struct enum identifier ignored_any
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self {
+            Self::Text(text) => visitor.visit_borrowed_str(text),
+            Self::Binary(bytes) => visitor.visit_borrowed_bytes(bytes),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self {
+            Self::Binary(bytes) => {
+                let mut elements = SeqDeserializer::<_, DecodeError>::new(bytes.iter().copied());
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.end()?;
+                Ok(value)
+            }
+            Self::Text(_) => Err(DecodeError::Raw),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.deserialize_seq(visitor)
+    }
+}

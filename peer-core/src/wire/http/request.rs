@@ -1,0 +1,219 @@
+use core::fmt::{self, Write as _};
+
+use super::{PEERJS_VERSION, RequestError, sha1::sha1};
+
+/// Where a broker is. PeerJS's `host`, `port`, `path` and `key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broker<'a> {
+    /// Host name or address; IPv6 with or without brackets.
+    pub host: &'a str,
+    /// The port. Written into the requests even if it is the default, as PeerJS does.
+    pub port: u16,
+    /// The path the broker is mounted at. Put between slashes, as PeerJS does; empty is `/`.
+    pub path: &'a str,
+    /// The key, `peerjs` unless the broker says otherwise.
+    pub key: &'a str,
+}
+
+impl Broker<'_> {
+    /// Writes `GET {path}{key}/id?ts=…&version=…`, which asks for an id: the body of the answer.
+    /// `ts` is anything that differs from request to request, such as milliseconds; it keeps caches out.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn write_id_request<'b>(
+        &self,
+        ts: u64,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b str, RequestError> {
+        let mut out = Out { buffer, len: 0 };
+        let key = Encoded(self.key);
+        out.put(format_args!("GET {}{key}/id?ts={ts}", self.path()?))?;
+        out.put(format_args!("&version={PEERJS_VERSION} HTTP/1.1\r\n"))?;
+        out.put(format_args!(
+            "Host: {}\r\nConnection: close\r\n\r\n",
+            self.host()?
+        ))?;
+        Ok(out.finish())
+    }
+
+    /// Writes the WebSocket upgrade for an id and the token that owns it. `nonce` is 16 random bytes; the answer
+    /// must be status 101 and show [`accept_key`] of it.
+    ///
+    /// ```
+    /// use peer_core::wire::http::{Broker, ResponseHead, accept_key};
+    /// let broker = Broker { host: "fd00::1", port: 9000, path: "/app", key: "peerjs" };
+    /// let mut buffer = [0; 512];
+    /// let request = broker.write_upgrade_request("a b", "t0k3n", b"the sample nonce", &mut buffer)?;
+    /// assert_eq!(request, concat!(
+    ///     "GET /app/peerjs?key=peerjs&id=a%20b&token=t0k3n&version=1.5.5 HTTP/1.1\r\n",
+    ///     "Host: [fd00::1]:9000\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+    ///     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    /// ));
+    /// let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    ///     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    /// assert!(ResponseHead::parse(answer)?.unwrap().is_upgrade(b"the sample nonce"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn write_upgrade_request<'b>(
+        &self,
+        id: &str,
+        token: &str,
+        nonce: &[u8; 16],
+        buffer: &'b mut [u8],
+    ) -> Result<&'b str, RequestError> {
+        let mut out = Out { buffer, len: 0 };
+        let (key, id, token) = (Encoded(self.key), Encoded(id), Encoded(token));
+        out.put(format_args!(
+            "GET {}peerjs?key={key}&id={id}&token={token}",
+            self.path()?
+        ))?;
+        out.put(format_args!("&version={PEERJS_VERSION} HTTP/1.1\r\n"))?;
+        out.put(format_args!(
+            "Host: {}\r\nConnection: Upgrade\r\n",
+            self.host()?
+        ))?;
+        out.put(format_args!(
+            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        ))?;
+        out.put(format_args!("Sec-WebSocket-Key: {}\r\n\r\n", Base64(nonce)))?;
+        Ok(out.finish())
+    }
+
+    fn path(&self) -> Result<Path<'_>, RequestError> {
+        let path = self.path.trim_matches('/');
+        if path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#')) {
+            return Err(RequestError::Invalid);
+        }
+        Ok(Path(path))
+    }
+
+    fn host(&self) -> Result<Host<'_>, RequestError> {
+        if self.host.is_empty() || !self.host.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(RequestError::Invalid);
+        }
+        Ok(Host(self.host, self.port))
+    }
+}
+
+/// A path between slashes.
+struct Path<'a>(&'a str);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("/") } else { write!(f, "/{}/", self.0) }
+    }
+}
+
+/// Host and port, IPv6 in brackets.
+struct Host<'a>(&'a str, u16);
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, port) = self;
+        if host.contains(':') && !host.starts_with('[') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
+        }
+    }
+}
+
+/// What `Sec-WebSocket-Accept` must be for a nonce (RFC 6455, section 4.2.2), 28 characters.
+///
+/// ```
+/// use peer_core::wire::http::accept_key;
+/// assert_eq!(&accept_key(b"the sample nonce"), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
+pub fn accept_key(nonce: &[u8; 16]) -> [u8; 28] {
+    let mut text = [0; 60];
+    let mut out = Out {
+        buffer: &mut text,
+        len: 0,
+    };
+    // 24 and 36 characters: the buffer is exactly as long.
+    let _ = out.put(format_args!(
+        "{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11",
+        Base64(nonce)
+    ));
+    let digest = sha1(&text).unwrap_or_default();
+    let mut accept = [0; 28];
+    let mut out = Out {
+        buffer: &mut accept,
+        len: 0,
+    };
+    let _ = out.put(format_args!("{}", Base64(&digest)));
+    accept
+}
+
+struct Out<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> Out<'b> {
+    fn put(&mut self, text: fmt::Arguments<'_>) -> Result<(), RequestError> {
+        self.write_fmt(text).map_err(|_| RequestError::Full)
+    }
+
+    fn finish(self) -> &'b str {
+        let written: &'b [u8] = self.buffer.get(..self.len).unwrap_or_default();
+        // Only whole strings are ever written.
+        core::str::from_utf8(written).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
+        self.buffer
+            .get_mut(self.len..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// A text as JavaScript's `encodeURIComponent` writes it.
+pub(super) struct Encoded<'a>(pub(super) &'a str);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.bytes().try_for_each(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => f.write_char(byte.into()),
+            b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')' => {
+                f.write_char(byte.into())
+            }
+            _ => write!(f, "%{byte:02X}"),
+        })
+    }
+}
+
+/// Bytes in base64 with padding (RFC 4648, section 4).
+pub(super) struct Base64<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Base64<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        for group in self.0.chunks(3) {
+            let mut bits = 0_u32;
+            for at in 0..3 {
+                bits = bits << 8 | u32::from(group.get(at).copied().unwrap_or_default());
+            }
+            for at in 0..4 {
+                let index = (bits >> (18 - 6 * at)) as usize & 63;
+                f.write_char(if at <= group.len() {
+                    ALPHABET[index].into()
+                } else {
+                    '='
+                })?;
+            }
+        }
+        Ok(())
+    }
+}

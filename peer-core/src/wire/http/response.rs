@@ -1,0 +1,264 @@
+use super::{ResponseError, accept_key};
+
+/// The longest response head that is taken, in bytes, interim responses included.
+pub const RESPONSE_HEAD_MAX: usize = 8192;
+
+/// What a response says before its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseHead<'a> {
+    /// The status code.
+    pub status: u16,
+    /// The bytes the head takes; the body, or the WebSocket's first frame, starts there.
+    pub len: usize,
+    /// How long the body is.
+    pub body: Body,
+    /// Whether `Connection: Upgrade` and `Upgrade: websocket` are there.
+    pub upgrade: bool,
+    /// `Sec-WebSocket-Accept`.
+    pub accept: Option<&'a str>,
+}
+
+/// How a body's end is told (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Body {
+    /// It has this many bytes.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+    /// It ends with the connection.
+    UntilClose,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// Parses the head of a response from all bytes that have come so far; `None` until it is whole.
+    /// Interim responses (status 1xx but 101) are passed over.
+    ///
+    /// Use a buffer that holds the head you expect, PeerServer's being below 400 bytes, and give up when it is full
+    /// and this still says `None`.
+    ///
+    /// # Errors
+    /// [`ResponseError`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Option<Self>, ResponseError> {
+        let mut start = 0;
+        loop {
+            let Some(head) = Self::parse_one(bytes, start)? else {
+                break;
+            };
+            if head.len > RESPONSE_HEAD_MAX {
+                break;
+            }
+            if head.status == 101 || head.status >= 200 {
+                return Ok(Some(head));
+            }
+            start = head.len;
+        }
+        if bytes.len() > RESPONSE_HEAD_MAX {
+            Err(ResponseError::TooLarge)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whether the server switched to WebSocket for this nonce (RFC 6455, section 4.1).
+    pub fn is_upgrade(&self, nonce: &[u8; 16]) -> bool {
+        self.status == 101
+            && self.upgrade
+            && self
+                .accept
+                .is_some_and(|accept| accept.as_bytes() == accept_key(nonce))
+    }
+
+    fn parse_one(bytes: &'a [u8], start: usize) -> Result<Option<Self>, ResponseError> {
+        let mut lines = Lines { bytes, at: start };
+        let Some(line) = lines.next() else {
+            // Do not wait for the end of what is something else.
+            let begun = bytes.get(start..).unwrap_or_default();
+            let known = begun.len().min(b"HTTP/1.".len());
+            return if begun.get(..known) == b"HTTP/1.".get(..known) {
+                Ok(None)
+            } else {
+                Err(ResponseError::NotHttp)
+            };
+        };
+        let mut head = Self {
+            status: status(line).ok_or(ResponseError::NotHttp)?,
+            len: 0,
+            body: Body::UntilClose,
+            upgrade: false,
+            accept: None,
+        };
+        let (mut length, mut chunked, mut connection, mut protocol) = (None, false, false, false);
+        loop {
+            let Some(line) = lines.next() else {
+                return Ok(None);
+            };
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = header(line).ok_or(ResponseError::Header)?;
+            let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+            if is("content-length") {
+                let value = number(value, 10).ok_or(ResponseError::ContentLength)?;
+                if length.is_some_and(|length| length != value) {
+                    return Err(ResponseError::ContentLength);
+                }
+                length = Some(value);
+            } else if is("transfer-encoding") {
+                if chunked || !value.eq_ignore_ascii_case("chunked") {
+                    return Err(ResponseError::TransferEncoding);
+                }
+                chunked = true;
+            } else if is("connection") {
+                connection |= lists(value, "upgrade");
+            } else if is("upgrade") {
+                protocol |= lists(value, "websocket");
+            } else if is("sec-websocket-accept") {
+                head.accept = Some(value);
+            }
+        }
+        head.len = lines.at;
+        head.upgrade = connection && protocol;
+        head.body = match (head.status, length) {
+            (..200 | 204 | 304, _) => Body::Length(0),
+            _ if chunked => Body::Chunked,
+            (_, Some(length)) => Body::Length(length),
+            (_, None) => Body::UntilClose,
+        };
+        Ok(Some(head))
+    }
+}
+
+impl Body {
+    /// The whole body, from all bytes after the head that have come so far; `None` until it is whole. Chunks are put
+    /// together in place, but only once all have come. `closed` says that nothing more will come.
+    ///
+    /// The limit is the caller's buffer: give up when it is full and this still says `None`.
+    ///
+    /// # Errors
+    /// [`ResponseError::Incomplete`] or [`ResponseError::TransferEncoding`].
+    pub fn read(self, bytes: &mut [u8], closed: bool) -> Result<Option<&mut [u8]>, ResponseError> {
+        let whole = match self {
+            Self::Length(len) => usize::try_from(len).ok().filter(|&len| len <= bytes.len()),
+            Self::Chunked => join_chunks(bytes)?,
+            Self::UntilClose => closed.then_some(bytes.len()),
+        };
+        match whole {
+            Some(len) => Ok(bytes.get_mut(..len)),
+            None if closed => Err(ResponseError::Incomplete),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Moves the data of all chunks to the front if the last has come; its length then.
+fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
+    // Once to see whether all is there, and once more to move it.
+    for moving in [false, true] {
+        let (mut at, mut joined) = (0, 0);
+        loop {
+            let mut lines = Lines { bytes, at };
+            let Some(line) = lines.next() else {
+                // A size and its extensions need not be longer than this.
+                let open = bytes.len() - at;
+                return if open > 256 {
+                    Err(ResponseError::TransferEncoding)
+                } else {
+                    Ok(None)
+                };
+            };
+            let start = lines.at;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = number(size, 16).ok_or(ResponseError::TransferEncoding)?;
+            if size == 0 {
+                if moving {
+                    return Ok(Some(joined));
+                }
+                // Trailers, if any, then an empty line.
+                loop {
+                    match lines.next() {
+                        None => return Ok(None),
+                        Some("") => break,
+                        Some(_) => {}
+                    }
+                }
+                break;
+            }
+            let end = usize::try_from(size)
+                .ok()
+                .and_then(|size| start.checked_add(size));
+            let end = end.ok_or(ResponseError::TransferEncoding)?;
+            let mut lines = Lines { bytes, at: end };
+            match lines.next() {
+                None => return Ok(None),
+                Some("") => at = lines.at,
+                Some(_) => return Err(ResponseError::TransferEncoding),
+            }
+            if moving {
+                bytes.copy_within(start..end, joined);
+            }
+            joined += end - start;
+        }
+    }
+    Ok(None)
+}
+
+/// Lines that end with CRLF or a bare LF. Bytes that are not UTF-8 make a line unreadable: see `MALFORMED`.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// Stands for a line that is not UTF-8; no parser takes it.
+const MALFORMED: &str = "\0";
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.bytes.get(self.at..)?;
+        let end = rest.iter().position(|&byte| byte == b'\n')?;
+        self.at += end + 1;
+        let line = rest.get(..end).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Some(core::str::from_utf8(line).unwrap_or(MALFORMED))
+    }
+}
+
+/// The code of a status line, `HTTP/1.1 200 OK`.
+fn status(line: &str) -> Option<u16> {
+    let rest = line
+        .strip_prefix("HTTP/1.")?
+        .strip_prefix(|minor: char| minor.is_ascii_digit())?;
+    let rest = rest.strip_prefix(' ')?;
+    let (code, reason) = rest.split_at_checked(3)?;
+    if !reason.is_empty() && !reason.starts_with(' ') {
+        return None;
+    }
+    number(code, 10)
+        .and_then(|code| u16::try_from(code).ok())
+        .filter(|&code| code >= 100)
+}
+
+/// Name and value of a header line. A folded line, which starts with white space, has no name.
+fn header(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(':')?;
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let text = |byte: u8| byte == b'\t' || byte >= b' ' && byte != 0x7f;
+    let valid = !name.is_empty() && name.bytes().all(token) && value.bytes().all(text);
+    valid.then_some((name, value.trim_matches([' ', '\t'])))
+}
+
+fn lists(value: &str, wanted: &str) -> bool {
+    value
+        .split(',')
+        .any(|item| item.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// Digits and nothing else, not even a sign.
+fn number(text: &str, radix: u32) -> Option<u64> {
+    if text.is_empty() || !text.chars().all(|digit| digit.is_digit(radix)) {
+        return None;
+    }
+    u64::from_str_radix(text, radix).ok()
+}

@@ -1,0 +1,155 @@
+//! JSON (RFC 8259), read in place and written into a slice.
+//!
+//! [`Reader`] walks a text in the buffer it arrived in: escapes are always longer than what they stand for, so
+//! strings are unescaped where they are and handed out as `&str`. [`Writer`] produces what
+//! `JSON.stringify` does. [`from_slice`] and [`to_slice`] are the serde face of both.
+//!
+//! The grammar is that of `JSON.parse`, behind an optional byte order mark, which `TextDecoder` skips.
+//! Nesting is limited by [`config::JSON_DEPTH_MAX`](crate::config::JSON_DEPTH_MAX); nothing else is, but the
+//! buffer. Two differences: invalid UTF-8 is an error instead of U+FFFD, while lone surrogate escapes, which Rust's
+//! strings cannot hold, become U+FFFD.
+//!
+//! ```
+//! use peer_core::wire::json;
+//! let mut text = *br#"{"name":"caf\u00e9","n":[1,2.5]}"#;
+//! let mut reader = json::Reader::new(&mut text)?;
+//! reader.begin_object()?;
+//! assert_eq!(reader.next_key()?, Some("name"));
+//! assert_eq!(reader.string()?, "café");
+//! assert_eq!(reader.next_key()?, Some("n"));
+//! assert_eq!(reader.raw()?, "[1,2.5]");
+//! assert_eq!(reader.next_key()?, None);
+//! reader.end()?;
+//! # Ok::<(), json::ReadError>(())
+//! ```
+
+mod de;
+mod number;
+mod reader;
+mod scan;
+mod ser;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+
+pub use de::{Deserializer, from_slice};
+pub use number::Number;
+pub use reader::{Kind, Reader};
+pub use ser::{Serializer, to_slice};
+pub use writer::Writer;
+
+/// A text could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The text ends within a value.
+    Incomplete,
+    /// The text breaks the grammar.
+    Syntax,
+    /// The text is not UTF-8.
+    Utf8,
+    /// The text nests deeper than [`config::JSON_DEPTH_MAX`](crate::config::JSON_DEPTH_MAX).
+    Depth,
+    /// Something follows the value.
+    Trailing,
+    /// The text is fine, but holds another type than was asked for.
+    Type,
+    /// The text is fine, but the type it was read into refused it: a missing field, an unknown variant,
+    /// a number out of range.
+    Refused,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Incomplete => "the JSON text ends within a value",
+            Self::Syntax => "the JSON text breaks the grammar of RFC 8259",
+            Self::Utf8 => "the JSON text is not UTF-8",
+            Self::Depth => "the JSON text nests deeper than this build allows",
+            Self::Trailing => "something follows the JSON value",
+            Self::Type => "the JSON value is not of the expected type",
+            Self::Refused => "the JSON value does not fit the type it is read into",
+        })
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+/// A value could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The text does not fit the buffer; a larger one may do.
+    Full,
+    /// A map key is neither a string nor a plain number, character, boolean or unit variant.
+    Key,
+    /// The value's own `Serialize` gave up, or it holds a 128-bit number.
+    Refused,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the JSON text does not fit the buffer",
+            Self::Key => "a map key cannot be written as a JSON string",
+            Self::Refused => "the value cannot be written as JSON",
+        })
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+/// Whether a text is one whole JSON value, without changing it.
+///
+/// ```
+/// use peer_core::wire::json::{ReadError, check};
+/// assert_eq!(check(r#"{"a":[1,2]}"#), Ok(()));
+/// assert_eq!(check("{} {}"), Err(ReadError::Trailing));
+/// ```
+///
+/// # Errors
+/// The first [`ReadError`] found.
+pub fn check(text: &str) -> Result<(), ReadError> {
+    let text = text.as_bytes();
+    let end = scan::value(text, scan::after_bom(text), 0)?;
+    if scan::whitespace(text, end) == text.len() {
+        Ok(())
+    } else {
+        Err(ReadError::Trailing)
+    }
+}
+
+/// The value of a key of a JSON object, as the text it is, without changing anything. Of keys that come twice it
+/// is the last; a key written with escapes is not found.
+///
+/// ```
+/// use peer_core::wire::json::member;
+/// let text = r#"{"a":1,"b":{"c":"d"}}"#;
+/// assert_eq!(member(text, "b").and_then(|b| member(b, "c")), Some("\"d\""));
+/// assert_eq!(member("[1]", "a"), None);
+/// ```
+pub fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let bytes = text.as_bytes();
+    let mut found = None;
+    let mut at = scan::byte(bytes, scan::after_bom(bytes), b'{').ok()?;
+    loop {
+        let start = scan::byte(bytes, at, b'"').ok()?;
+        let (end, _) = scan::string(bytes, start).ok()?;
+        let value = scan::whitespace(bytes, scan::byte(bytes, end + 1, b':').ok()?);
+        let value_end = scan::value(bytes, value, 1).ok()?;
+        if text.get(start..end) == Some(key) {
+            found = text.get(value..value_end);
+        }
+        at = scan::whitespace(bytes, value_end);
+        match bytes.get(at)? {
+            b',' => at += 1,
+            b'}' => return found,
+            _ => return None,
+        }
+    }
+}

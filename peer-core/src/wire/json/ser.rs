@@ -1,0 +1,472 @@
+use core::fmt;
+
+use serde::ser::{
+    self, Impossible, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
+};
+
+use super::{WriteError, Writer};
+
+/// Writes a value as the text `JSON.stringify` would make of it.
+///
+/// `None` and unit are `null`, as are numbers that are not finite. Enums are externally tagged, as with
+/// `serde_json`. `serialize_bytes` writes an array of numbers, since JSON has no bytes. Integers are written in
+/// full; JavaScript rounds those beyond 2^53 when it reads them.
+///
+/// ```
+/// use peer_core::wire::json;
+/// let mut buffer = [0; 32];
+/// assert_eq!(json::to_slice(&("a\n", 1.0, None::<u8>), &mut buffer)?, br#"["a\n",1,null]"#);
+/// # Ok::<(), json::WriteError>(())
+/// ```
+///
+/// # Errors
+/// [`WriteError`].
+pub fn to_slice<'b, T: ser::Serialize + ?Sized>(
+    value: &T,
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8], WriteError> {
+    let mut serializer = Serializer {
+        writer: Writer::new(buffer),
+    };
+    value.serialize(&mut serializer)?;
+    Ok(serializer.writer.finish().as_bytes())
+}
+
+/// Writes serde's data model as JSON.
+#[derive(Debug)]
+pub struct Serializer<'b> {
+    writer: Writer<'b>,
+}
+
+impl<'b> Serializer<'b> {
+    /// A serializer at the end of what the writer holds.
+    pub const fn new(writer: Writer<'b>) -> Self {
+        Self { writer }
+    }
+
+    /// The writer back.
+    pub fn into_writer(self) -> Writer<'b> {
+        self.writer
+    }
+
+    fn open_variant(&mut self, variant: &str, bracket: &str) -> Result<(), WriteError> {
+        self.writer.raw("{")?;
+        self.writer.string(variant)?;
+        self.writer.raw(":")?;
+        self.writer.raw(bracket)
+    }
+}
+
+impl ser::Error for WriteError {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::Refused
+    }
+}
+
+/// An open array or object and the brackets that close it.
+#[derive(Debug)]
+pub struct Compound<'s, 'b> {
+    serializer: &'s mut Serializer<'b>,
+    empty: bool,
+    close: &'static str,
+}
+
+impl Compound<'_, '_> {
+    fn separate(&mut self) -> Result<(), WriteError> {
+        if core::mem::replace(&mut self.empty, false) {
+            return Ok(());
+        }
+        self.serializer.writer.raw(",")
+    }
+
+    fn element<T: ser::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
+        self.separate()?;
+        value.serialize(&mut *self.serializer)
+    }
+
+    fn field<T: ser::Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), WriteError> {
+        self.separate()?;
+        self.serializer.writer.string(key)?;
+        self.serializer.writer.raw(":")?;
+        value.serialize(&mut *self.serializer)
+    }
+
+    fn close(self) -> Result<(), WriteError> {
+        self.serializer.writer.raw(self.close)
+    }
+}
+
+macro_rules! integers {
+    ($($method:ident $type:ty => $write:ident)*) => {$(
+        fn $method(self, value: $type) -> Result<(), WriteError> {
+            self.writer.$write(value)
+        }
+    )*};
+}
+
+impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
+    type Ok = ();
+    type Error = WriteError;
+    type SerializeSeq = Compound<'s, 'b>;
+    type SerializeTuple = Compound<'s, 'b>;
+    type SerializeTupleStruct = Compound<'s, 'b>;
+    type SerializeTupleVariant = Compound<'s, 'b>;
+    type SerializeMap = Compound<'s, 'b>;
+    type SerializeStruct = Compound<'s, 'b>;
+    type SerializeStructVariant = Compound<'s, 'b>;
+
+    integers! {
+        serialize_i8 i8 => signed
+        serialize_i16 i16 => signed
+        serialize_i32 i32 => signed
+        serialize_i64 i64 => signed
+        serialize_u8 u8 => unsigned
+        serialize_u16 u16 => unsigned
+        serialize_u32 u32 => unsigned
+        serialize_u64 u64 => unsigned
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), WriteError> {
+        self.writer.raw(if value { "true" } else { "false" })
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), WriteError> {
+        self.writer.single(value)
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), WriteError> {
+        self.writer.float(value)
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), WriteError> {
+        self.writer.string(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), WriteError> {
+        self.writer.string(value)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+        self.writer.display(value)
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), WriteError> {
+        self.collect_seq(value)
+    }
+
+    fn serialize_none(self) -> Result<(), WriteError> {
+        self.writer.raw("null")
+    }
+
+    fn serialize_some<T: ser::Serialize + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), WriteError> {
+        self.writer.raw("null")
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), WriteError> {
+        self.writer.raw("null")
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<(), WriteError> {
+        self.writer.string(variant)
+    }
+
+    fn serialize_newtype_struct<T: ser::Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), WriteError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: ser::Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), WriteError> {
+        self.open_variant(variant, "")?;
+        value.serialize(&mut *self)?;
+        self.writer.raw("}")
+    }
+
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'s, 'b>, WriteError> {
+        self.writer.raw("[")?;
+        Ok(Compound {
+            serializer: self,
+            empty: true,
+            close: "]",
+        })
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<Compound<'s, 'b>, WriteError> {
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        _name: &'static str,
+        len: usize,
+    ) -> Result<Compound<'s, 'b>, WriteError> {
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Compound<'s, 'b>, WriteError> {
+        self.open_variant(variant, "[")?;
+        Ok(Compound {
+            serializer: self,
+            empty: true,
+            close: "]}",
+        })
+    }
+
+    fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'s, 'b>, WriteError> {
+        self.writer.raw("{")?;
+        Ok(Compound {
+            serializer: self,
+            empty: true,
+            close: "}",
+        })
+    }
+
+    fn serialize_struct(
+        self,
+        _name: &'static str,
+        len: usize,
+    ) -> Result<Compound<'s, 'b>, WriteError> {
+        self.serialize_map(Some(len))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Compound<'s, 'b>, WriteError> {
+        self.open_variant(variant, "{")?;
+        Ok(Compound {
+            serializer: self,
+            empty: true,
+            close: "}}",
+        })
+    }
+}
+
+macro_rules! elements {
+    ($($trait:ident $method:ident)*) => {$(
+        impl $trait for Compound<'_, '_> {
+            type Ok = ();
+            type Error = WriteError;
+
+            fn $method<T: ser::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<(), WriteError> {
+                self.close()
+            }
+        }
+    )*};
+}
+
+elements! {
+    SerializeSeq serialize_element
+    SerializeTuple serialize_element
+    SerializeTupleStruct serialize_field
+    SerializeTupleVariant serialize_field
+}
+
+macro_rules! fields {
+    ($($trait:ident)*) => {$(
+        impl $trait for Compound<'_, '_> {
+            type Ok = ();
+            type Error = WriteError;
+
+            fn serialize_field<T: ser::Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), WriteError> {
+                self.field(key, value)
+            }
+
+            fn end(self) -> Result<(), WriteError> {
+                self.close()
+            }
+        }
+    )*};
+}
+
+fields! { SerializeStruct SerializeStructVariant }
+
+impl SerializeMap for Compound<'_, '_> {
+    type Ok = ();
+    type Error = WriteError;
+
+    fn serialize_key<T: ser::Serialize + ?Sized>(&mut self, key: &T) -> Result<(), WriteError> {
+        self.separate()?;
+        key.serialize(Key {
+            writer: &mut self.serializer.writer,
+        })?;
+        self.serializer.writer.raw(":")
+    }
+
+    fn serialize_value<T: ser::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
+        value.serialize(&mut *self.serializer)
+    }
+
+    fn end(self) -> Result<(), WriteError> {
+        self.close()
+    }
+}
+
+/// Writes a map key, always a string.
+struct Key<'w, 'b> {
+    writer: &'w mut Writer<'b>,
+}
+
+impl Key<'_, '_> {
+    fn quoted(
+        self,
+        put: impl FnOnce(&mut Writer<'_>) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        self.writer.raw("\"")?;
+        put(self.writer)?;
+        self.writer.raw("\"")
+    }
+}
+
+macro_rules! integer_keys {
+    ($($method:ident $type:ty => $write:ident)*) => {$(
+        fn $method(self, value: $type) -> Result<(), WriteError> {
+            self.quoted(|writer| writer.$write(value))
+        }
+    )*};
+}
+
+macro_rules! no_keys {
+    ($($method:ident($($argument:ty),*) -> $output:ty;)*) => {$(
+        fn $method(self, $(_: $argument),*) -> Result<$output, WriteError> {
+            Err(WriteError::Key)
+        }
+    )*};
+}
+
+impl ser::Serializer for Key<'_, '_> {
+    type Ok = ();
+    type Error = WriteError;
+    type SerializeSeq = Impossible<(), WriteError>;
+    type SerializeTuple = Impossible<(), WriteError>;
+    type SerializeTupleStruct = Impossible<(), WriteError>;
+    type SerializeTupleVariant = Impossible<(), WriteError>;
+    type SerializeMap = Impossible<(), WriteError>;
+    type SerializeStruct = Impossible<(), WriteError>;
+    type SerializeStructVariant = Impossible<(), WriteError>;
+
+    integer_keys! {
+        serialize_i8 i8 => signed
+        serialize_i16 i16 => signed
+        serialize_i32 i32 => signed
+        serialize_i64 i64 => signed
+        serialize_u8 u8 => unsigned
+        serialize_u16 u16 => unsigned
+        serialize_u32 u32 => unsigned
+        serialize_u64 u64 => unsigned
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), WriteError> {
+        self.writer.string(if value { "true" } else { "false" })
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), WriteError> {
+        if !value.is_finite() {
+            return Err(WriteError::Key);
+        }
+        self.quoted(|writer| writer.single(value))
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), WriteError> {
+        if !value.is_finite() {
+            return Err(WriteError::Key);
+        }
+        self.quoted(|writer| writer.float(value))
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), WriteError> {
+        self.writer.string(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), WriteError> {
+        self.writer.string(value)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+        self.writer.display(value)
+    }
+
+    fn serialize_some<T: ser::Serialize + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<(), WriteError> {
+        self.writer.string(variant)
+    }
+
+    fn serialize_newtype_struct<T: ser::Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), WriteError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: ser::Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _value: &T,
+    ) -> Result<(), WriteError> {
+        Err(WriteError::Key)
+    }
+
+    no_keys! {
+        serialize_bytes(&[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(&'static str) -> ();
+        serialize_seq(Option<usize>) -> Impossible<(), WriteError>;
+        serialize_tuple(usize) -> Impossible<(), WriteError>;
+        serialize_tuple_struct(&'static str, usize) -> Impossible<(), WriteError>;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Impossible<(), WriteError>;
+        serialize_map(Option<usize>) -> Impossible<(), WriteError>;
+        serialize_struct(&'static str, usize) -> Impossible<(), WriteError>;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Impossible<(), WriteError>;
+    }
+}

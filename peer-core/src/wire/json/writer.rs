@@ -1,0 +1,173 @@
+use core::fmt;
+
+use super::{WriteError, number::Ecma};
+
+/// Writes JSON tokens into a slice. It escapes and formats as `JSON.stringify` does; brackets, commas and
+/// colons are the caller's.
+///
+/// ```
+/// use peer_core::wire::json::Writer;
+/// let mut buffer = [0; 32];
+/// let mut writer = Writer::new(&mut buffer);
+/// writer.raw(r#"{"msg":"#)?;
+/// writer.string("a\"b\n")?;
+/// writer.raw("}")?;
+/// assert_eq!(writer.finish(), r#"{"msg":"a\"b\n"}"#);
+/// # Ok::<(), peer_core::wire::json::WriteError>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> Writer<'b> {
+    /// A writer at the start of the buffer.
+    pub const fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, len: 0 }
+    }
+
+    /// The bytes written so far.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was written yet.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What was written.
+    pub fn finish(self) -> &'b str {
+        let written: &'b [u8] = self.buffer.get(..self.len).unwrap_or_default();
+        // Only whole strings are ever written.
+        core::str::from_utf8(written).unwrap_or_default()
+    }
+
+    /// Writes a text as it is: punctuation, or a value that is JSON already.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn raw(&mut self, text: &str) -> Result<(), WriteError> {
+        let end = self.len.checked_add(text.len()).ok_or(WriteError::Full)?;
+        let room = self.buffer.get_mut(self.len..end).ok_or(WriteError::Full)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+
+    /// Writes a string with its quotes.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn string(&mut self, text: &str) -> Result<(), WriteError> {
+        self.raw("\"")?;
+        self.escaped(text)?;
+        self.raw("\"")
+    }
+
+    /// Writes anything that can be displayed as a string.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`], or [`WriteError::Refused`] if the value's `Display` failed.
+    pub fn display(&mut self, value: &(impl fmt::Display + ?Sized)) -> Result<(), WriteError> {
+        self.raw("\"")?;
+        self.format(format_args!("{value}"), Self::escaped)?;
+        self.raw("\"")
+    }
+
+    /// Writes an integer that may be negative.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn signed(&mut self, value: impl Into<i64>) -> Result<(), WriteError> {
+        self.format(format_args!("{}", value.into()), Self::raw)
+    }
+
+    /// Writes an integer that is not negative.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn unsigned(&mut self, value: impl Into<u64>) -> Result<(), WriteError> {
+        self.format(format_args!("{}", value.into()), Self::raw)
+    }
+
+    /// Writes a double as ECMAScript does: `1`, `0.1`, `1e+21`, `1e-7`; `null` for what is not finite.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn float(&mut self, value: f64) -> Result<(), WriteError> {
+        if !value.is_finite() {
+            return self.raw("null");
+        }
+        self.format(format_args!("{}", Ecma(value)), Self::raw)
+    }
+
+    /// Writes a single with the digits that are enough to tell it from other singles: `0.1`, where
+    /// JavaScript, which only has the double next to it, would write `0.10000000149011612`.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn single(&mut self, value: f32) -> Result<(), WriteError> {
+        if !value.is_finite() {
+            return self.raw("null");
+        }
+        self.format(format_args!("{}", Ecma(value)), Self::raw)
+    }
+
+    fn escaped(&mut self, text: &str) -> Result<(), WriteError> {
+        let mut plain = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            let mut hex = *b"\\u0000";
+            let escape = match byte {
+                b'"' => "\\\"",
+                b'\\' => "\\\\",
+                0x08 => "\\b",
+                0x0c => "\\f",
+                b'\n' => "\\n",
+                b'\r' => "\\r",
+                b'\t' => "\\t",
+                0..=0x1f => {
+                    hex[4] = b'0' + (byte >> 4);
+                    hex[5] = b"0123456789abcdef"[usize::from(byte & 15)];
+                    core::str::from_utf8(&hex).unwrap_or_default()
+                }
+                _ => continue,
+            };
+            self.raw(text.get(plain..at).unwrap_or_default())?;
+            self.raw(escape)?;
+            plain = at + 1;
+        }
+        self.raw(text.get(plain..).unwrap_or_default())
+    }
+
+    fn format(
+        &mut self,
+        value: fmt::Arguments<'_>,
+        put: fn(&mut Self, &str) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        struct Adapter<'w, 'b> {
+            writer: &'w mut Writer<'b>,
+            put: fn(&mut Writer<'b>, &str) -> Result<(), WriteError>,
+            full: bool,
+        }
+        impl fmt::Write for Adapter<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                (self.put)(self.writer, text).map_err(|_| {
+                    self.full = true;
+                    fmt::Error
+                })
+            }
+        }
+        let mut adapter = Adapter {
+            writer: self,
+            put,
+            full: false,
+        };
+        match fmt::write(&mut adapter, value) {
+            Ok(()) => Ok(()),
+            Err(_) if adapter.full => Err(WriteError::Full),
+            Err(_) => Err(WriteError::Refused),
+        }
+    }
+}

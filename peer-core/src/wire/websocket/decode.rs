@@ -1,0 +1,254 @@
+use super::{CONTROL_MAX, FrameError, Opcode};
+
+/// Something whole from the server.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// A text message. Mutable, so that JSON can be read in place, which also checks that it is UTF-8.
+    Text(&'a mut [u8]),
+    /// A binary message.
+    Binary(&'a mut [u8]),
+    /// A ping: answer with a pong that carries the same.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong(&'a [u8]),
+    /// The server closes: answer with a close frame, then drop the connection. Nothing comes after it.
+    Close {
+        /// Why, if it said so.
+        code: Option<u16>,
+        /// More about why, often empty.
+        reason: &'a str,
+    },
+}
+
+/// Decodes the server's bytes. The memory is the limit of a message's length: a longer one is
+/// [`FrameError::TooLarge`] as soon as its header is there. Control frames have room of their own.
+///
+/// ```
+/// use peer_core::wire::websocket::{Decoder, Received};
+/// let mut memory = [0; 64];
+/// let mut decoder = Decoder::new(&mut memory);
+/// // Two pieces of a message with a ping between them.
+/// let mut bytes = &b"\x01\x03Hel\x89\x00\x80\x02lo"[..];
+/// assert_eq!(decoder.decode(&mut bytes)?, Some(Received::Ping(b"")));
+/// assert_eq!(decoder.decode(&mut bytes)?, Some(Received::Text(&mut *b"Hello".to_vec())));
+/// assert_eq!(decoder.decode(&mut bytes)?, None);
+/// # Ok::<(), peer_core::wire::websocket::FrameError>(())
+/// ```
+#[derive(Debug)]
+pub struct Decoder<'m> {
+    memory: &'m mut [u8],
+    /// Bytes of the message in `memory`.
+    filled: usize,
+    /// The kind of the message that is being put together.
+    message: Option<Opcode>,
+    control: [u8; CONTROL_MAX],
+    control_filled: usize,
+    header: [u8; 10],
+    header_filled: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Header,
+    Payload(Frame),
+    /// A close frame came.
+    Closed,
+    Failed(FrameError),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    last: bool,
+    opcode: Opcode,
+    /// Payload bytes still to come.
+    left: usize,
+}
+
+impl<'m> Decoder<'m> {
+    /// A decoder for messages of up to `memory.len()` bytes.
+    pub const fn new(memory: &'m mut [u8]) -> Self {
+        Self {
+            memory,
+            filled: 0,
+            message: None,
+            control: [0; CONTROL_MAX],
+            control_filled: 0,
+            header: [0; 10],
+            header_filled: 0,
+            state: State::Header,
+        }
+    }
+
+    /// Takes bytes up to the end of a message, off the front of `bytes`. Call it again with what is left until it
+    /// says `None`; then all is taken and more must come from the server.
+    ///
+    /// # Errors
+    /// [`FrameError`], then and ever after.
+    pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Option<Received<'_>>, FrameError> {
+        let whole = loop {
+            match self.state {
+                State::Failed(error) => return Err(error),
+                State::Closed => {
+                    *bytes = &[];
+                    return Ok(None);
+                }
+                State::Header => {
+                    let Some((&byte, rest)) = bytes.split_first() else {
+                        return Ok(None);
+                    };
+                    *bytes = rest;
+                    let frame = match self.header(byte) {
+                        Ok(Some(frame)) => frame,
+                        Ok(None) => continue,
+                        Err(error) => return Err(self.fail(error)),
+                    };
+                    self.state = State::Payload(frame);
+                }
+                State::Payload(mut frame) => {
+                    let (taken, rest) = bytes.split_at(frame.left.min(bytes.len()));
+                    *bytes = rest;
+                    if !self.store(frame.opcode, taken) {
+                        return Err(self.fail(FrameError::TooLarge));
+                    }
+                    frame.left -= taken.len();
+                    if frame.left > 0 {
+                        self.state = State::Payload(frame);
+                        return Ok(None);
+                    }
+                    self.state = State::Header;
+                    if frame.last {
+                        break frame.opcode;
+                    }
+                }
+            }
+        };
+        self.finish(whole).map(Some)
+    }
+
+    /// Takes one byte of a header; the frame once the header is whole and makes sense.
+    fn header(&mut self, byte: u8) -> Result<Option<Frame>, FrameError> {
+        if let Some(place) = self.header.get_mut(self.header_filled) {
+            *place = byte;
+        }
+        self.header_filled += 1;
+        let [first, second, length @ ..] = self.header;
+        let need = match second & 0x7f {
+            _ if self.header_filled < 2 => return Ok(None),
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        if self.header_filled < need {
+            return Ok(None);
+        }
+        self.header_filled = 0;
+        if first & 0x70 != 0 {
+            return Err(FrameError::Reserved);
+        }
+        if second & 0x80 != 0 {
+            return Err(FrameError::Masked);
+        }
+        let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
+        let opcode = Opcode::from_bits(opcode).ok_or(FrameError::Opcode)?;
+        let len = match need {
+            2 => u64::from(second),
+            4 => Some(u64::from(u16::from_be_bytes([length[0], length[1]])))
+                .filter(|&len| len > 125)
+                .ok_or(FrameError::Length)?,
+            _ => Some(u64::from_be_bytes(length))
+                .filter(|&len| len > 0xffff && len >> 63 == 0)
+                .ok_or(FrameError::Length)?,
+        };
+        let left = usize::try_from(len).unwrap_or(usize::MAX);
+        self.admit(last, opcode, left)?;
+        Ok(Some(Frame { last, opcode, left }))
+    }
+
+    /// Whether a frame of this kind and length may come now.
+    fn admit(&mut self, last: bool, opcode: Opcode, len: usize) -> Result<(), FrameError> {
+        if opcode.is_control() {
+            self.control_filled = 0;
+            return if last && len <= CONTROL_MAX {
+                Ok(())
+            } else {
+                Err(FrameError::Control)
+            };
+        }
+        match (opcode, self.message) {
+            (Opcode::Continuation, Some(_)) => {}
+            (Opcode::Continuation, None) | (_, Some(_)) => return Err(FrameError::Fragmentation),
+            (_, None) => {
+                self.message = Some(opcode);
+                self.filled = 0;
+            }
+        }
+        if len > self.memory.len() - self.filled {
+            return Err(FrameError::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Puts a piece of payload in its place. `admit` saw to the room.
+    fn store(&mut self, opcode: Opcode, piece: &[u8]) -> bool {
+        let (memory, filled) = if opcode.is_control() {
+            (&mut self.control[..], &mut self.control_filled)
+        } else {
+            (&mut *self.memory, &mut self.filled)
+        };
+        let end = *filled + piece.len();
+        let Some(place) = memory.get_mut(*filled..end) else {
+            return false;
+        };
+        place.copy_from_slice(piece);
+        *filled = end;
+        true
+    }
+
+    /// Hands out what ended with a frame of this kind.
+    fn finish(&mut self, opcode: Opcode) -> Result<Received<'_>, FrameError> {
+        match opcode {
+            Opcode::Ping => Ok(Received::Ping(self.control_payload())),
+            Opcode::Pong => Ok(Received::Pong(self.control_payload())),
+            Opcode::Close => {
+                self.state = State::Closed;
+                if parse_close(self.control_payload()).is_none() {
+                    return Err(self.fail(FrameError::Close));
+                }
+                parse_close(self.control_payload())
+                    .map(|(code, reason)| Received::Close { code, reason })
+                    .ok_or(FrameError::Close)
+            }
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => {
+                let text = self.message.take() == Some(Opcode::Text);
+                let payload = self.memory.get_mut(..self.filled).unwrap_or_default();
+                Ok(if text {
+                    Received::Text(payload)
+                } else {
+                    Received::Binary(payload)
+                })
+            }
+        }
+    }
+
+    fn control_payload(&self) -> &[u8] {
+        self.control.get(..self.control_filled).unwrap_or_default()
+    }
+
+    fn fail(&mut self, error: FrameError) -> FrameError {
+        self.state = State::Failed(error);
+        error
+    }
+}
+
+/// Code and reason of a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
+fn parse_close(payload: &[u8]) -> Option<(Option<u16>, &str)> {
+    if payload.is_empty() {
+        return Some((None, ""));
+    }
+    let (code, reason) = payload.split_first_chunk()?;
+    let code = u16::from_be_bytes(*code);
+    let reason = core::str::from_utf8(reason).ok()?;
+    // 1004 to 1006 and 1015 are never sent; below 3000 the others await a registration.
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999).then_some((Some(code), reason))
+}

@@ -1,0 +1,114 @@
+use super::{CONTROL_MAX, Full, Opcode};
+
+/// The bytes before the payload of a client's frame, which is always whole and masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    bytes: [u8; Self::MAX],
+    len: usize,
+}
+
+impl FrameHeader {
+    /// The longest header, in bytes.
+    pub const MAX: usize = 14;
+
+    /// The header of a frame with `len` bytes of payload, which is then to be masked with
+    /// [`apply_mask`]. The mask must be unpredictable and new for each frame (RFC 6455, section 5.3).
+    ///
+    /// ```
+    /// use peer_core::wire::websocket::{FrameHeader, Opcode};
+    /// let header = FrameHeader::new(Opcode::Text, 5, [1, 2, 3, 4]);
+    /// assert_eq!(header.as_bytes(), [0x81, 0x85, 1, 2, 3, 4]);
+    /// ```
+    pub fn new(opcode: Opcode, len: usize, mask: [u8; 4]) -> Self {
+        let mut header = Self {
+            bytes: [0; Self::MAX],
+            len: 0,
+        };
+        header.push([0x80 | opcode.bits()]);
+        match (u16::try_from(len), len as u64) {
+            (Ok(len @ 0..126), _) => header.push([0x80 | len.to_be_bytes()[1]]),
+            (Ok(len), _) => {
+                header.push([0x80 | 126]);
+                header.push(len.to_be_bytes());
+            }
+            (Err(_), len) => {
+                header.push([0x80 | 127]);
+                header.push(len.to_be_bytes());
+            }
+        }
+        header.push(mask);
+        header
+    }
+
+    /// The bytes to send before the payload.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn push<const N: usize>(&mut self, bytes: [u8; N]) {
+        for byte in bytes {
+            if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = byte;
+                self.len += 1;
+            }
+        }
+    }
+}
+
+/// Masks a payload in place, or a piece of it that starts `offset` bytes in. Masking twice restores it.
+///
+/// ```
+/// use peer_core::wire::websocket::apply_mask;
+/// let mut payload = *b"Hello";
+/// apply_mask(&mut payload, [0x37, 0xfa, 0x21, 0x3d], 0);
+/// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]); // RFC 6455, section 5.7
+/// ```
+pub fn apply_mask(payload: &mut [u8], mut mask: [u8; 4], offset: usize) {
+    mask.rotate_left(offset % 4);
+    for piece in payload.chunks_mut(4) {
+        for (byte, mask) in piece.iter_mut().zip(mask) {
+            *byte ^= mask;
+        }
+    }
+}
+
+/// Writes a whole client's frame. For a control frame the payload is cut at [`CONTROL_MAX`].
+///
+/// ```
+/// use peer_core::wire::websocket::{Opcode, write_frame};
+/// let mut buffer = [0; 32];
+/// let frame = write_frame(Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d], &mut buffer)?;
+/// assert_eq!(frame, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+/// # Ok::<(), peer_core::wire::websocket::Full>(())
+/// ```
+///
+/// # Errors
+/// [`Full`].
+pub fn write_frame<'b>(
+    opcode: Opcode,
+    payload: &[u8],
+    mask: [u8; 4],
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8], Full> {
+    let payload = match payload.get(..CONTROL_MAX) {
+        Some(cut) if opcode.is_control() => cut,
+        _ => payload,
+    };
+    let header = FrameHeader::new(opcode, payload.len(), mask);
+    let header = header.as_bytes();
+    let len = header.len().checked_add(payload.len()).ok_or(Full)?;
+    let frame = buffer.get_mut(..len).ok_or(Full)?;
+    let (head, body) = frame.split_at_mut(header.len());
+    head.copy_from_slice(header);
+    body.copy_from_slice(payload);
+    apply_mask(body, mask, 0);
+    Ok(frame)
+}
+
+/// Writes a close frame with a code and no reason; 1000 says that all is well.
+///
+/// # Errors
+/// [`Full`].
+pub fn write_close(code: u16, mask: [u8; 4], buffer: &mut [u8]) -> Result<&[u8], Full> {
+    write_frame(Opcode::Close, &code.to_be_bytes(), mask, buffer)
+}

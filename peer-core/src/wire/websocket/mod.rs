@@ -1,0 +1,129 @@
+//! WebSocket framing for a client (RFC 6455), without I/O.
+//!
+//! [`Decoder`] takes the server's bytes as they come and puts messages together in memory of a fixed size;
+//! [`FrameHeader`] and [`apply_mask`] make the client's frames. The opening handshake is
+//! [`http`](super::http)'s; extensions are not offered, so none can be in use.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+
+pub use decode::{Decoder, Received};
+pub use encode::{FrameHeader, apply_mask, write_close, write_frame};
+
+/// The most a control frame may carry (RFC 6455, section 5.5).
+pub const CONTROL_MAX: usize = 125;
+
+/// The kind of a frame (RFC 6455, section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Opcode {
+    /// A further piece of a message.
+    Continuation,
+    /// A text message, or its first piece.
+    Text,
+    /// A binary message, or its first piece.
+    Binary,
+    /// Close.
+    Close,
+    /// Ping; to be answered with a pong of the same payload.
+    Ping,
+    /// Pong.
+    Pong,
+}
+
+impl Opcode {
+    const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xa => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
+        }
+    }
+
+    const fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// The server broke the framing, or sent more than there is memory for. The connection cannot go on: send a
+/// close frame with [`close_code`](Self::close_code) and drop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A reserved bit is set, though no extension was agreed on.
+    Reserved,
+    /// The opcode has no meaning.
+    Opcode,
+    /// The server masked a frame, which only clients do.
+    Masked,
+    /// A length is not in its shortest form, or has its highest bit set.
+    Length,
+    /// A control frame is in pieces or longer than [`CONTROL_MAX`].
+    Control,
+    /// A continuation without a beginning, or a new message within another.
+    Fragmentation,
+    /// A close frame with half a code, a code that must not be sent, or a reason that is not UTF-8.
+    Close,
+    /// The message is longer than the decoder's memory. Give it more, if the server is to be trusted.
+    TooLarge,
+}
+
+impl FrameError {
+    /// The code for the close frame (RFC 6455, section 7.4.1).
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Self::TooLarge => 1009,
+            _ => 1002,
+        }
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reserved => "the WebSocket server set a reserved bit",
+            Self::Opcode => "the WebSocket server sent a frame of an unknown kind",
+            Self::Masked => "the WebSocket server sent a masked frame",
+            Self::Length => "the WebSocket server sent a malformed frame length",
+            Self::Control => "the WebSocket server sent a control frame in pieces or too long",
+            Self::Fragmentation => "the WebSocket server mixed up the pieces of its messages",
+            Self::Close => "the WebSocket server sent a malformed close frame",
+            Self::TooLarge => "the WebSocket server sent a message larger than the memory for it",
+        })
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+/// The frame does not fit the buffer: it needs its payload's length and up to 14 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the WebSocket frame does not fit the buffer")
+    }
+}
+
+impl core::error::Error for Full {}

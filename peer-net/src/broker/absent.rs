@@ -1,0 +1,193 @@
+//! Messages waiting for peers that are not there, within limits.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use peer_core::time::Instant;
+
+use super::options::RealmLimits;
+
+/// A limit does not let the message in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// All queues. What one sender has waiting for one destination is a *batch*: it expires as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Absent {
+    queues: HashMap<Arc<str>, Queue>,
+    sources: HashMap<Arc<str>, Usage>,
+    batches: BTreeMap<BatchKey, Batch>,
+    next_batch: u64,
+    bytes: usize,
+}
+
+type BatchKey = (Instant, u64);
+
+#[derive(Debug)]
+struct Batch {
+    src: Arc<str>,
+    dst: Arc<str>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<Waiting>,
+    bytes: usize,
+    batches: HashMap<Arc<str>, BatchKey>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    src: Arc<str>,
+    text: String,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    messages: usize,
+    bytes: usize,
+    destinations: usize,
+}
+
+impl Absent {
+    /// Keeps a message; if it begins a batch, that one expires at `deadline`.
+    pub(super) fn push(
+        &mut self,
+        limits: &RealmLimits,
+        deadline: Instant,
+        src: &Arc<str>,
+        dst: &str,
+        text: String,
+    ) -> Result<(), Full> {
+        let cost = cost(&text);
+        let queue = self.queues.get(dst);
+        let new_queue = queue.is_none();
+        let new_batch = queue.is_none_or(|queue| !queue.batches.contains_key(src));
+        let (queue_messages, queue_bytes) =
+            queue.map_or((0, 0), |queue| (queue.messages.len(), queue.bytes));
+        let usage = self.sources.get(src);
+        let (messages, bytes, destinations) = usage.map_or((0, 0, 0), |usage| {
+            (usage.messages, usage.bytes, usage.destinations)
+        });
+
+        let fits = dst.len() <= limits.id_bytes
+            && queue_messages < limits.queue_messages
+            && queue_bytes.saturating_add(cost) <= limits.queue_bytes
+            && self.bytes.saturating_add(cost) <= limits.queued_bytes
+            && messages < limits.source_messages
+            && bytes.saturating_add(cost) <= limits.source_bytes
+            && (!new_queue || self.queues.len() < limits.absent_destinations)
+            && (!new_batch || destinations < limits.source_destinations);
+        if !fits {
+            return Err(Full);
+        }
+
+        let dst = match self.queues.get_key_value(dst) {
+            Some((dst, _)) => dst.clone(),
+            None => dst.into(),
+        };
+        let queue = self.queues.entry(dst.clone()).or_default();
+        let usage = self.sources.entry(src.clone()).or_default();
+        if new_batch {
+            let key = (deadline, self.next_batch);
+            self.next_batch += 1;
+            queue.batches.insert(src.clone(), key);
+            self.batches.insert(
+                key,
+                Batch {
+                    src: src.clone(),
+                    dst,
+                },
+            );
+            usage.destinations += 1;
+        }
+        queue.messages.push_back(Waiting {
+            src: src.clone(),
+            text,
+        });
+        queue.bytes += cost;
+        usage.messages += 1;
+        usage.bytes += cost;
+        self.bytes += cost;
+        Ok(())
+    }
+
+    /// Takes what waits for `dst`, in the order it came.
+    pub(super) fn take(&mut self, dst: &str) -> Vec<String> {
+        let Some(queue) = self.queues.remove(dst) else {
+            return Vec::new();
+        };
+        for (src, key) in &queue.batches {
+            self.batches.remove(key);
+            self.release(src, 0, 0, 1);
+        }
+        let mut texts = Vec::with_capacity(queue.messages.len());
+        for Waiting { src, text } in queue.messages {
+            self.release(&src, 1, cost(&text), 0);
+            texts.push(text);
+        }
+        texts
+    }
+
+    /// Drops the oldest batch if it expired by `now`; says whose it was and for whom.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<(Arc<str>, Arc<str>)> {
+        let batch = self
+            .batches
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)?;
+        let Batch { src, dst } = batch.remove();
+        let (mut messages, mut bytes) = (0, 0);
+        if let Some(queue) = self.queues.get_mut(&dst) {
+            queue.batches.remove(&src);
+            queue.messages.retain(|waiting| {
+                let stays = waiting.src != src;
+                if !stays {
+                    messages += 1;
+                    bytes += cost(&waiting.text);
+                }
+                stays
+            });
+            queue.bytes -= bytes;
+            if queue.messages.is_empty() {
+                self.queues.remove(&dst);
+            }
+        }
+        self.release(&src, messages, bytes, 1);
+        Some((src, dst))
+    }
+
+    /// When the oldest batch expires.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.batches.first_key_value().map(|(key, _)| key.0)
+    }
+
+    /// Bytes waiting in all.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn release(&mut self, src: &Arc<str>, messages: usize, bytes: usize, destinations: usize) {
+        self.bytes -= bytes;
+        let Some(usage) = self.sources.get_mut(src) else {
+            return;
+        };
+        usage.messages -= messages;
+        usage.bytes -= bytes;
+        usage.destinations -= destinations;
+        if usage.messages == 0 && usage.destinations == 0 {
+            self.sources.remove(src);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+            && self.sources.is_empty()
+            && self.batches.is_empty()
+            && self.bytes == 0
+    }
+}
+
+fn cost(text: &str) -> usize {
+    text.len() + RealmLimits::MESSAGE_OVERHEAD
+}

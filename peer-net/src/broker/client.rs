@@ -1,0 +1,590 @@
+//! The client of a broker: the HTTP calls and the WebSocket, bounded and with a deadline each.
+
+use core::time::Duration;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use peer_core::peer::PeerError;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use super::address::{AddressError, BrokerAddress};
+use super::tls::{self, TlsError};
+
+/// The PeerJS version named in requests: the one whose wire this crate speaks.
+pub const PEERJS_VERSION: &str = "1.5.5";
+/// Default time for name, TCP, TLS and the HTTP answer together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for the socket to take one message. Beyond: [`BrokerError::TimedOut`].
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time after which sent bytes that nobody acknowledged end the socket (Linux; elsewhere the
+/// system's own). HEARTBEAT has no answer, so this is how a dead path to the broker shows.
+pub const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest message taken from the broker, in bytes. Beyond: the socket ends with an error.
+pub const MESSAGE_MAX: usize = 2 * 1024 * 1024;
+/// Longest id taken from the broker, in bytes.
+pub const ID_MAX: usize = 512;
+/// Longest list of peers taken from the broker, in bytes.
+pub const PEERS_MAX: usize = 8 * 1024 * 1024;
+/// Longest head of an HTTP answer, in bytes.
+const HEAD_MAX: usize = 64 * 1024;
+/// What of an unexpected answer goes into the error, in characters.
+const EXCERPT_MAX: usize = 200;
+
+/// Why a call to a broker failed: the stage, and in `source()` the cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The address is not one.
+    #[error("the broker's address cannot be used")]
+    Address(#[from] AddressError),
+    /// DNS.
+    #[error("the broker's name {host} could not be resolved")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's answer.
+        source: io::Error,
+    },
+    /// TCP. Every address of the name was tried; the last error is the source.
+    #[error("no TCP connection to the broker at {authority}; is it running, and the port right?")]
+    Connect {
+        /// Host and port.
+        authority: String,
+        /// Why the last address failed.
+        source: io::Error,
+    },
+    /// TLS could not be set up on this side.
+    #[error("TLS could not be set up")]
+    Tls(#[from] TlsError),
+    /// The TLS handshake.
+    #[error("the TLS handshake with the broker {host} failed")]
+    Handshake {
+        /// The name its certificate was checked against.
+        host: String,
+        /// What rustls says.
+        source: io::Error,
+    },
+    /// HTTP.
+    #[error("the HTTP exchange with the broker failed")]
+    Http(#[source] hyper::Error),
+    /// The broker answered with another status than expected.
+    #[error("the broker answered {call} with status {status}: {body}")]
+    Status {
+        /// What was asked.
+        call: &'static str,
+        /// The status code.
+        status: u16,
+        /// The beginning of the answer.
+        body: String,
+    },
+    /// The broker sent the caller elsewhere.
+    #[error(
+        "the broker answered {call} with a redirect to {location:?}, which is not followed; use \
+         that address itself"
+    )]
+    Redirect {
+        /// What was asked.
+        call: &'static str,
+        /// Where to.
+        location: String,
+    },
+    /// The broker does not list its peers.
+    #[error(
+        "the broker does not list its peers: discovery is off there (start it with \
+         --allow_discovery)"
+    )]
+    DiscoveryOff,
+    /// The answer is not what the call returns.
+    #[error("the broker's answer to {call} is not {expected}; is this a PeerServer?")]
+    Answer {
+        /// What was asked.
+        call: &'static str,
+        /// What should have come.
+        expected: &'static str,
+    },
+    /// The WebSocket upgrade, or the WebSocket later.
+    #[error("the WebSocket to the broker failed")]
+    WebSocket(#[source] Box<tungstenite::Error>),
+    /// A deadline passed.
+    #[error("the broker took too long: {stage}")]
+    TimedOut {
+        /// What was being waited for.
+        stage: &'static str,
+    },
+    /// This machine gave no random bytes.
+    #[error("the operating system's random number generator failed")]
+    Random,
+}
+
+impl BrokerError {
+    /// The PeerJS error kind nearest to this. PeerJS itself reports any failure of
+    /// [`BrokerClient::retrieve_id`] as `server-error`.
+    pub fn kind(&self) -> PeerError {
+        match self {
+            Self::Tls(_) | Self::Handshake { .. } => PeerError::SslUnavailable,
+            Self::Status { .. }
+            | Self::Redirect { .. }
+            | Self::DiscoveryOff
+            | Self::Answer { .. } => PeerError::ServerError,
+            Self::Address(_)
+            | Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Http(_)
+            | Self::WebSocket(_)
+            | Self::TimedOut { .. }
+            | Self::Random => PeerError::Network,
+        }
+    }
+}
+
+/// A broker as seen by a peer. Holds no connection; each call makes its own.
+///
+/// ```
+/// # async fn example() -> Result<(), peer_net::broker::BrokerError> {
+/// use peer_net::broker::BrokerClient;
+/// let client = BrokerClient::new("http://127.0.0.1:9000/".parse()?)?;
+/// let id = client.retrieve_id().await?;
+/// let (mut sender, mut receiver) = client.connect(&id, "token").await?.split();
+/// sender.send(r#"{"type":"HEARTBEAT"}"#).await?;
+/// assert_eq!(receiver.next().await.as_deref(), Some(&br#"{"type":"OPEN"}"#[..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct BrokerClient {
+    address: BrokerAddress,
+    connect_timeout: Duration,
+    extra_roots: Vec<CertificateDer<'static>>,
+    tls: OnceLock<Arc<ClientConfig>>,
+}
+
+impl BrokerClient {
+    /// A client of the broker at `address`.
+    ///
+    /// # Errors
+    /// The address has parts that cannot be written into a request.
+    pub fn new(address: BrokerAddress) -> Result<Self, BrokerError> {
+        address.check()?;
+        Ok(Self {
+            address,
+            connect_timeout: CONNECT_TIMEOUT,
+            extra_roots: Vec::new(),
+            tls: OnceLock::new(),
+        })
+    }
+
+    /// Trusts the certificates in `pem` as roots, besides the system's.
+    ///
+    /// # Errors
+    /// There is no certificate in `pem`.
+    pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, BrokerError> {
+        self.extra_roots.extend(tls::certificates(pem)?);
+        self.tls = OnceLock::new();
+        Ok(self)
+    }
+
+    /// Sets the time for name, TCP, TLS and the HTTP answer together, [`CONNECT_TIMEOUT`] by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// Where the broker is.
+    pub fn address(&self) -> &BrokerAddress {
+        &self.address
+    }
+
+    /// Asks the broker for a free id.
+    ///
+    /// # Errors
+    /// [`BrokerError`] says at which stage it failed.
+    pub async fn retrieve_id(&self) -> Result<String, BrokerError> {
+        const CALL: &str = "the request for an id";
+        let body = self.call(CALL, "id", ID_MAX).await?;
+        let id = String::from_utf8(body).unwrap_or_default();
+        // A page of some other server would be markup.
+        if id.is_empty() || id.contains(|c: char| c.is_control() || c == '<') {
+            return Err(BrokerError::Answer {
+                call: CALL,
+                expected: "an id",
+            });
+        }
+        Ok(id)
+    }
+
+    /// Asks the broker for the ids of all its peers.
+    ///
+    /// # Errors
+    /// [`BrokerError::DiscoveryOff`] when the broker does not allow it; else the stage it failed at.
+    pub async fn list_all_peers(&self) -> Result<Vec<String>, BrokerError> {
+        const CALL: &str = "the request for the list of peers";
+        let body = match self.call(CALL, "peers", PEERS_MAX).await {
+            Err(BrokerError::Status { status: 401, .. }) => return Err(BrokerError::DiscoveryOff),
+            body => body?,
+        };
+        serde_json::from_slice(&body).map_err(|_| BrokerError::Answer {
+            call: CALL,
+            expected: "a JSON array of ids",
+        })
+    }
+
+    /// Opens the WebSocket for `id`. What the broker says first (OPEN, ERROR, ID-TAKEN) is left to the
+    /// receiver.
+    ///
+    /// # Errors
+    /// [`BrokerError`] says at which stage it failed.
+    pub async fn connect(&self, id: &str, token: &str) -> Result<Socket, BrokerError> {
+        const CALL: &str = "the WebSocket upgrade";
+        let deadline = Instant::now() + self.connect_timeout;
+        let stream = self.open(deadline).await?;
+        let scheme = if self.address.secure { "wss" } else { "ws" };
+        let authority = self.address.authority();
+        let path = self.address.websocket(id, token, PEERJS_VERSION);
+        let request = Request::builder()
+            .uri(format!("{scheme}://{authority}{path}"))
+            .header(header::HOST, authority)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, generate_key())
+            .body(())
+            .map_err(|_| AddressError::Path)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(8 * 1024)
+            .write_buffer_size(0)
+            .max_message_size(Some(MESSAGE_MAX))
+            .max_frame_size(Some(MESSAGE_MAX));
+        let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+        match timeout_at(deadline, upgrade).await {
+            Err(_) => Err(BrokerError::TimedOut {
+                stage: "no answer to the WebSocket upgrade",
+            }),
+            Ok(Ok((stream, _))) => Ok(Socket { stream }),
+            Ok(Err(tungstenite::Error::Http(response))) => {
+                let (head, body) = response.into_parts();
+                let location = head.headers.get(header::LOCATION);
+                Err(unexpected(
+                    CALL,
+                    head.status,
+                    location,
+                    &body.unwrap_or_default(),
+                ))
+            }
+            Ok(Err(error)) => Err(BrokerError::WebSocket(Box::new(error))),
+        }
+    }
+
+    /// One GET of the HTTP API; the body of a 200.
+    async fn call(
+        &self,
+        call: &'static str,
+        name: &str,
+        body_max: usize,
+    ) -> Result<Vec<u8>, BrokerError> {
+        let deadline = Instant::now() + self.connect_timeout;
+        let stream = self.open(deadline).await?;
+        let path = format!(
+            "{}?ts={}&version={PEERJS_VERSION}",
+            self.address.api(name),
+            ts()?
+        );
+        let request = Request::builder()
+            .uri(path)
+            .header(header::HOST, self.address.authority())
+            .header(header::CONNECTION, "close")
+            .body(Empty::<hyper::body::Bytes>::new())
+            .map_err(|_| AddressError::Path)?;
+
+        let exchange = async {
+            let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+                .max_buf_size(HEAD_MAX)
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(BrokerError::Http)?;
+            let answer = async {
+                let response = sender
+                    .send_request(request)
+                    .await
+                    .map_err(BrokerError::Http)?;
+                read_answer(call, response, body_max).await
+            };
+            let mut answer = core::pin::pin!(answer);
+            tokio::select! {
+                biased;
+                answer = &mut answer => answer,
+                // The connection may end once the answer is in its buffers.
+                _ = connection => answer.await,
+            }
+        };
+        timeout_at(deadline, exchange)
+            .await
+            .unwrap_or(Err(BrokerError::TimedOut {
+                stage: "no answer to the HTTP request",
+            }))
+    }
+
+    /// TCP, and TLS if wanted.
+    async fn open(&self, deadline: Instant) -> Result<Stream, BrokerError> {
+        let stream = self.open_tcp(deadline).await?;
+        if !self.address.secure {
+            return Ok(Box::new(stream));
+        }
+        let config = match self.tls.get() {
+            Some(config) => config.clone(),
+            None => {
+                let config = tls::client_config(&self.extra_roots)?;
+                self.tls.get_or_init(|| config).clone()
+            }
+        };
+        let host = self.address.host.clone();
+        let name = ServerName::try_from(host.clone()).map_err(|_| AddressError::Host)?;
+        let handshake = TlsConnector::from(config).connect(name, stream);
+        match timeout_at(deadline, handshake).await {
+            Err(_) => Err(BrokerError::TimedOut {
+                stage: "the TLS handshake did not finish",
+            }),
+            Ok(Err(source)) => Err(BrokerError::Handshake { host, source }),
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+        }
+    }
+
+    async fn open_tcp(&self, deadline: Instant) -> Result<TcpStream, BrokerError> {
+        let (host, port) = (self.address.host.as_str(), self.address.port);
+        let addresses: Vec<_> = timeout_at(deadline, tokio::net::lookup_host((host, port)))
+            .await
+            .map_err(|_| BrokerError::TimedOut {
+                stage: "its name was not resolved",
+            })?
+            .map_err(|source| BrokerError::Resolve {
+                host: host.to_owned(),
+                source,
+            })?
+            .collect();
+
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for (tried, &address) in addresses.iter().enumerate() {
+            // Each address gets its share of what is left, so that one black hole does not eat it all.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    tune(&stream);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(BrokerError::Connect {
+            authority: format!("{host}:{port}"),
+            source: last,
+        })
+    }
+}
+
+/// The open WebSocket of one id.
+pub struct Socket {
+    stream: WebSocketStream<Stream>,
+}
+
+impl Socket {
+    /// One half to send, one to receive, for two tasks. Pings are answered while the receiving half
+    /// is polled.
+    pub fn split(self) -> (SocketSender, SocketReceiver) {
+        let (sink, stream) = self.stream.split();
+        (
+            SocketSender { sink },
+            SocketReceiver {
+                stream,
+                error: None,
+            },
+        )
+    }
+}
+
+impl core::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Socket").finish_non_exhaustive()
+    }
+}
+
+/// The sending half of a [`Socket`].
+#[derive(Debug)]
+pub struct SocketSender {
+    sink: SplitSink<WebSocketStream<Stream>, Message>,
+}
+
+impl SocketSender {
+    /// Sends one message, a JSON text. Returns when the operating system took it.
+    ///
+    /// # Errors
+    /// The socket is gone, or took nothing for [`SEND_TIMEOUT`]; it is of no use after that.
+    pub async fn send(&mut self, text: impl Into<String>) -> Result<(), BrokerError> {
+        self.write(Message::text(text.into())).await
+    }
+
+    /// Sends the closing frame. The receiver ends when the broker answers it; whoever does not want
+    /// to wait drops both halves.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn close(&mut self) -> Result<(), BrokerError> {
+        self.write(Message::Close(None)).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), BrokerError> {
+        match timeout(SEND_TIMEOUT, self.sink.send(message)).await {
+            Err(_) => Err(BrokerError::TimedOut {
+                stage: "it does not take a message",
+            }),
+            Ok(sent) => sent.map_err(|error| BrokerError::WebSocket(Box::new(error))),
+        }
+    }
+}
+
+/// The receiving half of a [`Socket`].
+#[derive(Debug)]
+pub struct SocketReceiver {
+    stream: SplitStream<WebSocketStream<Stream>>,
+    error: Option<BrokerError>,
+}
+
+impl SocketReceiver {
+    /// The next message, at most [`MESSAGE_MAX`] bytes, as it came. `None`: the socket is closed, and
+    /// [`error`](Self::error) says whether in order. Cancel safe.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        while self.error.is_none() {
+            match self.stream.next().await? {
+                Ok(Message::Text(text)) => return Some(text.as_bytes().to_vec()),
+                Ok(Message::Binary(bytes)) => return Some(bytes.to_vec()),
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_)) => {
+                }
+                Err(error) => self.error = Some(BrokerError::WebSocket(Box::new(error))),
+            }
+        }
+        None
+    }
+
+    /// What ended the socket, if it was not a closing handshake.
+    pub fn error(&self) -> Option<&BrokerError> {
+        self.error.as_ref()
+    }
+
+    /// The same, to keep.
+    pub fn into_error(self) -> Option<BrokerError> {
+        self.error
+    }
+}
+
+type Stream = Box<dyn Io>;
+
+trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
+
+impl core::fmt::Debug for dyn Io {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Io")
+    }
+}
+
+async fn read_answer(
+    call: &'static str,
+    response: Response<hyper::body::Incoming>,
+    body_max: usize,
+) -> Result<Vec<u8>, BrokerError> {
+    let (head, body) = response.into_parts();
+    let body = match Limited::new(body, body_max).collect().await {
+        Ok(body) => body.to_bytes(),
+        // Too much for an answer is still enough for an excerpt of a refusal.
+        Err(error) if error.is::<LengthLimitError>() && head.status == StatusCode::OK => {
+            return Err(BrokerError::Answer {
+                call,
+                expected: "short enough",
+            });
+        }
+        Err(error) => match error.downcast::<hyper::Error>() {
+            Ok(error) => return Err(BrokerError::Http(*error)),
+            Err(_) => hyper::body::Bytes::from_static(b"(a long text)"),
+        },
+    };
+    if head.status == StatusCode::OK {
+        return Ok(body.to_vec());
+    }
+    Err(unexpected(
+        call,
+        head.status,
+        head.headers.get(header::LOCATION),
+        &body,
+    ))
+}
+
+fn unexpected(
+    call: &'static str,
+    status: StatusCode,
+    location: Option<&header::HeaderValue>,
+    body: &[u8],
+) -> BrokerError {
+    match location {
+        Some(location) if status.is_redirection() => BrokerError::Redirect {
+            call,
+            location: excerpt(location.as_bytes()),
+        },
+        _ => BrokerError::Status {
+            call,
+            status: status.as_u16(),
+            body: excerpt(body),
+        },
+    }
+}
+
+/// The beginning of a text of unknown origin, fit for a terminal.
+fn excerpt(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
+    text.take(EXCERPT_MAX).collect()
+}
+
+/// PeerJS's cache breaker: milliseconds, then a random fraction.
+fn ts() -> Result<String, BrokerError> {
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
+    let mut random = [0; 4];
+    SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| BrokerError::Random)?;
+    let fraction = f64::from(u32::from_ne_bytes(random)) / (f64::from(u32::MAX) + 1.0);
+    Ok(format!("{millis}{fraction}"))
+}
+
+/// Small messages leave at once, and a dead path shows. An option the system refuses is no failure.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! The realm and the sockets' outboxes behind one lock, so that messages keep the realm's order.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use peer_core::time::Instant;
+use tokio::sync::Notify;
+
+use super::message::ClientMessage;
+use super::options::BrokerOptions;
+use super::outbox::Outbox;
+use super::realm::{Action, Realm, RealmStats, SessionId};
+
+/// The realm with its surroundings. Nothing in here waits.
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) options: BrokerOptions,
+    /// [`BrokerOptions::path`] with a slash at either end.
+    pub(super) base_path: String,
+    state: Mutex<State>,
+    epoch: tokio::time::Instant,
+    /// The realm's next timeout came nearer.
+    sooner: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    realm: Realm,
+    outboxes: HashMap<SessionId, Arc<Outbox>>,
+    next_session: u64,
+    /// The timeout the timer sleeps for.
+    timeout: Option<Instant>,
+}
+
+impl Hub {
+    pub(super) fn new(options: BrokerOptions) -> Self {
+        let realm = Realm::new(options.realm());
+        Self {
+            base_path: options.base_path(),
+            options,
+            state: Mutex::new(State {
+                realm,
+                outboxes: HashMap::new(),
+                next_session: 0,
+                timeout: None,
+            }),
+            epoch: tokio::time::Instant::now(),
+            sooner: Notify::new(),
+        }
+    }
+
+    /// A WebSocket opened.
+    pub(super) fn connect(&self, key: &str, id: &str, token: &str) -> (SessionId, Arc<Outbox>) {
+        let outbox = Arc::new(Outbox::new(&self.options.limits));
+        let mut state = self.lock();
+        let session = SessionId(state.next_session);
+        state.next_session += 1;
+        state.outboxes.insert(session, outbox.clone());
+        let actions = state.realm.connect(self.now(), session, key, id, token);
+        self.perform(&mut state, actions);
+        (session, outbox)
+    }
+
+    /// A WebSocket closed, or is closing and says nothing that counts any more.
+    pub(super) fn disconnect(&self, session: SessionId) {
+        let mut state = self.lock();
+        state.realm.disconnect(session);
+        state.outboxes.remove(&session);
+    }
+
+    /// A client sent a message.
+    pub(super) fn message(&self, session: SessionId, message: &ClientMessage<'_>) {
+        let mut state = self.lock();
+        let actions = state.realm.message(self.now(), session, message);
+        self.perform(&mut state, actions);
+    }
+
+    /// A free id by `generate`, or `None` if it does not find one in `attempts`.
+    pub(super) fn free_id(
+        &self,
+        attempts: usize,
+        generate: impl Fn() -> Option<String>,
+    ) -> Option<String> {
+        for _ in 0..attempts {
+            let id = generate()?;
+            if !self.lock().realm.contains(&id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(super) fn ids(&self) -> Vec<Arc<str>> {
+        self.lock().realm.ids()
+    }
+
+    pub(super) fn stats(&self) -> RealmStats {
+        self.lock().realm.stats()
+    }
+
+    /// Lets every session send what waits for it and close.
+    pub(super) fn close_all(&self) {
+        for outbox in self.lock().outboxes.values() {
+            outbox.close();
+        }
+    }
+
+    /// Expires and times out, for ever.
+    pub(super) async fn run_timer(&self) {
+        loop {
+            let timeout = {
+                let mut state = self.lock();
+                let actions = state.realm.poll(self.now());
+                self.perform(&mut state, actions);
+                state.timeout = state.realm.next_timeout();
+                state.timeout
+            };
+            let sleep = async {
+                match timeout {
+                    Some(timeout) => {
+                        let timeout = core::time::Duration::from_micros(timeout.as_micros());
+                        tokio::time::sleep_until(self.epoch + timeout).await;
+                    }
+                    None => core::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    fn perform(&self, state: &mut State, actions: Vec<Action>) {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Send { session, text } => {
+                    if let Some(outbox) = state.outboxes.get(&session)
+                        && outbox.push(None, text).is_err()
+                    {
+                        // It provokes more than it reads.
+                        outbox.cut();
+                    }
+                }
+                Action::Relay { from, to, text } => {
+                    let outbox = state.outboxes.get(&to);
+                    if outbox.is_none_or(|outbox| outbox.push(Some(from), text).is_err()) {
+                        actions.extend(state.realm.refused(from, to));
+                    }
+                }
+                Action::Close { session } => {
+                    if let Some(outbox) = state.outboxes.remove(&session) {
+                        outbox.close();
+                    }
+                }
+            }
+        }
+        let timeout = state.realm.next_timeout();
+        if timeout.is_some_and(|timeout| state.timeout.is_none_or(|planned| timeout < planned)) {
+            state.timeout = timeout;
+            self.sooner.notify_one();
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,263 @@
+//! What a broker can be told: PeerServer's options under their own names, and the limits it has not.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::address::surround;
+
+/// Options of a [`Broker`](super::Broker), with the names and library defaults of npm `peer` 1.0.2.
+///
+/// `host` and `port` are the address given to [`Broker::bind`](super::Broker::bind).
+///
+/// ```
+/// use peer_net::broker::BrokerOptions;
+/// let options = BrokerOptions { allow_discovery: true, ..BrokerOptions::default() };
+/// assert_eq!(options.key, "peerjs");
+/// ```
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    /// Where the API lives, `/` by default. A slash is put in front and behind where it is missing.
+    pub path: String,
+    /// The key a WebSocket must bring, `peerjs` by default. The HTTP API takes any word, as
+    /// PeerServer does.
+    pub key: String,
+    /// How long messages wait for an absent peer before their sender gets EXPIRE. 5 s.
+    pub expire_timeout: Duration,
+    /// How long a client may go without HEARTBEAT before it is disconnected. 90 s; the command uses
+    /// PeerServer's 60 s.
+    pub alive_timeout: Duration,
+    /// Ids that can be connected at once, 5,000. One more gets ERROR.
+    pub concurrent_limit: usize,
+    /// Whether `GET …/peers` lists the ids. Off: 401.
+    pub allow_discovery: bool,
+    /// A reverse proxy is in front: its `X-Forwarded-For` names clients in the log. Nothing else
+    /// depends on it.
+    pub proxied: bool,
+    /// How often expired messages are looked for. 1 s.
+    pub cleanup_out_msgs: Duration,
+    /// Key and certificate for TLS. Without, plain HTTP.
+    pub ssl: Option<Ssl>,
+    /// Which web pages may use the HTTP API.
+    pub cors_options: CorsOptions,
+    /// Makes ids for `GET …/id`; UUID version 4 without it.
+    pub generate_client_id: Option<GenerateClientId>,
+    /// What the broker spends at most.
+    pub limits: BrokerLimits,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            key: "peerjs".to_owned(),
+            expire_timeout: Duration::from_secs(5),
+            alive_timeout: Duration::from_secs(90),
+            concurrent_limit: 5_000,
+            allow_discovery: false,
+            proxied: false,
+            cleanup_out_msgs: Duration::from_secs(1),
+            ssl: None,
+            cors_options: CorsOptions::default(),
+            generate_client_id: None,
+            limits: BrokerLimits::default(),
+        }
+    }
+}
+
+impl BrokerOptions {
+    /// `path` with a slash at either end.
+    pub(super) fn base_path(&self) -> String {
+        surround(&self.path)
+    }
+
+    /// The part of the options the [`Realm`](super::Realm) needs.
+    pub fn realm(&self) -> RealmOptions {
+        RealmOptions {
+            key: self.key.clone(),
+            expire_timeout: self.expire_timeout,
+            alive_timeout: self.alive_timeout,
+            concurrent_limit: self.concurrent_limit,
+            cleanup_out_msgs: self.cleanup_out_msgs,
+            limits: self.limits.realm.clone(),
+        }
+    }
+}
+
+/// Key and certificate chain, the *contents* of PEM files.
+#[derive(Clone)]
+pub struct Ssl {
+    /// The private key: PKCS#8, PKCS#1 or SEC1, in PEM.
+    pub key: Vec<u8>,
+    /// The certificate, followed by its intermediates, in PEM.
+    pub cert: Vec<u8>,
+}
+
+impl fmt::Debug for Ssl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ssl").finish_non_exhaustive()
+    }
+}
+
+/// Cross-origin rules for the HTTP API.
+#[derive(Clone, Debug, Default)]
+pub struct CorsOptions {
+    /// The origins that may read answers.
+    pub origin: CorsOrigin,
+}
+
+/// The origins that may read answers of the HTTP API. The WebSocket is open to all, as PeerServer's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CorsOrigin {
+    /// Any: the request's `Origin` is echoed. PeerServer's default, `origin: true`.
+    #[default]
+    Reflect,
+    /// Any: the answer says `*`.
+    Any,
+    /// These; others get no header and the browser refuses them the answer.
+    List(Vec<String>),
+}
+
+/// A source of ids. Called again while the id is taken, at most [`GenerateClientId::ATTEMPTS`] times.
+#[derive(Clone)]
+pub struct GenerateClientId(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl GenerateClientId {
+    /// Attempts to find a free id. After them the request is answered with status 500.
+    pub const ATTEMPTS: usize = 64;
+
+    /// Takes ids from `generate`, which must not block.
+    pub fn new(generate: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(generate))
+    }
+
+    pub(super) fn generate(&self) -> String {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for GenerateClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GenerateClientId")
+    }
+}
+
+/// What a broker spends at most.
+///
+/// A session costs at worst one unfinished message of [`RealmLimits::message_bytes`], one outbox of
+/// [`outbox_bytes`](Self::outbox_bytes) and some ten KiB of socket buffers.
+#[derive(Clone, Debug)]
+pub struct BrokerLimits {
+    /// The limits of the realm.
+    pub realm: RealmLimits,
+    /// TCP connections at once, WebSockets included. 8,192. The next one waits in the listen queue.
+    pub connections: usize,
+    /// Largest HTTP request head, 16 KiB as in Node (at least 8 KiB). Beyond: status 431 and closed.
+    pub request_head_bytes: usize,
+    /// Time for the TLS handshake, and for one request head. 10 s. Beyond: closed.
+    pub handshake_timeout: Duration,
+    /// Time a connection may be without a new request before its upgrade. 15 s. Beyond: closed.
+    pub idle_timeout: Duration,
+    /// Messages waiting for one client to read them. 1,024. A relayed message that does not fit is
+    /// refused: its sender gets EXPIRE. One sender may hold a quarter. A client that lets the
+    /// *broker's own* messages overflow is disconnected.
+    pub outbox_messages: usize,
+    /// The same in bytes, 4 MiB. At least twice [`RealmLimits::queue_bytes`] is sensible.
+    pub outbox_bytes: usize,
+    /// Time for a client to take one message. 30 s. Beyond: it does not read, it is disconnected.
+    pub write_timeout: Duration,
+    /// Time for a client to answer a closing handshake. 3 s. Beyond: cut.
+    pub close_timeout: Duration,
+}
+
+impl Default for BrokerLimits {
+    fn default() -> Self {
+        Self {
+            realm: RealmLimits::default(),
+            connections: 8_192,
+            request_head_bytes: 16 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(15),
+            outbox_messages: 1_024,
+            outbox_bytes: 4 * 1024 * 1024,
+            write_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What a [`Realm`](super::Realm) is told: the options that concern ids and messages.
+#[derive(Clone, Debug)]
+pub struct RealmOptions {
+    /// See [`BrokerOptions::key`].
+    pub key: String,
+    /// See [`BrokerOptions::expire_timeout`].
+    pub expire_timeout: Duration,
+    /// See [`BrokerOptions::alive_timeout`].
+    pub alive_timeout: Duration,
+    /// See [`BrokerOptions::concurrent_limit`].
+    pub concurrent_limit: usize,
+    /// See [`BrokerOptions::cleanup_out_msgs`].
+    pub cleanup_out_msgs: Duration,
+    /// What the realm holds at most.
+    pub limits: RealmLimits,
+}
+
+impl Default for RealmOptions {
+    fn default() -> Self {
+        BrokerOptions::default().realm()
+    }
+}
+
+/// What a [`Realm`](super::Realm) holds at most.
+///
+/// A message that would pass a `queue_…`, `queued_…`, `absent_…` or `source_…` limit is refused: its
+/// sender gets EXPIRE at once instead of after `expire_timeout`, and what already waits stays. The
+/// `source_…` limits are one sender's share, so that no single one fills the queues for all.
+#[derive(Clone, Debug)]
+pub struct RealmLimits {
+    /// Longest message from a client, 1 MiB. Beyond: its socket is closed (1009).
+    pub message_bytes: usize,
+    /// Longest id, 512 bytes. Beyond: ERROR for a client of that id, EXPIRE for a message to it.
+    pub id_bytes: usize,
+    /// Longest token, 512 bytes. Beyond: ERROR.
+    pub token_bytes: usize,
+    /// Messages waiting for one absent peer, 256.
+    pub queue_messages: usize,
+    /// Bytes waiting for one absent peer, 2 MiB. Each message counts
+    /// [`MESSAGE_OVERHEAD`](Self::MESSAGE_OVERHEAD) bytes more than its text, here and below.
+    pub queue_bytes: usize,
+    /// Absent peers that messages wait for, 4,096.
+    pub absent_destinations: usize,
+    /// Bytes waiting in all, 32 MiB.
+    pub queued_bytes: usize,
+    /// Messages of one sender waiting in all, 512.
+    pub source_messages: usize,
+    /// Bytes of one sender waiting in all, 2 MiB.
+    pub source_bytes: usize,
+    /// Absent peers that messages of one sender wait for, 64.
+    pub source_destinations: usize,
+}
+
+impl RealmLimits {
+    /// What a waiting message costs besides its text.
+    pub const MESSAGE_OVERHEAD: usize = 256;
+}
+
+impl Default for RealmLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 1024 * 1024,
+            id_bytes: 512,
+            token_bytes: 512,
+            queue_messages: 256,
+            queue_bytes: 2 * 1024 * 1024,
+            absent_destinations: 4_096,
+            queued_bytes: 32 * 1024 * 1024,
+            source_messages: 512,
+            source_bytes: 2 * 1024 * 1024,
+            source_destinations: 64,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What waits for one client to read it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::options::BrokerLimits;
+use super::realm::SessionId;
+
+/// A bounded queue between the hub, which never waits, and one session's writer.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    state: Mutex<State>,
+    /// Something to write, or nothing more to come.
+    ready: Notify,
+    /// The session is to end at once.
+    cut: Notify,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<(Option<SessionId>, String)>,
+    bytes: usize,
+    /// Messages and bytes of each sender that has any waiting.
+    shares: HashMap<SessionId, (usize, usize)>,
+    closing: bool,
+}
+
+/// The message does not fit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Outbox {
+    /// What one sender may hold: this part of the whole.
+    const SHARE: usize = 4;
+
+    pub(super) fn new(limits: &BrokerLimits) -> Self {
+        Self {
+            state: Mutex::default(),
+            ready: Notify::new(),
+            cut: Notify::new(),
+            messages_max: limits.outbox_messages,
+            bytes_max: limits.outbox_bytes,
+        }
+    }
+
+    /// Adds a message of the broker (`from` is `None`) or of another client.
+    pub(super) fn push(&self, from: Option<SessionId>, text: String) -> Result<(), Full> {
+        let mut state = self.lock();
+        if state.closing {
+            return Err(Full);
+        }
+        let size = text.len();
+        if state.queue.len() >= self.messages_max || state.bytes + size > self.bytes_max {
+            return Err(Full);
+        }
+        if let Some(from) = from {
+            let (messages, bytes) = state.shares.get(&from).copied().unwrap_or_default();
+            // A share is never too small for a single message.
+            if messages > 0
+                && (messages >= self.messages_max / Self::SHARE
+                    || bytes + size > self.bytes_max / Self::SHARE)
+            {
+                return Err(Full);
+            }
+            state.shares.insert(from, (messages + 1, bytes + size));
+        }
+        state.bytes += size;
+        state.queue.push_back((from, text));
+        drop(state);
+        self.ready.notify_one();
+        Ok(())
+    }
+
+    /// Nothing more is to be added; the session closes after what waits.
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.ready.notify_one();
+    }
+
+    /// Ends the session without waiting for anything.
+    pub(super) fn cut(&self) {
+        let mut state = self.lock();
+        *state = State {
+            closing: true,
+            ..State::default()
+        };
+        drop(state);
+        self.ready.notify_one();
+        self.cut.notify_one();
+    }
+
+    /// The next message to write. `None` once closed and empty.
+    pub(super) async fn next(&self) -> Option<String> {
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some((from, text)) = state.queue.pop_front() {
+                    state.bytes -= text.len();
+                    if let Some(from) = from
+                        && let Some((messages, bytes)) = state.shares.get_mut(&from)
+                    {
+                        *messages -= 1;
+                        *bytes -= text.len();
+                        if *messages == 0 {
+                            state.shares.remove(&from);
+                        }
+                    }
+                    return Some(text);
+                }
+                if state.closing {
+                    return None;
+                }
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    /// Returns when the session is to end at once.
+    pub(super) async fn cut_off(&self) {
+        self.cut.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(messages: usize, bytes: usize) -> Outbox {
+        Outbox::new(&BrokerLimits {
+            outbox_messages: messages,
+            outbox_bytes: bytes,
+            ..BrokerLimits::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn one_sender_leaves_room_for_others() {
+        let outbox = outbox(8, 1_000);
+        let (flooder, other) = (Some(SessionId(1)), Some(SessionId(2)));
+        assert_eq!(outbox.push(flooder, "a".to_owned()), Ok(()));
+        assert_eq!(outbox.push(flooder, "b".to_owned()), Ok(()));
+        assert_eq!(outbox.push(flooder, "c".to_owned()), Err(Full));
+        assert_eq!(outbox.push(other, "d".to_owned()), Ok(()));
+        assert_eq!(outbox.push(None, "e".to_owned()), Ok(()));
+        assert_eq!(outbox.next().await.as_deref(), Some("a"));
+        assert_eq!(outbox.push(flooder, "f".to_owned()), Ok(()));
+        outbox.close();
+        assert_eq!(outbox.push(None, "g".to_owned()), Err(Full));
+        for text in ["b", "d", "e", "f"] {
+            assert_eq!(outbox.next().await.as_deref(), Some(text));
+        }
+        assert_eq!(outbox.next().await, None);
+        let state = outbox.lock();
+        assert_eq!((state.bytes, state.shares.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_but_a_single_large_message_passes() {
+        let outbox = outbox(100, 100);
+        let from = Some(SessionId(1));
+        assert_eq!(outbox.push(from, "x".repeat(80)), Ok(()));
+        assert_eq!(outbox.push(from, "x".to_owned()), Err(Full));
+        assert_eq!(outbox.push(None, "x".repeat(21)), Err(Full));
+        assert_eq!(outbox.push(None, "x".repeat(20)), Ok(()));
+        outbox.cut();
+        outbox.cut_off().await;
+        assert_eq!(outbox.next().await, None);
+    }
+}

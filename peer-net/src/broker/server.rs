@@ -1,0 +1,299 @@
+//! The broker as a server: sockets around a [`Realm`](super::Realm).
+
+use core::time::Duration;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::http::{self, Answer, Body};
+use super::hub::Hub;
+use super::options::BrokerOptions;
+use super::realm::RealmStats;
+use super::session;
+use super::tls::{self, TlsError};
+
+/// Header fields of a request. Beyond: status 431.
+const HEADERS_MAX: usize = 100;
+/// Pause after the system refused a connection (too many open files, for example).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a broker could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The address cannot be listened on.
+    #[error("the broker cannot listen on the address it was given")]
+    Listen(#[source] io::Error),
+    /// Key or certificate cannot be used.
+    #[error("the broker cannot offer TLS")]
+    Tls(#[from] TlsError),
+}
+
+/// A running broker, compatible with npm `peer` 1.0.2.
+///
+/// It ends when it is dropped; [`shutdown`](Self::shutdown) also waits for it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use peer_net::broker::{Broker, BrokerClient, BrokerOptions};
+/// let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default()).await?;
+/// let client = BrokerClient::new(broker.url().parse()?)?;
+/// assert_eq!(client.retrieve_id().await?.len(), 36);
+/// broker.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Broker {
+    local_addr: SocketAddr,
+    hub: Arc<Hub>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Broker {
+    /// Listens on `addr` (port 0: any free one) and serves from a task of its own.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or key and certificate cannot be used.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn bind(addr: impl ToSocketAddrs, options: BrokerOptions) -> Result<Self, BindError> {
+        let tls = match &options.ssl {
+            Some(ssl) => Some(TlsAcceptor::from(tls::server_config(ssl)?)),
+            None => None,
+        };
+        let listener = TcpListener::bind(addr).await.map_err(BindError::Listen)?;
+        let local_addr = listener.local_addr().map_err(BindError::Listen)?;
+        let hub = Arc::new(Hub::new(options));
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(serve(hub.clone(), listener, tls, stopped));
+        Ok(Self {
+            local_addr,
+            hub,
+            stop,
+            task,
+        })
+    }
+
+    /// The address it listens on, with the port the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The URL for clients on this machine, for example `http://127.0.0.1:9000/`.
+    pub fn url(&self) -> String {
+        let scheme = if self.hub.options.ssl.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let host = match self.local_addr.ip() {
+            // Every address, IPv4 included.
+            ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+            ip => ip,
+        };
+        let addr = SocketAddr::new(host, self.local_addr.port());
+        let key = match self.hub.options.key.as_str() {
+            "peerjs" => String::new(),
+            key => format!("?key={}", super::address::percent_encode(key)),
+        };
+        format!("{scheme}://{addr}{}{key}", self.hub.base_path)
+    }
+
+    /// The ids connected now, in the order they came.
+    pub fn ids(&self) -> Vec<Arc<str>> {
+        self.hub.ids()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> RealmStats {
+        self.hub.stats()
+    }
+
+    /// Stops listening, closes every socket and waits for that, at most twice
+    /// [`close_timeout`](super::BrokerLimits::close_timeout).
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        // A panic in there is a bug, but not one the caller can do something about now.
+        let _ = self.task.await;
+    }
+}
+
+async fn serve(
+    hub: Arc<Hub>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(hub.options.limits.connections));
+    let mut connections = JoinSet::new();
+    let timer = {
+        let hub = hub.clone();
+        async move { hub.run_timer().await }
+    };
+    let mut timer = core::pin::pin!(timer);
+    let for_connections = stopped.clone();
+    loop {
+        tokio::select! {
+            () = told_to_stop(&mut stopped) => break,
+            () = &mut timer => {}
+            Some(_) = connections.join_next() => {}
+            (accepted, slot) = accept(&listener, &slots) => match accepted {
+                Ok((stream, remote)) => {
+                    let (hub, tls, stopped) = (hub.clone(), tls.clone(), for_connections.clone());
+                    connections.spawn(async move {
+                        connection(&hub, stream, remote, tls, stopped).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    hub.close_all();
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(2 * hub.options.limits.close_timeout, all).await;
+    connections.shutdown().await;
+}
+
+/// The next connection, once there is room for one more.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (
+    io::Result<(TcpStream, SocketAddr)>,
+    Option<tokio::sync::OwnedSemaphorePermit>,
+) {
+    // Only a closed semaphore gives none, and nobody closes it.
+    let slot = slots.clone().acquire_owned().await.ok();
+    (listener.accept().await, slot)
+}
+
+async fn connection(
+    hub: &Arc<Hub>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    stopped: watch::Receiver<bool>,
+) {
+    // Small messages should leave at once; if the system will not, they leave later.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => exchange(hub, stream, remote, stopped).await,
+        Some(tls) => {
+            match timeout(hub.options.limits.handshake_timeout, tls.accept(stream)).await {
+                Ok(Ok(stream)) => exchange(hub, stream, remote, stopped).await,
+                Ok(Err(error)) => tracing::debug!(%remote, %error, "the TLS handshake failed"),
+                Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+/// HTTP, and WebSocket if that is what it becomes.
+async fn exchange<S>(
+    hub: &Arc<Hub>,
+    stream: S,
+    remote: SocketAddr,
+    mut stopped: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &hub.options.limits;
+    let upgraded = Mutex::new(None);
+    let (active, last_active) = watch::channel(Instant::now());
+    let service = service_fn(|mut request: Request<Incoming>| {
+        active.send_replace(Instant::now());
+        let response: Response<Body> = match http::answer(hub, &request) {
+            Answer::Response(response) => response,
+            Answer::Upgrade(response) => {
+                let query = request.uri().query().unwrap_or_default().to_owned();
+                let from = forwarded(hub, request.headers());
+                let upgrade = hyper::upgrade::on(&mut request);
+                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((upgrade, query, from));
+                response
+            }
+        };
+        core::future::ready(Ok::<_, core::convert::Infallible>(response))
+    });
+    {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.handshake_timeout)
+            // hyper takes no less.
+            .max_buf_size(limits.request_head_bytes.max(8 * 1024))
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = core::pin::pin!(connection);
+        loop {
+            let idle_at = *last_active.borrow() + limits.idle_timeout;
+            tokio::select! {
+                result = &mut connection => {
+                    if let Err(error) = result {
+                        tracing::debug!(%remote, %error, "the HTTP exchange failed");
+                    }
+                    break;
+                }
+                () = sleep_until(idle_at) => {
+                    if *last_active.borrow() + limits.idle_timeout <= Instant::now() {
+                        return;
+                    }
+                }
+                () = told_to_stop(&mut stopped) => return,
+            }
+        }
+    }
+    let upgraded = upgraded
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let Some((upgrade, query, from)) = upgraded else {
+        return;
+    };
+    match timeout(limits.handshake_timeout, upgrade).await {
+        Ok(Ok(stream)) => {
+            tracing::debug!(
+                remote = from.unwrap_or_else(|| remote.to_string()),
+                "WebSocket opened"
+            );
+            session::run(hub, TokioIo::new(stream), &query).await;
+        }
+        _ => tracing::debug!(%remote, "the WebSocket upgrade failed"),
+    }
+}
+
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the `Broker` was dropped.
+    let _ = stopped.wait_for(|&stop| stop).await;
+}
+
+/// The client's address as a trusted proxy tells it.
+fn forwarded(hub: &Hub, headers: &hyper::HeaderMap) -> Option<String> {
+    if !hub.options.proxied {
+        return None;
+    }
+    let value = headers.get("x-forwarded-for")?.to_str().ok()?;
+    Some(value.split(',').next()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests;

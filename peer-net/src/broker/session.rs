@@ -1,0 +1,155 @@
+//! One client's WebSocket at the broker.
+
+use core::pin::pin;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use super::address::percent_decode;
+use super::hub::Hub;
+use super::message::ClientMessage;
+
+/// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// Serves an upgraded connection until it ends. `query` is the request's, undecoded.
+pub(super) async fn run<S>(hub: &Hub, stream: S, query: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = &hub.options.limits;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(limits.realm.message_bytes))
+        .max_frame_size(Some(limits.realm.message_bytes));
+    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    let (mut sink, mut stream) = socket.split();
+
+    let [key, id, token] = ["key", "id", "token"].map(|name| parameter(query, name));
+    let (session, outbox) = hub.connect(&key, &id, &token);
+    let _leave = Leave { hub, session };
+
+    let error = {
+        let write = async {
+            while let Some(text) = outbox.next().await {
+                if !matches!(
+                    timeout(limits.write_timeout, sink.send(Message::text(text))).await,
+                    Ok(Ok(()))
+                ) {
+                    return false;
+                }
+            }
+            // No code, as PeerServer closes.
+            matches!(
+                timeout(limits.close_timeout, sink.send(Message::Close(None))).await,
+                Ok(Ok(()))
+            )
+        };
+        let read = async {
+            while let Some(frame) = stream.next().await {
+                match frame {
+                    Ok(Message::Text(text)) => receive(hub, session, text.as_str()),
+                    Ok(Message::Binary(bytes)) => match core::str::from_utf8(&bytes) {
+                        Ok(text) => receive(hub, session, text),
+                        Err(_) => tracing::debug!(session = session.0, "binary frame is not text"),
+                    },
+                    Ok(_) => {}
+                    Err(error) => return Some(error),
+                }
+            }
+            None
+        };
+        let (mut write, mut read) = (pin!(write), pin!(read));
+        tokio::select! {
+            error = &mut read => error,
+            () = outbox.cut_off() => {
+                tracing::debug!(session = session.0, "cut: it provokes more than it reads");
+                return;
+            }
+            closed = &mut write => {
+                hub.disconnect(session);
+                if closed {
+                    // The closing handshake: the client's frame comes behind what it sent before.
+                    let _ = timeout(limits.close_timeout, read).await;
+                } else {
+                    tracing::debug!(session = session.0, "cut: it does not read");
+                }
+                return;
+            }
+        }
+    };
+    hub.disconnect(session);
+    if let Some(error) = error {
+        tracing::debug!(session = session.0, %error, "the WebSocket failed");
+        if let Some(code) = close_code(&error) {
+            let frame = CloseFrame {
+                code,
+                reason: tungstenite::Utf8Bytes::default(),
+            };
+            let _ = timeout(limits.close_timeout, sink.send(Message::Close(Some(frame)))).await;
+        }
+    }
+}
+
+/// Whatever way a session ends, its id is free again.
+struct Leave<'a> {
+    hub: &'a Hub,
+    session: super::SessionId,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.hub.disconnect(self.session);
+    }
+}
+
+fn receive(hub: &Hub, session: super::SessionId, text: &str) {
+    // Read outside the hub's lock: a long message costs nobody else.
+    match ClientMessage::parse(text) {
+        Ok(message) => hub.message(session, &message),
+        Err(error) => tracing::debug!(session = session.0, %error, "dropped"),
+    }
+}
+
+/// What to tell a client whose frames cannot be used, as the npm package `ws` does.
+fn close_code(error: &Error) -> Option<CloseCode> {
+    match error {
+        Error::Capacity(_) => Some(CloseCode::Size),
+        Error::Protocol(_) => Some(CloseCode::Protocol),
+        Error::Utf8(_) => Some(CloseCode::Invalid),
+        _ => None,
+    }
+}
+
+/// The last value of a query parameter, empty when there is none.
+fn parameter(query: &str, name: &str) -> String {
+    let pairs = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs
+        .filter(|(key, _)| percent_decode(key) == name)
+        .last()
+        .map(|(_, value)| percent_decode(value))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parameter;
+
+    #[test]
+    fn parameters_are_read_as_urlsearchparams_does() {
+        let query = "id=a+b&key=x&i%64=c%20d&token&&=z";
+        assert_eq!(parameter(query, "id"), "c d");
+        assert_eq!(parameter(query, "key"), "x");
+        assert_eq!(parameter(query, "token"), "");
+        assert_eq!(parameter(query, "none"), "");
+    }
+}

@@ -1,0 +1,256 @@
+//! Between values and what travels, in each serialization.
+
+mod raw;
+
+use core::num::NonZeroU32;
+
+use bytes::Bytes;
+use peer_core::binarypack::{self, DecodeError, EncodeError};
+use peer_core::serialization::Serialization;
+use peer_core::wire::chunk::{CHUNKED_MTU, Chunks};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, DeserializeSeed as _};
+
+use crate::error::{ReceiveError, SendError};
+use crate::inbox::Payload;
+use crate::rtc::Message;
+use crate::value::{Budget, MAX_VALUES, Value, ValueSeed};
+
+/// Longest message in `json`. PeerJS sends none of 16,300 bytes or more (`lib/util.ts`, `chunkedMTU`).
+pub(crate) const JSON_MAX: usize = CHUNKED_MTU - 1;
+/// `null` in BinaryPack.
+const PACKED_NULL: &[u8] = &[0xC0];
+
+/// A message ready to be sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Outgoing {
+    Whole(Message),
+    /// Packed bytes that travel in chunks.
+    Chunked(Vec<u8>),
+}
+
+impl Outgoing {
+    fn packed(packed: Vec<u8>) -> Self {
+        if packed.len() > CHUNKED_MTU {
+            Self::Chunked(packed)
+        } else {
+            Self::Whole(Message::Binary(packed.into()))
+        }
+    }
+}
+
+/// A packed message's chunks as the frames that travel.
+pub(crate) fn frames(id: NonZeroU32, packed: &[u8]) -> impl Iterator<Item = Message> {
+    Chunks::new(id, packed).map(|chunk| {
+        let mut frame = Vec::with_capacity(chunk.len());
+        for part in chunk.parts() {
+            frame.extend_from_slice(part);
+        }
+        Message::Binary(frame.into())
+    })
+}
+
+/// Encodes a value. `json_as_text`: the remote speaks JSON in text frames, as PeerJS did before 1.5.
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    serialization: Serialization,
+    json_as_text: bool,
+    value: &T,
+) -> Result<Outgoing, SendError> {
+    match serialization {
+        Serialization::Binary | Serialization::BinaryUtf8 => {
+            let mut packed = Packed(Vec::new());
+            let mut serializer = binarypack::Serializer::new(&mut packed);
+            value
+                .serialize(&mut serializer)
+                .map_err(|error| encode_error(&error))?;
+            if serializer.has_control_key() {
+                return Err(SendError::Encode(
+                    "PeerJS keeps the member __peerData of a message for itself".to_owned(),
+                ));
+            }
+            if packed.0 == PACKED_NULL {
+                Err(SendError::Null)
+            } else {
+                Ok(Outgoing::packed(packed.0))
+            }
+        }
+        Serialization::Json => {
+            let json = serde_json::to_string(value).map_err(|error| encode_error(&error))?;
+            json_message(json, json_as_text)
+        }
+        Serialization::Raw => value.serialize(raw::RawSerializer).map(Outgoing::Whole),
+        Serialization::Postcard => {
+            let bytes = postcard::to_allocvec(value).map_err(|error| encode_error(&error))?;
+            Ok(Outgoing::Whole(Message::Binary(bytes.into())))
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// Encodes bytes that are one message.
+pub(crate) fn encode_bytes(
+    serialization: Serialization,
+    bytes: Bytes,
+) -> Result<Outgoing, SendError> {
+    match serialization {
+        Serialization::Binary | Serialization::BinaryUtf8 => {
+            // Tag and length take at most five bytes.
+            let mut packed = Packed(Vec::with_capacity(bytes.len() + 5));
+            binarypack::to_writer(&AsBytes(&bytes), &mut packed)
+                .map_err(|error| encode_error(&error))?;
+            Ok(Outgoing::packed(packed.0))
+        }
+        Serialization::Raw => Ok(Outgoing::Whole(Message::Binary(bytes))),
+        Serialization::Postcard => encode(serialization, false, &AsBytes(&bytes)),
+        _ => Err(SendError::Encode(
+            "JSON has no bytes; use binary or raw, or send base64".to_owned(),
+        )),
+    }
+}
+
+fn json_message(json: String, as_text: bool) -> Result<Outgoing, SendError> {
+    if json == "null" {
+        return Err(SendError::Null);
+    }
+    if json.len() > JSON_MAX {
+        return Err(SendError::MessageTooBig {
+            size: json.len(),
+            limit: JSON_MAX,
+        });
+    }
+    Ok(Outgoing::Whole(if as_text {
+        Message::Text(json)
+    } else {
+        Message::Binary(json.into_bytes().into())
+    }))
+}
+
+/// Decodes a message whose shape is not known.
+pub(crate) fn decode(
+    serialization: Serialization,
+    payload: Payload,
+) -> Result<Value, ReceiveError> {
+    let budget = Budget::new(MAX_VALUES);
+    let result = match (serialization, payload) {
+        (Serialization::Binary | Serialization::BinaryUtf8, Payload::Binary(bytes)) => {
+            let seed = ValueSeed {
+                budget: &budget,
+                source: Some(&bytes),
+            };
+            let mut packed = binarypack::Deserializer::new(&bytes);
+            seed.deserialize(&mut packed)
+                .map_err(|error| packed_error(&error))
+        }
+        (Serialization::Json, payload) => {
+            let text = json_text(&payload);
+            let mut json = serde_json::Deserializer::from_str(&text);
+            let seed = ValueSeed {
+                budget: &budget,
+                source: None,
+            };
+            let value = seed.deserialize(&mut json);
+            value
+                .and_then(|value| json.end().map(|()| value))
+                .map_err(|error| json_error(&error))
+        }
+        (Serialization::Raw, Payload::Text(text)) => Ok(Value::String(text)),
+        (Serialization::Raw | Serialization::Postcard, Payload::Binary(bytes)) => {
+            Ok(Value::Bytes(bytes))
+        }
+        (_, Payload::Text(_)) => Err(text_frame()),
+        (_, Payload::Binary(_)) => Err(ReceiveError::Malformed("unknown serialization".to_owned())),
+    };
+    match result {
+        Err(_) if budget.is_exhausted() => Err(ReceiveError::TooManyValues { limit: MAX_VALUES }),
+        result => result,
+    }
+}
+
+/// Decodes a message into a type.
+pub(crate) fn decode_as<T: DeserializeOwned>(
+    serialization: Serialization,
+    payload: Payload,
+) -> Result<T, ReceiveError> {
+    match (serialization, payload) {
+        (Serialization::Binary | Serialization::BinaryUtf8, Payload::Binary(bytes)) => {
+            binarypack::from_slice(&bytes).map_err(|error| packed_error(&error))
+        }
+        (Serialization::Json, payload) => {
+            serde_json::from_str(&json_text(&payload)).map_err(|error| json_error(&error))
+        }
+        (Serialization::Postcard, Payload::Binary(bytes)) => {
+            postcard::from_bytes(&bytes).map_err(|error| ReceiveError::Type(error.to_string()))
+        }
+        (Serialization::Raw, payload) => {
+            let value = match payload {
+                Payload::Text(text) => Value::String(text),
+                Payload::Binary(bytes) => Value::Bytes(bytes),
+            };
+            T::deserialize(&value).map_err(|error| ReceiveError::Type(error.to_string()))
+        }
+        (_, Payload::Text(_)) => Err(text_frame()),
+        (_, Payload::Binary(_)) => Err(ReceiveError::Malformed("unknown serialization".to_owned())),
+    }
+}
+
+/// JSON as the browser's `TextDecoder` reads it: without a byte order mark, U+FFFD for what is not UTF-8.
+fn json_text(payload: &Payload) -> std::borrow::Cow<'_, str> {
+    match payload {
+        Payload::Text(text) => text.as_str().into(),
+        Payload::Binary(bytes) => {
+            String::from_utf8_lossy(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes))
+        }
+    }
+}
+
+fn packed_error(error: &DecodeError) -> ReceiveError {
+    let text = error.to_string();
+    match error {
+        DecodeError::Truncated | DecodeError::Utf8 | DecodeError::Depth | DecodeError::Key => {
+            ReceiveError::Malformed(text)
+        }
+        _ => ReceiveError::Type(text),
+    }
+}
+
+fn json_error(error: &serde_json::Error) -> ReceiveError {
+    match error.classify() {
+        serde_json::error::Category::Data => ReceiveError::Type(error.to_string()),
+        _ => ReceiveError::Malformed(error.to_string()),
+    }
+}
+
+fn text_frame() -> ReceiveError {
+    ReceiveError::Malformed("a text message, where only binary ones have a meaning".to_owned())
+}
+
+fn encode_error(error: &impl core::fmt::Display) -> SendError {
+    SendError::Encode(error.to_string())
+}
+
+fn unknown() -> SendError {
+    SendError::Encode("this version does not know the serialization".to_owned())
+}
+
+/// Where BinaryPack grows.
+struct Packed(Vec<u8>);
+
+impl binarypack::Write for Packed {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Bytes that serde is to see as bytes.
+struct AsBytes<'a>(&'a [u8]);
+
+impl Serialize for AsBytes<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

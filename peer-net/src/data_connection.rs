@@ -1,0 +1,224 @@
+//! One data connection, as the application holds it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use peer_core::serialization::Serialization;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::error::{CloseReason, ConnectionFailure, ReceiveError, SendError};
+use crate::event::ConnectionInfo;
+use crate::inbox::Payload;
+use crate::link::Link;
+use crate::value::Value;
+
+/// A connection to another peer. PeerJS's `DataConnection`.
+///
+/// Handles are cheap to clone; a message that several wait for goes to one of them. When the last handle is
+/// dropped, the connection is closed after what was sent has been delivered.
+#[derive(Clone)]
+pub struct DataConnection {
+    held: Arc<Held>,
+}
+
+/// What the handles share; its drop closes the connection.
+pub(crate) struct Held {
+    link: Arc<Link>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.link.abandon();
+    }
+}
+
+impl DataConnection {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self {
+            held: Arc::new(Held { link }),
+        }
+    }
+
+    pub(crate) fn from_held(held: Arc<Held>) -> Self {
+        Self { held }
+    }
+
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
+    /// The remote peer's id. PeerJS: `peer`.
+    pub fn peer(&self) -> &str {
+        self.held.link.info.peer.as_str()
+    }
+
+    /// The connection's id on the wire. PeerJS: `connectionId`.
+    pub fn connection_id(&self) -> &str {
+        self.held.link.info.connection_id.as_str()
+    }
+
+    /// The label.
+    pub fn label(&self) -> &str {
+        self.held.link.info.label()
+    }
+
+    /// What the offerer said about the connection; `None` when it said nothing.
+    pub fn metadata(&self) -> Option<Value> {
+        self.held.link.info.metadata()
+    }
+
+    /// The metadata as a type of yours.
+    ///
+    /// # Errors
+    /// It is not of that shape; without metadata `null` is read.
+    pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.held.link.info.metadata_json().unwrap_or("null"))
+    }
+
+    /// PeerJS's `reliable`: whether messages keep their order.
+    pub fn reliable(&self) -> bool {
+        self.held.link.info.reliable
+    }
+
+    /// How values travel.
+    pub fn serialization(&self) -> Serialization {
+        self.held.link.info.serialization
+    }
+
+    /// Whether the remote started it.
+    pub fn is_incoming(&self) -> bool {
+        self.held.link.info.incoming
+    }
+
+    /// All of the above without the connection, as events carry it.
+    pub fn info(&self) -> &Arc<ConnectionInfo> {
+        &self.held.link.info
+    }
+
+    /// Whether both sides may send. PeerJS: `open`.
+    pub fn is_open(&self) -> bool {
+        self.held.link.is_open()
+    }
+
+    /// Waits until both sides may send.
+    ///
+    /// # Errors
+    /// [`ConnectionFailure`]: it never opened, with the stage it reached.
+    pub async fn opened(&self) -> Result<(), ConnectionFailure> {
+        self.held.link.opened().await
+    }
+
+    /// Sends a value, after waiting until the connection is open and not congested.
+    ///
+    /// Byte slices are sequences of numbers to serde: send bytes with [`send_bytes`](Self::send_bytes).
+    ///
+    /// # Errors
+    /// [`SendError`]; the connection stays as it was.
+    pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
+        self.held
+            .link
+            .send(|serialization, text| codec::encode(serialization, text, value))
+            .await
+    }
+
+    /// Sends a value, or says why not now.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its errors.
+    pub fn try_send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
+        self.held
+            .link
+            .try_send(|serialization, text| codec::encode(serialization, text, value))
+    }
+
+    /// Sends a string: in `raw` as a text message, else as a string value.
+    ///
+    /// # Errors
+    /// [`SendError`]; the connection stays as it was.
+    pub async fn send_text(&self, text: impl Into<String>) -> Result<(), SendError> {
+        let text = text.into();
+        self.send(text.as_str()).await
+    }
+
+    /// Sends bytes: in `raw` as a binary message, in `binary` as an `ArrayBuffer`.
+    ///
+    /// # Errors
+    /// [`SendError::Encode`] in `json`, which has no bytes, and as [`send`](Self::send).
+    pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result<(), SendError> {
+        let bytes = bytes.into();
+        self.held
+            .link
+            .send(|serialization, _| codec::encode_bytes(serialization, bytes))
+            .await
+    }
+
+    /// The next message; `None` once the connection is over and everything that had come was read. Cancel safe.
+    ///
+    /// In `raw` a text is [`Value::String`] and a binary message [`Value::Bytes`]. In `postcard`, which does not
+    /// describe itself, the message comes as bytes: use [`recv_as`](Self::recv_as) there.
+    ///
+    /// # Errors
+    /// [`ReceiveError`] about this one message; the connection goes on.
+    pub async fn recv(&self) -> Result<Option<Value>, ReceiveError> {
+        self.next(|payload| codec::decode(self.serialization(), payload))
+            .await
+    }
+
+    /// The next message as a type of yours; else as [`recv`](Self::recv).
+    ///
+    /// # Errors
+    /// [`ReceiveError`] about this one message; the connection goes on.
+    pub async fn recv_as<T: DeserializeOwned>(&self) -> Result<Option<T>, ReceiveError> {
+        self.next(|payload| codec::decode_as(self.serialization(), payload))
+            .await
+    }
+
+    async fn next<T>(
+        &self,
+        decode: impl FnOnce(Payload) -> Result<T, ReceiveError>,
+    ) -> Result<Option<T>, ReceiveError> {
+        match self.held.link.inbox.pop().await.map(decode) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(error)) => {
+                self.held.link.count_malformed();
+                Err(error)
+            }
+        }
+    }
+
+    /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount`. PeerJS's `bufferSize`
+    /// counts messages it holds back itself; `send` holds back none, it waits.
+    pub fn buffered_amount(&self) -> usize {
+        self.held.link.buffered_amount()
+    }
+
+    /// Closes at once; what is not delivered yet is lost. PeerJS: `close()`.
+    pub fn close(&self) {
+        self.held.link.close(CloseReason::Local);
+    }
+
+    /// Closes once everything that was sent has been delivered, and waits for it.
+    /// PeerJS: `close({flush: true})`, without its losses on unordered channels.
+    pub async fn close_flush(&self) -> CloseReason {
+        self.held.link.close_later();
+        self.held.link.closed().await
+    }
+
+    /// Waits until the connection is over, and says why.
+    pub async fn closed(&self) -> CloseReason {
+        self.held.link.closed().await
+    }
+}
+
+impl core::fmt::Debug for DataConnection {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("DataConnection")
+            .field("peer", &self.peer())
+            .field("connection_id", &self.connection_id())
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}

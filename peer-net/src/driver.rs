@@ -1,0 +1,503 @@
+//! The one task a peer has: it drives the engine, its socket to the broker and its sessions. Control only:
+//! no message of a connection passes here.
+//!
+//! A turn: do what the engine says until it waits; then one input, from whoever has one; then again. The engine
+//! says only what inputs made it say, so a turn ends.
+
+mod admission;
+mod backoff;
+mod broker;
+mod connections;
+
+use core::future::{Future, pending};
+use core::time::Duration;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use peer_core::peer::{
+    BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, ConnectionSlot,
+    Event as EngineEvent, Input, InputError, Output, Peer as Engine, PeerError, PeerSlices,
+    PeerState, RtcCommand, RtcInput,
+};
+use peer_core::serialization::Serialization;
+use peer_core::time::Instant;
+use peer_core::{PeerId, Token, peer};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::broker::BrokerClient;
+use crate::builder::Options;
+use crate::data_connection::DataConnection;
+use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain};
+use crate::event::Event;
+use crate::rtc::SessionEvent;
+use crate::shared::Shared;
+use backoff::Backoff;
+use broker::{BrokerLink, LinkEvent};
+use connections::Connections;
+
+/// Longest metadata of a connection, a JSON text in bytes. Longer ones are refused in `connect`; a remote's is
+/// left out.
+pub const METADATA_MAX: usize = 16 << 10;
+/// What the engine has for signals on their way, in bytes. When it is full, senders wait.
+const CONTROL_BYTES: usize = 128 << 10;
+/// How long the broker may take to answer an open.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What handles ask of the driver.
+pub(crate) enum Command {
+    Connect(
+        ConnectRequest,
+        oneshot::Sender<Result<DataConnection, ConnectError>>,
+    ),
+    Disconnect(oneshot::Sender<()>),
+    Reconnect(oneshot::Sender<Result<(), ReconnectError>>),
+}
+
+pub(crate) struct ConnectRequest {
+    pub(crate) remote: PeerId,
+    pub(crate) label: Option<String>,
+    pub(crate) metadata: Option<String>,
+    pub(crate) reliable: bool,
+    pub(crate) serialization: Serialization,
+}
+
+/// Sets up everything a peer shares, and its driver, which is to be spawned.
+pub(crate) fn prepare(
+    runtime: Handle,
+    options: Options,
+    commands: mpsc::Receiver<Command>,
+    backlog: mpsc::Sender<DataConnection>,
+) -> Result<(Arc<Shared>, impl Future<Output = ()> + Send + 'static), BuildError> {
+    let [random, for_token, for_pauses] = random()?;
+    let client = BrokerClient::new(options.broker.clone())
+        .map_err(|error| BuildError::BrokerOptions(Arc::new(error)))?;
+    let token = options
+        .token
+        .clone()
+        .unwrap_or_else(|| Token::from_random(for_token));
+    let mut config = Config::new(token, random);
+    config.id.clone_from(&options.id);
+    config.ping_interval = options.ping_interval;
+    config.connect_timeout = options.rtc.connect_timeout;
+    config.open_timeout = OPEN_TIMEOUT;
+    let shared = Shared::new(
+        runtime,
+        client.clone(),
+        options.id.clone(),
+        options.max_message_size,
+    );
+    let driver = Driver {
+        shared: shared.clone(),
+        commands,
+        broker: BrokerLink::new(client),
+        backoff: options.reconnect.then(|| Backoff::new(for_pauses)),
+        connections: Connections::new(shared.clone(), backlog, &options),
+        max_connections: options.max_connections,
+        epoch: tokio::time::Instant::now(),
+        wants_broker: true,
+        deadline: None,
+        finished: false,
+    };
+    Ok((shared, driver.run(config)))
+}
+
+fn random() -> Result<[u64; 3], BuildError> {
+    let mut bytes = [[0; 8]; 3];
+    SystemRandom::new()
+        .fill(bytes.as_flattened_mut())
+        .map_err(|_| BuildError::Random)?;
+    Ok(bytes.map(u64::from_ne_bytes))
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    broker: BrokerLink,
+    /// There if the peer is to come back by itself.
+    backoff: Option<Backoff>,
+    connections: Connections,
+    max_connections: usize,
+    /// Where the engine's clock begins.
+    epoch: tokio::time::Instant,
+    /// The application did not disconnect.
+    wants_broker: bool,
+    /// When the engine wants to be woken.
+    deadline: Option<Instant>,
+    finished: bool,
+}
+
+/// Who had an input.
+enum Turn {
+    Requests,
+    Command(Command),
+    Broker(LinkEvent),
+    Session(connections::Tagged),
+    Timeout,
+    Reconnect,
+}
+
+impl Driver {
+    async fn run(mut self, config: Config) {
+        // On the heap piece by piece: nothing large passes over the stack, and what is never used is never touched.
+        let mut slots: Vec<_> = (0..self.max_connections)
+            .map(|_| ConnectionSlot::default())
+            .collect();
+        let mut control = vec![0; CONTROL_BYTES];
+        let mut metadata = vec![0; self.max_connections.saturating_mul(METADATA_MAX)];
+        let memory = PeerSlices {
+            slots: &mut slots,
+            control: &mut control,
+            outbox: &mut [],
+            inbox: &mut [],
+            metadata: &mut metadata,
+        };
+        let mut engine = Engine::with_slices(config, memory);
+        loop {
+            self.drain(&mut engine);
+            if self.finished {
+                return;
+            }
+            match self.wait().await {
+                Turn::Requests => self.serve_requests(&mut engine),
+                Turn::Command(command) => self.serve(&mut engine, command),
+                Turn::Broker(event) => self.broker_event(&mut engine, event),
+                Turn::Session((handle, event)) => self.session_event(&mut engine, handle, event),
+                Turn::Timeout => {
+                    let _ = engine.handle_input(self.now(), Input::Timeout);
+                }
+                Turn::Reconnect => {
+                    if let Some(backoff) = &mut self.backoff {
+                        backoff.taken();
+                    }
+                    let _ = engine.reconnect(self.now());
+                }
+            }
+        }
+    }
+
+    /// The next thing that happens. Cancelled branches lose nothing.
+    async fn wait(&mut self) -> Turn {
+        let deadline = self
+            .deadline
+            .map(|at| self.epoch + Duration::from_micros(at.as_micros()));
+        let reconnect = self.backoff.as_ref().and_then(Backoff::due);
+        tokio::select! {
+            () = self.shared.bell.notified() => Turn::Requests,
+            Some(command) = self.commands.recv() => Turn::Command(command),
+            event = self.broker.next() => Turn::Broker(event),
+            Some(event) = self.connections.events.next() => Turn::Session(event),
+            () = sleep_until(deadline) => Turn::Timeout,
+            () = sleep_until(reconnect) => Turn::Reconnect,
+        }
+    }
+
+    fn now(&self) -> Instant {
+        now(self.epoch)
+    }
+
+    // What handles ask for.
+
+    fn serve_requests(&mut self, engine: &mut Engine<'_>) {
+        let requests = self.shared.take_requests();
+        for link in requests.finish {
+            self.shared.runtime.spawn(link.finish());
+        }
+        for handle in requests.close {
+            if let Some(mut connection) = engine.connection(handle) {
+                connection.close();
+            }
+        }
+        if requests.destroy {
+            self.connections.destroying();
+            self.wants_broker = false;
+            engine.destroy(self.now());
+        }
+    }
+
+    fn serve(&mut self, engine: &mut Engine<'_>, command: Command) {
+        match command {
+            Command::Connect(request, reply) => {
+                // Nobody waits any more: nothing is started.
+                if !reply.is_closed() {
+                    let _ = reply.send(self.connect(engine, request));
+                }
+            }
+            Command::Disconnect(done) => {
+                self.wants_broker = false;
+                engine.disconnect(self.now());
+                self.drain(engine);
+                let _ = done.send(());
+            }
+            Command::Reconnect(done) => {
+                let result = engine.reconnect(self.now()).map_err(|error| match error {
+                    peer::ReconnectError::Destroyed => ReconnectError::Destroyed,
+                    _ => ReconnectError::NotDisconnected,
+                });
+                if result.is_ok() {
+                    self.wants_broker = true;
+                    self.sync_status(engine);
+                }
+                let _ = done.send(result);
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        engine: &mut Engine<'_>,
+        request: ConnectRequest,
+    ) -> Result<DataConnection, ConnectError> {
+        let options = ConnectOptions {
+            label: request.label.as_deref(),
+            metadata: request.metadata.as_deref(),
+            reliable: request.reliable,
+            serialization: request.serialization,
+        };
+        let handle = engine
+            .connect(self.now(), &request.remote, options)
+            .map_err(|error| match error {
+                peer::ConnectError::Disconnected => ConnectError::Disconnected,
+                peer::ConnectError::Destroyed => ConnectError::Destroyed,
+                peer::ConnectError::Label => ConnectError::Label,
+                peer::ConnectError::Metadata => {
+                    ConnectError::Metadata(format!("it has more than {METADATA_MAX} bytes"))
+                }
+                peer::ConnectError::OwnId => ConnectError::OwnId,
+                _ => ConnectError::TooManyConnections {
+                    limit: self.max_connections,
+                },
+            })?;
+        self.connections
+            .started(engine, handle)
+            .ok_or(ConnectError::Destroyed)
+    }
+
+    // The broker.
+
+    fn broker_event(&mut self, engine: &mut Engine<'_>, event: LinkEvent) {
+        match event {
+            LinkEvent::IdRetrieved(id) => {
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Broker(BrokerInput::IdRetrieved(&id)))
+                });
+            }
+            LinkEvent::Opened => {
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Broker(BrokerInput::Opened))
+                });
+            }
+            LinkEvent::Message(mut message) => {
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Broker(BrokerInput::Message(&mut message)))
+                });
+            }
+            LinkEvent::Closed => {
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Broker(BrokerInput::Closed))
+                });
+            }
+            LinkEvent::Failed => {
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Broker(BrokerInput::Failed))
+                });
+            }
+        }
+    }
+
+    /// Feeds an input; when the engine has no room, does what it says first. That always helps.
+    fn feed(
+        &mut self,
+        engine: &mut Engine<'_>,
+        mut input: impl FnMut(&mut Engine<'_>, Instant) -> Result<(), InputError>,
+    ) {
+        if input(engine, self.now()) == Err(InputError::Full) {
+            self.drain(engine);
+            let _ = input(engine, self.now());
+        }
+    }
+
+    // Sessions.
+
+    fn session_event(
+        &mut self,
+        engine: &mut Engine<'_>,
+        handle: ConnectionHandle,
+        event: SessionEvent,
+    ) {
+        match event {
+            SessionEvent::LocalDescription(sdp) => self.feed(engine, |engine, now| {
+                engine.handle_input(now, Input::Rtc(handle, RtcInput::LocalDescription(&sdp)))
+            }),
+            SessionEvent::LocalCandidate(candidate) => self.feed(engine, |engine, now| {
+                engine.handle_input(
+                    now,
+                    Input::Rtc(handle, RtcInput::LocalCandidate(&candidate)),
+                )
+            }),
+            SessionEvent::IceState(state) => {
+                self.connections.ice_state(handle, state);
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Rtc(handle, RtcInput::IceState(state)))
+                });
+            }
+            SessionEvent::Open(sender, receiver) => {
+                self.connections.attach(handle, sender, receiver);
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelOpened))
+                });
+            }
+            SessionEvent::Closed => self.feed(engine, |engine, now| {
+                engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelClosed))
+            }),
+            SessionEvent::Failed(failure, detail) => {
+                self.connections.failed(handle, &detail);
+                self.feed(engine, |engine, now| {
+                    engine.handle_input(now, Input::Rtc(handle, RtcInput::Failed(failure)))
+                });
+            }
+            #[allow(unreachable_patterns)]
+            _ => {}
+        }
+    }
+
+    // What the engine says.
+
+    fn drain(&mut self, engine: &mut Engine<'_>) {
+        loop {
+            match engine.poll_output() {
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    break;
+                }
+                Output::Broker(command) => match command {
+                    BrokerCommand::RetrieveId => self.broker.retrieve_id(&self.shared.runtime),
+                    BrokerCommand::Open { id, token } => {
+                        self.broker.open(&self.shared.runtime, id, token);
+                    }
+                    BrokerCommand::Send(text) => self.broker.send(text),
+                    BrokerCommand::Close => self.broker.close(),
+                },
+                Output::Rtc(handle, command) => match command {
+                    RtcCommand::CreateOffer { label, reliable } => {
+                        self.connections.create_offer(handle, label, reliable);
+                    }
+                    RtcCommand::AcceptOffer { sdp } => {
+                        let sdp = sdp.to_owned();
+                        self.connections.accept_offer(engine, handle, sdp);
+                    }
+                    RtcCommand::ApplyAnswer { sdp } => self.connections.apply_answer(handle, sdp),
+                    RtcCommand::AddCandidate { candidate } => {
+                        self.connections.add_candidate(handle, candidate);
+                    }
+                    RtcCommand::Close => self.connections.close(handle),
+                    // Messages go another way here.
+                    _ => {}
+                },
+                Output::Event(event) => self.engine_event(engine, event),
+            }
+        }
+        self.sync_status(engine);
+        let stats = engine.stats();
+        self.shared.count(|all| all.engine = stats);
+    }
+
+    fn engine_event(&mut self, engine: &mut Engine<'_>, event: EngineEvent) {
+        match event {
+            EngineEvent::Open => {
+                if let Some(backoff) = &mut self.backoff {
+                    backoff.reset();
+                }
+                self.sync_status(engine);
+                if let Some(id) = engine.id() {
+                    self.shared.emit(Event::Open(id.clone()));
+                }
+            }
+            EngineEvent::Disconnected => {
+                if let Some(backoff) = self.backoff.as_mut().filter(|_| self.wants_broker) {
+                    backoff.begin();
+                }
+                self.sync_status(engine);
+                self.shared.emit(Event::Disconnected);
+            }
+            EngineEvent::Error(error) => {
+                let failure = self.failure(engine, error);
+                if !matches!(error, PeerError::PeerUnavailable | PeerError::Webrtc) {
+                    self.shared.set_status(|status| {
+                        status.failure = Some(failure.clone());
+                        false
+                    });
+                }
+                self.shared.emit(Event::Error(failure));
+            }
+            EngineEvent::Closed => {
+                self.finished = true;
+                self.sync_status(engine);
+            }
+            event => self.connections.engine_event(engine, event),
+        }
+    }
+
+    fn failure(&self, engine: &Engine<'_>, error: PeerError) -> PeerFailure {
+        let failure = PeerFailure::new(error);
+        match error {
+            PeerError::PeerUnavailable => failure,
+            _ => match self.broker.last_error() {
+                Some(source) => failure
+                    .with_detail(Some(&chain(source.as_ref())))
+                    .with_source(Some(source.clone())),
+                None => failure.with_detail(engine.broker_message()),
+            },
+        }
+    }
+
+    /// Tells those who wait where the engine stands.
+    fn sync_status(&self, engine: &Engine<'_>) {
+        let state = engine.state();
+        let returning = state == PeerState::Disconnected
+            && self
+                .backoff
+                .as_ref()
+                .is_some_and(|backoff| backoff.due().is_some());
+        self.shared.set_status(|status| {
+            let changed = status.state != state
+                || status.returning != returning
+                || status.id.as_ref() != engine.id();
+            if changed {
+                status.state = state;
+                status.returning = returning;
+                status.id = engine.id().cloned();
+            }
+            if state == PeerState::Open {
+                status.failure = None;
+            }
+            changed
+        });
+    }
+}
+
+impl Drop for Driver {
+    /// However the driver ends, nobody waits for ever.
+    fn drop(&mut self) {
+        self.connections.end_all();
+        self.shared.set_status(|status| {
+            status.state = PeerState::Destroyed;
+            true
+        });
+        self.shared.emit(Event::Closed);
+        self.shared.end_events();
+    }
+}
+
+fn now(epoch: tokio::time::Instant) -> Instant {
+    let micros = epoch.elapsed().as_micros();
+    Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => pending().await,
+    }
+}

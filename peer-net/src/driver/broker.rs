@@ -1,0 +1,201 @@
+//! The driver's side of the broker: one HTTP call or one socket at a time, each in a task of its own.
+
+use core::future::pending;
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::broker::{BrokerClient, BrokerError};
+
+/// Signals that wait for the socket. At the limit the socket counts as lost: it takes nothing any more.
+const SIGNALS_MAX: usize = 256;
+/// Messages of the broker that wait for the driver. At the limit the socket is not read.
+const MESSAGES_MAX: usize = 32;
+/// How long a socket that was closed may take to end, and the next one waits for it: the broker should see the
+/// old one go before the new one comes.
+const CLOSE_WAIT: Duration = Duration::from_millis(500);
+
+/// What came of a command, or over the socket.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    IdRetrieved(String),
+    Opened,
+    Message(Vec<u8>),
+    Closed,
+    Failed,
+}
+
+pub(super) struct BrokerLink {
+    client: BrokerClient,
+    /// Of the call or socket of now; those of earlier ones go nowhere.
+    events: Option<mpsc::Receiver<Result<LinkEvent, Arc<BrokerError>>>>,
+    signals: Option<mpsc::Sender<String>>,
+    task: Option<JoinHandle<()>>,
+    last_error: Option<Arc<BrokerError>>,
+    /// The socket took no more signals.
+    stuck: bool,
+    /// What an error of now means: the call failed, or the socket closed.
+    retrieving: bool,
+}
+
+impl Drop for BrokerLink {
+    fn drop(&mut self) {
+        // Its socket is closed in order by the task itself, within its own deadline.
+        self.close();
+    }
+}
+
+impl BrokerLink {
+    pub(super) fn new(client: BrokerClient) -> Self {
+        Self {
+            client,
+            events: None,
+            signals: None,
+            task: None,
+            last_error: None,
+            stuck: false,
+            retrieving: false,
+        }
+    }
+
+    /// Why the last call or socket failed, until the next begins.
+    pub(super) fn last_error(&self) -> Option<&Arc<BrokerError>> {
+        self.last_error.as_ref()
+    }
+
+    pub(super) fn retrieve_id(&mut self, runtime: &Handle) {
+        let events = self.begin();
+        self.retrieving = true;
+        let client = self.client.clone();
+        self.task = Some(runtime.spawn(async move {
+            let id = client.retrieve_id().await;
+            let _ = events
+                .send(id.map(LinkEvent::IdRetrieved).map_err(Arc::new))
+                .await;
+        }));
+    }
+
+    pub(super) fn open(&mut self, runtime: &Handle, id: &str, token: &str) {
+        let previous = self.task.take();
+        let events = self.begin();
+        let (signals, queue) = mpsc::channel(SIGNALS_MAX);
+        self.signals = Some(signals);
+        let (client, id, token) = (self.client.clone(), id.to_owned(), token.to_owned());
+        self.task = Some(runtime.spawn(async move {
+            if let Some(mut previous) = previous
+                && timeout(CLOSE_WAIT, &mut previous).await.is_err()
+            {
+                previous.abort();
+            }
+            let end = run(&client, &id, &token, queue, &events).await;
+            let _ = events
+                .send(end.map(|()| LinkEvent::Closed).map_err(Arc::new))
+                .await;
+        }));
+    }
+
+    pub(super) fn send(&mut self, text: &str) {
+        if let Some(signals) = &self.signals
+            && signals.try_send(text.to_owned()).is_err()
+        {
+            self.stuck = true;
+        }
+    }
+
+    /// Closes the socket in order; nothing more comes from it.
+    pub(super) fn close(&mut self) {
+        self.signals = None;
+        self.events = None;
+        self.stuck = false;
+    }
+
+    /// The next event. Cancel safe.
+    pub(super) async fn next(&mut self) -> LinkEvent {
+        if self.stuck {
+            self.close();
+            return LinkEvent::Closed;
+        }
+        let Some(events) = &mut self.events else {
+            return pending().await;
+        };
+        match events.recv().await {
+            Some(Ok(event)) => {
+                if matches!(event, LinkEvent::Closed) {
+                    self.close();
+                }
+                event
+            }
+            Some(Err(error)) => {
+                tracing::debug!(target: "peer_net", %error, "the broker's socket or call failed");
+                self.last_error = Some(error);
+                self.close();
+                if self.retrieving {
+                    LinkEvent::Failed
+                } else {
+                    LinkEvent::Closed
+                }
+            }
+            None => {
+                self.close();
+                if self.retrieving {
+                    LinkEvent::Failed
+                } else {
+                    LinkEvent::Closed
+                }
+            }
+        }
+    }
+
+    /// Forgets the last call or socket.
+    fn begin(&mut self) -> mpsc::Sender<Result<LinkEvent, Arc<BrokerError>>> {
+        self.close();
+        self.last_error = None;
+        self.retrieving = false;
+        let (sender, events) = mpsc::channel(MESSAGES_MAX);
+        self.events = Some(events);
+        sender
+    }
+}
+
+/// One socket, from its opening to its end.
+async fn run(
+    client: &BrokerClient,
+    id: &str,
+    token: &str,
+    mut signals: mpsc::Receiver<String>,
+    events: &mpsc::Sender<Result<LinkEvent, Arc<BrokerError>>>,
+) -> Result<(), BrokerError> {
+    let socket = tokio::select! {
+        socket = client.connect(id, token) => socket?,
+        () = events.closed() => return Ok(()),
+    };
+    let (mut sender, mut receiver) = socket.split();
+    if events.send(Ok(LinkEvent::Opened)).await.is_err() {
+        let _ = timeout(CLOSE_WAIT, sender.close()).await;
+        return Ok(());
+    }
+    let write = async {
+        while let Some(text) = signals.recv().await {
+            sender.send(text).await?;
+        }
+        // The driver let go. The other side may now answer the closing frame, which ends the reading.
+        let _ = timeout(CLOSE_WAIT, sender.close()).await;
+        tokio::time::sleep(CLOSE_WAIT).await;
+        Ok::<_, BrokerError>(())
+    };
+    let read = async move {
+        while let Some(message) = receiver.next().await {
+            // Nobody listens while the socket is being closed.
+            let _ = events.send(Ok(LinkEvent::Message(message))).await;
+        }
+        receiver.into_error().map_or(Ok(()), Err)
+    };
+    tokio::select! {
+        ended = write => ended,
+        ended = read => ended,
+    }
+}

@@ -1,0 +1,363 @@
+//! Errors, one type an operation. Each is a sentence; `kind()` is PeerJS's word for it.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use peer_core::IdError;
+use peer_core::peer::{ConnectFailure, ConnectionError, FailureReason, PeerError};
+
+use crate::broker::{AddressError, BrokerError};
+
+/// Something that went wrong with a peer or its broker, as `Event::Error` and `opened()` report it.
+#[derive(Clone, Debug)]
+pub struct PeerFailure {
+    error: PeerError,
+    detail: Option<Arc<str>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl PeerFailure {
+    pub(crate) fn new(error: PeerError) -> Self {
+        Self {
+            error,
+            detail: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn with_detail(mut self, detail: Option<&str>) -> Self {
+        self.detail = detail.filter(|text| !text.is_empty()).map(Arc::from);
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: Option<Arc<dyn StdError + Send + Sync>>) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// What it was.
+    pub fn error(&self) -> PeerError {
+        self.error
+    }
+
+    /// PeerJS's string, for example `unavailable-id`.
+    pub fn kind(&self) -> &'static str {
+        self.error.as_str()
+    }
+
+    /// More about it, for example the broker's own words.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+}
+
+impl fmt::Display for PeerFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{}: {detail}", self.error),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+impl StdError for PeerFailure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.source {
+            Some(source) => Some(source.as_ref()),
+            None => Some(&self.error),
+        }
+    }
+}
+
+/// The options of a peer cannot be used. Nothing was started.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The id is not one PeerJS allows.
+    #[error("the id '{id}' cannot be used: {source}")]
+    Id {
+        /// The id.
+        id: String,
+        /// Why not.
+        source: IdError,
+    },
+    /// The token is empty, too long or has control characters.
+    #[error("the token cannot be used: {0}")]
+    Token(#[source] IdError),
+    /// The broker's URL is not one.
+    #[error("the broker's address '{url}' cannot be used: {source}")]
+    Broker {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// The broker cannot be spoken to with these options.
+    #[error("the broker's options cannot be used")]
+    BrokerOptions(#[source] Arc<BrokerError>),
+    /// There is no tokio runtime here.
+    #[error("a peer must be built inside a tokio runtime")]
+    NoRuntime,
+    /// The operating system gave no random numbers.
+    #[error("the operating system gave no random numbers")]
+    Random,
+}
+
+impl BuildError {
+    /// PeerJS's string.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Id { .. } => PeerError::InvalidId,
+            Self::Token(_) => PeerError::InvalidKey,
+            Self::Broker { .. } | Self::BrokerOptions(_) => PeerError::Network,
+            Self::Random | Self::NoRuntime => PeerError::Webrtc,
+        }
+        .as_str()
+    }
+}
+
+/// `open()` failed: the options were bad, or the broker did not take the peer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The options cannot be used.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The broker did not take the peer, or could not be reached.
+    #[error(transparent)]
+    Peer(#[from] PeerFailure),
+}
+
+impl OpenError {
+    /// PeerJS's string, for example `unavailable-id`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Build(error) => error.kind(),
+            Self::Peer(failure) => failure.kind(),
+        }
+    }
+}
+
+/// A connection could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The remote id is not one.
+    #[error("'{id}' cannot be a peer's id: {source}")]
+    Id {
+        /// The id.
+        id: String,
+        /// Why not.
+        source: IdError,
+    },
+    /// Every connection this peer may have is in use.
+    #[error("the peer has its {limit} connections; close one first or raise max_connections")]
+    TooManyConnections {
+        /// The limit.
+        limit: usize,
+    },
+    /// The peer left its broker.
+    #[error("the peer is disconnected from its broker; call reconnect first")]
+    Disconnected,
+    /// The peer is destroyed.
+    #[error("the peer is destroyed")]
+    Destroyed,
+    /// The label is too long.
+    #[error("the label is empty, too long or has control characters")]
+    Label,
+    /// The metadata is too long, or is not JSON.
+    #[error("the metadata cannot be used: {0}")]
+    Metadata(String),
+    /// A peer cannot connect to itself.
+    #[error("a peer cannot connect to itself")]
+    OwnId,
+    /// The attempt was made and came to nothing.
+    #[error(transparent)]
+    Failed(#[from] ConnectionFailure),
+}
+
+impl ConnectError {
+    /// PeerJS's string.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Id { .. } => PeerError::InvalidId.as_str(),
+            Self::Disconnected | Self::Destroyed => PeerError::Disconnected.as_str(),
+            Self::TooManyConnections { .. } | Self::Label | Self::Metadata(_) | Self::OwnId => {
+                PeerError::Webrtc.as_str()
+            }
+            Self::Failed(failure) => failure.kind(),
+        }
+    }
+}
+
+/// A connection never opened: how far it got, why it ended, and what the stack below said.
+#[derive(Clone, Debug)]
+pub struct ConnectionFailure {
+    failure: ConnectFailure,
+    detail: Option<Arc<str>>,
+}
+
+impl ConnectionFailure {
+    pub(crate) fn new(failure: ConnectFailure, detail: Option<Arc<str>>) -> Self {
+        Self { failure, detail }
+    }
+
+    /// The stage and the reason.
+    pub fn failure(&self) -> ConnectFailure {
+        self.failure
+    }
+
+    /// What the WebRTC stack said, if it said anything.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// PeerJS's string.
+    pub fn kind(&self) -> &'static str {
+        match self.failure.reason {
+            FailureReason::PeerUnavailable => PeerError::PeerUnavailable.as_str(),
+            FailureReason::BrokerLost => PeerError::Network.as_str(),
+            FailureReason::RemoteClosed | FailureReason::LocalClosed | FailureReason::Destroyed => {
+                ConnectionError::ConnectionClosed.as_str()
+            }
+            _ => ConnectionError::NegotiationFailed.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{}: {detail}", self.failure),
+            None => self.failure.fmt(f),
+        }
+    }
+}
+
+impl StdError for ConnectionFailure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.failure)
+    }
+}
+
+/// A message was not sent. The connection stays as it was.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is not open yet (`try_send` only; `send` waits).
+    #[error("the connection is not open yet; wait for opened()")]
+    NotOpenYet,
+    /// The connection is over, or never opened.
+    #[error("the connection is closed: {0}")]
+    Closed(CloseReason),
+    /// The channel has as much to do as it may have (`try_send` only; `send` waits).
+    #[error("the connection is congested; use send, which waits, or try again later")]
+    Congested,
+    /// The message is too big for the serialization or for the remote.
+    #[error("the message has {size} bytes, and {limit} are the most that this connection carries")]
+    MessageTooBig {
+        /// Bytes of the encoded message.
+        size: usize,
+        /// The most that can be sent.
+        limit: usize,
+    },
+    /// PeerJS cannot deliver it: a top-level null, or something that encodes as one.
+    #[error("PeerJS cannot receive null as a whole message; put it into an object or an array")]
+    Null,
+    /// The serialization has no way to write it.
+    #[error("the value cannot be written in this connection's serialization: {0}")]
+    Encode(String),
+}
+
+impl SendError {
+    /// PeerJS's string.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotOpenYet | Self::Congested => ConnectionError::NotOpenYet,
+            Self::Closed(_) => ConnectionError::ConnectionClosed,
+            Self::MessageTooBig { .. } => ConnectionError::MessageTooBig,
+            Self::Null | Self::Encode(_) => ConnectionError::NegotiationFailed,
+        }
+        .as_str()
+    }
+}
+
+/// One message could not be read. It is gone; the connection goes on, and the next `recv` reads on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The remote sent something that is not in this connection's serialization.
+    #[error("the remote peer sent a message that cannot be read: {0}")]
+    Malformed(String),
+    /// The message is not of the type that was asked for.
+    #[error("the message is not of the type that was asked for: {0}")]
+    Type(String),
+    /// The message holds more values than `MAX_VALUES`.
+    #[error("the message holds more than {limit} values")]
+    TooManyValues {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side closed it.
+    #[error("this side closed it")]
+    Local,
+    /// The remote closed it, or said so with a close message.
+    #[error("the remote peer closed it")]
+    Remote,
+    /// The path or the stack below it failed.
+    #[error("the path to the remote peer was lost: {0}")]
+    Lost(Arc<str>),
+    /// It never opened.
+    #[error(transparent)]
+    NeverOpened(ConnectionFailure),
+    /// The peer was destroyed.
+    #[error("the peer was destroyed")]
+    Destroyed,
+}
+
+/// `reconnect` was refused.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconnectError {
+    /// The peer is destroyed.
+    #[error("the peer is destroyed; build a new one")]
+    Destroyed,
+    /// The peer is not disconnected.
+    #[error("the peer is not disconnected from its broker")]
+    NotDisconnected,
+    /// The broker did not take the peer, or could not be reached.
+    #[error(transparent)]
+    Peer(#[from] PeerFailure),
+}
+
+/// The broker did not give the list of its peers.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the broker did not list its peers")]
+pub struct ListError {
+    pub(crate) source: Arc<BrokerError>,
+}
+
+impl ListError {
+    /// PeerJS's string.
+    pub fn kind(&self) -> &'static str {
+        PeerError::ServerError.as_str()
+    }
+}
+
+/// An error and what caused it, as one line.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,281 @@
+//! Messages that come in PeerJS's chunks, put together again.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+/// Messages of one connection that may be incomplete at a time. At the limit the oldest is dropped and counted.
+pub(crate) const PARTIAL_MAX: usize = 64;
+/// What a chunk costs besides its bytes, so that empty ones are not free.
+const CHUNK_OVERHEAD: usize = 64;
+/// Incomplete messages of all connections of a peer together, in multiples of its largest message. At the limit
+/// the message whose chunk came last is dropped and counted.
+pub(crate) const BUDGET_MESSAGES: usize = 4;
+
+/// A message was dropped: it was too big, or there was no room for its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped;
+
+/// Bytes that all connections of a peer may hold in incomplete messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let take = |left: usize| left.checked_sub(bytes);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// One chunk, as far as it matters here.
+pub(crate) struct Part {
+    /// The message's id, unique among those in flight on its connection.
+    pub(crate) id: u64,
+    /// The part's place, from 0.
+    pub(crate) n: u32,
+    /// How many parts there are.
+    pub(crate) total: u32,
+    pub(crate) data: Bytes,
+}
+
+/// The incomplete messages of one connection.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    partial: HashMap<u64, Partial>,
+    /// Ids in the order their first part came.
+    order: VecDeque<u64>,
+    message_max: usize,
+    budget: Budget,
+}
+
+#[derive(Debug)]
+struct Partial {
+    total: u32,
+    parts: BTreeMap<u32, Bytes>,
+    /// Of the parts, without overhead.
+    bytes: usize,
+    /// Given up; later parts are of no use either, and are counted so that the id is freed with the last.
+    dropped: Option<u32>,
+}
+
+impl Partial {
+    fn cost(&self) -> usize {
+        self.bytes + self.parts.len() * CHUNK_OVERHEAD
+    }
+}
+
+impl Assembly {
+    pub(crate) fn new(message_max: usize, budget: Budget) -> Self {
+        Self {
+            partial: HashMap::new(),
+            order: VecDeque::new(),
+            message_max,
+            budget,
+        }
+    }
+
+    /// Takes a part; gives the message when it was the last. Parts may come in any order and more than once; the
+    /// first `total` of a message counts, a place outside of it does not exist.
+    pub(crate) fn insert(&mut self, part: Part) -> Result<Option<Bytes>, Dropped> {
+        let mut evicted = Ok(());
+        if !self.partial.contains_key(&part.id) {
+            if part.total == 0 || part.n >= part.total {
+                return Err(Dropped);
+            }
+            if self.order.len() >= PARTIAL_MAX
+                && let Some(oldest) = self.order.front().copied()
+            {
+                if self
+                    .remove(oldest)
+                    .is_some_and(|partial| partial.dropped.is_none())
+                {
+                    evicted = Err(Dropped);
+                }
+            }
+            self.order.push_back(part.id);
+        }
+        let partial = self.partial.entry(part.id).or_insert_with(|| Partial {
+            total: part.total,
+            parts: BTreeMap::new(),
+            bytes: 0,
+            dropped: None,
+        });
+        if part.n >= partial.total {
+            return Err(Dropped);
+        }
+        if let Some(seen) = &mut partial.dropped {
+            *seen = seen.saturating_add(1);
+            if *seen >= partial.total {
+                self.remove(part.id);
+            }
+            return evicted.map(|()| None);
+        }
+        if partial.parts.contains_key(&part.n) {
+            return evicted.map(|()| None);
+        }
+        let size = part.data.len();
+        if partial.bytes + size > self.message_max || !self.budget.take(size + CHUNK_OVERHEAD) {
+            self.budget.give_back(partial.cost());
+            let seen = u32::try_from(partial.parts.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1);
+            partial.parts = BTreeMap::new();
+            partial.bytes = 0;
+            partial.dropped = Some(seen);
+            if seen >= partial.total {
+                self.remove(part.id);
+            }
+            return Err(Dropped);
+        }
+        partial.bytes += size;
+        partial.parts.insert(part.n, part.data);
+        if partial.parts.len() < partial.total as usize {
+            return evicted.map(|()| None);
+        }
+        let whole = self.remove(part.id).map(|partial| {
+            let mut whole = BytesMut::with_capacity(partial.bytes);
+            for part in partial.parts.values() {
+                whole.extend_from_slice(part);
+            }
+            whole.freeze()
+        });
+        Ok(whole)
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Partial> {
+        let partial = self.partial.remove(&id)?;
+        self.order.retain(|other| *other != id);
+        self.budget.give_back(partial.cost());
+        Some(partial)
+    }
+}
+
+impl Drop for Assembly {
+    fn drop(&mut self) {
+        self.budget
+            .give_back(self.partial.values().map(Partial::cost).sum());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn part(id: u64, n: u32, total: u32, data: &'static [u8]) -> Part {
+        Part {
+            id,
+            n,
+            total,
+            data: Bytes::from_static(data),
+        }
+    }
+
+    fn assembly(message_max: usize) -> Assembly {
+        Assembly::new(message_max, Budget::new(message_max * BUDGET_MESSAGES))
+    }
+
+    fn left(assembly: &Assembly) -> usize {
+        assembly.budget.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn any_order_and_duplicates() {
+        let mut assembly = assembly(1000);
+        assert_eq!(assembly.insert(part(1, 2, 3, b"c")), Ok(None));
+        assert_eq!(
+            assembly.insert(part(1, 2, 3, b"X")),
+            Ok(None),
+            "a duplicate"
+        );
+        assert_eq!(
+            assembly.insert(part(2, 0, 1, b"other")),
+            Ok(Some(Bytes::from("other")))
+        );
+        assert_eq!(
+            assembly.insert(part(1, 0, 9, b"a")),
+            Ok(None),
+            "the first total counts"
+        );
+        assert_eq!(
+            assembly.insert(part(1, 7, 9, b"z")),
+            Err(Dropped),
+            "no such place"
+        );
+        assert_eq!(
+            assembly.insert(part(1, 1, 3, b"b")),
+            Ok(Some(Bytes::from("abc")))
+        );
+        assert_eq!(left(&assembly), 4000);
+        assert_eq!(
+            assembly.insert(part(3, 0, 0, b"")),
+            Err(Dropped),
+            "no message has no parts"
+        );
+    }
+
+    #[test]
+    fn a_message_that_is_too_big_is_dropped_once_and_forgotten_with_its_last_part() {
+        let mut assembly = assembly(5);
+        assert_eq!(assembly.insert(part(1, 0, 3, b"abc")), Ok(None));
+        assert_eq!(assembly.insert(part(1, 1, 3, b"def")), Err(Dropped));
+        assert_eq!(assembly.insert(part(1, 2, 3, b"g")), Ok(None));
+        assert!(assembly.partial.is_empty());
+        assert_eq!(
+            assembly.insert(part(1, 0, 1, b"next")),
+            Ok(Some(Bytes::from("next")))
+        );
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_goes() {
+        let mut assembly = assembly(1000);
+        for id in 0..PARTIAL_MAX as u64 {
+            assert_eq!(assembly.insert(part(id, 0, 2, b"a")), Ok(None));
+        }
+        assert!(
+            assembly.insert(part(1000, 0, 2, b"a")).is_err(),
+            "one was evicted"
+        );
+        assert_eq!(assembly.partial.len(), PARTIAL_MAX);
+        assert_eq!(
+            assembly.insert(part(1000, 1, 2, b"b")),
+            Ok(Some(Bytes::from("ab")))
+        );
+        assert_eq!(
+            assembly.insert(part(1, 1, 2, b"b")),
+            Ok(Some(Bytes::from("ab")))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_parts_stay_within_the_budget(
+            parts in proptest::collection::vec((0..70_u64, any::<u32>(), 0..6_u32, 0..40_usize), 0..400),
+        ) {
+            let budget = Budget::new(2000);
+            let mut assembly = Assembly::new(200, budget.clone());
+            for (id, n, total, len) in parts {
+                let data = Bytes::from(vec![0; len]);
+                let _ = assembly.insert(Part { id, n: n % 7, total, data });
+                prop_assert!(assembly.partial.len() <= PARTIAL_MAX);
+                prop_assert_eq!(assembly.order.len(), assembly.partial.len());
+                prop_assert!(budget.0.load(Ordering::Relaxed) <= 2000);
+            }
+            drop(assembly);
+            prop_assert_eq!(budget.0.load(Ordering::Relaxed), 2000);
+        }
+    }
+}

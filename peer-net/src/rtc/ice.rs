@@ -1,0 +1,342 @@
+//! The ICE agent: candidates in and out, states, the connection it finds.
+
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+
+use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
+use tokio::sync::{mpsc, watch};
+use webrtc_ice::agent::Agent;
+use webrtc_ice::agent::agent_config::{AgentConfig, InterfaceFilterFn, IpFilterFn};
+use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
+use webrtc_ice::candidate::{Candidate, CandidateType};
+use webrtc_ice::mdns::MulticastDnsMode;
+use webrtc_ice::network_type::NetworkType;
+use webrtc_ice::state::ConnectionState;
+use webrtc_ice::url::{ProtoType, SchemeType, Url};
+use webrtc_util::Conn;
+
+use super::{IceServer, RtcConfig};
+
+/// Between two rounds of checks while no pair works.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Checks of one pair until it is given up: 30 s of them, longer than the agent stays in `Checking`. The crate's
+/// own 7 would be over before a slow remote has its candidates.
+const MAX_BINDING_REQUESTS: u16 = 300;
+/// Between two consent checks of the pair in use.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a pair that goes over a server-reflexive or a relayed address waits for a better one.
+const SRFLX_WAIT: Duration = Duration::from_millis(100);
+const RELAY_WAIT: Duration = Duration::from_millis(500);
+/// Local candidates that wait for the session to report them; more are dropped.
+const LOCAL_CANDIDATES: usize = 64;
+/// URLs of STUN and TURN servers; each costs a socket an address. More are passed over.
+const MAX_SERVERS: usize = 8;
+/// Remote candidates of one session; each is checked from every local one. More are dropped.
+pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
+/// The agent's own close can wait for its locks.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+/// Gathering that is under way when an agent closes goes on for the crate's 5 s and adds sockets afterwards; they
+/// are swept until then.
+const SWEEPS: u32 = 12;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An agent whose callbacks became channels.
+pub(super) struct Ice {
+    agent: Arc<Agent>,
+    controlling: bool,
+    state: watch::Receiver<ConnectionState>,
+    gathered: Arc<AtomicBool>,
+    mdns: bool,
+}
+
+impl Ice {
+    /// The agent, and the local candidates that [`gather`](Self::gather) will find.
+    pub(super) async fn new(
+        config: &RtcConfig,
+        controlling: bool,
+    ) -> Result<(Self, mpsc::Receiver<String>), webrtc_ice::Error> {
+        let urls = server_urls(&config.ice_servers);
+        let mut candidate_types = vec![CandidateType::Host];
+        if !urls.is_empty() {
+            candidate_types.extend([CandidateType::ServerReflexive, CandidateType::Relay]);
+        }
+        let agent = Agent::new(AgentConfig {
+            urls,
+            candidate_types,
+            network_types: vec![NetworkType::Udp4, NetworkType::Udp6],
+            multicast_dns_mode: if config.mdns {
+                MulticastDnsMode::QueryOnly
+            } else {
+                MulticastDnsMode::Disabled
+            },
+            disconnected_timeout: Some(config.disconnected_timeout),
+            failed_timeout: Some(config.failed_timeout),
+            keepalive_interval: Some(KEEPALIVE_INTERVAL.min(config.disconnected_timeout / 2)),
+            check_interval: CHECK_INTERVAL,
+            max_binding_requests: Some(MAX_BINDING_REQUESTS),
+            is_controlling: controlling,
+            host_acceptance_min_wait: Some(Duration::ZERO),
+            srflx_acceptance_min_wait: Some(SRFLX_WAIT),
+            // A browser behind mDNS names is only ever seen as peer-reflexive.
+            prflx_acceptance_min_wait: Some(Duration::ZERO),
+            relay_acceptance_min_wait: Some(RELAY_WAIT),
+            include_loopback: config.include_loopback,
+            ip_filter: Arc::new(Some(ip_filter(config))),
+            interface_filter: Arc::new(interface_filter(config)),
+            ..Default::default()
+        })
+        .await?;
+
+        let (state_sender, state) = watch::channel(ConnectionState::New);
+        agent.on_connection_state_change(Box::new(move |state| {
+            state_sender.send_replace(state);
+            Box::pin(async {})
+        }));
+        let (candidate_sender, candidates) = mpsc::channel(LOCAL_CANDIDATES);
+        let gathered = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&gathered);
+        agent.on_candidate(Box::new(move |candidate| {
+            match candidate {
+                Some(candidate) => {
+                    let line = format!("candidate:{}", candidate.marshal());
+                    if candidate_sender.try_send(line).is_err() {
+                        tracing::warn!(%candidate, "a local candidate too many, dropped");
+                    }
+                }
+                None => done.store(true, Ordering::Relaxed),
+            }
+            Box::pin(async {})
+        }));
+        let ice = Self {
+            agent: Arc::new(agent),
+            controlling,
+            state,
+            gathered,
+            mdns: config.mdns,
+        };
+        Ok((ice, candidates))
+    }
+
+    /// The user name fragment and the password.
+    pub(super) async fn credentials(&self) -> (String, String) {
+        self.agent.get_local_user_credentials().await
+    }
+
+    /// Starts to look for local candidates.
+    pub(super) fn gather(&self) -> Result<(), webrtc_ice::Error> {
+        self.agent.gather_candidates()
+    }
+
+    /// Takes a candidate of the remote. Those that cannot be used are dropped: other transports, names unless mDNS
+    /// is on, garbage.
+    pub(super) fn add_candidate(&self, line: &str) {
+        match parse_candidate(line, self.mdns) {
+            Ok(candidate) => {
+                if let Err(error) = self.agent.add_remote_candidate(&candidate) {
+                    tracing::debug!(%error, line, "candidate refused");
+                }
+            }
+            Err(reason) => tracing::debug!(reason, line, "candidate passed over"),
+        }
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.clone()
+    }
+
+    /// Checks until a pair works. Whether the agent gave up is told by [`state`](Self::state) alone.
+    pub(super) async fn connect(
+        &self,
+        ufrag: String,
+        pwd: String,
+    ) -> Result<Arc<dyn Conn + Send + Sync>, webrtc_ice::Error> {
+        // Dropping the future cancels; the agent's own channel for that is never used.
+        let (_cancel, cancelled) = mpsc::channel(1);
+        Ok(if self.controlling {
+            self.agent.dial(cancelled, ufrag, pwd).await?
+        } else {
+            self.agent.accept(cancelled, ufrag, pwd).await?
+        })
+    }
+
+    /// Frees sockets and tasks. An agent that is merely dropped leaks them.
+    pub(super) async fn close(&self) {
+        if tokio::time::timeout(CLOSE_DEADLINE, self.agent.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the ICE agent did not close in time");
+        }
+        if self.gathered.load(Ordering::Relaxed) {
+            return;
+        }
+        let agent = Arc::clone(&self.agent);
+        tokio::spawn(async move {
+            for _ in 0..SWEEPS {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                for candidate in agent.get_local_candidates().await.unwrap_or_default() {
+                    let _ = candidate.close().await;
+                }
+            }
+        });
+    }
+}
+
+fn ip_filter(config: &RtcConfig) -> IpFilterFn {
+    let only = config.ip_filter.clone();
+    Box::new(move |ip| {
+        // A link-local IPv6 address cannot be bound without its scope, which candidates do not carry.
+        let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        !link_local && !ip.is_unspecified() && (only.is_empty() || only.contains(&ip))
+    })
+}
+
+fn interface_filter(config: &RtcConfig) -> Option<InterfaceFilterFn> {
+    let only = config.interfaces.clone();
+    (!only.is_empty()).then(|| -> InterfaceFilterFn {
+        Box::new(move |name| only.iter().any(|interface| interface == name))
+    })
+}
+
+/// What the stack can use of `servers`. The rest is said once and passed over.
+fn server_urls(servers: &[IceServer]) -> Vec<Url> {
+    let mut urls = Vec::new();
+    for server in servers {
+        for text in &server.urls {
+            match server_url(text, server) {
+                Ok(url) if urls.len() < MAX_SERVERS => urls.push(url),
+                Ok(_) => tracing::warn!(url = %text, "ICE server passed over: too many"),
+                Err(reason) => tracing::warn!(url = %text, reason, "ICE server passed over"),
+            }
+        }
+    }
+    urls
+}
+
+fn server_url(text: &str, server: &IceServer) -> Result<Url, &'static str> {
+    let mut url = Url::parse_url(text).map_err(|_| "not a stun: or turn: URL")?;
+    match (url.scheme, url.proto) {
+        (SchemeType::Stun, _) => {}
+        (SchemeType::Turn, ProtoType::Udp) => {
+            if server.username.is_empty() || server.credential.is_empty() {
+                return Err("a TURN server needs a user name and a credential");
+            }
+            if url.host.contains(':') {
+                return Err("TURN servers are reached over IPv4 only");
+            }
+        }
+        (SchemeType::Turn, _) => return Err("TURN over TCP is not supported"),
+        _ => return Err("STUN and TURN over TLS are not supported"),
+    }
+    url.username.clone_from(&server.username);
+    url.password.clone_from(&server.credential);
+    Ok(url)
+}
+
+fn parse_candidate(
+    line: &str,
+    mdns: bool,
+) -> Result<Arc<dyn Candidate + Send + Sync>, &'static str> {
+    let parsed = candidate::parse(line).map_err(|_| "not a candidate")?;
+    if parsed.component != 1 {
+        return Err("another component");
+    }
+    if parsed.transport != Transport::Udp {
+        return Err("another transport than UDP");
+    }
+    if parsed.port == 0 {
+        return Err("port 0");
+    }
+    match parsed.address {
+        Address::Ip(ip) if ip.is_unspecified() || ip.is_multicast() => {
+            return Err("not a host's address");
+        }
+        Address::Ip(IpAddr::V4(ip)) if ip.is_broadcast() => return Err("not a host's address"),
+        Address::Mdns(_) if !mdns || parsed.kind != CandidateKind::Host => {
+            return Err("an mDNS name");
+        }
+        Address::Ip(_) | Address::Mdns(_) => {}
+    }
+    // Rewritten, so that the crate's parser sees nothing that ours did not understand.
+    let line = Parsed {
+        extensions: "",
+        ..parsed
+    }
+    .to_string();
+    let line = line.strip_prefix("candidate:").unwrap_or(&line);
+    Ok(Arc::new(
+        unmarshal_candidate(line).map_err(|_| "not a candidate of this stack")?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(url: &str) -> IceServer {
+        IceServer {
+            urls: vec![url.into()],
+            username: "u".into(),
+            credential: "c".into(),
+        }
+    }
+
+    #[test]
+    fn servers_that_work_and_those_that_cannot() {
+        for url in [
+            "stun:stun.example.org",
+            "stun:192.0.2.1:3479",
+            "turn:turn.example.org:3478",
+        ] {
+            assert!(server_url(url, &server(url)).is_ok(), "{url}");
+        }
+        assert!(server_url("turn:a.example?transport=udp", &server("")).is_ok());
+        for url in [
+            "turns:a.example",
+            "stuns:a.example",
+            "turn:a.example?transport=tcp",
+            "",
+            "x",
+        ] {
+            assert!(server_url(url, &server(url)).is_err(), "{url}");
+        }
+        assert!(server_url("turn:a.example", &IceServer::default()).is_err());
+    }
+
+    #[test]
+    fn one_url_or_a_list() {
+        let one: IceServer = serde_json::from_str(r#"{"urls":"stun:a"}"#).unwrap();
+        let many: IceServer = serde_json::from_str(r#"{"urls":["stun:a"]}"#).unwrap();
+        assert_eq!(one, many);
+    }
+
+    #[test]
+    fn candidates() {
+        let chromium = "candidate:568500495 1 udp 2113937151 192.0.2.2 60459 typ host \
+                        generation 0 ufrag OKBb network-cost 999";
+        assert_eq!(
+            parse_candidate(chromium, false).unwrap().addr().port(),
+            60459
+        );
+        assert!(parse_candidate(&format!("a={}", chromium.replace("udp", "UDP")), false).is_ok());
+        let refused = [
+            "candidate:1 1 udp 1 7e1f0000-0000-4000-8000-000000000000.local 5000 typ host",
+            "candidate:1 2 udp 1 192.0.2.2 5000 typ host",
+            "candidate:1 1 tcp 1 192.0.2.2 9 typ host tcptype active",
+            "candidate:1 1 udp 1 192.0.2.2 0 typ host",
+            "candidate:1 1 udp 1 0.0.0.0 5000 typ host",
+            "candidate:1 1 udp 1 224.0.0.1 5000 typ host",
+            "candidate:1 1 udp x 192.0.2.2 5000 typ host",
+            "candidate:1 1 udp 1 192.0.2.2 5000 typ",
+            "candidate:1 1 udp 1 192.0.2.2 5000 typ nothing",
+            "candidate:1 1 udp 1 192.0.2.2 5000 typ srflx raddr",
+            "candidate:",
+            "",
+        ];
+        for line in refused {
+            assert!(parse_candidate(line, false).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! The SCTP association, and what the crate below leaves out: an ABORT when we close, notice of the remote's end,
+//! acknowledgements that are not forgotten, and a receive window that opens again.
+//!
+//! All of it is done on the packets between the association and DTLS, by [`Packets`]; what the remote sends was
+//! checked by [`SctpGuard`] before.
+
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, watch};
+use webrtc_sctp::Error;
+use webrtc_sctp::association::{Association, Config};
+use webrtc_util::Conn;
+
+use super::guard::SctpGuard;
+use super::guard::sctp::seal;
+
+/// The crate keeps an acknowledgement back for a second packet, and after the first time for ever: its timer does
+/// not start again. After this long we make it send one.
+const ACK_DELAY: Duration = Duration::from_millis(20);
+/// Tasks and handles of a live association that hold its connection: two loops and the association itself.
+const HOLDERS: usize = 3;
+const HEADER_LEN: usize = 12;
+const DATA: u8 = 0;
+const SACK: u8 = 3;
+const ABORT: u8 = 6;
+const SHUTDOWN: u8 = 7;
+const SHUTDOWN_ACK: u8 = 8;
+const RECONFIG: u8 = 130;
+const OUTGOING_RESET: u16 = 13;
+const IMMEDIATE: u8 = 0x08;
+
+/// An established association.
+pub(super) struct Sctp {
+    pub(super) association: Arc<Association>,
+    pub(super) packets: Arc<Packets>,
+    below: Weak<Below>,
+}
+
+impl Sctp {
+    /// Sends INIT and waits for the association. The remote may do the same at the same time.
+    pub(super) async fn connect(
+        packets: Arc<Packets>,
+        ports: (u16, u16),
+        max_message_size: u32,
+    ) -> Result<Self, Error> {
+        let below = Arc::new(Below(Arc::clone(&packets)));
+        let weak = Arc::downgrade(&below);
+        let config = Config {
+            net_conn: below,
+            max_receive_buffer_size: packets.window,
+            max_message_size,
+            mtu: 0,
+            name: String::new(),
+            local_port: ports.0,
+            remote_port: ports.1,
+        };
+        let association = tokio::select! {
+            result = Association::client(config) => result?,
+            _ = packets.ended() => return Err(Error::ErrAssociationHandshakeClosed),
+        };
+        Ok(Self {
+            association: Arc::new(association),
+            packets,
+            below: weak,
+        })
+    }
+
+    /// Whether both loops of the association run. They do until it ends, unless one of them panicked.
+    pub(super) fn is_alive(&self) -> bool {
+        self.below.strong_count() >= HOLDERS
+    }
+}
+
+/// The packets between an association and DTLS.
+pub(super) struct Packets {
+    below: Arc<SctpGuard>,
+    window: u32,
+    seen: Mutex<Seen>,
+    repeat: Notify,
+    acknowledged: Notify,
+    shut: AtomicBool,
+    shutting: Notify,
+    end: watch::Sender<bool>,
+}
+
+/// What was seen in passing.
+#[derive(Default)]
+struct Seen {
+    /// The data channel's stream.
+    stream: Option<u16>,
+    /// The last packet with DATA from the remote.
+    data: Vec<u8>,
+    /// Its first TSN.
+    tsn: u32,
+    /// The newest TSN of the remote.
+    newest: Option<u32>,
+    /// DATA came after our last SACK.
+    owes_sack: bool,
+    /// A SACK was handed to the association.
+    sack: bool,
+    /// The window in our last SACK.
+    advertised: Option<u32>,
+    /// Bytes read by the channel since then.
+    read: u32,
+}
+
+impl Packets {
+    pub(super) fn new(dtls: Arc<dyn Conn + Send + Sync>, window: u32) -> Arc<Self> {
+        Arc::new(Self {
+            below: SctpGuard::new(dtls),
+            window,
+            seen: Mutex::default(),
+            repeat: Notify::new(),
+            acknowledged: Notify::new(),
+            shut: AtomicBool::new(false),
+            shutting: Notify::new(),
+            end: watch::Sender::new(false),
+        })
+    }
+
+    /// Names the stream whose reset ends the session.
+    pub(super) fn watch_stream(&self, stream: u16) {
+        self.seen().stream = Some(stream);
+    }
+
+    /// Waits until the remote closed, reset the channel or broke DTLS. Everything that had arrived before is
+    /// with the association by then, and stays readable.
+    pub(super) async fn ended(&self) {
+        let _ = self.end.subscribe().wait_for(|end| *end).await;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        *self.end.borrow()
+    }
+
+    /// Ends the session as if the remote had.
+    pub(super) fn end(&self) {
+        self.end.send_replace(true);
+    }
+
+    /// Woken after each SACK the association has processed.
+    pub(super) fn acknowledged(&self) -> tokio::sync::futures::Notified<'_> {
+        self.acknowledged.notified()
+    }
+
+    /// Wakes those too who wait for the sending side to move.
+    pub(super) fn wake(&self) {
+        self.acknowledged.notify_waiters();
+    }
+
+    /// The channel took `length` bytes from the association. If the window had been all but closed, the remote
+    /// has to be told that it is open again, or it would wait for its retransmission timer.
+    pub(super) fn consumed(&self, length: usize) {
+        let mut seen = self.seen();
+        seen.read = seen
+            .read
+            .saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+        let nearly_closed = seen
+            .advertised
+            .is_some_and(|window| window < self.window / 4);
+        if nearly_closed && seen.read >= self.window / 8 {
+            seen.read = 0;
+            drop(seen);
+            self.repeat.notify_one();
+        }
+    }
+
+    /// Tells the remote that we are gone.
+    pub(super) async fn abort(&self) {
+        if let Err(error) = self.below.abort().await {
+            tracing::debug!(%error, "ABORT not sent");
+        }
+    }
+
+    /// Makes every call of the association fail, which ends its loops, even if nobody holds it any more.
+    pub(super) fn shut(&self) {
+        self.shut.store(true, Ordering::SeqCst);
+        self.shutting.notify_waiters();
+        self.end();
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn recv(&self, buffer: &mut [u8]) -> Result<usize, webrtc_util::Error> {
+        // Being called again means that the association is done with the packet before.
+        if core::mem::take(&mut self.seen().sack) {
+            self.acknowledged.notify_waiters();
+        }
+        loop {
+            let shutting = self.shutting.notified();
+            if self.shut.load(Ordering::SeqCst) {
+                return Err(closed());
+            }
+            let owes_sack = self.seen().owes_sack;
+            tokio::select! {
+                () = shutting => return Err(closed()),
+                () = self.repeat.notified() => {
+                    if let Some(length) = self.repeated(buffer) {
+                        return Ok(length);
+                    }
+                }
+                () = tokio::time::sleep(ACK_DELAY), if owes_sack => {
+                    if let Some(length) = self.repeated(buffer) {
+                        return Ok(length);
+                    }
+                }
+                result = self.below.recv(buffer) => {
+                    let length = match result {
+                        Ok(length) => length,
+                        Err(error) => {
+                            tracing::debug!(%error, "DTLS ended");
+                            self.park().await;
+                            return Err(closed());
+                        }
+                    };
+                    match self.arrived(buffer.get(..length).unwrap_or_default()) {
+                        Verdict::Pass => return Ok(length),
+                        Verdict::Drop => {}
+                        Verdict::End => {
+                            self.park().await;
+                            return Err(closed());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reports the end and keeps it from the association, which would throw away what the channel has not read.
+    async fn park(&self) {
+        self.end();
+        let shutting = self.shutting.notified();
+        if !self.shut.load(Ordering::SeqCst) {
+            shutting.await;
+        }
+    }
+
+    fn arrived(&self, packet: &[u8]) -> Verdict {
+        let Some(chunks) = Chunks::new(packet) else {
+            return Verdict::Drop;
+        };
+        let mut seen = self.seen();
+        let mut has_data = false;
+        for chunk in chunks {
+            match chunk.kind {
+                DATA => {
+                    let Some(tsn) = be32(chunk.body, 0) else {
+                        return Verdict::Drop;
+                    };
+                    if !has_data {
+                        has_data = true;
+                        seen.tsn = tsn;
+                    }
+                    if seen.newest.is_none_or(|newest| is_after(tsn, newest)) {
+                        seen.newest = Some(tsn);
+                    }
+                }
+                SACK => seen.sack = true,
+                ABORT | SHUTDOWN | SHUTDOWN_ACK => return Verdict::End,
+                RECONFIG if !has_data && seen.is_reset(chunk.body) => return Verdict::End,
+                _ => {}
+            }
+        }
+        if has_data {
+            seen.owes_sack = true;
+            seen.data.clear();
+            seen.data.extend_from_slice(packet);
+        }
+        Verdict::Pass
+    }
+
+    /// The last packet with DATA once more, with the request to acknowledge at once. To the association it is a
+    /// duplicate, unless it had dropped the packet for want of room: then this is a second chance.
+    fn repeated(&self, buffer: &mut [u8]) -> Option<usize> {
+        let mut seen = self.seen();
+        seen.owes_sack = false;
+        let length = seen.data.len();
+        let packet = buffer.get_mut(..length)?;
+        packet.copy_from_slice(&seen.data);
+        drop(seen);
+        let mut at = HEADER_LEN;
+        while let Some((&kind, chunk_len)) = packet.get(at).zip(be16(packet, at + 2)) {
+            if let Some(flags) = packet.get_mut(at + 1).filter(|_| kind == DATA) {
+                *flags |= IMMEDIATE;
+            }
+            at += usize::from(chunk_len).max(4).next_multiple_of(4);
+        }
+        seal(packet);
+        (length > HEADER_LEN).then_some(length)
+    }
+
+    async fn send(&self, packet: &[u8]) -> Result<usize, webrtc_util::Error> {
+        if self.shut.load(Ordering::SeqCst) {
+            return Err(closed());
+        }
+        self.leaving(packet);
+        match self.below.send(packet).await {
+            Ok(length) => Ok(length),
+            Err(error) => {
+                self.end();
+                Err(error)
+            }
+        }
+    }
+
+    fn leaving(&self, packet: &[u8]) {
+        let Some(chunks) = Chunks::new(packet) else {
+            return;
+        };
+        let mut seen = self.seen();
+        for chunk in chunks.filter(|chunk| chunk.kind == SACK) {
+            seen.owes_sack = false;
+            seen.advertised = be32(chunk.body, 4);
+            seen.read = 0;
+        }
+    }
+}
+
+impl Seen {
+    /// Whether a RE-CONFIG resets the channel's stream, after everything the remote had sent on it. With data
+    /// still missing the association answers "in progress" and the remote asks again.
+    fn is_reset(&self, body: &[u8]) -> bool {
+        let Some(stream) = self.stream else {
+            return false;
+        };
+        let mut rest = body;
+        while let Some((kind, length)) = be16(rest, 0).zip(be16(rest, 2)) {
+            let Some(parameter) = rest.get(4..usize::from(length)) else {
+                return false;
+            };
+            if kind == OUTGOING_RESET {
+                let arrived = be32(parameter, 8)
+                    .zip(self.newest)
+                    .is_none_or(|(last, newest)| !is_after(last, newest));
+                let streams = parameter.get(12..).unwrap_or_default();
+                let mut named = streams.chunks_exact(2).map(|id| be16(id, 0));
+                if arrived && (streams.is_empty() || named.any(|id| id == Some(stream))) {
+                    return true;
+                }
+            }
+            rest = rest
+                .get(usize::from(length).next_multiple_of(4)..)
+                .unwrap_or_default();
+        }
+        false
+    }
+}
+
+enum Verdict {
+    Pass,
+    Drop,
+    End,
+}
+
+struct Chunk<'a> {
+    kind: u8,
+    body: &'a [u8],
+}
+
+/// The chunks of a packet, up to the first one that does not fit.
+struct Chunks<'a>(&'a [u8]);
+
+impl<'a> Chunks<'a> {
+    fn new(packet: &'a [u8]) -> Option<Self> {
+        packet.get(HEADER_LEN..).map(Self)
+    }
+}
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = Chunk<'a>;
+
+    fn next(&mut self) -> Option<Chunk<'a>> {
+        let kind = *self.0.first()?;
+        let length = usize::from(be16(self.0, 2)?);
+        let body = self.0.get(4..length)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(Chunk { kind, body })
+    }
+}
+
+/// What the association sees of [`Packets`].
+struct Below(Arc<Packets>);
+
+#[async_trait]
+impl Conn for Below {
+    async fn connect(&self, _: SocketAddr) -> Result<(), webrtc_util::Error> {
+        Err(closed())
+    }
+
+    async fn recv(&self, buffer: &mut [u8]) -> Result<usize, webrtc_util::Error> {
+        self.0.recv(buffer).await
+    }
+
+    async fn recv_from(&self, _: &mut [u8]) -> Result<(usize, SocketAddr), webrtc_util::Error> {
+        Err(closed())
+    }
+
+    async fn send(&self, packet: &[u8]) -> Result<usize, webrtc_util::Error> {
+        self.0.send(packet).await
+    }
+
+    async fn send_to(&self, _: &[u8], _: SocketAddr) -> Result<usize, webrtc_util::Error> {
+        Err(closed())
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr, webrtc_util::Error> {
+        self.0.below.local_addr()
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.0.below.remote_addr()
+    }
+
+    async fn close(&self) -> Result<(), webrtc_util::Error> {
+        self.0.shut();
+        Ok(())
+    }
+
+    fn as_any(&self) -> &(dyn core::any::Any + Send + Sync) {
+        self
+    }
+}
+
+fn closed() -> webrtc_util::Error {
+    webrtc_util::Error::ErrUseClosedNetworkConn
+}
+
+/// Whether TSN `a` comes after `b` (RFC 1982).
+fn is_after(a: u32, b: u32) -> bool {
+    a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u16::from_be_bytes)
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tsns_wrap() {
+        assert!(is_after(0, u32::MAX));
+        assert!(!is_after(u32::MAX, 0));
+        assert!(!is_after(7, 7));
+    }
+
+    #[test]
+    fn stream_reset() {
+        let seen = Seen {
+            stream: Some(1),
+            newest: Some(10),
+            ..Seen::default()
+        };
+        let reset = |last: u8, streams: &[u8]| {
+            let length = 16 + u8::try_from(streams.len()).unwrap();
+            let mut body = vec![0, 13, 0, length, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, last];
+            body.extend_from_slice(streams);
+            body
+        };
+        assert!(seen.is_reset(&reset(10, &[0, 1])));
+        assert!(seen.is_reset(&reset(10, &[])));
+        assert!(!seen.is_reset(&reset(10, &[0, 3])));
+        assert!(
+            !seen.is_reset(&reset(11, &[0, 1])),
+            "data is still under way"
+        );
+        assert!(!seen.is_reset(&[0, 13, 0, 0]));
+        assert!(!seen.is_reset(&[0, 13, 255, 255, 0]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn chunks_of_anything(packet: Vec<u8>) {
+            let count = Chunks::new(&packet).map_or(0, Iterator::count);
+            assert!(count <= packet.len() / 4);
+            Seen { stream: Some(1), ..Seen::default() }.is_reset(&packet);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Two sessions on the loopback interface, wired back to back through their events.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use peer_core::peer::RtcFailure;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::{ChannelReceiver, ChannelSender, Message, RtcConfig, SendError, Session, SessionEvent};
+
+/// Generous: it only ends a test that hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn config() -> RtcConfig {
+    RtcConfig {
+        include_loopback: true,
+        ip_filter: vec![core::net::Ipv4Addr::LOCALHOST.into()],
+        ..RtcConfig::default()
+    }
+}
+
+struct End {
+    session: Session,
+    events: mpsc::Receiver<SessionEvent>,
+    sender: ChannelSender,
+    receiver: ChannelReceiver,
+}
+
+impl End {
+    /// Waits for the last event.
+    async fn last(&mut self) -> SessionEvent {
+        last(&mut self.events).await
+    }
+}
+
+async fn last(events: &mut mpsc::Receiver<SessionEvent>) -> SessionEvent {
+    let wait = async {
+        let mut last = None;
+        while let Some(event) = events.recv().await {
+            last = Some(event);
+        }
+        last.expect("at least one event")
+    };
+    timeout(PATIENCE, wait).await.expect("the session ends")
+}
+
+/// Starts both and carries signals between them until both are open. `tamper` may change what goes across.
+async fn pair_with(config: RtcConfig, ordered: bool) -> (End, End) {
+    let config = Arc::new(config);
+    let (events, mut from_a) = mpsc::channel(16);
+    let a = Session::offer(Arc::clone(&config), "dc_test".into(), ordered, events);
+    let Some(SessionEvent::LocalDescription(offer)) = from_a.recv().await else {
+        panic!("the description comes first");
+    };
+    let (events, mut from_b) = mpsc::channel(16);
+    let b = Session::answer(config, offer, events);
+    let (mut open_a, mut open_b) = (None, None);
+    let wire = async {
+        while open_a.is_none() || open_b.is_none() {
+            tokio::select! {
+                Some(event) = from_a.recv() => match event {
+                    SessionEvent::LocalCandidate(candidate) => b.add_candidate(candidate),
+                    SessionEvent::Open(sender, receiver) => open_a = Some((sender, receiver)),
+                    SessionEvent::IceState(_) => {}
+                    event => panic!("unexpected {event:?}"),
+                },
+                Some(event) = from_b.recv() => match event {
+                    SessionEvent::LocalDescription(answer) => a.apply_answer(answer),
+                    SessionEvent::LocalCandidate(candidate) => a.add_candidate(candidate),
+                    SessionEvent::Open(sender, receiver) => open_b = Some((sender, receiver)),
+                    SessionEvent::IceState(_) => {}
+                    event => panic!("unexpected {event:?}"),
+                },
+            }
+        }
+    };
+    timeout(PATIENCE, wire).await.expect("both sides open");
+    let ((sender_a, receiver_a), (sender_b, receiver_b)) = (open_a.unwrap(), open_b.unwrap());
+    (
+        End {
+            session: a,
+            events: from_a,
+            sender: sender_a,
+            receiver: receiver_a,
+        },
+        End {
+            session: b,
+            events: from_b,
+            sender: sender_b,
+            receiver: receiver_b,
+        },
+    )
+}
+
+async fn pair(ordered: bool) -> (End, End) {
+    pair_with(config(), ordered).await
+}
+
+async fn receive(receiver: &mut ChannelReceiver) -> Message {
+    timeout(PATIENCE, receiver.recv())
+        .await
+        .expect("a message comes")
+        .expect("the channel is open")
+}
+
+fn bytes(length: usize, seed: usize) -> Message {
+    Message::Binary(
+        (0..length)
+            .map(|i| (i * 31 + seed * 7 + (i >> 8)) as u8)
+            .collect(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_every_kind_both_ways() {
+    for ordered in [true, false] {
+        let (mut a, mut b) = pair(ordered).await;
+        let messages = [
+            Message::Text("grüße".into()),
+            Message::Text(String::new()),
+            Message::Binary(Bytes::new()),
+            bytes(1, 1),
+            bytes(16_300, 2),
+            bytes(65_536, 3),
+            bytes(262_144, 4),
+        ];
+        for message in &messages {
+            a.sender.send(message.clone()).await.unwrap();
+            assert_eq!(receive(&mut b.receiver).await, *message);
+            b.sender.send(message.clone()).await.unwrap();
+            assert_eq!(receive(&mut a.receiver).await, *message);
+        }
+        assert_eq!(a.sender.max_message_size(), 262_144);
+        assert_eq!(
+            a.sender.send(bytes(262_145, 0)).await,
+            Err(SendError::TooBig)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_small_messages_in_order() {
+    let (mut a, mut b) = pair(true).await;
+    let sender = a.sender.clone();
+    let sending = tokio::spawn(async move {
+        for i in 0..1000 {
+            sender
+                .send(Message::Text(format!("message {i}")))
+                .await
+                .unwrap();
+        }
+        sender.flushed().await;
+        assert_eq!(sender.buffered_amount(), 0);
+    });
+    for i in 0..1000 {
+        assert_eq!(
+            receive(&mut b.receiver).await,
+            Message::Text(format!("message {i}"))
+        );
+    }
+    timeout(PATIENCE, sending).await.unwrap().unwrap();
+    drop(b);
+    assert!(matches!(a.last().await, SessionEvent::Closed));
+    assert_eq!(a.receiver.recv().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_is_noticed_and_leaves_nothing_behind() {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
+    for round in 0..20 {
+        let (mut a, mut b) = pair(round % 2 == 0).await;
+        let (closer, other) = if round % 3 == 0 {
+            (&mut a, &mut b)
+        } else {
+            (&mut b, &mut a)
+        };
+        let started = Instant::now();
+        closer.session.close();
+        assert!(matches!(other.last().await, SessionEvent::Closed));
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            started.elapsed()
+        );
+        assert!(matches!(closer.last().await, SessionEvent::Closed));
+        assert_eq!(other.sender.send(bytes(1, 1)).await, Err(SendError::Closed));
+        assert_eq!(closer.sender.try_send(bytes(1, 1)), Err(SendError::Closed));
+        assert_eq!(other.receiver.recv().await, None);
+    }
+    // The crates' tasks end a moment after they were told to.
+    let settled = async {
+        while metrics.num_alive_tasks() > before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let settled = timeout(PATIENCE, settled).await;
+    assert!(
+        settled.is_ok(),
+        "{} tasks left over",
+        metrics.num_alive_tasks() - before
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_flushed_before_a_close_arrives() {
+    let (a, mut b) = pair(true).await;
+    for i in 0..40 {
+        a.sender.send(bytes(50_000, i)).await.unwrap();
+    }
+    timeout(PATIENCE, a.sender.flushed()).await.unwrap();
+    drop(a);
+    for i in 0..40 {
+        assert_eq!(receive(&mut b.receiver).await, bytes(50_000, i));
+    }
+    assert_eq!(timeout(PATIENCE, b.receiver.recv()).await.unwrap(), None);
+    assert!(matches!(b.last().await, SessionEvent::Closed));
+}
+
+/// The receiver pauses until the sender has been stuck for a while; the closed window then opens again.
+async fn a_pause_stalls_nothing(from_offerer: bool) {
+    const MESSAGES: usize = 512;
+    const SIZE: usize = 65_536;
+    let (a, b) = pair(true).await;
+    let (from, mut to) = if from_offerer { (a, b) } else { (b, a) };
+    let sender = from.sender.clone();
+    let sending = tokio::spawn(async move {
+        for i in 0..MESSAGES {
+            sender.send(bytes(SIZE, i)).await.unwrap();
+        }
+        sender.flushed().await;
+    });
+    for i in 0..MESSAGES {
+        if i == MESSAGES / 4 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(from.sender.buffered_amount() > 0, "the sender had to wait");
+        }
+        let message = timeout(Duration::from_secs(15), to.receiver.recv()).await;
+        assert_eq!(message.expect("no stall").unwrap(), bytes(SIZE, i));
+    }
+    timeout(PATIENCE, sending).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pausing_answerer_stalls_nothing() {
+    a_pause_stalls_nothing(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pausing_offerer_stalls_nothing() {
+    a_pause_stalls_nothing(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_congested_channel_says_so() {
+    let (a, b) = pair(true).await;
+    let mut sent = 0;
+    let full = loop {
+        match a.sender.try_send(bytes(65_536, 0)) {
+            Ok(()) => sent += 65_536,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full, SendError::Full);
+    assert!(sent <= 1 << 20, "{sent} bytes were taken");
+    // A sender that waits is freed by the close.
+    let sender = a.sender.clone();
+    let waiting = tokio::spawn(async move {
+        loop {
+            if let Err(error) = sender.send(bytes(65_536, 0)).await {
+                return error;
+            }
+        }
+    });
+    drop(b.session);
+    assert_eq!(
+        timeout(PATIENCE, waiting).await.unwrap().unwrap(),
+        SendError::Closed
+    );
+}
+
+async fn offer_of(config: &Arc<RtcConfig>) -> (Session, mpsc::Receiver<SessionEvent>, String) {
+    let (sender, mut events) = mpsc::channel(16);
+    let session = Session::offer(Arc::clone(config), "x".into(), true, sender);
+    match events.recv().await {
+        Some(SessionEvent::LocalDescription(sdp)) => (session, events, sdp),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_certificate_is_refused() {
+    // The answer, then the offer, carries a fingerprint that is not its sender's.
+    for forged_offer in [false, true] {
+        let config = Arc::new(config());
+        let (a, mut from_a, offer) = offer_of(&config).await;
+        let (_, _, other) = offer_of(&config).await;
+        let forge = |sdp: &str| {
+            let line = |sdp: &str| {
+                sdp.lines()
+                    .find(|line| line.starts_with("a=fingerprint"))
+                    .unwrap()
+                    .to_owned()
+            };
+            sdp.replace(&line(sdp), &line(&other))
+        };
+        let (sender, mut from_b) = mpsc::channel(16);
+        let offer = if forged_offer { forge(&offer) } else { offer };
+        let b = Session::answer(Arc::clone(&config), offer, sender);
+        let mut ends = (None, None);
+        let wire = async {
+            while ends.0.is_none() || ends.1.is_none() {
+                tokio::select! {
+                    Some(event) = from_a.recv() => match event {
+                        SessionEvent::LocalCandidate(candidate) => b.add_candidate(candidate),
+                        SessionEvent::Open(..) => assert!(forged_offer, "opened"),
+                        SessionEvent::Failed(failure, _) => ends.0 = Some(Some(failure)),
+                        SessionEvent::Closed => ends.0 = Some(None),
+                        _ => {}
+                    },
+                    Some(event) = from_b.recv() => match event {
+                        SessionEvent::LocalDescription(answer) if forged_offer => {
+                            a.apply_answer(answer);
+                        }
+                        SessionEvent::LocalDescription(answer) => a.apply_answer(forge(&answer)),
+                        SessionEvent::LocalCandidate(candidate) => a.add_candidate(candidate),
+                        SessionEvent::Open(..) => panic!("opened"),
+                        SessionEvent::Failed(failure, _) => ends.1 = Some(Some(failure)),
+                        SessionEvent::Closed => ends.1 = Some(None),
+                        _ => {}
+                    },
+                }
+            }
+        };
+        timeout(PATIENCE, wire).await.expect("both sides end");
+        let deceived = if forged_offer { ends.1 } else { ends.0 };
+        assert_eq!(deceived, Some(Some(RtcFailure::Dtls)));
+    }
+}
+
+#[tokio::test]
+async fn descriptions_that_cannot_be_used() {
+    let config = Arc::new(config());
+    for sdp in ["", "v=0", "garbage\r\n", &"x".repeat(100_000)] {
+        let (sender, mut events) = mpsc::channel(16);
+        let _session = Session::answer(Arc::clone(&config), sdp.to_owned(), sender);
+        let failed = last(&mut events).await;
+        assert!(
+            matches!(failed, SessionEvent::Failed(RtcFailure::Description, _)),
+            "{failed:?}"
+        );
+
+        let (session, mut events, _) = offer_of(&config).await;
+        session.apply_answer(sdp.to_owned());
+        let failed = last(&mut events).await;
+        assert!(
+            matches!(failed, SessionEvent::Failed(RtcFailure::Description, _)),
+            "{failed:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_answer() {
+    let config = RtcConfig {
+        connect_timeout: Duration::from_millis(200),
+        ..config()
+    };
+    let (session, mut events, _) = offer_of(&Arc::new(config)).await;
+    for i in 0..1000 {
+        session.add_candidate(format!("garbage {i}"));
+    }
+    let failed = last(&mut events).await;
+    assert!(
+        matches!(failed, SessionEvent::Failed(RtcFailure::Ice, _)),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn closing_before_anything_happened() {
+    let (session, mut events, _) = offer_of(&Arc::new(config())).await;
+    session.close();
+    session.close();
+    assert!(matches!(last(&mut events).await, SessionEvent::Closed));
+}

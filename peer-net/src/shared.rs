@@ -1,0 +1,209 @@
+//! What a peer's handles and its driver share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use peer_core::PeerId;
+use peer_core::peer::{ConnectionHandle, PeerError, PeerState};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::broker::BrokerClient;
+use crate::data_connection::{DataConnection, Held};
+use crate::error::{ListError, PeerFailure};
+use crate::event::{EVENTS_MAX, Event, Events};
+use crate::inbox::{BUDGET_MESSAGES, Budget};
+use crate::link::Link;
+
+/// Counters of a peer since its start. They wrap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What the engine counts.
+    pub engine: peer_core::peer::Stats,
+    /// Offers that `on_offer` or the rate limit turned down.
+    pub refused_offers: u64,
+    /// Incoming connections closed because nobody accepted them.
+    pub unaccepted: u64,
+    /// Messages dropped for want of room or for being too big.
+    pub dropped_messages: u64,
+    /// Messages that could not be read.
+    pub malformed_messages: u64,
+}
+
+/// Where the peer stands, for those who wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub(crate) state: PeerState,
+    pub(crate) id: Option<PeerId>,
+    /// The last error since the last open.
+    pub(crate) failure: Option<PeerFailure>,
+    /// Whether the driver will come back by itself.
+    pub(crate) returning: bool,
+}
+
+/// What handles ask of the driver without waiting. Bounded: a connection asks for each thing a few times at most.
+#[derive(Default)]
+pub(crate) struct Requests {
+    pub(crate) destroy: bool,
+    pub(crate) close: Vec<ConnectionHandle>,
+    pub(crate) finish: Vec<Arc<Link>>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) runtime: Handle,
+    pub(crate) client: BrokerClient,
+    pub(crate) max_message_size: usize,
+    /// Of incomplete messages.
+    pub(crate) budget: Budget,
+    status: watch::Sender<Status>,
+    requests: Mutex<Requests>,
+    /// Rung when `requests` has something.
+    pub(crate) bell: Notify,
+    connections: Mutex<Vec<Weak<Held>>>,
+    stats: Mutex<Stats>,
+    events: Mutex<Option<broadcast::Sender<Event>>>,
+    /// The first stream, which begins at the start.
+    first_events: Mutex<Option<broadcast::Receiver<Event>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        runtime: Handle,
+        client: BrokerClient,
+        id: Option<PeerId>,
+        max_message_size: usize,
+    ) -> Arc<Self> {
+        let (events, first) = broadcast::channel(EVENTS_MAX);
+        let state = PeerState::Connecting;
+        let status = Status {
+            state,
+            id,
+            failure: None,
+            returning: false,
+        };
+        Arc::new(Self {
+            runtime,
+            client,
+            max_message_size,
+            budget: Budget::new(max_message_size.saturating_mul(BUDGET_MESSAGES)),
+            status: watch::Sender::new(status),
+            requests: Mutex::default(),
+            bell: Notify::new(),
+            connections: Mutex::default(),
+            stats: Mutex::default(),
+            events: Mutex::new(Some(events)),
+            first_events: Mutex::new(Some(first)),
+        })
+    }
+
+    pub(crate) fn status(&self) -> watch::Ref<'_, Status> {
+        self.status.borrow()
+    }
+
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status) -> bool) {
+        self.status.send_if_modified(change);
+    }
+
+    pub(crate) async fn opened(&self) -> Result<PeerId, PeerFailure> {
+        let mut status = self.status.subscribe();
+        let settled = status.wait_for(|status| match status.state {
+            PeerState::Open | PeerState::Destroyed => true,
+            PeerState::Disconnected => !status.returning,
+            PeerState::Connecting => false,
+        });
+        // The sender lives in `self`.
+        let Ok(status) = settled.await else {
+            return Err(PeerFailure::new(PeerError::Disconnected));
+        };
+        match (&status.state, &status.id) {
+            (PeerState::Open, Some(id)) => Ok(id.clone()),
+            _ => Err(status
+                .failure
+                .clone()
+                .unwrap_or_else(|| PeerFailure::new(PeerError::Disconnected))),
+        }
+    }
+
+    pub(crate) fn destroy(&self) {
+        lock(&self.requests).destroy = true;
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn close(&self, handle: ConnectionHandle) {
+        let mut requests = lock(&self.requests);
+        if !requests.close.contains(&handle) {
+            requests.close.push(handle);
+        }
+        drop(requests);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn finish(&self, link: Arc<Link>) {
+        lock(&self.requests).finish.push(link);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn take_requests(&self) -> Requests {
+        core::mem::take(&mut lock(&self.requests))
+    }
+
+    pub(crate) fn connections(&self) -> Vec<DataConnection> {
+        let connections = lock(&self.connections);
+        connections
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(DataConnection::from_held)
+            .collect()
+    }
+
+    pub(crate) fn remember(&self, connection: &Arc<Held>) {
+        let mut connections = lock(&self.connections);
+        connections.retain(|held| held.strong_count() > 0);
+        connections.push(Arc::downgrade(connection));
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        *lock(&self.stats)
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
+        change(&mut lock(&self.stats));
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        if let Some(events) = lock(&self.events).as_ref() {
+            // Nobody listening is fine.
+            let _ = events.send(event);
+        }
+    }
+
+    /// No event follows; streams end.
+    pub(crate) fn end_events(&self) {
+        lock(&self.events).take();
+    }
+
+    pub(crate) fn events(&self) -> Events {
+        if let Some(first) = lock(&self.first_events).take() {
+            return Events::new(first);
+        }
+        let receiver = match lock(&self.events).as_ref() {
+            Some(events) => events.subscribe(),
+            None => broadcast::channel(1).1,
+        };
+        Events::new(receiver)
+    }
+
+    pub(crate) async fn list_all_peers(&self) -> Result<Vec<String>, ListError> {
+        self.client
+            .list_all_peers()
+            .await
+            .map_err(|error| ListError {
+                source: Arc::new(error),
+            })
+    }
+}
+
+/// A poisoned lock still guards plain data.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

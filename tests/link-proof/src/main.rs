@@ -1,0 +1,32 @@
+//! The proof that peer-core is what it says: a program without `std` and without an allocator that uses every
+//! public module. Were either needed anywhere, it would not link. It exits with 0 when everything worked, else
+//! with the number of the part that did not.
+#![no_std]
+#![no_main]
+
+mod life;
+
+use core::ffi::c_int;
+
+#[unsafe(no_mangle)]
+extern "C" fn main() -> c_int {
+    let parts: [fn() -> Option<()>; 1] = [life::run];
+    for (number, part) in (1..).zip(parts) {
+        if part().is_none() {
+            return number;
+        }
+    }
+    0
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        safe fn abort() -> !;
+    }
+    abort()
+}
+
+/// The precompiled `core` was built for unwinding and names this; with `panic = "abort"` nothing calls it.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
