@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p peer-core --bench binarypack`. Throughput is in bytes of the format itself.
 
-use std::hint::black_box;
+use core::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use peer_core::binarypack;
@@ -47,7 +47,9 @@ struct Counts {
 
 fn bench<'a, T: Serialize + Deserialize<'a>>(c: &mut Criterion, name: &str, value: &T) {
     let mut buffer = vec![0; 1 << 20];
-    let packed = binarypack::to_slice(value, &mut buffer).expect("packs").to_vec();
+    let packed = binarypack::to_slice(value, &mut buffer)
+        .expect("packs")
+        .to_vec();
     let message_pack = rmp_serde::to_vec_named(value).expect("packs");
     let json = serde_json::to_vec(value).expect("is JSON");
     // Leaked, so that the types may borrow for `'a`.
@@ -58,7 +60,9 @@ fn bench<'a, T: Serialize + Deserialize<'a>>(c: &mut Criterion, name: &str, valu
     group.throughput(Throughput::Bytes(packed.len() as u64));
     group.bench_function(BenchmarkId::new("binarypack", name), |b| {
         b.iter(|| {
-            binarypack::to_slice(black_box(value), &mut buffer).map(|bytes| bytes.len()).unwrap()
+            binarypack::to_slice(black_box(value), &mut buffer)
+                .map(|bytes| bytes.len())
+                .unwrap()
         });
     });
     group.throughput(Throughput::Bytes(message_pack.len() as u64));
@@ -110,18 +114,38 @@ fn benches(c: &mut Criterion) {
         y: f64::from(id) + 200.0,
         alive: id % 3 != 0,
     });
-    bench(c, "game state", &Game { t: 12.345, players: players.collect() });
+    bench(
+        c,
+        "game state",
+        &Game {
+            t: 12.345,
+            players: players.collect(),
+        },
+    );
     let values = (0..4096).map(|i| f64::from(i) * 0.1 + 0.05);
-    bench(c, "4096 doubles", &Samples { channel: 1, values: values.collect() });
+    bench(
+        c,
+        "4096 doubles",
+        &Samples {
+            channel: 1,
+            values: values.collect(),
+        },
+    );
     let values = (0..4096_u32).map(|i| i.wrapping_mul(2_654_435_761) >> (i % 32));
-    bench(c, "4096 integers", &Counts { values: values.collect() });
+    bench(
+        c,
+        "4096 integers",
+        &Counts {
+            values: values.collect(),
+        },
+    );
 }
 
 criterion_group! {
     name = all;
     config = Criterion::default()
-        .warm_up_time(std::time::Duration::from_millis(200))
-        .measurement_time(std::time::Duration::from_millis(600))
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600))
         .sample_size(20);
     targets = benches
 }

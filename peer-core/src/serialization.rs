@@ -122,11 +122,20 @@ impl Serialization {
     ) -> Result<Frame<'b>, EncodeError> {
         let bytes: &[u8] = match self {
             Self::Binary | Self::BinaryUtf8 => {
-                let packed =
-                    binarypack::to_slice(value, buffer).map_err(|error| match error {
+                let mut writer = binarypack::SliceWriter::new(buffer);
+                let mut serializer = binarypack::Serializer::new(&mut writer);
+                value
+                    .serialize(&mut serializer)
+                    .map_err(|error| match error {
                         binarypack::EncodeError::Full => EncodeError::Full,
                         other => EncodeError::BinaryPack(other),
                     })?;
+                if serializer.has_control_key() {
+                    return Err(EncodeError::BinaryPack(
+                        binarypack::EncodeError::ReservedKey,
+                    ));
+                }
+                let packed = writer.into_written();
                 if *packed == [0xc0] {
                     return Err(EncodeError::TopLevelNull);
                 }

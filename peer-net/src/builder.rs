@@ -197,7 +197,8 @@ impl PeerBuilder {
     }
 
     /// Come back to the broker by itself after the socket was lost, with the same id and token, for ever, with
-    /// pauses that grow to [`RECONNECT_PAUSE_MAX`]. Default `false`, as in PeerJS.
+    /// pauses that grow to [`RECONNECT_PAUSE_MAX`]; also before the first time, as long as the broker cannot be reached.
+    /// A broker that answers and refuses (id taken, wrong key) still ends the peer. Default `false`, as in PeerJS.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.options.reconnect = reconnect;
         self
@@ -216,7 +217,7 @@ impl PeerBuilder {
     }
 
     /// Asked for each offer before anything is created for it; `false` drops the offer without a word, and it is
-    /// counted. Called on the peer's own task: it must not block.
+    /// counted. Called on the peer's own task: it must not block. A peer that only connects may refuse all.
     pub fn on_offer(mut self, admit: impl Fn(&Offer) -> bool + Send + Sync + 'static) -> Self {
         self.options.on_offer = Some(Arc::new(admit));
         self

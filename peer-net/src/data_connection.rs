@@ -17,7 +17,7 @@ use crate::value::Value;
 /// A connection to another peer. PeerJS's `DataConnection`.
 ///
 /// Handles are cheap to clone; a message that several wait for goes to one of them. When the last handle is
-/// dropped, the connection is closed after what was sent has been delivered.
+/// dropped, the connection is closed after what was sent has been delivered, as long as the program lives to do it.
 #[derive(Clone)]
 pub struct DataConnection {
     held: Arc<Held>,
@@ -112,7 +112,8 @@ impl DataConnection {
 
     /// Sends a value, after waiting until the connection is open and not congested.
     ///
-    /// Byte slices are sequences of numbers to serde: send bytes with [`send_bytes`](Self::send_bytes).
+    /// Byte slices are sequences of numbers to serde: send bytes with [`send_bytes`](Self::send_bytes). A `send`
+    /// that is cancelled has sent all of the message or nothing of it.
     ///
     /// # Errors
     /// [`SendError`]; the connection stays as it was.

@@ -25,6 +25,7 @@ use peer_core::{PeerId, Token, peer};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::broker::BrokerClient;
 use crate::builder::Options;
@@ -44,6 +45,9 @@ pub const METADATA_MAX: usize = 16 << 10;
 const CONTROL_BYTES: usize = 128 << 10;
 /// How long the broker may take to answer an open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the end of a destroyed peer may take, until its sessions and its socket are gone.
+const END_WAIT: Duration = Duration::from_secs(2);
 
 /// What handles ask of the driver.
 pub(crate) enum Command {
@@ -82,12 +86,7 @@ pub(crate) fn prepare(
     config.ping_interval = options.ping_interval;
     config.connect_timeout = options.rtc.connect_timeout;
     config.open_timeout = OPEN_TIMEOUT;
-    let shared = Shared::new(
-        runtime,
-        client.clone(),
-        options.id.clone(),
-        options.max_message_size,
-    );
+    let shared = Shared::new(runtime, client.clone(), &options);
     let driver = Driver {
         shared: shared.clone(),
         commands,
@@ -139,7 +138,13 @@ enum Turn {
 }
 
 impl Driver {
-    async fn run(mut self, config: Config) {
+    async fn run(mut self, mut config: Config) {
+        if config.id.is_none() && self.backoff.is_some() {
+            config.id = match self.first_id().await {
+                Some(id) => Some(id),
+                None => return,
+            };
+        }
         // On the heap piece by piece: nothing large passes over the stack, and what is never used is never touched.
         let mut slots: Vec<_> = (0..self.max_connections)
             .map(|_| ConnectionSlot::default())
@@ -157,6 +162,8 @@ impl Driver {
         loop {
             self.drain(&mut engine);
             if self.finished {
+                // Whoever waits for the end may leave the process after it: the remotes shall know by then.
+                let _ = timeout(END_WAIT, self.ended()).await;
                 return;
             }
             match self.wait().await {
@@ -175,6 +182,46 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// An id of the broker's choice, asked for until there is one; `None` once the peer is destroyed. The engine
+    /// would take the first failure for the end.
+    async fn first_id(&mut self) -> Option<PeerId> {
+        let client = self.shared.client.clone();
+        loop {
+            let retry = self.backoff.as_ref().and_then(Backoff::due);
+            let answer = async {
+                if let Some(at) = retry {
+                    tokio::time::sleep_until(at).await;
+                }
+                client.retrieve_id().await
+            };
+            tokio::select! {
+                answer = answer => match answer {
+                    Ok(id) => return PeerId::from_wire(&id).ok(),
+                    Err(error) => {
+                        let failure = PeerFailure::new(PeerError::ServerError)
+                            .with_detail(Some(&chain(&error)))
+                            .with_source(Some(Arc::new(error)));
+                        self.shared.emit(Event::Error(failure));
+                        if let Some(backoff) = &mut self.backoff {
+                            backoff.begin();
+                        }
+                    }
+                },
+                () = self.shared.bell.notified() => {
+                    if self.shared.take_requests().destroy {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the sessions and the socket are gone.
+    async fn ended(&mut self) {
+        while self.connections.events.next().await.is_some() {}
+        self.broker.ended().await;
     }
 
     /// The next thing that happens. Cancelled branches lose nothing.
@@ -357,8 +404,6 @@ impl Driver {
                     engine.handle_input(now, Input::Rtc(handle, RtcInput::Failed(failure)))
                 });
             }
-            #[allow(unreachable_patterns)]
-            _ => {}
         }
     }
 

@@ -1,4 +1,11 @@
-//! PeerJS for programs and gateways, on tokio.
+#![doc = include_str!("../README.md")]
+//!
+//! # Inside
+//!
+//! [`Peer`] and [`DataConnection`] are handles. One task a peer drives the engine of `peer_core`: it owns the
+//! socket to the broker and decides what happens to connections. Messages do not pass it: each connection has a
+//! task of its own that takes them from its channel, joins chunks and fills a bounded queue, and decodes where
+//! `recv` is called. So connections run side by side, and a slow reader holds up nobody but its sender.
 #![forbid(unsafe_code)]
 
 pub mod broker;

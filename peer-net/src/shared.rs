@@ -8,10 +8,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::broker::BrokerClient;
+use crate::builder::Options;
 use crate::data_connection::{DataConnection, Held};
 use crate::error::{ListError, PeerFailure};
 use crate::event::{EVENTS_MAX, Event, Events};
-use crate::inbox::{BUDGET_MESSAGES, Budget};
+use crate::inbox::Budget;
 use crate::link::Link;
 
 /// Counters of a peer since its start. They wrap.
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) client: BrokerClient,
     pub(crate) max_message_size: usize,
+    /// PeerJS's.
+    debug: u8,
     /// Of incomplete messages.
     pub(crate) budget: Budget,
     status: watch::Sender<Status>,
@@ -67,25 +70,21 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        runtime: Handle,
-        client: BrokerClient,
-        id: Option<PeerId>,
-        max_message_size: usize,
-    ) -> Arc<Self> {
+    pub(crate) fn new(runtime: Handle, client: BrokerClient, options: &Options) -> Arc<Self> {
         let (events, first) = broadcast::channel(EVENTS_MAX);
         let state = PeerState::Connecting;
         let status = Status {
             state,
-            id,
+            id: options.id.clone(),
             failure: None,
             returning: false,
         };
         Arc::new(Self {
             runtime,
             client,
-            max_message_size,
-            budget: Budget::new(max_message_size.saturating_mul(BUDGET_MESSAGES)),
+            max_message_size: options.max_message_size,
+            debug: options.debug,
+            budget: Budget::new(options.max_message_size),
             status: watch::Sender::new(status),
             requests: Mutex::default(),
             bell: Notify::new(),
@@ -171,9 +170,46 @@ impl Shared {
     }
 
     pub(crate) fn emit(&self, event: Event) {
+        self.log(&event);
         if let Some(events) = lock(&self.events).as_ref() {
             // Nobody listening is fine.
             let _ = events.send(event);
+        }
+    }
+
+    /// What PeerJS's `debug` lets through goes to `tracing`.
+    fn log(&self, event: &Event) {
+        let id = self.status.borrow().id.clone();
+        let id = id.as_ref().map_or("", PeerId::as_str);
+        match (event, self.debug) {
+            (_, 0) => {}
+            (Event::Error(failure), _) => {
+                tracing::error!(target: "peer_net", id, kind = failure.kind(), "{failure}");
+            }
+            (Event::ConnectionFailed(info, failure), _) => {
+                let peer = info.peer().as_str();
+                tracing::error!(target: "peer_net", id, peer, kind = failure.kind(), "{failure}");
+            }
+            (Event::ConnectionError(info, error), 2..) => {
+                let peer = info.peer().as_str();
+                tracing::warn!(target: "peer_net", id, peer, kind = error.as_str(), "{error}");
+            }
+            (Event::Disconnected, 2..) => {
+                tracing::warn!(target: "peer_net", id, "disconnected from the broker");
+            }
+            (Event::Open(_), 3..) => tracing::info!(target: "peer_net", id, "open"),
+            (Event::Connection(info), 3..) => {
+                tracing::info!(target: "peer_net", id, peer = info.peer().as_str(), "a connection comes");
+            }
+            (Event::ConnectionOpen(info), 3..) => {
+                tracing::info!(target: "peer_net", id, peer = info.peer().as_str(), "a connection is open");
+            }
+            (Event::ConnectionClosed(info, reason), 3..) => {
+                let peer = info.peer().as_str();
+                tracing::info!(target: "peer_net", id, peer, "a connection is closed: {reason}");
+            }
+            (Event::Closed, 3..) => tracing::info!(target: "peer_net", id, "closed"),
+            _ => {}
         }
     }
 

@@ -34,7 +34,10 @@ pub struct Deserializer<'de> {
 impl<'de> Deserializer<'de> {
     /// Reads from the start of `input`.
     pub fn new(input: &'de [u8]) -> Self {
-        Self { reader: Reader { input }, depth: BINARYPACK_DEPTH_MAX }
+        Self {
+            reader: Reader { input },
+            depth: BINARYPACK_DEPTH_MAX,
+        }
     }
 
     /// The bytes not yet read.
@@ -53,7 +56,10 @@ impl<'de> Deserializer<'de> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         self.enter()?;
-        let mut elements = Elements { de: self, left: count };
+        let mut elements = Elements {
+            de: self,
+            left: count,
+        };
         let value = visitor.visit_seq(&mut elements)?;
         let left = elements.left;
         self.leave(left)?;
@@ -66,7 +72,10 @@ impl<'de> Deserializer<'de> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         self.enter()?;
-        let mut entries = Elements { de: self, left: count };
+        let mut entries = Elements {
+            de: self,
+            left: count,
+        };
         let value = visitor.visit_map(&mut entries)?;
         let left = entries.left;
         self.leave(left)?;
@@ -75,7 +84,11 @@ impl<'de> Deserializer<'de> {
 
     fn leave(&mut self, left: usize) -> Result<(), DecodeError> {
         self.depth += 1;
-        if left == 0 { Ok(()) } else { Err(DecodeError::Length) }
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(DecodeError::Length)
+        }
     }
 
     fn visit<V: Visitor<'de>>(
@@ -282,7 +295,9 @@ impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, DecodeError> {
-        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        let Some(left) = self.left.checked_sub(1) else {
+            return Ok(None);
+        };
         self.left = left;
         seed.deserialize(&mut *self.de).map(Some)
     }
@@ -300,7 +315,9 @@ impl<'de> de::MapAccess<'de> for &mut Elements<'_, 'de> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, DecodeError> {
-        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        let Some(left) = self.left.checked_sub(1) else {
+            return Ok(None);
+        };
         self.left = left;
         match self.de.reader.token()? {
             Token::Text(text) => seed.deserialize(Key(text_of(text)?)).map(Some),
@@ -309,7 +326,10 @@ impl<'de> de::MapAccess<'de> for &mut Elements<'_, 'de> {
     }
 
     #[inline]
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, DecodeError> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
         seed.deserialize(&mut *self.de)
     }
 

@@ -36,7 +36,7 @@
 //! | sequences, tuples | array: `90`–`9f`, `dc`, `dd`. Their length must be known ([`EncodeError::LengthRequired`]) |
 //! | maps, structs | map: `80`–`8f`, `de`, `df`. Keys are strings; integers, `bool` and `char` are written as such |
 //! | other enum variants | a map of one entry, variant name to content, as in `serde_json` |
-//! | key `__proto__` | [`EncodeError::ReservedKey`]: it would set the prototype at a PeerJS receiver |
+//! | key `__proto__` | [`EncodeError::ReservedKey`]: it would set the prototype at a PeerJS receiver. Messages are also refused the outermost key `__peerData` ([`Serialization::encode`](crate::serialization::Serialization::encode)) |
 //!
 //! # What is read
 //!
@@ -53,15 +53,18 @@
 use core::fmt;
 
 mod de;
+mod key;
 mod ser;
 #[cfg(test)]
 mod tests;
 mod token;
 mod value;
+mod write;
 
 pub use de::{Deserializer, from_slice};
-pub use ser::{Counter, Serializer, SliceWriter, Write, serialized_len, to_slice, to_writer};
+pub use ser::{Compound, Serializer, serialized_len, to_slice, to_writer};
 pub use value::{Array, ArrayIter, Map, MapIter, Value};
+pub use write::{Counter, SliceWriter, Write};
 
 /// A value was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +81,8 @@ pub enum EncodeError {
     TooLong,
     /// A map key is not a string, integer, `bool`, `char` or unit variant.
     Key,
-    /// A map key is `__proto__`, which vanishes at a PeerJS receiver.
+    /// A map key is `__proto__`, which vanishes at a PeerJS receiver, or the outermost map of a message
+    /// has the key `__peerData`, by which PeerJS knows chunks.
     ReservedKey,
     /// An integer that is not exact as a JavaScript number.
     Precision,
@@ -100,7 +104,7 @@ impl fmt::Display for EncodeError {
             Self::LengthMismatch => "a value has another length than it announced",
             Self::TooLong => "a length is above 4,294,967,295",
             Self::Key => "a map key must be a string, an integer, a bool or a char",
-            Self::ReservedKey => "the map key __proto__ cannot be delivered to JavaScript",
+            Self::ReservedKey => "the map key __proto__ or __peerData cannot be delivered",
             Self::Precision => {
                 "the integer is not exact as a JavaScript number; send it as a string"
             }

@@ -1,11 +1,12 @@
 use core::fmt;
 
-use serde::{
-    Serialize,
-    ser::{self, Impossible},
-};
+use serde::{Serialize, ser};
 
-use super::EncodeError;
+use super::{
+    EncodeError,
+    key::Key,
+    write::{Counter, SliceWriter, Text, Write},
+};
 use crate::config::BINARYPACK_DEPTH_MAX;
 
 /// Packs `value` into `buffer` and returns the part of it that was used.
@@ -39,67 +40,6 @@ pub fn serialized_len<T: Serialize + ?Sized>(value: &T) -> Result<usize, EncodeE
     Ok(counter.0)
 }
 
-/// Where packed bytes go. Implemented for slices here; a growable buffer takes five lines.
-pub trait Write {
-    /// Appends `bytes`, all or none.
-    ///
-    /// # Errors
-    /// [`EncodeError::Full`] where there is no room.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
-}
-
-impl<W: Write + ?Sized> Write for &mut W {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        (**self).write(bytes)
-    }
-}
-
-/// Writes into a slice.
-#[derive(Debug)]
-pub struct SliceWriter<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
-}
-
-impl<'b> SliceWriter<'b> {
-    /// Writes from the start of `buffer`.
-    pub fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, len: 0 }
-    }
-
-    /// What was written.
-    pub fn into_written(self) -> &'b mut [u8] {
-        &mut self.buffer[..self.len]
-    }
-}
-
-impl Write for SliceWriter<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        // `len` never passes the end, so the rest is there, if only empty.
-        let room = self.buffer[self.len..].get_mut(..bytes.len()).ok_or(EncodeError::Full)?;
-        room.copy_from_slice(bytes);
-        self.len += bytes.len();
-        Ok(())
-    }
-}
-
-/// Counts bytes and keeps none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counter(
-    /// Bytes so far.
-    pub usize,
-);
-
-impl Write for Counter {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.0 = self.0.saturating_add(bytes.len());
-        Ok(())
-    }
-}
-
 /// Packs whatever serde hands it into a sink.
 #[derive(Debug)]
 pub struct Serializer<W> {
@@ -112,7 +52,11 @@ pub struct Serializer<W> {
 impl<W: Write> Serializer<W> {
     /// Writes into `sink`.
     pub fn new(sink: W) -> Self {
-        Self { sink, depth: BINARYPACK_DEPTH_MAX, control_key: false }
+        Self {
+            sink,
+            depth: BINARYPACK_DEPTH_MAX,
+            control_key: false,
+        }
     }
 
     /// Whether the outermost value was a map with the key `__peerData`. PeerJS takes such a message
@@ -142,7 +86,10 @@ impl<W: Write> Serializer<W> {
             0x1_0000..=0xffff_ffff => self.tagged::<4, 5>(0xce, (value as u32).to_be_bytes()),
             _ if !is_exact(value.into()) => Err(EncodeError::Precision),
             _ if value == 1 << 63 => self.double(value as f64),
-            _ => self.tagged::<8, 9>(if value >> 63 == 0 { 0xd3 } else { 0xcf }, value.to_be_bytes()),
+            _ => self.tagged::<8, 9>(
+                if value >> 63 == 0 { 0xd3 } else { 0xcf },
+                value.to_be_bytes(),
+            ),
         }
     }
 
@@ -168,9 +115,9 @@ impl<W: Write> Serializer<W> {
         const TWO_64: f64 = 18_446_744_073_709_551_616.0;
         if !value.is_finite() {
             Err(EncodeError::NotFinite)
-        } else if value >= 0.0 && value < TWO_64 && value as u64 as f64 == value {
+        } else if (0.0..TWO_64).contains(&value) && value as u64 as f64 == value {
             self.unsigned(value as u64)
-        } else if value >= -2_147_483_648.0 && value < 0.0 && value as i64 as f64 == value {
+        } else if (-2_147_483_648.0..0.0).contains(&value) && value as i64 as f64 == value {
             self.signed(value as i64)
         } else if value.is_subnormal() {
             Err(EncodeError::Subnormal)
@@ -195,7 +142,7 @@ impl<W: Write> Serializer<W> {
     }
 
     #[inline]
-    fn key(&mut self, key: &str) -> Result<(), EncodeError> {
+    pub(super) fn key(&mut self, key: &str) -> Result<(), EncodeError> {
         if key == "__proto__" {
             return Err(EncodeError::ReservedKey);
         }
@@ -208,13 +155,21 @@ impl<W: Write> Serializer<W> {
     fn open_array(&mut self, len: usize) -> Result<Compound<'_, W>, EncodeError> {
         self.depth = self.depth.checked_sub(1).ok_or(EncodeError::Depth)?;
         self.header(0x90, 0xdc, 0xdd, len)?;
-        Ok(Compound { serializer: self, left: len, levels: 1 })
+        Ok(Compound {
+            serializer: self,
+            left: len,
+            levels: 1,
+        })
     }
 
     fn open_map(&mut self, len: usize) -> Result<Compound<'_, W>, EncodeError> {
         self.depth = self.depth.checked_sub(1).ok_or(EncodeError::Depth)?;
         self.header(0x80, 0xde, 0xdf, len)?;
-        Ok(Compound { serializer: self, left: len, levels: 1 })
+        Ok(Compound {
+            serializer: self,
+            left: len,
+            levels: 1,
+        })
     }
 
     /// The map of one entry around the content of an enum variant.
@@ -392,7 +347,10 @@ impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
     ) -> Result<Compound<'s, W>, EncodeError> {
         self.open_variant(variant)?;
         let content = self.open_array(len)?;
-        Ok(Compound { levels: 2, ..content })
+        Ok(Compound {
+            levels: 2,
+            ..content
+        })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Compound<'s, W>, EncodeError> {
@@ -412,7 +370,10 @@ impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
     ) -> Result<Compound<'s, W>, EncodeError> {
         self.open_variant(variant)?;
         let content = self.open_map(len)?;
-        Ok(Compound { levels: 2, ..content })
+        Ok(Compound {
+            levels: 2,
+            ..content
+        })
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
@@ -430,29 +391,6 @@ impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
     }
 }
 
-/// Formatted text on its way into a sink.
-struct Text<'w, W> {
-    sink: &'w mut W,
-    len: usize,
-    error: Option<EncodeError>,
-}
-
-impl<'w, W> Text<'w, W> {
-    fn new(sink: &'w mut W) -> Self {
-        Self { sink, len: 0, error: None }
-    }
-}
-
-impl<W: Write> fmt::Write for Text<'_, W> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.len += s.len();
-        self.sink.write(s.as_bytes()).map_err(|error| {
-            self.error = Some(error);
-            fmt::Error
-        })
-    }
-}
-
 /// An array or map that is being written.
 #[derive(Debug)]
 pub struct Compound<'s, W> {
@@ -464,13 +402,20 @@ pub struct Compound<'s, W> {
 impl<W: Write> Compound<'_, W> {
     #[inline]
     fn count(&mut self) -> Result<(), EncodeError> {
-        self.left = self.left.checked_sub(1).ok_or(EncodeError::LengthMismatch)?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or(EncodeError::LengthMismatch)?;
         Ok(())
     }
 
     fn close(self) -> Result<(), EncodeError> {
         self.serializer.depth += self.levels;
-        if self.left == 0 { Ok(()) } else { Err(EncodeError::LengthMismatch) }
+        if self.left == 0 {
+            Ok(())
+        } else {
+            Err(EncodeError::LengthMismatch)
+        }
     }
 
     #[inline]
@@ -549,107 +494,5 @@ impl<W: Write> ser::SerializeMap for Compound<'_, W> {
 
     fn end(self) -> Result<(), EncodeError> {
         self.close()
-    }
-}
-
-/// Writes map keys, all as strings.
-struct Key<'s, W>(&'s mut Serializer<W>);
-
-macro_rules! keys_as_text {
-    ($($method:ident $type:ty),*) => {$(
-        fn $method(self, v: $type) -> Result<(), EncodeError> {
-            ser::Serializer::collect_str(self.0, &v)
-        }
-    )*};
-}
-
-macro_rules! no_keys {
-    ($($method:ident($($type:ty),*) $(-> $ok:ty)?;)*) => {$(
-        fn $method(self $(, _: $type)*) -> Result<no_keys!(@ok $($ok)?), EncodeError> {
-            Err(EncodeError::Key)
-        }
-    )*};
-    (@ok) => { () };
-    (@ok $ok:ty) => { $ok };
-}
-
-impl<W: Write> ser::Serializer for Key<'_, W> {
-    type Ok = ();
-    type Error = EncodeError;
-    type SerializeSeq = Impossible<(), EncodeError>;
-    type SerializeTuple = Impossible<(), EncodeError>;
-    type SerializeTupleStruct = Impossible<(), EncodeError>;
-    type SerializeTupleVariant = Impossible<(), EncodeError>;
-    type SerializeMap = Impossible<(), EncodeError>;
-    type SerializeStruct = Impossible<(), EncodeError>;
-    type SerializeStructVariant = Impossible<(), EncodeError>;
-
-    keys_as_text!(
-        serialize_bool bool,
-        serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64, serialize_i128 i128,
-        serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_u128 u128
-    );
-
-    no_keys! {
-        serialize_f32(f32);
-        serialize_f64(f64);
-        serialize_bytes(&[u8]);
-        serialize_none();
-        serialize_unit();
-        serialize_unit_struct(&'static str);
-        serialize_seq(Option<usize>) -> Self::SerializeSeq;
-        serialize_tuple(usize) -> Self::SerializeTuple;
-        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
-        serialize_map(Option<usize>) -> Self::SerializeMap;
-        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
-    }
-
-    fn is_human_readable(&self) -> bool {
-        true
-    }
-
-    fn serialize_char(self, v: char) -> Result<(), EncodeError> {
-        self.0.key(v.encode_utf8(&mut [0; 4]))
-    }
-
-    fn serialize_str(self, v: &str) -> Result<(), EncodeError> {
-        self.0.key(v)
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), EncodeError> {
-        Err(EncodeError::Key)
-    }
-
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<(), EncodeError> {
-        self.0.key(variant)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<(), EncodeError> {
-        Err(EncodeError::Key)
-    }
-
-    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        ser::Serializer::collect_str(self.0, value)
     }
 }

@@ -34,8 +34,8 @@ enum Js {
     Number(f64),
     Str(String),
     Bytes(Vec<u8>),
-    Array(Vec<Js>),
-    Object(Vec<(String, Js)>),
+    Array(Vec<Self>),
+    Object(Vec<(String, Self)>),
 }
 
 impl Js {
@@ -61,7 +61,14 @@ impl Js {
             }
             "date" => Self::Str(text(&object["string"])),
             "bin" => Self::Bytes(unhex(content.as_str().unwrap())),
-            "a" => Self::Array(content.as_array().unwrap().iter().map(Self::parse).collect()),
+            "a" => Self::Array(
+                content
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(Self::parse)
+                    .collect(),
+            ),
             "o" => Self::Object(
                 content
                     .as_array()
@@ -72,7 +79,9 @@ impl Js {
             ),
             "srep" => Self::Str(content["s"].as_str().unwrap().repeat(count(content))),
             "brep" => Self::Bytes(
-                (0..count(content)).map(|i| ((i * 31 + (i >> 8) * 17) & 255) as u8).collect(),
+                (0..count(content))
+                    .map(|i| ((i * 31 + (i >> 8) * 17) & 255) as u8)
+                    .collect(),
             ),
             "arep" => Self::Array(vec![Self::parse(&content["v"]); count(content)]),
             "orep" => Self::Object(
@@ -131,7 +140,10 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| std::format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .map(|byte| std::format!("{byte:02x}"))
+        .collect()
 }
 
 fn rows(text: &str) -> Vec<Json> {
@@ -171,7 +183,10 @@ const WRITTEN_OTHERWISE: &[(&str, Result<&str, EncodeError>)] = &[
     ("double 7.999999999999999", Ok("cb401fffffffffffff")),
     ("double 4.450147717014403e-308", Ok("cb0020000000000000")),
     // No bytes would be read right.
-    ("double 1.1125369292536007e-308", Err(EncodeError::Subnormal)),
+    (
+        "double 1.1125369292536007e-308",
+        Err(EncodeError::Subnormal),
+    ),
     ("double 5e-324", Err(EncodeError::Subnormal)),
     ("double NaN", Err(EncodeError::NotFinite)),
 ];
@@ -193,12 +208,23 @@ fn writes_the_bytes_of_peerjs() {
             None => Ok(row["hex"].as_str().unwrap()),
         };
         let packed = pack(&value);
-        assert_eq!(packed.as_deref().map(hex).map_err(|e| *e), expected.map(String::from), "{name}");
+        assert_eq!(
+            packed.as_deref().map(hex).map_err(|e| *e),
+            expected.map(String::from),
+            "{name}"
+        );
         if let Ok(bytes) = packed {
-            assert!(value.is(Value::from_slice(&bytes).unwrap()), "{name} is read back as it was");
+            assert!(
+                value.is(Value::from_slice(&bytes).unwrap()),
+                "{name} is read back as it was"
+            );
         }
     }
-    assert_eq!(otherwise.len(), WRITTEN_OTHERWISE.len(), "every exception is needed");
+    assert_eq!(
+        otherwise.len(),
+        WRITTEN_OTHERWISE.len(),
+        "every exception is needed"
+    );
 }
 
 #[test]
@@ -209,7 +235,9 @@ fn reads_the_bytes_of_peerjs() {
         let value = Value::from_slice(&bytes).unwrap();
         let meant = Js::parse(&row["json_description"]).is(value);
         // What `pack()` got wrong is not in the bytes any more.
-        let lost = row.get("js_unpacks_to").is_some_and(|other| Js::parse(other).is(value));
+        let lost = row
+            .get("js_unpacks_to")
+            .is_some_and(|other| Js::parse(other).is(value));
         let zero_for_nan = name == "double NaN" && value == Value::Unsigned(0)
             || name == "double 1.1125369292536007e-308" && lost;
         assert!(meant || lost || zero_for_nan, "{name}: {value:?}");
@@ -252,7 +280,10 @@ const READ_OTHERWISE: &[(&str, Result<Js, DecodeError>)] = &[
     ("d3fffffffffffffc00", Ok(Js::Number(-1024.0))),
     ("d3fffffffffffffbff", Ok(Js::Number(-1025.0))),
     ("d3ffffffff7fffffff", Ok(Js::Number(-2147483649.0))),
-    ("d37fffffffffffffff", Ok(Js::Number(9223372036854775807_i64 as f64))),
+    (
+        "d37fffffffffffffff",
+        Ok(Js::Number(9223372036854775807_i64 as f64)),
+    ),
     // PeerJS makes strings of keys, and keeps one of two. `pack()` writes neither.
     ("82b16101b16102", Ok(Js::Null)),
     ("8201020304", Err(DecodeError::Key)),
@@ -303,16 +334,25 @@ fn reads_what_peerjs_reads() {
                 Err(expected) => assert_eq!(value, Err(*expected), "{text}"),
             }
         } else if text.starts_with("919191") {
-            assert_eq!((bytes.len(), value), (101, Err(DecodeError::Depth)), "100 deep");
+            assert_eq!(
+                (bytes.len(), value),
+                (101, Err(DecodeError::Depth)),
+                "100 deep"
+            );
         } else if row.get("throws").is_some() {
             assert!(value.is_err(), "{text}: {value:?}");
         } else {
             let expected = Js::parse(&row["value"]);
-            assert!(value.is_ok_and(|value| expected.is(value)), "{text}: {value:?}");
+            assert!(
+                value.is_ok_and(|value| expected.is(value)),
+                "{text}: {value:?}"
+            );
         }
     }
-    let unused: Vec<_> =
-        READ_OTHERWISE.iter().filter(|(hex, _)| !otherwise.contains(hex)).collect();
+    let unused: Vec<_> = READ_OTHERWISE
+        .iter()
+        .filter(|(hex, _)| !otherwise.contains(hex))
+        .collect();
     assert!(unused.is_empty(), "every exception is needed: {unused:?}");
 }
 
@@ -348,8 +388,14 @@ fn refuses_what_cannot_be_sent() {
     assert_eq!(pack(&u128::MAX), Err(EncodeError::Precision));
     assert_eq!(pack(&(1_u128 << 80)).unwrap()[0], 0xcb);
     assert_eq!(pack(&-(1_i128 << 80)).unwrap()[0], 0xcb);
-    assert_eq!(pack(&i64::MIN).map(|b| hex(&b)), Ok("cbc3e0000000000000".into()));
-    assert_eq!(pack(&BTreeMap::from([("__proto__", 1)])), Err(EncodeError::ReservedKey));
+    assert_eq!(
+        pack(&i64::MIN).map(|b| hex(&b)),
+        Ok("cbc3e0000000000000".into())
+    );
+    assert_eq!(
+        pack(&BTreeMap::from([("__proto__", 1)])),
+        Err(EncodeError::ReservedKey)
+    );
     assert_eq!(pack(&BTreeMap::from([((1, 2), 1)])), Err(EncodeError::Key));
     let mut nested = Js::Array(vec![]);
     for _ in 0..crate::config::BINARYPACK_DEPTH_MAX {
@@ -364,7 +410,10 @@ enum Shape {
     Empty,
     Circle(f64),
     Square(u8, u8),
-    Named { x: Option<i32>, keys: BTreeMap<i16, bool> },
+    Named {
+        x: Option<i32>,
+        keys: BTreeMap<i16, bool>,
+    },
 }
 
 #[test]
@@ -374,7 +423,10 @@ fn enums_and_keys_are_tagged_as_in_serde_json() {
         (Shape::Circle(2.0), "81b6436972636c6502"),
         (Shape::Square(1, 2), "81b6537175617265920102"),
         (
-            Shape::Named { x: None, keys: BTreeMap::from([(-7, true)]) },
+            Shape::Named {
+                x: None,
+                keys: BTreeMap::from([(-7, true)]),
+            },
             "81b54e616d656482b178c0b46b65797381b22d37c3",
         ),
     ] {
@@ -382,7 +434,10 @@ fn enums_and_keys_are_tagged_as_in_serde_json() {
         assert_eq!(hex(&bytes), expected);
         assert_eq!(from_slice(&bytes), Ok(shape));
     }
-    assert_eq!(from_slice::<Shape>(b"\x82\xb1a\x01\xb1b\x01"), Err(DecodeError::Length));
+    assert_eq!(
+        from_slice::<Shape>(b"\x82\xb1a\x01\xb1b\x01"),
+        Err(DecodeError::Length)
+    );
     assert_eq!(from_slice::<Shape>(b"\xb1a"), Err(DecodeError::Value));
 }
 
@@ -390,8 +445,14 @@ fn enums_and_keys_are_tagged_as_in_serde_json() {
 fn numbers_are_one_type() {
     assert_eq!(from_slice::<f64>(b"\x05"), Ok(5.0));
     assert_eq!(from_slice::<u32>(b"\xcb\x40\x14\0\0\0\0\0\0"), Ok(5));
-    assert_eq!(from_slice::<u32>(b"\xcb\x3f\xf8\0\0\0\0\0\0"), Err(DecodeError::Type));
-    assert_eq!(from_slice::<i64>(&pack(&-5_000_000_000_i64).unwrap()), Ok(-5_000_000_000));
+    assert_eq!(
+        from_slice::<u32>(b"\xcb\x3f\xf8\0\0\0\0\0\0"),
+        Err(DecodeError::Type)
+    );
+    assert_eq!(
+        from_slice::<i64>(&pack(&-5_000_000_000_i64).unwrap()),
+        Ok(-5_000_000_000)
+    );
     assert_eq!(from_slice::<u8>(b"\xcd\x01\x00"), Err(DecodeError::Value));
     assert_eq!(from_slice::<f32>(b"\xca\x3f\xc0\0\0"), Ok(1.5));
     #[derive(Debug, PartialEq, Deserialize)]
@@ -400,8 +461,14 @@ fn numbers_are_one_type() {
         Integer(i64),
         Float(f64),
     }
-    assert_eq!(from_slice(b"\xcb\xc1\xe0\0\0\0\x20\0\0"), Ok(Either::Integer(-2147483649)));
-    assert_eq!(from_slice(b"\xcb\x3f\xf8\0\0\0\0\0\0"), Ok(Either::Float(1.5)));
+    assert_eq!(
+        from_slice(b"\xcb\xc1\xe0\0\0\0\x20\0\0"),
+        Ok(Either::Integer(-2147483649))
+    );
+    assert_eq!(
+        from_slice(b"\xcb\x3f\xf8\0\0\0\0\0\0"),
+        Ok(Either::Float(1.5))
+    );
 }
 
 #[test]
@@ -416,18 +483,28 @@ fn strings_and_bytes_are_borrowed() {
     }
     let bytes = b"\x85\xb4kind\xb1k\xb4body\x91\xb1b\xb6ignore\x91\x81\xb1a\x91\x01\xb3raw\xa2ab\xb4list\xa2cd\xff";
     let message: Message<'_> = from_slice(bytes).unwrap();
-    assert_eq!((message.kind, message.raw, message.list), ("k", &b"ab"[..], *b"cd"));
+    assert_eq!(
+        (message.kind, message.raw, message.list),
+        ("k", &b"ab"[..], *b"cd")
+    );
     assert_eq!(message.body.at(0), Some(Value::Str("b")));
     assert_eq!(from_slice::<[u8; 2]>(b"\xa3abc"), Err(DecodeError::Length));
-    assert_eq!(from_slice::<Vec<u8>>(b"\xa3abc"), Ok(vec![b'a', b'b', b'c']));
+    assert_eq!(
+        from_slice::<Vec<u8>>(b"\xa3abc"),
+        Ok(vec![b'a', b'b', b'c'])
+    );
     let twice = Value::from_slice(b"\x82\xb1a\x01\xb1a\x02").unwrap();
-    assert_eq!(twice.get("a"), Some(Value::Unsigned(2)), "the last wins, as in JavaScript");
+    assert_eq!(
+        twice.get("a"),
+        Some(Value::Unsigned(2)),
+        "the last wins, as in JavaScript"
+    );
     assert_eq!(from_slice::<&str>(b"\xb2c"), Err(DecodeError::Truncated));
 }
 
 #[test]
 fn text_of_unknown_length_is_measured_first() {
-    let address: std::net::IpAddr = std::net::Ipv6Addr::LOCALHOST.into();
+    let address: core::net::IpAddr = core::net::Ipv6Addr::LOCALHOST.into();
     let bytes = pack(&address).unwrap();
     assert_eq!(bytes, b"\xb3::1");
     assert_eq!(from_slice(&bytes), Ok(address));
@@ -435,14 +512,23 @@ fn text_of_unknown_length_is_measured_first() {
 
 #[test]
 fn a_huge_count_is_refused_at_the_header() {
-    for bytes in [&b"\xdd\xff\xff\xff\xff\x00"[..], b"\xdf\xff\xff\xff\xff\x00\x00"] {
+    for bytes in [
+        &b"\xdd\xff\xff\xff\xff\x00"[..],
+        b"\xdf\xff\xff\xff\xff\x00\x00",
+    ] {
         assert_eq!(from_slice::<Vec<u8>>(bytes), Err(DecodeError::Truncated));
-        assert_eq!(from_slice::<serde::de::IgnoredAny>(bytes).err(), Some(DecodeError::Truncated));
+        assert_eq!(
+            from_slice::<serde::de::IgnoredAny>(bytes).err(),
+            Some(DecodeError::Truncated)
+        );
         assert_eq!(Value::from_slice(bytes), Err(DecodeError::Truncated));
     }
     let deep = [0x91; 5000];
     assert_eq!(Value::from_slice(&deep), Err(DecodeError::Depth));
-    assert!(from_slice::<serde::de::IgnoredAny>(&deep).is_err(), "skipped without recursion");
+    assert!(
+        from_slice::<serde::de::IgnoredAny>(&deep).is_err(),
+        "skipped without recursion"
+    );
     assert_eq!(from_slice::<Json>(&deep), Err(DecodeError::Depth));
 }
 

@@ -121,18 +121,18 @@ impl<'a> Reader<'a> {
     /// Steps over one element and its children, and checks that strings are UTF-8, keys strings, and
     /// the nesting not deeper than `depth`.
     pub(super) fn check(&mut self, depth: usize) -> Result<(), DecodeError> {
-        // Elements still to come at each level, doubled, odd in maps. A key is an element too.
-        let mut open = [0_usize; BINARYPACK_DEPTH_MAX];
+        // Elements still to come at the levels around this one.
+        let mut around = [0; BINARYPACK_DEPTH_MAX];
         let mut level = 0_usize;
+        // Elements still to come at this level, doubled, odd in maps. A key is an element too.
+        let mut left = 2;
         loop {
             let token = self.token()?;
-            if let Some(left) = level.checked_sub(1).map(|level| &mut open[level]) {
-                // In a map, an even number of elements is left before a key.
-                if *left & 0b11 == 0b01 && !matches!(token, Token::Text(_)) {
-                    return Err(DecodeError::Key);
-                }
-                *left -= 2;
+            // In a map, an even number of elements is left before a key.
+            if left & 0b11 == 0b01 && !matches!(token, Token::Text(_)) {
+                return Err(DecodeError::Key);
             }
+            left -= 2;
             // Counts are at most the number of bytes left, so neither overflows.
             let children = match token {
                 Token::Text(text) => {
@@ -147,28 +147,36 @@ impl<'a> Reader<'a> {
                 if level >= depth {
                     return Err(DecodeError::Depth);
                 }
-                *open.get_mut(level).ok_or(DecodeError::Depth)? = children;
+                *around.get_mut(level).ok_or(DecodeError::Depth)? = left;
                 level += 1;
+                left = children;
             }
-            while level > 0 && open[level - 1] < 2 {
-                level -= 1;
-            }
-            if level == 0 {
-                return Ok(());
+            while left < 2 {
+                let Some(outer) = level.checked_sub(1) else {
+                    return Ok(());
+                };
+                level = outer;
+                left = around[level];
             }
         }
     }
 
     #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self.input.split_at_checked(len).ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self
+            .input
+            .split_at_checked(len)
+            .ok_or(DecodeError::Truncated)?;
         self.input = rest;
         Ok(taken)
     }
 
     #[inline]
     fn array_of<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (taken, rest) = self.input.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self
+            .input
+            .split_first_chunk()
+            .ok_or(DecodeError::Truncated)?;
         self.input = rest;
         Ok(*taken)
     }
@@ -183,7 +191,11 @@ impl<'a> Reader<'a> {
 
     fn array(&self, count: u32) -> Result<Token<'a>, DecodeError> {
         let count = size(count)?;
-        if count > self.input.len() { Err(DecodeError::Truncated) } else { Ok(Token::Array(count)) }
+        if count > self.input.len() {
+            Err(DecodeError::Truncated)
+        } else {
+            Ok(Token::Array(count))
+        }
     }
 
     fn map(&self, count: u32) -> Result<Token<'a>, DecodeError> {

@@ -60,7 +60,12 @@ impl<'a> Value<'a> {
         reader.check(BINARYPACK_DEPTH_MAX)?;
         // The reader only moves forward within `input`.
         let end = input.len() - reader.input.len();
-        Self::read(&mut Reader { input: &input[..end] }, Reader::take_all)
+        Self::read(
+            &mut Reader {
+                input: &input[..end],
+            },
+            Reader::take_all,
+        )
     }
 
     /// Reads a value that was checked before.
@@ -80,20 +85,34 @@ impl<'a> Value<'a> {
             },
             Token::Text(text) => Self::Str(text_of(text)?),
             Token::Bytes(bytes) => Self::Bytes(bytes),
-            Token::Array(len) => Self::Array(Array { len, items: children(reader, len)? }),
+            Token::Array(len) => Self::Array(Array {
+                len,
+                items: children(reader, len)?,
+            }),
             // At most the number of bytes left.
-            Token::Map(len) => Self::Map(Map { len, items: children(reader, len * 2)? }),
+            Token::Map(len) => Self::Map(Map {
+                len,
+                items: children(reader, len * 2)?,
+            }),
         })
     }
 
     /// The `bool`, if it is one.
     pub fn as_bool(self) -> Option<bool> {
-        if let Self::Bool(value) = self { Some(value) } else { None }
+        if let Self::Bool(value) = self {
+            Some(value)
+        } else {
+            None
+        }
     }
 
     /// The integer, if it is one and not below zero.
     pub fn as_u64(self) -> Option<u64> {
-        if let Self::Unsigned(value) = self { Some(value) } else { None }
+        if let Self::Unsigned(value) = self {
+            Some(value)
+        } else {
+            None
+        }
     }
 
     /// The integer, if it is one and fits.
@@ -117,22 +136,38 @@ impl<'a> Value<'a> {
 
     /// The text, if it is a string.
     pub fn as_str(self) -> Option<&'a str> {
-        if let Self::Str(value) = self { Some(value) } else { None }
+        if let Self::Str(value) = self {
+            Some(value)
+        } else {
+            None
+        }
     }
 
     /// The bytes, if it is binary data.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
-        if let Self::Bytes(value) = self { Some(value) } else { None }
+        if let Self::Bytes(value) = self {
+            Some(value)
+        } else {
+            None
+        }
     }
 
     /// The value of a key, if it is a map that has the key. See [`Map::get`].
     pub fn get(self, key: &str) -> Option<Self> {
-        if let Self::Map(map) = self { map.get(key) } else { None }
+        if let Self::Map(map) = self {
+            map.get(key)
+        } else {
+            None
+        }
     }
 
     /// The element at an index, if it is an array so long.
     pub fn at(self, index: usize) -> Option<Self> {
-        if let Self::Array(array) = self { array.iter().nth(index) } else { None }
+        if let Self::Array(array) = self {
+            array.iter().nth(index)
+        } else {
+            None
+        }
     }
 }
 
@@ -156,7 +191,10 @@ impl<'a> Array<'a> {
 
     /// The elements in order.
     pub fn iter(&self) -> ArrayIter<'a> {
-        ArrayIter { left: self.len, reader: Reader { input: self.items } }
+        ArrayIter {
+            left: self.len,
+            reader: Reader { input: self.items },
+        }
     }
 }
 
@@ -221,12 +259,18 @@ impl<'a> Map<'a> {
 
     /// Keys and values in order, repeated keys too.
     pub fn iter(&self) -> MapIter<'a> {
-        MapIter { left: self.len, reader: Reader { input: self.items } }
+        MapIter {
+            left: self.len,
+            reader: Reader { input: self.items },
+        }
     }
 
     /// The value of a key. If the key is there more than once the last wins, as in JavaScript.
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.iter().filter(|(k, _)| *k == key).last().map(|(_, value)| value)
+        self.iter()
+            .filter(|(k, _)| *k == key)
+            .last()
+            .map(|(_, value)| value)
     }
 }
 
@@ -242,8 +286,13 @@ impl<'a> Iterator for MapIter<'a> {
 
     fn next(&mut self) -> Option<(&'a str, Value<'a>)> {
         self.left = self.left.checked_sub(1)?;
-        let key = Value::read(&mut self.reader, Reader::take_elements).ok()?.as_str()?;
-        Some((key, Value::read(&mut self.reader, Reader::take_elements).ok()?))
+        let key = Value::read(&mut self.reader, Reader::take_elements)
+            .ok()?
+            .as_str()?;
+        Some((
+            key,
+            Value::read(&mut self.reader, Reader::take_elements).ok()?,
+        ))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

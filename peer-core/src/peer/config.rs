@@ -34,8 +34,8 @@ pub struct Config {
     /// A socket that is up this long without OPEN or an error counts as open: some brokers send no OPEN
     /// when an id is taken over with its own token. Default 1 s.
     pub attach_grace: Duration,
-    /// How long a connection closed with `close_flush` waits for the remote to close it. Then it is
-    /// closed as `close` would. Default 10 s.
+    /// How long a connection under [`close_flush`](super::DataConnection::close_flush) may make no progress: no
+    /// byte acknowledged, then no close by the remote. Then it is closed as `close` would. Default 10 s.
     pub flush_timeout: Duration,
 }
 

@@ -1,21 +1,35 @@
 //! A short borrow of one connection.
 
-use crate::{ConnectionId, Label, PeerId, serialization::Serialization};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ConnectionId, Label, PeerId,
+    connection::{Message, ReceiveError, SendError},
+    serialization::Serialization,
+    time::{Duration, Instant},
+};
 
 use super::{
     Dirty, FailureReason, Stage,
-    slot::{Phase, Slot},
+    slot::{Flush, Phase, Slot},
 };
 
 /// A short borrow of one connection. PeerJS's `DataConnection`.
 ///
 /// It can be had from the connection's first event, or from `connect`, until the call after the one that polled
-/// its last event; as long as messages that came before the end are unread, longer.
+/// its last event. Messages that came before the end keep it longer: until they are read or
+/// [`release`](Self::release)d, so nothing that was accepted is lost. The slot is free only then.
+///
+/// Sending and reading need the memory of [`PeerResources`](super::PeerResources): with `OUTBOX` or `INBOX` 0 they
+/// are [`SendError::TooLarge`] and [`ReceiveError::Empty`].
 #[derive(Debug)]
 pub struct DataConnection<'p> {
     pub(super) slot: &'p mut Slot,
     pub(super) metadata: &'p [u8],
+    pub(super) outbox: &'p mut [u8],
+    pub(super) inbox: &'p mut [u8],
     pub(super) dirty: &'p mut Dirty,
+    pub(super) flush_timeout: Duration,
 }
 
 impl DataConnection<'_> {
@@ -72,6 +86,64 @@ impl DataConnection<'_> {
         self.slot.stage
     }
 
+    /// Encodes a value in the connection's serialization and queues it. PeerJS: `send`.
+    ///
+    /// On a raw connection the value is a string or bytes. After [`SendError::Full`] comes
+    /// [`Event::Writable`](super::Event::Writable) once it is worth another try.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing of the message is sent.
+    pub fn send<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), SendError> {
+        match self.slot.phase {
+            Phase::Negotiating => return Err(SendError::NotOpenYet),
+            Phase::Over => return Err(SendError::Closed),
+            Phase::Open if self.slot.flush != Flush::No => return Err(SendError::Closing),
+            Phase::Open => {}
+        }
+        let sent = self.slot.outbox.send(self.outbox, value);
+        match sent {
+            Ok(()) => self.dirty.set(),
+            Err(SendError::Full) => self.slot.wants_room = true,
+            Err(_) => {}
+        }
+        sent
+    }
+
+    /// Bytes that the channel holds and has not delivered. PeerJS: `dataChannel.bufferedAmount`.
+    pub fn buffered_amount(&self) -> u32 {
+        self.slot.buffered
+    }
+
+    /// Messages that can be read.
+    pub fn readable(&self) -> usize {
+        self.slot.inbox.len().saturating_sub(self.slot.read.into())
+    }
+
+    /// The oldest message as a value, which may borrow from it. The message is gone with the next call on this
+    /// connection, also when it could not be decoded.
+    ///
+    /// [`Value`](crate::binarypack::Value) takes any BinaryPack message. After
+    /// [`Event::Data`](super::Event::Data) read until [`ReceiveError::Empty`].
+    ///
+    /// # Errors
+    /// [`ReceiveError::Empty`], [`ReceiveError::Decode`].
+    pub fn recv<'m, T: Deserialize<'m>>(&'m mut self) -> Result<T, ReceiveError> {
+        self.next_message()?;
+        self.slot.inbox.decode(self.inbox)
+    }
+
+    /// The oldest message as it came, chunks put together. The message is gone with the next call on this connection.
+    pub fn recv_raw(&mut self) -> Option<Message<'_>> {
+        self.next_message().ok()?;
+        self.slot.inbox.front(self.inbox)
+    }
+
+    /// Drops what is unread. A connection that is over is free then.
+    pub fn release(&mut self) {
+        while self.next_message().is_ok() {}
+        self.slot.drop_read(self.inbox);
+    }
+
     /// Closes at once; what is not yet sent is lost. PeerJS: `close()`.
     ///
     /// The last event follows: `ConnectionClosed`, or `ConnectionFailed` when it had not opened. On a connection
@@ -79,5 +151,35 @@ impl DataConnection<'_> {
     pub fn close(&mut self) {
         self.slot.end(FailureReason::LocalClosed);
         self.dirty.set();
+    }
+
+    /// Sends what is queued, then asks the remote to close. PeerJS: `close({flush: true})`.
+    ///
+    /// The close message goes when the channel has delivered everything, so that it cannot overtake data on an
+    /// unordered one. Raw and postcard connections have no such message and are closed then. Where nothing moves
+    /// for [`Config::flush_timeout`](super::Config::flush_timeout), and where the connection had not opened, this
+    /// is [`close`](Self::close).
+    pub fn close_flush(&mut self, now: Instant) {
+        match self.slot.phase {
+            Phase::Negotiating => self.slot.end(FailureReason::LocalClosed),
+            Phase::Open if self.slot.flush == Flush::No => {
+                self.slot.flush = Flush::Draining;
+                self.slot.deadline = Some(now + self.flush_timeout);
+            }
+            Phase::Open | Phase::Over => {}
+        }
+        self.dirty.set();
+    }
+
+    /// Hands out one more message; the one before goes.
+    fn next_message(&mut self) -> Result<(), ReceiveError> {
+        self.slot.drop_read(self.inbox);
+        // What was read may have been all that held the slot.
+        self.dirty.done = true;
+        if self.slot.inbox.is_empty() {
+            return Err(ReceiveError::Empty);
+        }
+        self.slot.read = true;
+        Ok(())
     }
 }

@@ -72,6 +72,10 @@ pub enum InputError {
     /// There is no room: poll outputs until `Timeout`, then feed this input again. Nothing changed, and
     /// polling always helps; what polling cannot help is dropped and counted instead.
     Full,
+    /// The application has to read from the connection first: unread messages fill its inbox. Hold the message, and
+    /// the session's next ones, and feed it again then; nothing changed. Only for
+    /// [`RtcInput::Message`](super::RtcInput::Message).
+    InboxFull,
     /// The input was malformed and dropped; it is counted in [`Stats`](super::Stats).
     Malformed,
     /// The handle is stale or its connection is over; counted and ignored.
@@ -82,6 +86,9 @@ impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the engine has no room for the input; poll outputs and feed it again",
+            Self::InboxFull => {
+                "unread messages fill the connection's inbox; read some and feed the input again"
+            }
             Self::Malformed => "the input was malformed and was dropped",
             Self::Stale => "the input is for a connection that is over",
         })

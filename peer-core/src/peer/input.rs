@@ -40,9 +40,10 @@ pub enum RtcInput<'a> {
     LocalCandidate(&'a str),
     /// The data channel is open; both sides may send.
     ChannelOpened,
-    /// One message from the data channel. Ignored by a peer without inbox memory.
+    /// One message from the data channel, which therefore is open. Ignored by a peer without inbox memory.
     Message(Frame<'a>),
-    /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet acknowledged.
+    /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet acknowledged. To be told
+    /// whenever the number falls; the engine itself adds what it sends.
     ChannelBuffered(u32),
     /// The data channel or the session below it ended in order, by the remote. `Close` still follows.
     ChannelClosed,

@@ -101,7 +101,7 @@ impl Peer<'_> {
         let own = self.config.id.as_ref().is_some_and(|id| id.as_str() == src);
         let (Ok(remote), Some(serialization), false) = (
             PeerId::from_wire(src),
-            offer.serialization.and_then(serialization),
+            offer.serialization.and_then(Serialization::from_wire),
             own,
         ) else {
             return Err(self.malformed());
@@ -144,15 +144,13 @@ impl Peer<'_> {
             self.table.remove(handle);
             return self.dropped();
         }
-        *slot = Slot::vacant();
+        slot.reset(serialization, deadline);
         slot.remote = remote;
         slot.id = id;
         slot.label = label;
         slot.reliable = offer.reliable;
-        slot.serialization = serialization;
         slot.incoming = true;
         slot.stage = Stage::Answer;
-        slot.deadline = Some(deadline);
         slot.events = pending::CONNECTION;
         if let Some(metadata) = offer.metadata {
             match self
@@ -231,8 +229,11 @@ impl Peer<'_> {
             RtcInput::LocalDescription(sdp) => return self.local_description(handle, sdp),
             RtcInput::LocalCandidate(candidate) => return self.local_candidate(handle, candidate),
             RtcInput::ChannelOpened => slot.open(),
-            RtcInput::Message(_) | RtcInput::ChannelBuffered(_) => {}
+            RtcInput::Message(frame) => return self.message(handle, frame),
+            RtcInput::ChannelBuffered(bytes) => self.buffered(handle, bytes),
             RtcInput::ChannelClosed => slot.end(FailureReason::RemoteClosed),
+            // Without an answer it is the answer that is missing, whatever the agent does meanwhile.
+            RtcInput::IceState(_) if !slot.incoming && !slot.answered => {}
             RtcInput::IceState(IceState::Checking) => slot.reach(Stage::Ice),
             RtcInput::IceState(IceState::Connected) => slot.reach(Stage::Dtls),
             // It may come back; the driver says `Failed` when it does not.
@@ -275,7 +276,7 @@ impl Peer<'_> {
                     .filter(|text| !text.is_empty()),
                 label: Some(slot.label.as_str()),
                 reliable: slot.reliable,
-                serialization: Some(name(slot.serialization)),
+                serialization: Some(slot.serialization.as_str()),
             };
             signals.push_with(handle.0, Kind::Offer, |room| {
                 write_offer(dst, &offer, room).map(str::len)
@@ -426,26 +427,4 @@ fn write_local_candidate(
 
 pub(super) fn is_json(text: &str) -> bool {
     json::check(text).is_ok()
-}
-
-/// PeerJS's name for a serialization in an OFFER.
-fn name(serialization: Serialization) -> &'static str {
-    match serialization {
-        Serialization::Binary | Serialization::BinaryUtf8 => "binary",
-        Serialization::Json => "json",
-        Serialization::Raw => "raw",
-        Serialization::Postcard => "postcard",
-    }
-}
-
-/// The serialization an OFFER names. PeerJS throws at any other, so an answer would help nobody.
-fn serialization(name: &str) -> Option<Serialization> {
-    Some(match name {
-        "binary" | "default" => Serialization::Binary,
-        "binary-utf8" => Serialization::BinaryUtf8,
-        "json" => Serialization::Json,
-        "raw" => Serialization::Raw,
-        "postcard" => Serialization::Postcard,
-        _ => return None,
-    })
 }

@@ -1,6 +1,11 @@
 //! The state of one connection.
 
-use crate::{ConnectionId, Label, PeerId, serialization::Serialization, time::Instant};
+use crate::{
+    ConnectionId, Label, PeerId,
+    connection::{Inbox, Outbox},
+    serialization::Serialization,
+    time::Instant,
+};
 
 use super::{
     ConnectFailure, ConnectionError, ConnectionHandle, Event, FailureReason, RtcFailure, Stage,
@@ -44,9 +49,11 @@ pub struct Slot {
     pub(super) deadline: Option<Instant>,
     /// Events, see [`pending`].
     pub(super) events: u8,
-    /// Why it never opened.
-    failure: Option<FailureReason>,
-    error: Option<ConnectionError>,
+    /// It ended without having been open, for this reason.
+    failed: bool,
+    reason: FailureReason,
+    /// What [`pending::ERROR`] tells.
+    error: ConnectionError,
     /// `CreateOffer` is to be polled.
     pub(super) create_offer: bool,
     /// `Close` is to be polled.
@@ -57,10 +64,29 @@ pub struct Slot {
     pub(super) described: bool,
     /// The remote's answer came.
     pub(super) answered: bool,
+    pub(super) flush: Flush,
+    /// A send found the outbox full, so room is to be told.
+    pub(super) wants_room: bool,
+    /// The oldest message in the inbox was handed out and goes at the next call.
+    pub(super) read: bool,
+    /// Bytes the channel holds, as the driver last told, and what was sent since.
+    pub(super) buffered: u32,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+}
+
+/// How far a flush-close is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    No,
+    /// Until outbox and channel are empty, since on an unordered channel a close message would overtake data.
+    Draining,
+    /// The close message is out; the remote closes.
+    Told,
 }
 
 impl Slot {
-    /// What a free slot holds. All zero.
+    /// What a free slot holds. All zero, which no `Option` of an enum would be; the link proof checks it.
     pub(super) const fn vacant() -> Self {
         Self {
             remote: PeerId::vacant(),
@@ -75,14 +101,47 @@ impl Slot {
             stage: Stage::Offer,
             deadline: None,
             events: 0,
-            failure: None,
-            error: None,
+            failed: false,
+            reason: FailureReason::Rtc(RtcFailure::Description),
+            error: ConnectionError::NegotiationFailed,
             create_offer: false,
             close: false,
             session: false,
             described: false,
             answered: false,
+            flush: Flush::No,
+            wants_room: false,
+            read: false,
+            buffered: 0,
+            outbox: Outbox::new(Serialization::Binary),
+            inbox: Inbox::new(Serialization::Binary),
         }
+    }
+
+    /// Makes a claimed slot one for a new connection, in place: field by field, so that nothing large moves.
+    /// The ids and the label are the caller's to set.
+    pub(super) fn reset(&mut self, serialization: Serialization, deadline: Instant) {
+        self.metadata = 0;
+        self.metadata_too_long = false;
+        self.serialization = serialization;
+        self.reliable = false;
+        self.incoming = false;
+        self.phase = Phase::Negotiating;
+        self.stage = Stage::Offer;
+        self.deadline = Some(deadline);
+        self.events = 0;
+        self.failed = false;
+        self.create_offer = false;
+        self.close = false;
+        self.session = false;
+        self.described = false;
+        self.answered = false;
+        self.flush = Flush::No;
+        self.wants_room = false;
+        self.read = false;
+        self.buffered = 0;
+        self.outbox = Outbox::new(serialization);
+        self.inbox = Inbox::new(serialization);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -100,12 +159,12 @@ impl Slot {
 
     /// Whether nothing holds the slot any more.
     pub(super) fn is_done(&self) -> bool {
-        self.is_over() && self.events == 0 && !self.close
+        self.is_leaving() && self.events == 0 && !self.close
     }
 
     /// Whether polling alone frees the slot.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_over()
+        self.is_over() && self.inbox.len() <= usize::from(self.read)
     }
 
     pub(super) fn reach(&mut self, stage: Stage) {
@@ -127,7 +186,8 @@ impl Slot {
             return;
         }
         if self.phase == Phase::Negotiating {
-            self.failure = Some(reason);
+            self.failed = true;
+            self.reason = reason;
         }
         self.phase = Phase::Over;
         self.deadline = None;
@@ -153,7 +213,7 @@ impl Slot {
     }
 
     pub(super) fn report(&mut self, error: ConnectionError) {
-        self.error = Some(error);
+        self.error = error;
         self.events |= pending::ERROR;
     }
 
@@ -168,23 +228,15 @@ impl Slot {
             pending::OPEN => Event::ConnectionOpen(handle),
             pending::DATA => Event::Data(handle),
             pending::WRITABLE => Event::Writable(handle),
-            pending::ERROR => {
-                let error = self
-                    .error
-                    .take()
-                    .unwrap_or(ConnectionError::ConnectionClosed);
-                Event::ConnectionError(handle, error)
+            pending::ERROR => Event::ConnectionError(handle, self.error),
+            _ if self.failed => {
+                let failure = ConnectFailure {
+                    stage: self.stage,
+                    reason: self.reason,
+                };
+                Event::ConnectionFailed(handle, failure)
             }
-            _ => match self.failure {
-                Some(reason) => Event::ConnectionFailed(
-                    handle,
-                    ConnectFailure {
-                        stage: self.stage,
-                        reason,
-                    },
-                ),
-                None => Event::ConnectionClosed(handle),
-            },
+            _ => Event::ConnectionClosed(handle),
         })
     }
 }

@@ -15,15 +15,19 @@ pub(super) fn encode<'b, T: Serialize + ?Sized>(
     value: &T,
     buffer: &'b mut [u8],
 ) -> Result<Frame<'b>, EncodeError> {
-    let mut raw = Raw { buffer, len: 0, in_sequence: false };
+    let mut raw = Raw {
+        buffer,
+        len: 0,
+        in_sequence: false,
+    };
     let kind = value.serialize(&mut raw)?;
     let bytes = &raw.buffer[..raw.len];
     match kind {
         FrameKind::Binary => Ok(Frame::Binary(bytes)),
         // It was copied from a `str`.
-        FrameKind::Text => {
-            core::str::from_utf8(bytes).map(Frame::Text).map_err(|_| EncodeError::Raw)
-        }
+        FrameKind::Text => core::str::from_utf8(bytes)
+            .map(Frame::Text)
+            .map_err(|_| EncodeError::Raw),
     }
 }
 
@@ -51,14 +55,20 @@ impl Raw<'_> {
         if self.len + bytes.len() > RAW_LIMIT {
             return Err(EncodeError::MessageTooBig);
         }
-        let room = self.buffer[self.len..].get_mut(..bytes.len()).ok_or(EncodeError::Full)?;
+        let room = self.buffer[self.len..]
+            .get_mut(..bytes.len())
+            .ok_or(EncodeError::Full)?;
         room.copy_from_slice(bytes);
         self.len += bytes.len();
         Ok(kind)
     }
 
     fn whole(&mut self, bytes: &[u8], kind: FrameKind) -> Result<FrameKind, EncodeError> {
-        if self.in_sequence { Err(EncodeError::Raw) } else { self.append(bytes, kind) }
+        if self.in_sequence {
+            Err(EncodeError::Raw)
+        } else {
+            self.append(bytes, kind)
+        }
     }
 }
 
@@ -113,7 +123,11 @@ impl ser::Serializer for &mut Raw<'_> {
     }
 
     fn serialize_u8(self, v: u8) -> Result<FrameKind, EncodeError> {
-        if self.in_sequence { self.append(&[v], FrameKind::Binary) } else { Err(EncodeError::Raw) }
+        if self.in_sequence {
+            self.append(&[v], FrameKind::Binary)
+        } else {
+            Err(EncodeError::Raw)
+        }
     }
 
     fn serialize_str(self, v: &str) -> Result<FrameKind, EncodeError> {
@@ -161,7 +175,10 @@ impl ser::Serializer for &mut Raw<'_> {
         if self.in_sequence {
             return Err(EncodeError::Raw);
         }
-        let mut text = Text { raw: self, error: EncodeError::Raw };
+        let mut text = Text {
+            raw: self,
+            error: EncodeError::Raw,
+        };
         fmt::write(&mut text, format_args!("{value}")).map_err(|_| text.error)?;
         Ok(FrameKind::Text)
     }
@@ -175,10 +192,13 @@ struct Text<'r, 'b> {
 
 impl fmt::Write for Text<'_, '_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.raw.append(s.as_bytes(), FrameKind::Text).map(drop).map_err(|error| {
-            self.error = error;
-            fmt::Error
-        })
+        self.raw
+            .append(s.as_bytes(), FrameKind::Text)
+            .map(drop)
+            .map_err(|error| {
+                self.error = error;
+                fmt::Error
+            })
     }
 }
 

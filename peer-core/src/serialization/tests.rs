@@ -5,12 +5,14 @@ use std::{string::String, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{
-    DecodeError, EncodeError, Frame, FrameKind, JSON_LIMIT, RAW_LIMIT, Serialization,
-};
+use crate::binarypack::EncodeError::ReservedKey;
 
-const WIRE: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/wire_vectors.json"));
+use super::{DecodeError, EncodeError, Frame, FrameKind, JSON_LIMIT, RAW_LIMIT, Serialization};
+
+const WIRE: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../tests/vectors/wire_vectors.json"
+));
 
 const ALL: [Serialization; 5] = [
     Serialization::Binary,
@@ -44,8 +46,11 @@ fn frames_are_those_of_peerjs() {
     let wire: Json = serde_json::from_str(WIRE).unwrap();
     let mut seen = 0;
     for row in wire["simple"].as_array().unwrap() {
-        let serialization = Serialization::from_wire(row["serialization"].as_str().unwrap()).unwrap();
-        let Some(value) = row.get("value") else { continue };
+        let serialization =
+            Serialization::from_wire(row["serialization"].as_str().unwrap()).unwrap();
+        let Some(value) = row.get("value") else {
+            continue;
+        };
         let mut buffer = [0; 128];
         let frame = match value.get("hex") {
             // PeerJS makes an object of a typed array in JSON; serde has no such notion.
@@ -84,20 +89,40 @@ fn a_struct_survives_all_but_raw() {
         sensor: &'a str,
         celsius: f64,
     }
-    let reading = Reading { sensor: "a\"b", celsius: 21.5 };
+    let reading = Reading {
+        sensor: "a\"b",
+        celsius: 21.5,
+    };
     for serialization in ALL {
         let mut buffer = [0; 64];
         if serialization == Serialization::Raw {
-            assert_eq!(serialization.encode(&reading, &mut buffer), Err(EncodeError::Raw));
+            assert_eq!(
+                serialization.encode(&reading, &mut buffer),
+                Err(EncodeError::Raw)
+            );
             continue;
         }
-        let len = serialization.encode(&reading, &mut buffer).unwrap().as_bytes().len();
+        let len = serialization
+            .encode(&reading, &mut buffer)
+            .unwrap()
+            .as_bytes()
+            .len();
         assert_eq!(
             serialization.decode::<Reading<'_>>(FrameKind::Binary, &mut buffer[..len]),
-            Ok(Reading { sensor: "a\"b", celsius: 21.5 })
+            Ok(Reading {
+                sensor: "a\"b",
+                celsius: 21.5
+            })
         );
-        assert!(serialization.decode::<Reading<'_>>(FrameKind::Binary, &mut []).is_err());
-        assert_eq!(serialization.encode(&reading, &mut buffer[..4]), Err(EncodeError::Full));
+        assert!(
+            serialization
+                .decode::<Reading<'_>>(FrameKind::Binary, &mut [])
+                .is_err()
+        );
+        assert_eq!(
+            serialization.encode(&reading, &mut buffer[..4]),
+            Err(EncodeError::Full)
+        );
     }
 }
 
@@ -106,16 +131,37 @@ fn raw_is_strings_and_bytes() {
     let mut buffer = [0; 16];
     let raw = Serialization::Raw;
     assert_eq!(raw.encode("é", &mut buffer), Ok(Frame::Text("é")));
-    assert_eq!(raw.encode(&[1_u8, 2], &mut buffer), Ok(Frame::Binary(&[1, 2])));
+    assert_eq!(
+        raw.encode(&[1_u8, 2], &mut buffer),
+        Ok(Frame::Binary(&[1, 2]))
+    );
     assert_eq!(raw.encode(&[[1_u8]], &mut buffer), Err(EncodeError::Raw));
     assert_eq!(raw.encode(&["a"], &mut buffer), Err(EncodeError::Raw));
     assert_eq!(raw.encode(&5_u8, &mut buffer), Err(EncodeError::Raw));
-    assert_eq!(raw.encode(&std::net::Ipv4Addr::LOCALHOST, &mut buffer), Ok(Frame::Text("127.0.0.1")));
-    assert_eq!(raw.decode::<&str>(FrameKind::Text, &mut { *b"abc" }), Ok("abc"));
-    assert_eq!(raw.decode::<&[u8]>(FrameKind::Binary, &mut { *b"abc" }), Ok(&b"abc"[..]));
-    assert_eq!(raw.decode::<Vec<u8>>(FrameKind::Binary, &mut { *b"abc" }), Ok(b"abc".to_vec()));
-    assert_eq!(raw.decode::<[u8; 2]>(FrameKind::Binary, &mut { *b"abc" }), Err(DecodeError::Raw));
-    assert_eq!(raw.decode::<Vec<u8>>(FrameKind::Text, &mut { *b"abc" }), Err(DecodeError::Raw));
+    assert_eq!(
+        raw.encode(&core::net::Ipv4Addr::LOCALHOST, &mut buffer),
+        Ok(Frame::Text("127.0.0.1"))
+    );
+    assert_eq!(
+        raw.decode::<&str>(FrameKind::Text, &mut { *b"abc" }),
+        Ok("abc")
+    );
+    assert_eq!(
+        raw.decode::<&[u8]>(FrameKind::Binary, &mut { *b"abc" }),
+        Ok(&b"abc"[..])
+    );
+    assert_eq!(
+        raw.decode::<Vec<u8>>(FrameKind::Binary, &mut { *b"abc" }),
+        Ok(b"abc".to_vec())
+    );
+    assert_eq!(
+        raw.decode::<[u8; 2]>(FrameKind::Binary, &mut { *b"abc" }),
+        Err(DecodeError::Raw)
+    );
+    assert_eq!(
+        raw.decode::<Vec<u8>>(FrameKind::Text, &mut { *b"abc" }),
+        Err(DecodeError::Raw)
+    );
 }
 
 #[test]
@@ -123,18 +169,51 @@ fn what_peerjs_cannot_take_is_refused() {
     let mut buffer = vec![0; RAW_LIMIT + 1];
     for serialization in [Serialization::Binary, Serialization::Json] {
         for null in [None, Some(())] {
-            assert_eq!(serialization.encode(&null, &mut buffer), Err(EncodeError::TopLevelNull));
+            assert_eq!(
+                serialization.encode(&null, &mut buffer),
+                Err(EncodeError::TopLevelNull)
+            );
         }
     }
-    assert_eq!(Serialization::Json.encode(&f64::NAN, &mut buffer), Err(EncodeError::TopLevelNull));
+    assert_eq!(
+        Serialization::Json.encode(&f64::NAN, &mut buffer),
+        Err(EncodeError::TopLevelNull)
+    );
     let fits = "a".repeat(JSON_LIMIT - 3);
     assert!(Serialization::Json.encode(&fits, &mut buffer).is_ok());
     let long = String::from("a") + &fits;
-    assert_eq!(Serialization::Json.encode(&long, &mut buffer), Err(EncodeError::MessageTooBig));
-    assert!(Serialization::Raw.encode(&"a".repeat(RAW_LIMIT), &mut buffer).is_ok());
+    assert_eq!(
+        Serialization::Json.encode(&long, &mut buffer),
+        Err(EncodeError::MessageTooBig)
+    );
+    assert!(
+        Serialization::Raw
+            .encode(&"a".repeat(RAW_LIMIT), &mut buffer)
+            .is_ok()
+    );
     let long = "a".repeat(RAW_LIMIT + 1);
-    assert_eq!(Serialization::Raw.encode(&long, &mut buffer), Err(EncodeError::MessageTooBig));
+    assert_eq!(
+        Serialization::Raw.encode(&long, &mut buffer),
+        Err(EncodeError::MessageTooBig)
+    );
+    let control = std::collections::BTreeMap::from([("__peerData", 1)]);
+    assert_eq!(
+        Serialization::Binary.encode(&control, &mut buffer),
+        Err(EncodeError::BinaryPack(ReservedKey)),
+        "PeerJS would take it for a chunk"
+    );
+    assert!(
+        Serialization::Binary
+            .encode(&[control], &mut buffer)
+            .is_ok()
+    );
     let mut text = *b"\"abc\"";
-    assert_eq!(Serialization::Binary.decode::<&str>(FrameKind::Text, &mut text), Err(DecodeError::Text));
-    assert_eq!(Serialization::Json.decode::<&str>(FrameKind::Text, &mut text), Ok("abc"));
+    assert_eq!(
+        Serialization::Binary.decode::<&str>(FrameKind::Text, &mut text),
+        Err(DecodeError::Text)
+    );
+    assert_eq!(
+        Serialization::Json.decode::<&str>(FrameKind::Text, &mut text),
+        Ok("abc")
+    );
 }

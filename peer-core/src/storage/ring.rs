@@ -39,6 +39,8 @@ pub struct Ring {
     head: usize,
     /// Where the next record's prefix goes.
     tail: usize,
+    /// Where the newest record's prefix is.
+    back: usize,
     records: usize,
 }
 
@@ -48,6 +50,7 @@ impl Ring {
         Self {
             head: 0,
             tail: 0,
+            back: 0,
             records: 0,
         }
     }
@@ -121,6 +124,16 @@ impl Ring {
         memory.get_mut(start..start + len)
     }
 
+    /// The newest record, to be changed in place.
+    pub fn back_mut<'m>(&self, memory: &'m mut [u8]) -> Option<&'m mut [u8]> {
+        if self.records == 0 {
+            return None;
+        }
+        let len = read_prefix(memory, self.back)? as usize;
+        let start = self.back + PREFIX;
+        memory.get_mut(start..start.checked_add(len)?)
+    }
+
     /// Drops the oldest record. Nothing happens when there is none.
     pub fn pop(&mut self, memory: &[u8]) {
         let Some((start, len)) = self.locate(memory) else {
@@ -185,6 +198,7 @@ impl Ring {
     fn commit(&mut self, memory: &mut [u8], len: usize) {
         // `reserve` checked that `len` fits in 32 bits.
         memory[self.tail..self.tail + PREFIX].copy_from_slice(&(len as u32).to_be_bytes());
+        self.back = self.tail;
         self.tail += PREFIX + len;
         self.records += 1;
     }

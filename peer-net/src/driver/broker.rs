@@ -113,6 +113,14 @@ impl BrokerLink {
         self.stuck = false;
     }
 
+    /// Waits until the closed socket is gone.
+    pub(super) async fn ended(&mut self) {
+        if let Some(task) = &mut self.task {
+            let _ = task.await;
+            self.task = None;
+        }
+    }
+
     /// The next event. Cancel safe.
     pub(super) async fn next(&mut self) -> LinkEvent {
         if self.stuck {

@@ -17,7 +17,7 @@ use super::{RtcConfig, RtcFailure};
 /// What one waiting message costs besides its bytes, so that empty ones are bounded too.
 const MESSAGE_OVERHEAD: usize = 64;
 /// How long a read may wait for the association's lock before the stream counts as empty.
-const DRAIN_WAIT: Duration = Duration::from_millis(20);
+const DRAIN_WAIT: Duration = Duration::from_millis(10);
 /// Longest message read while the channel is being opened: DCEP's OPEN.
 const OPENING_LEN: usize = 4096;
 

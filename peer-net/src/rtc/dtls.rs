@@ -7,6 +7,7 @@ use webrtc_dtls::Error;
 use webrtc_dtls::cipher_suite::CipherSuiteId;
 use webrtc_dtls::config::{ClientAuthType, Config, ExtendedMasterSecretType};
 use webrtc_dtls::conn::DTLSConn;
+use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use webrtc_dtls::signature_hash_algorithm::SignatureScheme;
 use webrtc_util::Conn;
 
@@ -21,6 +22,13 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(300);
 const REFUSED_GRACE: Duration = Duration::from_secs(3);
 const REFUSED_POLL: Duration = Duration::from_millis(250);
 
+const SRTP_PROFILES: [SrtpProtectionProfile; 4] = [
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32,
+    SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+    SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+];
+
 /// An encrypted connection to the remote of the description.
 pub(super) struct Dtls {
     pub(super) conn: Arc<DTLSConn>,
@@ -28,6 +36,20 @@ pub(super) struct Dtls {
 }
 
 impl Dtls {
+    /// Says what the guard had to do, if anything.
+    pub(super) fn report(&self) {
+        let stats = self.guard.stats();
+        if stats.refused_total() > 0 || stats.errors() > 0 {
+            tracing::debug!(
+                refused = stats.refused_total(),
+                passed = stats.passed(),
+                repeated = stats.repeated(),
+                errors = stats.errors(),
+                "a session had records refused"
+            );
+        }
+    }
+
     /// Waits until the transport below fails for good.
     pub(super) async fn dead(&self) {
         self.guard.dead().await;
@@ -53,6 +75,15 @@ pub(super) async fn handshake(
         client_auth: ClientAuthType::RequireAnyClientCert,
         extended_master_secret: ExtendedMasterSecretType::Require,
         flight_interval: FLIGHT_INTERVAL,
+        // A browser offers media too, and the crate refuses whom it cannot match. Nothing is ever sent by it. As
+        // the client we do not ask, and so need no answer.
+        srtp_protection_profiles: if client {
+            Vec::new()
+        } else {
+            SRTP_PROFILES.to_vec()
+        },
+        // Otherwise the crate would name the remote by its address, which RFC 6066 forbids.
+        server_name: "peer".to_owned(),
         // WebRTC trusts the fingerprint of the description, not a chain.
         insecure_skip_verify: true,
         verify_peer_certificate: Some(Arc::new(move |presented, _| verify(presented, &known))),

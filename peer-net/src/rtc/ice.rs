@@ -40,6 +40,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Gathering that is under way when an agent closes goes on for the crate's 5 s and adds sockets afterwards; they
 /// are swept until then.
 const SWEEPS: u32 = 12;
+/// Without servers there is nothing to wait for but the system.
+const SWEEPS_LOCAL: u32 = 2;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An agent whose callbacks became channels.
@@ -48,6 +50,7 @@ pub(super) struct Ice {
     controlling: bool,
     state: watch::Receiver<ConnectionState>,
     gathered: Arc<AtomicBool>,
+    sweeps: u32,
     mdns: bool,
 }
 
@@ -58,6 +61,11 @@ impl Ice {
         controlling: bool,
     ) -> Result<(Self, mpsc::Receiver<String>), webrtc_ice::Error> {
         let urls = server_urls(&config.ice_servers);
+        let sweeps = if urls.is_empty() {
+            SWEEPS_LOCAL
+        } else {
+            SWEEPS
+        };
         let mut candidate_types = vec![CandidateType::Host];
         if !urls.is_empty() {
             candidate_types.extend([CandidateType::ServerReflexive, CandidateType::Relay]);
@@ -114,6 +122,7 @@ impl Ice {
             controlling,
             state,
             gathered,
+            sweeps,
             mdns: config.mdns,
         };
         Ok((ice, candidates))
@@ -173,8 +182,9 @@ impl Ice {
             return;
         }
         let agent = Arc::clone(&self.agent);
+        let sweeps = self.sweeps;
         tokio::spawn(async move {
-            for _ in 0..SWEEPS {
+            for _ in 0..sweeps {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
                 for candidate in agent.get_local_candidates().await.unwrap_or_default() {
                     let _ = candidate.close().await;

@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use peer_core::peer::RtcFailure;
+use peer_core::peer::{IceState, RtcFailure};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -46,8 +47,9 @@ async fn last(events: &mut mpsc::Receiver<SessionEvent>) -> SessionEvent {
     timeout(PATIENCE, wait).await.expect("the session ends")
 }
 
-/// Starts both and carries signals between them until both are open. `tamper` may change what goes across.
-async fn pair_with(config: RtcConfig, ordered: bool) -> (End, End) {
+/// Starts both and carries signals between them until both are open. The answerer may run somewhere else.
+async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -> (End, End) {
+    let there = there.unwrap_or_else(Handle::current);
     let config = Arc::new(config);
     let (events, mut from_a) = mpsc::channel(16);
     let a = Session::offer(Arc::clone(&config), "dc_test".into(), ordered, events);
@@ -55,7 +57,10 @@ async fn pair_with(config: RtcConfig, ordered: bool) -> (End, End) {
         panic!("the description comes first");
     };
     let (events, mut from_b) = mpsc::channel(16);
-    let b = Session::answer(config, offer, events);
+    let b = {
+        let _entered = there.enter();
+        Session::answer(config, offer, events)
+    };
     let (mut open_a, mut open_b) = (None, None);
     let wire = async {
         while open_a.is_none() || open_b.is_none() {
@@ -95,7 +100,7 @@ async fn pair_with(config: RtcConfig, ordered: bool) -> (End, End) {
 }
 
 async fn pair(ordered: bool) -> (End, End) {
-    pair_with(config(), ordered).await
+    pair_between(config(), ordered, None).await
 }
 
 async fn receive(receiver: &mut ChannelReceiver) -> Message {
@@ -234,10 +239,11 @@ async fn a_pause_stalls_nothing(from_offerer: bool) {
     });
     for i in 0..MESSAGES {
         if i == MESSAGES / 4 {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            // The sender's timer has backed off to 8 s by then: it cannot be what makes things go on.
+            tokio::time::sleep(Duration::from_secs(8)).await;
             assert!(from.sender.buffered_amount() > 0, "the sender had to wait");
         }
-        let message = timeout(Duration::from_secs(15), to.receiver.recv()).await;
+        let message = timeout(Duration::from_secs(5), to.receiver.recv()).await;
         assert_eq!(message.expect("no stall").unwrap(), bytes(SIZE, i));
     }
     timeout(PATIENCE, sending).await.unwrap().unwrap();
@@ -385,4 +391,60 @@ async fn closing_before_anything_happened() {
     session.close();
     session.close();
     assert!(matches!(last(&mut events).await, SessionEvent::Closed));
+}
+
+/// The crate forgets to acknowledge a lone packet; its sender would then wait a second for its timer each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lone_messages_are_acknowledged() {
+    let (a, mut b) = pair(true).await;
+    let talk = async {
+        for i in 0..150 {
+            a.sender.send(bytes(10, i)).await.unwrap();
+            assert_eq!(receive(&mut b.receiver).await, bytes(10, i));
+            a.sender.flushed().await;
+            assert_eq!(a.sender.buffered_amount(), 0);
+        }
+    };
+    timeout(PATIENCE, talk)
+        .await
+        .expect("acknowledgements come without timers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remote_that_vanishes_is_noticed() {
+    let config = RtcConfig {
+        disconnected_timeout: Duration::from_millis(500),
+        failed_timeout: Duration::from_millis(1000),
+        ..config()
+    };
+    // The answerer runs in a thread that stops where it is, with its sockets open: no ABORT, no alert.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let there = runtime.handle().clone();
+    let (vanish, vanished) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = runtime.block_on(vanished);
+        loop {
+            std::thread::park();
+        }
+    });
+    let (mut a, _b) = pair_between(config, true, Some(there)).await;
+    vanish.send(()).unwrap();
+    let mut disconnected = false;
+    let wait = async {
+        loop {
+            match a.events.recv().await {
+                Some(SessionEvent::IceState(IceState::Disconnected)) => disconnected = true,
+                Some(SessionEvent::IceState(_) | SessionEvent::LocalCandidate(_)) => {}
+                end => break end,
+            }
+        }
+    };
+    let end = timeout(PATIENCE, wait)
+        .await
+        .expect("the silence is noticed");
+    assert!(disconnected, "disconnected comes first");
+    assert!(matches!(end, Some(SessionEvent::Closed)), "{end:?}");
 }

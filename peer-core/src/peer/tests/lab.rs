@@ -34,6 +34,8 @@ enum Stimulus {
     Closed,
     Text(String),
     Binary(Vec<u8>),
+    /// Everything was delivered.
+    Delivered,
 }
 
 /// One engine with everything it did.
@@ -62,6 +64,8 @@ pub(super) struct Lab {
     /// Whether the broker says OPEN, and whether sessions get through.
     pub(super) says_open: bool,
     pub(super) network: bool,
+    /// Whether channels deliver at once what they are given.
+    pub(super) delivers: bool,
     /// Signals for peers that are not there.
     pub(super) lost: Vec<String>,
 }
@@ -94,6 +98,7 @@ impl Lab {
             now: Instant::from_millis(1_000),
             says_open: true,
             network: true,
+            delivers: true,
             lost: Vec::new(),
         }
     }
@@ -335,6 +340,9 @@ impl Lab {
         let over = session.over;
         session.over |= matches!(payload, Some(Stimulus::Closed));
         if let (Some((m, there)), Some(payload), false) = (other, payload, over) {
+            if self.delivers && !matches!(payload, Stimulus::Closed) {
+                self.tell(n, handle, Stimulus::Delivered);
+            }
             self.tell(m, there, payload);
         }
         if let (Some((m, there)), true, true) = (other, applied, self.network) {
@@ -386,16 +394,18 @@ impl Lab {
                     Stimulus::Connected => RtcInput::IceState(IceState::Connected),
                     Stimulus::Opened => RtcInput::ChannelOpened,
                     Stimulus::Closed => RtcInput::ChannelClosed,
+                    Stimulus::Delivered => RtcInput::ChannelBuffered(0),
                     Stimulus::Text(text) => RtcInput::Message(Frame::Text(text)),
                     Stimulus::Binary(bytes) => RtcInput::Message(Frame::Binary(bytes)),
                 };
                 self.rtc(n, *handle, input)
             }
         };
-        if result == Err(InputError::Full) {
+        if matches!(result, Err(InputError::Full | InputError::InboxFull)) {
             self.nodes[n].inbox.push_front(delivery);
         }
-        true
+        // Only the application can help then.
+        result != Err(InputError::InboxFull)
     }
 }
 

@@ -1,4 +1,6 @@
 mod anything;
+mod data;
 mod hostile;
 mod lab;
 mod life;
+mod size;

@@ -1,9 +1,10 @@
-//! PeerJS's chunk protocol for BinaryPack messages (`lib/dataconnection/BufferedConnection/binaryPackChunker.ts`),
-//! and the close message, which looks alike.
+//! PeerJS's chunk protocol for BinaryPack messages
+//! (`lib/dataconnection/BufferedConnection/binaryPackChunker.ts`), and the close message, which
+//! looks alike.
 //!
-//! A packed message above [`CHUNKED_MTU`] bytes is cut, and each piece is sent as a BinaryPack map of its own:
-//! `{__peerData: id, n, data, total}`. A receiver tells them from ordinary messages by a `__peerData` that JavaScript
-//! takes as true.
+//! A packed message above [`CHUNKED_MTU`] bytes is cut, and each piece is sent as a BinaryPack map
+//! of its own: `{__peerData: id, n, data, total}`. A receiver tells them from ordinary messages by
+//! a `__peerData` that JavaScript takes as true.
 
 mod parse;
 #[cfg(test)]
@@ -17,22 +18,24 @@ use super::json;
 
 pub use parse::parse;
 
-/// The longest packed message that is sent whole, and the data in every chunk but the last. PeerJS: `chunkedMTU`.
+/// The longest packed message that is sent whole, and the data in every chunk but the last. PeerJS:
+/// `chunkedMTU`.
 pub const CHUNKED_MTU: usize = 16300;
 
 /// The longest chunk frame: [`CHUNKED_MTU`] bytes of data and at most 43 around them.
 pub const CHUNK_FRAME_MAX: usize = CHUNKED_MTU + HEAD_MAX + TAIL_MAX;
 
-/// The close message of `conn.close({flush: true})` in `binary` mode: `{__peerData: {type: "close"}}`.
+/// The close message of `conn.close({flush: true})` in `binary` mode: `{__peerData: {type:
+/// "close"}}`.
 pub const CLOSE: &[u8] = b"\x81\xba__peerData\x81\xb4type\xb5close";
 
 /// The close message in `json` mode.
 pub const CLOSE_JSON: &str = r#"{"__peerData":{"type":"close"}}"#;
 
 /// Map tag and key, id, key, `n`, key, binary tag and length.
-const HEAD_MAX: usize = 12 + 5 + 2 + 5 + 5 + 3;
+pub(crate) const HEAD_MAX: usize = 12 + 5 + 2 + 5 + 5 + 3;
 /// Key, `total`.
-const TAIL_MAX: usize = 6 + 5;
+pub(crate) const TAIL_MAX: usize = 6 + 5;
 
 /// How many frames a packed message of this length takes: one if it is sent whole.
 ///
@@ -57,8 +60,9 @@ pub struct ChunkFrame<'a> {
 }
 
 impl<'a> ChunkFrame<'a> {
-    /// Chunk number `n`, from 0, of a packed message; `None` behind the last. The id is to differ between
-    /// the messages of one connection; PeerJS counts them from 1, and takes 0 for no chunk at all.
+    /// Chunk number `n`, from 0, of a packed message; `None` behind the last. The id is to differ
+    /// between the messages of one connection; PeerJS counts them from 1, and takes 0 for no chunk
+    /// at all.
     ///
     /// ```
     /// # use core::num::NonZeroU32;
@@ -76,7 +80,12 @@ impl<'a> ChunkFrame<'a> {
         }
         let start = usize::try_from(n).ok()?.checked_mul(CHUNKED_MTU)?;
         let rest = packed.get(start..)?;
-        let data = rest.get(..CHUNKED_MTU).unwrap_or(rest);
+        Self::from_parts(id, n, total, rest.get(..CHUNKED_MTU).unwrap_or(rest))
+    }
+
+    /// Chunk number `n` of `total`, when the caller cuts the message itself. All chunks but the last should have
+    /// one length; PeerJS takes any. `None` for more than 65,535 bytes of data.
+    pub(crate) fn from_parts(id: NonZeroU32, n: u32, total: u32, data: &'a [u8]) -> Option<Self> {
         let mut head = Vec::new();
         head.extend_from_slice(b"\x84\xba__peerData").ok()?;
         integer(&mut head, id.get())?;
@@ -189,9 +198,10 @@ pub struct Chunk<'a> {
     pub data: &'a [u8],
 }
 
-/// Names a chunked message. PeerJS takes anything true as an id and keeps chunks under its string form, so
-/// `5` and `"5"` are the same. Integers up to 2^53 are themselves here; anything else is a 64-bit hash with the
-/// highest bit set. A remote that makes two of its own ids collide spoils only its own messages.
+/// Names a chunked message. PeerJS takes anything true as an id and keeps chunks under its string
+/// form, so `5` and `"5"` are the same. Integers up to 2^53 are themselves here; anything else is a
+/// 64-bit hash with the highest bit set. A remote that makes two of its own ids collide spoils only
+/// its own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ChunkId(u64);
@@ -225,7 +235,8 @@ impl fmt::Display for ChunkError {
 
 impl core::error::Error for ChunkError {}
 
-/// Whether a message in `json` mode is the close message. Any object whose `__peerData.type` is `"close"` is.
+/// Whether a message in `json` mode is the close message. Any object whose `__peerData.type` is
+/// `"close"` is.
 ///
 /// ```
 /// use peer_core::wire::chunk::{CLOSE_JSON, is_json_close};

@@ -2,9 +2,9 @@ use super::{Chunk, ChunkError, ChunkId, Received};
 
 /// Tells chunks and the close message from ordinary messages.
 ///
-/// Only a map needs more than a look at its first byte. Its values are then stepped over, not decoded: once through
-/// the frame at most, without recursion. Keys may come in any order; of equal keys the last counts; other keys
-/// are skipped.
+/// Only a map needs more than a look at its first byte. Its values are then stepped over, not
+/// decoded: once through the frame at most, without recursion. Keys may come in any order; of equal
+/// keys the last counts; other keys are skipped.
 ///
 /// ```
 /// use peer_core::wire::chunk::{CLOSE, Received, parse};
@@ -262,8 +262,8 @@ fn unsigned(len: usize, bytes: &[u8]) -> Option<(u64, &[u8])> {
     ))
 }
 
-/// What follows the value at the start of the bytes. Every item is at least one byte, so however large the counts
-/// in it claim to be, this ends with the bytes.
+/// What follows the value at the start of the bytes. Every item is at least one byte, so however
+/// large the counts in it claim to be, this ends with the bytes.
 fn skip(mut bytes: &[u8]) -> Option<&[u8]> {
     let mut pending = 1_u64;
     while pending > 0 {

@@ -17,7 +17,8 @@ pub struct Broker<'a> {
 
 impl Broker<'_> {
     /// Writes `GET {path}{key}/id?ts=…&version=…`, which asks for an id: the body of the answer.
-    /// `ts` is anything that differs from request to request, such as milliseconds; it keeps caches out.
+    /// `ts` is anything that differs from request to request, such as milliseconds; it keeps caches
+    /// out.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -37,22 +38,24 @@ impl Broker<'_> {
         Ok(out.finish())
     }
 
-    /// Writes the WebSocket upgrade for an id and the token that owns it. `nonce` is 16 random bytes; the answer
-    /// must be status 101 and show [`accept_key`] of it.
+    /// Writes the WebSocket upgrade for an id and the token that owns it. `nonce` is 16 random
+    /// bytes; the answer must be status 101 and show [`accept_key`] of it.
     ///
     /// ```
     /// use peer_core::wire::http::{Broker, ResponseHead, accept_key};
     /// let broker = Broker { host: "fd00::1", port: 9000, path: "/app", key: "peerjs" };
     /// let mut buffer = [0; 512];
-    /// let request = broker.write_upgrade_request("a b", "t0k3n", b"the sample nonce", &mut buffer)?;
+    /// let nonce = b"the sample nonce";
+    /// let request = broker.write_upgrade_request("a b", "t0k3n", nonce, &mut buffer)?;
     /// assert_eq!(request, concat!(
     ///     "GET /app/peerjs?key=peerjs&id=a%20b&token=t0k3n&version=1.5.5 HTTP/1.1\r\n",
     ///     "Host: [fd00::1]:9000\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
     ///     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     /// ));
-    /// let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    /// let answer = b"HTTP/1.1 101 Switching Protocols\r\n\
+    ///     Upgrade: websocket\r\nConnection: Upgrade\r\n\
     ///     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    /// assert!(ResponseHead::parse(answer)?.unwrap().is_upgrade(b"the sample nonce"));
+    /// assert!(ResponseHead::parse(answer)?.unwrap().is_upgrade(nonce));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -85,7 +88,10 @@ impl Broker<'_> {
 
     fn path(&self) -> Result<Path<'_>, RequestError> {
         let path = self.path.trim_matches('/');
-        if path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#')) {
+        if path
+            .bytes()
+            .any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#'))
+        {
             return Err(RequestError::Invalid);
         }
         Ok(Path(path))
@@ -104,7 +110,11 @@ struct Path<'a>(&'a str);
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("/") } else { write!(f, "/{}/", self.0) }
+        if self.0.is_empty() {
+            f.write_str("/")
+        } else {
+            write!(f, "/{}/", self.0)
+        }
     }
 }
 

@@ -31,20 +31,17 @@ pub enum Body {
 }
 
 impl<'a> ResponseHead<'a> {
-    /// Parses the head of a response from all bytes that have come so far; `None` until it is whole.
-    /// Interim responses (status 1xx but 101) are passed over.
+    /// Parses the head of a response from all bytes that have come so far; `None` until it is
+    /// whole. Interim responses (status 1xx but 101) are passed over.
     ///
-    /// Use a buffer that holds the head you expect, PeerServer's being below 400 bytes, and give up when it is full
-    /// and this still says `None`.
+    /// Use a buffer that holds the head you expect, PeerServer's being below 400 bytes, and give up
+    /// when it is full and this still says `None`.
     ///
     /// # Errors
     /// [`ResponseError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Option<Self>, ResponseError> {
         let mut start = 0;
-        loop {
-            let Some(head) = Self::parse_one(bytes, start)? else {
-                break;
-            };
+        while let Some(head) = Self::parse_one(bytes, start)? {
             if head.len > RESPONSE_HEAD_MAX {
                 break;
             }
@@ -130,8 +127,9 @@ impl<'a> ResponseHead<'a> {
 }
 
 impl Body {
-    /// The whole body, from all bytes after the head that have come so far; `None` until it is whole. Chunks are put
-    /// together in place, but only once all have come. `closed` says that nothing more will come.
+    /// The whole body, from all bytes after the head that have come so far; `None` until it is
+    /// whole. Chunks are put together in place, but only once all have come. `closed` says that
+    /// nothing more will come.
     ///
     /// The limit is the caller's buffer: give up when it is full and this still says `None`.
     ///
@@ -203,7 +201,8 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
     Ok(None)
 }
 
-/// Lines that end with CRLF or a bare LF. Bytes that are not UTF-8 make a line unreadable: see `MALFORMED`.
+/// Lines that end with CRLF or a bare LF. Bytes that are not UTF-8 make a line unreadable: see
+/// `MALFORMED`.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,

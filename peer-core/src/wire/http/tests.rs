@@ -305,7 +305,11 @@ fn chunks_are_put_together() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), text in "(HTTP/1.1 [0-9]{3} ?\r\n)?([a-zA-Z-]*: ?[a-z0-9,]*\r\n){0,5}\r?\n?.*", closed in any::<bool>()) {
+    fn no_bytes_panic(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+        text in "(HTTP/1.1 [0-9]{3} ?\r\n)?([a-zA-Z-]*: ?[a-z0-9,]*\r\n){0,5}\r?\n?.*",
+        closed in any::<bool>(),
+    ) {
         let _ = ResponseHead::parse(&bytes);
         let _ = parse(&text);
         let _ = Body::Chunked.read(&mut bytes, closed);
@@ -314,7 +318,9 @@ proptest! {
     }
 
     #[test]
-    fn any_chunking_is_undone(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8)) {
+    fn any_chunking_is_undone(
+        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8),
+    ) {
         let mut bytes = Vec::new();
         for piece in &pieces {
             bytes.extend(std::format!("{:x}\r\n", piece.len()).bytes());

@@ -5,10 +5,11 @@ use serde::de::{
 
 use super::{Kind, Number, ReadError, Reader};
 
-/// Reads a whole text into a value. The text is unescaped in place, so the value may borrow from it.
+/// Reads a whole text into a value. The text is unescaped in place, so the value may borrow from
+/// it.
 ///
-/// Enums are externally tagged, as with `serde_json`. Of keys that come twice the last counts where the target
-/// is a map; a derived struct refuses them.
+/// Enums are externally tagged, as with `serde_json`. Of keys that come twice the last counts where
+/// the target is a map; a derived struct refuses them.
 ///
 /// ```
 /// use peer_core::wire::json;
@@ -159,8 +160,8 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string unit unit_struct seq tuple tuple_struct
-        map struct identifier
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string unit unit_struct seq tuple
+        tuple_struct map struct identifier
     }
 }
 

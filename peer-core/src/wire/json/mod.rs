@@ -1,13 +1,13 @@
 //! JSON (RFC 8259), read in place and written into a slice.
 //!
-//! [`Reader`] walks a text in the buffer it arrived in: escapes are always longer than what they stand for, so
-//! strings are unescaped where they are and handed out as `&str`. [`Writer`] produces what
-//! `JSON.stringify` does. [`from_slice`] and [`to_slice`] are the serde face of both.
+//! [`Reader`] walks a text in the buffer it arrived in: escapes are always longer than what they
+//! stand for, so strings are unescaped where they are and handed out as `&str`. [`Writer`] produces
+//! what `JSON.stringify` does. [`from_slice`] and [`to_slice`] are the serde face of both.
 //!
-//! The grammar is that of `JSON.parse`, behind an optional byte order mark, which `TextDecoder` skips.
-//! Nesting is limited by [`config::JSON_DEPTH_MAX`](crate::config::JSON_DEPTH_MAX); nothing else is, but the
-//! buffer. Two differences: invalid UTF-8 is an error instead of U+FFFD, while lone surrogate escapes, which Rust's
-//! strings cannot hold, become U+FFFD.
+//! The grammar is that of `JSON.parse`, behind an optional byte order mark, which `TextDecoder`
+//! skips. Nesting is limited by [`config::JSON_DEPTH_MAX`](crate::config::JSON_DEPTH_MAX); nothing
+//! else is, but the buffer. Two differences: invalid UTF-8 is an error instead of U+FFFD, while
+//! lone surrogate escapes, which Rust's strings cannot hold, become U+FFFD.
 //!
 //! ```
 //! use peer_core::wire::json;
@@ -58,8 +58,8 @@ pub enum ReadError {
     Trailing,
     /// The text is fine, but holds another type than was asked for.
     Type,
-    /// The text is fine, but the type it was read into refused it: a missing field, an unknown variant,
-    /// a number out of range.
+    /// The text is fine, but the type it was read into refused it: a missing field, an unknown
+    /// variant, a number out of range.
     Refused,
 }
 
@@ -124,8 +124,8 @@ pub fn check(text: &str) -> Result<(), ReadError> {
     }
 }
 
-/// The value of a key of a JSON object, as the text it is, without changing anything. Of keys that come twice it
-/// is the last; a key written with escapes is not found.
+/// The value of a key of a JSON object, as the text it is, without changing anything. Of keys that
+/// come twice it is the last; a key written with escapes is not found.
 ///
 /// ```
 /// use peer_core::wire::json::member;

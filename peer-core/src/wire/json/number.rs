@@ -1,4 +1,7 @@
-use core::fmt::{self, Write as _};
+use core::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 /// A JSON number: an integer where it is one and fits, else a double.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,10 +49,63 @@ impl Number {
 /// Formats a double as ECMAScript's `Number::toString` does (ECMA-262, section 6.1.6.1.20).
 pub(super) struct Ecma<T>(pub(super) T);
 
-/// Room for any double's scientific notation, `-1.2345678901234567e-308`.
+/// Room for any double's scientific notation with [`EXACT`] digits, `-1.234…e-308`.
 struct Digits {
-    bytes: [u8; 32],
+    bytes: [u8; 64],
     len: usize,
+}
+
+/// Digits behind the point that show whether a double is halfway between two candidates.
+const EXACT: usize = 40;
+
+impl Digits {
+    fn new(text: fmt::Arguments<'_>) -> Result<Self, fmt::Error> {
+        let mut digits = Self {
+            bytes: [0; 64],
+            len: 0,
+        };
+        digits.write_fmt(text)?;
+        Ok(digits)
+    }
+
+    fn text(&self) -> &str {
+        let text = self.bytes.get(..self.len).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The shortest digits that read back as the value, and of those the nearest. core takes the
+    /// upper of two that are equally near, ECMAScript the even one.
+    fn shortest<T>(value: T) -> Result<Self, fmt::Error>
+    where
+        T: Copy + fmt::LowerExp + FromStr + PartialEq,
+    {
+        let upper = Self::new(format_args!("{value:e}"))?;
+        let mantissa = upper.text().find('e').ok_or(fmt::Error)?;
+        let last = upper
+            .bytes
+            .get(mantissa.saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
+        // Only at the end of a double's precision are two candidates that close.
+        if mantissa < 16 || last % 2 == 0 {
+            return Ok(upper);
+        }
+        let mut lower = Self { ..upper };
+        if let Some(digit) = lower.bytes.get_mut(mantissa - 1) {
+            *digit = last - 1;
+        }
+        let exact = Self::new(format_args!("{value:.EXACT$e}"))?;
+        let halfway = lower.text().get(..mantissa).is_some_and(|digits| {
+            let rest = exact
+                .text()
+                .strip_prefix(digits)
+                .and_then(|rest| rest.strip_prefix('5'));
+            let rest = rest.and_then(|rest| rest.split_once('e'));
+            rest.is_some_and(|(rest, _)| rest.bytes().all(|digit| digit == b'0'))
+        });
+        let reads_back = lower.text().parse().is_ok_and(|lower: T| lower == value);
+        Ok(if halfway && reads_back { lower } else { upper })
+    }
 }
 
 impl fmt::Write for Digits {
@@ -64,16 +120,13 @@ impl fmt::Write for Digits {
     }
 }
 
-impl<T: fmt::LowerExp> fmt::Display for Ecma<T> {
+impl<T> fmt::Display for Ecma<T>
+where
+    T: Copy + fmt::LowerExp + FromStr + PartialEq,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // core gives the shortest digits that read back as the same number; only their layout differs.
-        let mut scientific = Digits {
-            bytes: [0; 32],
-            len: 0,
-        };
-        write!(scientific, "{:e}", self.0)?;
-        let text = scientific.bytes.get(..scientific.len).unwrap_or_default();
-        let text = core::str::from_utf8(text).map_err(|_| fmt::Error)?;
+        let scientific = Digits::shortest(self.0)?;
+        let text = scientific.text();
         let (sign, text) = text
             .strip_prefix('-')
             .map_or(("", text), |rest| ("-", rest));

@@ -24,8 +24,9 @@ pub enum Kind {
 
 /// Reads a JSON text in place, value by value.
 ///
-/// Each method reads one value and leaves the reader behind it. Asking for another type than is there is
-/// [`ReadError::Type`] and moves nothing; after any other error the reader is of no more use.
+/// Each method reads one value and leaves the reader behind it. Asking for another type than is
+/// there is [`ReadError::Type`] and moves nothing; after any other error the reader is of no more
+/// use.
 #[derive(Debug)]
 pub struct Reader<'a> {
     /// What has not been handed out yet.
@@ -112,7 +113,8 @@ impl<'a> Reader<'a> {
         self.at = 1;
         let len = match escape {
             None => body.len(),
-            // `split` moved the positions: the escape was `body.len() + escape - close` into the body.
+            // `split` moved the positions: the escape was `body.len() + escape - close` into the
+            // body.
             Some(escape) => unescape(body, (body.len() + escape).saturating_sub(close)),
         };
         core::str::from_utf8(body.get(..len).unwrap_or_default()).map_err(|_| ReadError::Utf8)
@@ -127,7 +129,8 @@ impl<'a> Reader<'a> {
         self.open()
     }
 
-    /// Whether the open array has one more element, which is to be read next; `false` closes the array.
+    /// Whether the open array has one more element, which is to be read next; `false` closes the
+    /// array.
     ///
     /// # Errors
     /// [`ReadError`], as everywhere here.
@@ -144,8 +147,8 @@ impl<'a> Reader<'a> {
         self.open()
     }
 
-    /// The next key of the open object, whose value is to be read next; `None` closes the object. A key may
-    /// come twice; `JSON.parse` keeps the last.
+    /// The next key of the open object, whose value is to be read next; `None` closes the object. A
+    /// key may come twice; `JSON.parse` keeps the last.
     ///
     /// # Errors
     /// [`ReadError`], as everywhere here.
@@ -242,7 +245,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Resolves the escapes of a string whose grammar was checked, the first of them at `read`. The length left.
+/// Resolves the escapes of a string whose grammar was checked, the first of them at `read`. The
+/// length left.
 fn unescape(body: &mut [u8], mut read: usize) -> usize {
     let mut write = read;
     while let Some(&byte) = body.get(read) {

@@ -44,8 +44,8 @@ pub(super) fn literal(text: &[u8], at: usize, wanted: &str) -> Result<usize, Rea
     }
 }
 
-/// Finds the closing quote of a string whose opening quote is just before `at`: its position, and that of
-/// the first escape.
+/// Finds the closing quote of a string whose opening quote is just before `at`: its position, and
+/// that of the first escape.
 pub(super) fn string(text: &[u8], mut at: usize) -> Result<(usize, Option<usize>), ReadError> {
     let mut escape = None;
     loop {
@@ -113,8 +113,8 @@ pub(super) fn number(text: &[u8], at: usize) -> Result<(usize, bool), ReadError>
     Ok((end, fractional))
 }
 
-/// The position behind the value that starts at or after `at`, `depth` arrays and objects being open.
-/// Recurses once a level, at most [`JSON_DEPTH_MAX`] deep.
+/// The position behind the value that starts at or after `at`, `depth` arrays and objects being
+/// open. Recurses once a level, at most [`JSON_DEPTH_MAX`] deep.
 pub(super) fn value(text: &[u8], at: usize, depth: usize) -> Result<usize, ReadError> {
     let at = whitespace(text, at);
     match *text.get(at).ok_or(ReadError::Incomplete)? {

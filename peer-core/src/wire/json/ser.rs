@@ -9,9 +9,9 @@ use super::{WriteError, Writer};
 
 /// Writes a value as the text `JSON.stringify` would make of it.
 ///
-/// `None` and unit are `null`, as are numbers that are not finite. Enums are externally tagged, as with
-/// `serde_json`. `serialize_bytes` writes an array of numbers, since JSON has no bytes. Integers are written in
-/// full; JavaScript rounds those beyond 2^53 when it reads them.
+/// `None` and unit are `null`, as are numbers that are not finite. Enums are externally tagged, as
+/// with `serde_json`. `serialize_bytes` writes an array of numbers, since JSON has no bytes.
+/// Integers are written in full; JavaScript rounds those beyond 2^53 when it reads them.
 ///
 /// ```
 /// use peer_core::wire::json;
@@ -341,6 +341,9 @@ impl SerializeMap for Compound<'_, '_> {
     }
 }
 
+/// What is no map key.
+type NoKey = Impossible<(), WriteError>;
+
 /// Writes a map key, always a string.
 struct Key<'w, 'b> {
     writer: &'w mut Writer<'b>,
@@ -376,13 +379,13 @@ macro_rules! no_keys {
 impl ser::Serializer for Key<'_, '_> {
     type Ok = ();
     type Error = WriteError;
-    type SerializeSeq = Impossible<(), WriteError>;
-    type SerializeTuple = Impossible<(), WriteError>;
-    type SerializeTupleStruct = Impossible<(), WriteError>;
-    type SerializeTupleVariant = Impossible<(), WriteError>;
-    type SerializeMap = Impossible<(), WriteError>;
-    type SerializeStruct = Impossible<(), WriteError>;
-    type SerializeStructVariant = Impossible<(), WriteError>;
+    type SerializeSeq = NoKey;
+    type SerializeTuple = NoKey;
+    type SerializeTupleStruct = NoKey;
+    type SerializeTupleVariant = NoKey;
+    type SerializeMap = NoKey;
+    type SerializeStruct = NoKey;
+    type SerializeStructVariant = NoKey;
 
     integer_keys! {
         serialize_i8 i8 => signed
@@ -461,12 +464,12 @@ impl ser::Serializer for Key<'_, '_> {
         serialize_none() -> ();
         serialize_unit() -> ();
         serialize_unit_struct(&'static str) -> ();
-        serialize_seq(Option<usize>) -> Impossible<(), WriteError>;
-        serialize_tuple(usize) -> Impossible<(), WriteError>;
-        serialize_tuple_struct(&'static str, usize) -> Impossible<(), WriteError>;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Impossible<(), WriteError>;
-        serialize_map(Option<usize>) -> Impossible<(), WriteError>;
-        serialize_struct(&'static str, usize) -> Impossible<(), WriteError>;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Impossible<(), WriteError>;
+        serialize_seq(Option<usize>) -> NoKey;
+        serialize_tuple(usize) -> NoKey;
+        serialize_tuple_struct(&'static str, usize) -> NoKey;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> NoKey;
+        serialize_map(Option<usize>) -> NoKey;
+        serialize_struct(&'static str, usize) -> NoKey;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> NoKey;
     }
 }

@@ -173,6 +173,10 @@ fn doubles_are_written_as_ecmascript_does() {
         (f64::MAX, "1.7976931348623157e+308"),
         (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
         (9_007_199_254_740_993.0, "9007199254740992"),
+        // Halfway between two shortest forms: the even one.
+        (281_418_215_537_311.0 + 0.125, "281418215537311.12"),
+        (-1_382_728_444_848_751.0 - 0.25, "-1382728444848751.2"),
+        (281_418_215_537_311.0 + 0.375, "281418215537311.38"),
         (f64::NAN, "null"),
         (f64::INFINITY, "null"),
         (f64::NEG_INFINITY, "null"),
@@ -353,8 +357,7 @@ proptest! {
 
     #[test]
     fn what_serde_json_writes_is_read(value in value(), pretty in any::<bool>()) {
-        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
-        let text = text.unwrap();
+        let text = if pretty { std::format!("{value:#}") } else { std::format!("{value}") };
         prop_assert_eq!(read(&text), Ok(value));
         prop_assert_eq!(check(&text), Ok(()));
     }
@@ -383,10 +386,12 @@ proptest! {
         prop_assert_eq!(check(&text).is_ok(), ours.is_ok());
         match serde_json::from_str::<Value>(&text) {
             Ok(theirs) => prop_assert_eq!(ours, Ok(theirs)),
-            // serde_json refuses numbers beyond a double and lone surrogates; JSON.parse and we do not.
+            // serde_json refuses numbers beyond a double and lone surrogates; JSON.parse and we do
+            // not.
             Err(error) => {
                 let error = std::format!("{error}");
-                prop_assert!(ours.is_err() || error.contains("out of range") || error.contains("surrogate") || error.contains("hex escape"));
+                let known = ["out of range", "surrogate", "hex escape"];
+                prop_assert!(ours.is_err() || known.iter().any(|known| error.contains(known)));
             }
         }
     }

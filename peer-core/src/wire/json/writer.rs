@@ -2,8 +2,8 @@ use core::fmt;
 
 use super::{WriteError, number::Ecma};
 
-/// Writes JSON tokens into a slice. It escapes and formats as `JSON.stringify` does; brackets, commas and
-/// colons are the caller's.
+/// Writes JSON tokens into a slice. It escapes and formats as `JSON.stringify` does; brackets,
+/// commas and colons are the caller's.
 ///
 /// ```
 /// use peer_core::wire::json::Writer;
@@ -92,7 +92,8 @@ impl<'b> Writer<'b> {
         self.format(format_args!("{}", value.into()), Self::raw)
     }
 
-    /// Writes a double as ECMAScript does: `1`, `0.1`, `1e+21`, `1e-7`; `null` for what is not finite.
+    /// Writes a double as ECMAScript does: `1`, `0.1`, `1e+21`, `1e-7`; `null` for what is not
+    /// finite.
     ///
     /// # Errors
     /// [`WriteError::Full`].

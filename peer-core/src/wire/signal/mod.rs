@@ -1,10 +1,11 @@
 //! The broker's messages: what PeerServer and PeerJS say over the WebSocket.
 //!
-//! [`Message::parse`] is as lenient as PeerJS's `Peer._handleMessage`: keys in any order, unknown keys skipped,
-//! missing fields that PeerJS can do without left out, fields of a wrong type taken as missing. The writers
-//! emit, byte for byte, what PeerJS 1.5.5 does.
+//! [`Message::parse`] is as lenient as PeerJS's `Peer._handleMessage`: keys in any order, unknown
+//! keys skipped, missing fields that PeerJS can do without left out, fields of a wrong type taken
+//! as missing. The writers emit, byte for byte, what PeerJS 1.5.5 does.
 //!
-//! Ids are `&str` as they came; [`PeerId::from_wire`](crate::PeerId::from_wire) and its siblings check them.
+//! Ids are `&str` as they came; [`PeerId::from_wire`](crate::PeerId::from_wire) and its siblings
+//! check them.
 
 mod parse;
 mod write;
@@ -134,7 +135,8 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// A broker's message makes no sense. All are the sender's fault; PeerJS logs and ignores such messages.
+/// A broker's message makes no sense. All are the sender's fault; PeerJS logs and ignores such
+/// messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

@@ -164,7 +164,8 @@ fn the_broker_speaks() {
 fn an_offer_may_lack_much_and_hold_more() {
     let mut text = Vec::from(concat!(
         r#"{"payload":{"browser":"Chrome","sdp":{"type":"offer","sdp":"v=0\r\n","x":[{}]},"#,
-        r#""reliable":1,"label":5,"metadata":{"a":"\u00e9\n"} ,"type":"data"},"src":"x","type":"OFFER"}"#
+        r#""reliable":1,"label":5,"metadata":{"a":"\u00e9\n"} ,"type":"data"},"#,
+        r#""src":"x","type":"OFFER"}"#,
     ));
     let offer = Offer {
         sdp: "v=0\r\n",
@@ -298,7 +299,9 @@ proptest! {
     }
 
     #[test]
-    fn no_damaged_frame_panics(frame in 0..60usize, at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
+    fn no_damaged_frame_panics(
+        frame in 0..60usize, at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>(),
+    ) {
         let frames = frames("ws.recv");
         let mut text = frames[frame % frames.len()].clone().into_bytes();
         let (at, cut) = (at % text.len(), cut % text.len());

@@ -3,7 +3,8 @@ use super::{CONTROL_MAX, FrameError, Opcode};
 /// Something whole from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// A text message. Mutable, so that JSON can be read in place, which also checks that it is UTF-8.
+    /// A text message. Mutable, so that JSON can be read in place, which also checks that it is
+    /// UTF-8.
     Text(&'a mut [u8]),
     /// A binary message.
     Binary(&'a mut [u8]),
@@ -11,7 +12,8 @@ pub enum Received<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// The server closes: answer with a close frame, then drop the connection. Nothing comes after it.
+    /// The server closes: answer with a close frame, then drop the connection. Nothing comes after
+    /// it.
     Close {
         /// Why, if it said so.
         code: Option<u16>,
@@ -80,8 +82,8 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// Takes bytes up to the end of a message, off the front of `bytes`. Call it again with what is left until it
-    /// says `None`; then all is taken and more must come from the server.
+    /// Takes bytes up to the end of a message, off the front of `bytes`. Call it again with what is
+    /// left until it says `None`; then all is taken and more must come from the server.
     ///
     /// # Errors
     /// [`FrameError`], then and ever after.

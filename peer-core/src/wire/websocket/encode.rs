@@ -12,7 +12,8 @@ impl FrameHeader {
     pub const MAX: usize = 14;
 
     /// The header of a frame with `len` bytes of payload, which is then to be masked with
-    /// [`apply_mask`]. The mask must be unpredictable and new for each frame (RFC 6455, section 5.3).
+    /// [`apply_mask`]. The mask must be unpredictable and new for each frame (RFC 6455, section
+    /// 5.3).
     ///
     /// ```
     /// use peer_core::wire::websocket::{FrameHeader, Opcode};
@@ -55,7 +56,8 @@ impl FrameHeader {
     }
 }
 
-/// Masks a payload in place, or a piece of it that starts `offset` bytes in. Masking twice restores it.
+/// Masks a payload in place, or a piece of it that starts `offset` bytes in. Masking twice restores
+/// it.
 ///
 /// ```
 /// use peer_core::wire::websocket::apply_mask;

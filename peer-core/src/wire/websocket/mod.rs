@@ -1,8 +1,8 @@
 //! WebSocket framing for a client (RFC 6455), without I/O.
 //!
-//! [`Decoder`] takes the server's bytes as they come and puts messages together in memory of a fixed size;
-//! [`FrameHeader`] and [`apply_mask`] make the client's frames. The opening handshake is
-//! [`http`](super::http)'s; extensions are not offered, so none can be in use.
+//! [`Decoder`] takes the server's bytes as they come and puts messages together in memory of a
+//! fixed size; [`FrameHeader`] and [`apply_mask`] make the client's frames. The opening handshake
+//! is [`http`](super::http)'s; extensions are not offered, so none can be in use.
 
 mod decode;
 mod encode;
@@ -64,8 +64,8 @@ impl Opcode {
     }
 }
 
-/// The server broke the framing, or sent more than there is memory for. The connection cannot go on: send a
-/// close frame with [`close_code`](Self::close_code) and drop it.
+/// The server broke the framing, or sent more than there is memory for. The connection cannot go
+/// on: send a close frame with [`close_code`](Self::close_code) and drop it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -84,7 +84,8 @@ pub enum FrameError {
     Fragmentation,
     /// A close frame with half a code, a code that must not be sent, or a reason that is not UTF-8.
     Close,
-    /// The message is longer than the decoder's memory. Give it more, if the server is to be trusted.
+    /// The message is longer than the decoder's memory. Give it more, if the server is to be
+    /// trusted.
     TooLarge,
 }
 

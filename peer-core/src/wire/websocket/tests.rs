@@ -212,7 +212,9 @@ proptest! {
     }
 
     #[test]
-    fn what_a_client_sends_a_server_reads(payload in prop::collection::vec(any::<u8>(), 0..70_000), mask in any::<[u8; 4]>()) {
+    fn what_a_client_sends_a_server_reads(
+        payload in prop::collection::vec(any::<u8>(), 0..70_000), mask in any::<[u8; 4]>(),
+    ) {
         let mut buffer = vec![0; payload.len() + FrameHeader::MAX];
         let sent = write_frame(Opcode::Binary, &payload, mask, &mut buffer).unwrap();
         // Unmask it, and it is a server's frame.
@@ -225,7 +227,11 @@ proptest! {
     }
 
     #[test]
-    fn a_mask_may_be_applied_in_pieces(mut bytes in prop::collection::vec(any::<u8>(), 0..64), cut in any::<prop::sample::Index>(), mask in any::<[u8; 4]>()) {
+    fn a_mask_may_be_applied_in_pieces(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..64),
+        cut in any::<prop::sample::Index>(),
+        mask in any::<[u8; 4]>(),
+    ) {
         let mut pieces = bytes.clone();
         apply_mask(&mut bytes, mask, 0);
         let cut = cut.index(pieces.len() + 1);

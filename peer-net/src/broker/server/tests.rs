@@ -170,19 +170,22 @@ async fn bad_frames_hurt_nobody() {
 
     // Frames that break the protocol: each costs its own socket, with the code `ws` uses.
     for (frame, code) in [
-        (&b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], 1009_u16), // 2^64 - 1 bytes
-        (b"\x81\xff\0\0\0\0\x00\x20\0\0\0\0\0\0", 1009),              // 2 MiB
-        (b"\x81\x02hi", 1002),                                        // not masked
-        (b"\xf1\x80\0\0\0\0", 1002),                                  // reserved bits
-        (b"\x83\x80\0\0\0\0", 1002),                                  // reserved opcode
-        (b"\x81\x81\0\0\0\0\xff", 1007),                              // not UTF-8
+        (
+            &b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"[..],
+            1009_u16,
+        ), // 2^64 - 1 bytes
+        (b"\x81\xff\0\0\0\0\x00\x20\0\0\0\0\0\0", 1009), // 2 MiB
+        (b"\x81\x02hi", 1002),                           // not masked
+        (b"\xf1\x80\0\0\0\0", 1002),                     // reserved bits
+        (b"\x83\x80\0\0\0\0", 1002),                     // reserved opcode
+        (b"\x81\x81\0\0\0\0\xff", 1007),                 // not UTF-8
     ] {
         let mut socket = websocket(&broker, "key=peerjs&id=raw&token=t").await;
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(OPEN));
         socket.get_mut().write_all(frame).await.unwrap();
-        match timeout(PATIENCE, socket.next())
-            .await
-            .unwrap()
+        let answer = timeout(PATIENCE, socket.next()).await;
+        match answer
+            .unwrap_or_else(|_| panic!("no answer to {frame:?}"))
             .unwrap()
             .unwrap()
         {

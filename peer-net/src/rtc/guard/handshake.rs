@@ -20,8 +20,8 @@ const BYTES_MAX: usize = 64 * 1024;
 const NUDGES_MAX: u32 = 256;
 /// ChangeCipherSpec records passed. One suffices, as `dtls` keeps it until its time.
 const CIPHER_CHANGES_MAX: u32 = 16;
-/// Encrypted records passed before the handshake is done, which `dtls` may have to keep; and how many of them can
-/// be handshake messages, that is, the Finished and its repetitions.
+/// Encrypted records passed before there can be keys, and again until the handshake is done; `dtls` may have to
+/// keep them. And how many can be handshake messages, that is, the Finished and its repetitions.
 const EARLY_MAX: u32 = 128;
 const EARLY_HANDSHAKE_MAX: u32 = 48;
 /// Longest such record. A Finished has 48 bytes, the first SCTP packets a few hundred.
@@ -141,6 +141,13 @@ impl Handshake {
             let Partial { kind, body, .. } = partial;
             let header = record::fragment_header(kind, body.len(), self.next, body.len());
             out.handshake(self.number(), &[&header, &body], stats);
+            if matches!(
+                kind,
+                message::CLIENT_KEY_EXCHANGE | message::SERVER_HELLO_DONE
+            ) {
+                // From here on the peer has keys. What was forged before must not cost it its Finished.
+                (self.early, self.early_handshake) = (0, 0);
+            }
             self.next = self.next.saturating_add(1);
             advanced = true;
         }
