@@ -145,8 +145,8 @@ impl fmt::Debug for GenerateClientId {
 
 /// What a broker spends at most.
 ///
-/// A session costs at worst one unfinished message of [`RealmLimits::message_bytes`], one outbox of
-/// [`outbox_bytes`](Self::outbox_bytes) and some ten KiB of socket buffers.
+/// With the defaults that is at most 64 MiB for what clients do not read, 64 MiB for what they do not
+/// finish, 32 MiB for what waits for absent peers, and some 50 KiB for each connection (TLS included).
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
     /// The limits of the realm.
@@ -165,6 +165,12 @@ pub struct BrokerLimits {
     pub outbox_messages: usize,
     /// The same in bytes, 4 MiB. At least twice [`RealmLimits::queue_bytes`] is sensible.
     pub outbox_bytes: usize,
+    /// Bytes in the outboxes of all clients, 64 MiB. Three quarters for relayed messages, the rest for
+    /// the broker's own. Beyond: as for a single full outbox.
+    pub outboxes_bytes: usize,
+    /// Bytes read of messages that are not complete yet, over all clients, 64 MiB; each client's first
+    /// 16 KiB are not counted. Beyond: the client whose message it is is disconnected.
+    pub incoming_bytes: usize,
     /// Time for a client to take one message. 30 s. Beyond: it does not read, it is disconnected.
     pub write_timeout: Duration,
     /// Time for a client to answer a closing handshake. 3 s. Beyond: cut.
@@ -181,6 +187,8 @@ impl Default for BrokerLimits {
             idle_timeout: Duration::from_secs(15),
             outbox_messages: 1_024,
             outbox_bytes: 4 * 1024 * 1024,
+            outboxes_bytes: 64 * 1024 * 1024,
+            incoming_bytes: 64 * 1024 * 1024,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
         }

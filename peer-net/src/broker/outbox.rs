@@ -1,10 +1,11 @@
 //! What waits for one client to read it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::budget::Budget;
 use super::options::BrokerLimits;
 use super::realm::SessionId;
 
@@ -18,6 +19,8 @@ pub(super) struct Outbox {
     cut: Notify,
     messages_max: usize,
     bytes_max: usize,
+    /// What the outboxes of all sessions may hold.
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug, Default)]
@@ -37,13 +40,14 @@ impl Outbox {
     /// What one sender may hold: this part of the whole.
     const SHARE: usize = 4;
 
-    pub(super) fn new(limits: &BrokerLimits) -> Self {
+    pub(super) fn new(limits: &BrokerLimits, budget: Arc<Budget>) -> Self {
         Self {
             state: Mutex::default(),
             ready: Notify::new(),
             cut: Notify::new(),
             messages_max: limits.outbox_messages,
             bytes_max: limits.outbox_bytes,
+            budget,
         }
     }
 
@@ -66,7 +70,13 @@ impl Outbox {
             {
                 return Err(Full);
             }
+            // The broker's own messages still get through when relayed ones do not.
+            if !self.budget.take(size, self.budget.max() / Self::SHARE) {
+                return Err(Full);
+            }
             state.shares.insert(from, (messages + 1, bytes + size));
+        } else if !self.budget.take(size, 0) {
+            return Err(Full);
         }
         state.bytes += size;
         state.queue.push_back((from, text));
@@ -84,6 +94,7 @@ impl Outbox {
     /// Ends the session without waiting for anything.
     pub(super) fn cut(&self) {
         let mut state = self.lock();
+        self.budget.give(state.bytes);
         *state = State {
             closing: true,
             ..State::default()
@@ -100,6 +111,7 @@ impl Outbox {
                 let mut state = self.lock();
                 if let Some((from, text)) = state.queue.pop_front() {
                     state.bytes -= text.len();
+                    self.budget.give(text.len());
                     if let Some(from) = from
                         && let Some((messages, bytes)) = state.shares.get_mut(&from)
                     {
@@ -129,16 +141,44 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let bytes = self.lock().bytes;
+        self.budget.give(bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn outbox(messages: usize, bytes: usize) -> Outbox {
-        Outbox::new(&BrokerLimits {
+        sharing(messages, bytes, &Arc::new(Budget::new(1_000)))
+    }
+
+    fn sharing(messages: usize, bytes: usize, budget: &Arc<Budget>) -> Outbox {
+        let limits = BrokerLimits {
             outbox_messages: messages,
             outbox_bytes: bytes,
             ..BrokerLimits::default()
-        })
+        };
+        Outbox::new(&limits, budget.clone())
+    }
+
+    #[tokio::test]
+    async fn all_outboxes_share_a_budget() {
+        let budget = Arc::new(Budget::new(100));
+        let (one, two) = (sharing(10, 1_000, &budget), sharing(10, 1_000, &budget));
+        assert_eq!(one.push(Some(SessionId(1)), "x".repeat(70)), Ok(()));
+        assert_eq!(two.push(Some(SessionId(2)), "x".repeat(10)), Err(Full));
+        assert_eq!(two.push(None, "x".repeat(10)), Ok(()));
+        one.next().await;
+        assert_eq!(two.push(Some(SessionId(2)), "x".repeat(10)), Ok(()));
+        assert_eq!(budget.used(), 20);
+        drop(two);
+        assert_eq!(one.push(None, "x".repeat(30)), Ok(()));
+        one.cut();
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::address::percent_decode;
 use super::hub::Hub;
+use super::incoming::Incoming;
 use super::message::ClientMessage;
 
 /// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
@@ -29,6 +30,8 @@ where
         .write_buffer_size(0)
         .max_message_size(Some(limits.realm.message_bytes))
         .max_frame_size(Some(limits.realm.message_bytes));
+    let (stream, unfinished) =
+        Incoming::new(stream, hub.incoming.clone(), limits.realm.message_bytes);
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
 
@@ -54,6 +57,11 @@ where
         };
         let read = async {
             while let Some(frame) = stream.next().await {
+                match &frame {
+                    Ok(Message::Text(_) | Message::Binary(_)) => unfinished.finish(),
+                    Ok(other) => unfinished.control(other.len()),
+                    Err(_) => {}
+                }
                 match frame {
                     Ok(Message::Text(text)) => receive(hub, session, text.as_str()),
                     Ok(Message::Binary(bytes)) => match core::str::from_utf8(&bytes) {
@@ -135,7 +143,7 @@ fn parameter(query: &str, name: &str) -> String {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
         .filter(|(key, _)| percent_decode(key) == name)
-        .last()
+        .next_back()
         .map(|(_, value)| percent_decode(value))
         .unwrap_or_default()
 }

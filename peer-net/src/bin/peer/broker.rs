@@ -1,8 +1,8 @@
 //! `peer broker`: a PeerServer.
 
+use core::time::Duration;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use peer_net::broker::{BindError, Broker, BrokerOptions, CorsOptions, CorsOrigin, Ssl};
 

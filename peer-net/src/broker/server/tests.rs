@@ -205,6 +205,41 @@ async fn bad_frames_hurt_nobody() {
 }
 
 #[tokio::test]
+async fn unfinished_messages_are_bounded_over_all_clients() {
+    let limits = BrokerLimits {
+        incoming_bytes: 300_000,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let mut one = websocket(&broker, "key=peerjs&id=one&token=t").await;
+    let mut two = websocket(&broker, "key=peerjs&id=two&token=t").await;
+    for socket in [&mut one, &mut two] {
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(OPEN));
+        // A frame of 500,000 bytes, of which 200,000 come.
+        let stream = socket.get_mut();
+        stream
+            .write_all(b"\x81\xff\0\0\0\0\0\x07\xa1\x20\0\0\0\0")
+            .await
+            .unwrap();
+        stream.write_all(&[b' '; 200_000]).await.unwrap();
+    }
+    let end = async {
+        tokio::select! {
+            end = one.next() => end,
+            end = two.next() => end,
+        }
+    };
+    let end = timeout(PATIENCE, end).await.expect("an end in time");
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    until(|| broker.ids().len() == 1).await;
+    join(&broker, "three").await;
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_disconnected_and_others_are_not() {
     let limits = BrokerLimits {
         outbox_messages: 64,
