@@ -97,8 +97,11 @@ class End {
     );
   }
 
-  opened() {
-    return this.#next("connection-open");
+  /** Fails at once when the connection does. */
+  async opened() {
+    const matches = (event) => event.connection === this.connection && ["connection-open", "error"].includes(event.event);
+    const event = await this.peer.next(`connection-open of ${this.connection}`, matches);
+    assert.equal(event.event, "connection-open", `${this.peer.name} could not connect: ${event.message}`);
   }
 
   #next(kind, patience) {
