@@ -330,6 +330,7 @@ async fn destroy_ends_everything() -> Outcome {
     let mut events = alice.events();
     let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, false).await;
     alice.destroy();
+    assert!(soon(alice.accept()).await.is_none());
     soon(alice.closed()).await;
     assert!(alice.is_destroyed());
     assert!(matches!(soon(ours.closed()).await, CloseReason::Destroyed));
@@ -673,6 +674,7 @@ async fn a_peer_that_shall_waits_for_its_first_broker() -> Outcome {
     let alice = builder(&first).reconnect(true);
     first.shutdown().await;
     let alice = alice.build()?;
+    assert_eq!(alice.id().map(|id| id.as_str().len()), Some(36));
     let mut events = alice.events();
     until(&mut events, |event| matches!(event, Event::Error(_))).await;
     let _second = Broker::bind(address, BrokerOptions::default()).await?;

@@ -196,9 +196,10 @@ impl PeerBuilder {
         self
     }
 
-    /// Come back to the broker by itself after the socket was lost, with the same id and token, for ever, with
-    /// pauses that grow to [`RECONNECT_PAUSE_MAX`]; also before the first time, as long as the broker cannot be reached.
-    /// A broker that answers and refuses (id taken, wrong key) still ends the peer. Default `false`, as in PeerJS.
+    /// Come back to the broker by itself, with the same id and token, for ever, with pauses that grow to
+    /// [`RECONNECT_PAUSE_MAX`]: after the socket was lost, and before the first time as long as the broker cannot be
+    /// reached. A broker that refuses the first time (id taken, wrong key) still ends the peer. Without an id of
+    /// yours the peer makes one itself, as PeerServer would. Default `false`, as in PeerJS.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.options.reconnect = reconnect;
         self

@@ -74,7 +74,7 @@ pub(crate) fn prepare(
     commands: mpsc::Receiver<Command>,
     backlog: mpsc::Sender<DataConnection>,
 ) -> Result<(Arc<Shared>, impl Future<Output = ()> + Send + 'static), BuildError> {
-    let [random, for_token, for_pauses] = random()?;
+    let [random, for_token, for_pauses, for_id @ ..] = random()?;
     let client = BrokerClient::new(options.broker.clone())
         .map_err(|error| BuildError::BrokerOptions(Arc::new(error)))?;
     let token = options
@@ -82,11 +82,16 @@ pub(crate) fn prepare(
         .clone()
         .unwrap_or_else(|| Token::from_random(for_token));
     let mut config = Config::new(token, random);
-    config.id.clone_from(&options.id);
+    config.id = match &options.id {
+        Some(id) => Some(id.clone()),
+        // The first failure to be given one would be the end. This one is made as PeerServer makes them.
+        None if options.reconnect => PeerId::from_wire(&uuid(for_id)).ok(),
+        None => None,
+    };
     config.ping_interval = options.ping_interval;
     config.connect_timeout = options.rtc.connect_timeout;
     config.open_timeout = OPEN_TIMEOUT;
-    let shared = Shared::new(runtime, client.clone(), &options);
+    let shared = Shared::new(runtime, client.clone(), config.id.clone(), &options);
     let driver = Driver {
         shared: shared.clone(),
         commands,
@@ -102,12 +107,19 @@ pub(crate) fn prepare(
     Ok((shared, driver.run(config)))
 }
 
-fn random() -> Result<[u64; 3], BuildError> {
-    let mut bytes = [[0; 8]; 3];
+fn random() -> Result<[u64; 5], BuildError> {
+    let mut bytes = [[0; 8]; 5];
     SystemRandom::new()
         .fill(bytes.as_flattened_mut())
         .map_err(|_| BuildError::Random)?;
     Ok(bytes.map(u64::from_ne_bytes))
+}
+
+/// A UUID, version 4 (RFC 9562 §5.4).
+fn uuid([high, low]: [u64; 2]) -> String {
+    let (a, b, c) = (high >> 32, high >> 16 & 0xFFFF, high & 0xFFF | 0x4000);
+    let (d, e) = (low >> 48 & 0x3FFF | 0x8000, low & 0xFFFF_FFFF_FFFF);
+    format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
 }
 
 struct Driver {
@@ -138,13 +150,7 @@ enum Turn {
 }
 
 impl Driver {
-    async fn run(mut self, mut config: Config) {
-        if config.id.is_none() && self.backoff.is_some() {
-            config.id = match self.first_id().await {
-                Some(id) => Some(id),
-                None => return,
-            };
-        }
+    async fn run(mut self, config: Config) {
         // On the heap piece by piece: nothing large passes over the stack, and what is never used is never touched.
         let mut slots: Vec<_> = (0..self.max_connections)
             .map(|_| ConnectionSlot::default())
@@ -162,6 +168,8 @@ impl Driver {
         loop {
             self.drain(&mut engine);
             if self.finished {
+                self.connections.accept_no_more();
+                self.shared.end_events();
                 // Whoever waits for the end may leave the process after it: the remotes shall know by then.
                 let _ = timeout(END_WAIT, self.ended()).await;
                 return;
@@ -179,40 +187,6 @@ impl Driver {
                         backoff.taken();
                     }
                     let _ = engine.reconnect(self.now());
-                }
-            }
-        }
-    }
-
-    /// An id of the broker's choice, asked for until there is one; `None` once the peer is destroyed. The engine
-    /// would take the first failure for the end.
-    async fn first_id(&mut self) -> Option<PeerId> {
-        let client = self.shared.client.clone();
-        loop {
-            let retry = self.backoff.as_ref().and_then(Backoff::due);
-            let answer = async {
-                if let Some(at) = retry {
-                    tokio::time::sleep_until(at).await;
-                }
-                client.retrieve_id().await
-            };
-            tokio::select! {
-                answer = answer => match answer {
-                    Ok(id) => return PeerId::from_wire(&id).ok(),
-                    Err(error) => {
-                        let failure = PeerFailure::new(PeerError::ServerError)
-                            .with_detail(Some(&chain(&error)))
-                            .with_source(Some(Arc::new(error)));
-                        self.shared.emit(Event::Error(failure));
-                        if let Some(backoff) = &mut self.backoff {
-                            backoff.begin();
-                        }
-                    }
-                },
-                () = self.shared.bell.notified() => {
-                    if self.shared.take_requests().destroy {
-                        return None;
-                    }
                 }
             }
         }
@@ -258,7 +232,7 @@ impl Driver {
         }
         if requests.destroy {
             self.connections.destroying();
-            self.wants_broker = false;
+            self.stay_away();
             engine.destroy(self.now());
         }
     }
@@ -272,7 +246,7 @@ impl Driver {
                 }
             }
             Command::Disconnect(done) => {
-                self.wants_broker = false;
+                self.stay_away();
                 engine.disconnect(self.now());
                 self.drain(engine);
                 let _ = done.send(());
@@ -288,6 +262,14 @@ impl Driver {
                 }
                 let _ = done.send(result);
             }
+        }
+    }
+
+    /// The broker was left on purpose.
+    fn stay_away(&mut self) {
+        self.wants_broker = false;
+        if let Some(backoff) = &mut self.backoff {
+            backoff.reset();
         }
     }
 
@@ -530,7 +512,6 @@ impl Drop for Driver {
             status.state = PeerState::Destroyed;
             true
         });
-        self.shared.emit(Event::Closed);
         self.shared.end_events();
     }
 }
@@ -544,5 +525,17 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ids_look_like_those_of_peerserver() {
+        assert_eq!(super::uuid([0; 2]), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(
+            super::uuid([u64::MAX; 2]),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
     }
 }

@@ -70,12 +70,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(runtime: Handle, client: BrokerClient, options: &Options) -> Arc<Self> {
+    pub(crate) fn new(
+        runtime: Handle,
+        client: BrokerClient,
+        id: Option<PeerId>,
+        options: &Options,
+    ) -> Arc<Self> {
         let (events, first) = broadcast::channel(EVENTS_MAX);
         let state = PeerState::Connecting;
         let status = Status {
             state,
-            id: options.id.clone(),
+            id,
             failure: None,
             returning: false,
         };
@@ -213,9 +218,12 @@ impl Shared {
         }
     }
 
-    /// No event follows; streams end.
+    /// Tells the end, once, and ends the streams.
     pub(crate) fn end_events(&self) {
-        lock(&self.events).take();
+        if let Some(events) = lock(&self.events).take() {
+            self.log(&Event::Closed);
+            let _ = events.send(Event::Closed);
+        }
     }
 
     pub(crate) fn events(&self) -> Events {

@@ -26,8 +26,12 @@ impl Peer<'_> {
         if self.must_drain_for(bytes.len()) {
             return Err(InputError::Full);
         }
-        let Ok(message) = Message::parse(bytes) else {
-            return Err(self.malformed());
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                debug!("dropped a signal: {}", error);
+                return Err(self.malformed());
+            }
         };
         match message {
             Message::Error { msg } => self.refused(PeerError::ServerError, msg),
@@ -93,6 +97,7 @@ impl Peer<'_> {
 
     /// The broker refused us.
     fn refused(&mut self, error: PeerError, text: &str) {
+        warning!("the broker refused this peer: {}", text);
         self.broker.keep_message(text);
         self.broker_failed(error);
     }
@@ -411,6 +416,7 @@ impl Peer<'_> {
 
     /// Counts what was dropped for want of room. No error: feeding it again would not help.
     fn dropped(&mut self) -> Result<(), InputError> {
+        debug!("dropped a signal for want of room");
         self.stats.dropped_signals = self.stats.dropped_signals.wrapping_add(1);
         Ok(())
     }

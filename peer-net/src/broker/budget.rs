@@ -1,6 +1,6 @@
 //! Memory that all sessions share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes in use of a fixed number.
 #[derive(Debug)]
@@ -25,6 +25,12 @@ impl Budget {
                 used.checked_add(bytes).filter(|&used| used <= max)
             })
             .is_ok()
+    }
+
+    /// Whether [`take`](Self::take) would have done so a moment ago.
+    pub(super) fn has(&self, bytes: usize, reserve: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used.saturating_add(bytes) <= self.max.saturating_sub(reserve)
     }
 
     /// Gives back what was taken.

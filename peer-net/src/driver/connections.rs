@@ -29,7 +29,8 @@ pub(super) struct Connections {
     shared: Arc<Shared>,
     rtc: Arc<RtcConfig>,
     gate: Gate,
-    backlog: mpsc::Sender<DataConnection>,
+    /// Gone once the peer is destroyed.
+    backlog: Option<mpsc::Sender<DataConnection>>,
     slots: HashMap<ConnectionHandle, Slot>,
     /// Of all sessions, those just closed included. Ends never: an empty one waits.
     pub(super) events: SelectAll<SessionEvents>,
@@ -56,7 +57,7 @@ impl Connections {
             shared,
             rtc: Arc::new(options.rtc.clone()),
             gate: Gate::new(options.on_offer.clone()),
-            backlog,
+            backlog: Some(backlog),
             slots: HashMap::new(),
             events: SelectAll::new(),
             destroying: false,
@@ -240,7 +241,11 @@ impl Connections {
         let Some(connection) = slot.unclaimed.take() else {
             return;
         };
-        if self.backlog.try_send(connection).is_err() {
+        let taken = self
+            .backlog
+            .as_ref()
+            .is_some_and(|backlog| backlog.try_send(connection).is_ok());
+        if !taken {
             self.shared.count(|stats| stats.unaccepted += 1);
             if let Some(mut connection) = engine.connection(handle) {
                 connection.close();
@@ -267,6 +272,11 @@ impl Connections {
     /// The application destroyed the peer.
     pub(super) fn destroying(&mut self) {
         self.destroying = true;
+    }
+
+    /// Nobody waits for connections in vain.
+    pub(super) fn accept_no_more(&mut self) {
+        self.backlog = None;
     }
 
     /// Whatever is left ends here; usually nothing.

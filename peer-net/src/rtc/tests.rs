@@ -173,7 +173,7 @@ async fn a_thousand_small_messages_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_is_noticed_and_leaves_nothing_behind() {
-    let metrics = tokio::runtime::Handle::current().metrics();
+    let metrics = Handle::current().metrics();
     let before = metrics.num_alive_tasks();
     for round in 0..20 {
         let (mut a, mut b) = pair(round % 2 == 0).await;
