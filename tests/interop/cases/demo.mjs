@@ -37,7 +37,8 @@ export default function demo() {
         child.signal("SIGINT");
         const { code, signal } = await child.exited;
         assert.deepEqual({ code, signal }, { code: 0, signal: null }, child.stderr);
-        for (const opened of pages) await opened.waitForSelector("#status[data-state=closed]", { timeout: PATIENCE });
+        const noticed = "#status[data-state=closed], #status[data-state=error]";
+        for (const opened of pages) await opened.waitForSelector(noticed, { timeout: PATIENCE });
       });
     } finally {
       await child.stop("SIGKILL");

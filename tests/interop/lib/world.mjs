@@ -50,6 +50,10 @@ export async function withPair(broker, body, { remote: remoteOptions, browser: b
     await body({ browser, remote });
     if (!pageErrors) assert.deepEqual(browser.pageErrors, [], "PeerJS threw in the page");
     failed = false;
+  } catch (error) {
+    // The other side's log says as often as not what went wrong.
+    error.message += `\n${browser.log.transcript()}\n${remote.log.transcript()}\n${remote.process?.stderr ?? ""}`;
+    throw error;
   } finally {
     const ends = await Promise.allSettled([browser.end(), remote.end()]);
     const bad = ends.find((end) => end.status === "rejected");
