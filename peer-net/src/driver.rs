@@ -34,7 +34,7 @@ use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain}
 use crate::event::Event;
 use crate::shared::Shared;
 use backoff::Backoff;
-use broker::{BrokerLink, LinkEvent};
+use broker::{BrokerEvent, BrokerSocket};
 use connections::Connections;
 
 /// Longest metadata of a connection, a JSON text in bytes. Longer ones are refused in `connect`; a remote's is
@@ -93,7 +93,7 @@ pub(crate) fn prepare(
     let driver = Driver {
         shared: shared.clone(),
         commands,
-        broker: BrokerLink::new(client),
+        broker: BrokerSocket::new(client),
         backoff: options.reconnect.then(|| Backoff::new(for_pauses)),
         connections: Connections::new(shared.clone(), backlog, &options),
         max_connections: options.max_connections,
@@ -123,7 +123,7 @@ fn uuid([high, low]: [u64; 2]) -> String {
 struct Driver {
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
-    broker: BrokerLink,
+    broker: BrokerSocket,
     /// There if the peer is to come back by itself.
     backoff: Option<Backoff>,
     connections: Connections,
@@ -141,7 +141,7 @@ struct Driver {
 enum Turn {
     Requests,
     Command(Command),
-    Broker(LinkEvent),
+    Broker(BrokerEvent),
     Session(connections::Tagged),
     Timeout,
     Reconnect,

@@ -10,10 +10,10 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::broker::BrokerClient;
 use crate::builder::Options;
 use crate::data_connection::{DataConnection, Held};
+use crate::data_plane::DataPlane;
 use crate::error::{ListError, PeerFailure};
 use crate::event::{EVENTS_MAX, Event, Events};
 use crate::inbox::Budget;
-use crate::link::Link;
 
 /// Counters of a peer since its start. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) struct Status {
 pub(crate) struct Requests {
     pub(crate) destroy: bool,
     pub(crate) close: Vec<ConnectionHandle>,
-    pub(crate) finish: Vec<Arc<Link>>,
+    pub(crate) finish: Vec<Arc<DataPlane>>,
     /// The driver is gone; nothing is asked any more.
     gone: bool,
 }
@@ -144,11 +144,11 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    pub(crate) fn finish(&self, link: Arc<Link>) {
+    pub(crate) fn finish(&self, plane: Arc<DataPlane>) {
         let mut requests = lock(&self.requests);
         // Kept here it would keep itself.
         if !requests.gone {
-            requests.finish.push(link);
+            requests.finish.push(plane);
         }
         drop(requests);
         self.bell.notify_one();

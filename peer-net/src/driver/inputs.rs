@@ -6,7 +6,7 @@ use peer_core::peer::{
 };
 use peer_core::time::Instant;
 
-use super::broker::LinkEvent;
+use super::broker::BrokerEvent;
 use super::{Command, ConnectRequest, Driver, METADATA_MAX};
 use crate::data_connection::DataConnection;
 use crate::error::{ConnectError, ReconnectError};
@@ -17,8 +17,8 @@ impl Driver {
 
     pub(super) fn serve_requests(&mut self, engine: &mut Engine<'_>) {
         let requests = self.shared.take_requests();
-        for link in requests.finish {
-            self.shared.runtime.spawn(link.finish());
+        for plane in requests.finish {
+            self.shared.runtime.spawn(plane.finish());
         }
         for handle in requests.close {
             if let Some(mut connection) = engine.connection(handle) {
@@ -100,29 +100,29 @@ impl Driver {
 
     // The broker.
 
-    pub(super) fn broker_event(&mut self, engine: &mut Engine<'_>, event: LinkEvent) {
+    pub(super) fn broker_event(&mut self, engine: &mut Engine<'_>, event: BrokerEvent) {
         match event {
-            LinkEvent::IdRetrieved(id) => {
+            BrokerEvent::IdRetrieved(id) => {
                 self.feed(engine, |engine, now| {
                     engine.handle_input(now, Input::Broker(BrokerInput::IdRetrieved(&id)))
                 });
             }
-            LinkEvent::Opened => {
+            BrokerEvent::Opened => {
                 self.feed(engine, |engine, now| {
                     engine.handle_input(now, Input::Broker(BrokerInput::Opened))
                 });
             }
-            LinkEvent::Message(mut message) => {
+            BrokerEvent::Message(mut message) => {
                 self.feed(engine, |engine, now| {
                     engine.handle_input(now, Input::Broker(BrokerInput::Message(&mut message)))
                 });
             }
-            LinkEvent::Closed => {
+            BrokerEvent::Closed => {
                 self.feed(engine, |engine, now| {
                     engine.handle_input(now, Input::Broker(BrokerInput::Closed))
                 });
             }
-            LinkEvent::Failed => {
+            BrokerEvent::Failed => {
                 self.feed(engine, |engine, now| {
                     engine.handle_input(now, Input::Broker(BrokerInput::Failed))
                 });
