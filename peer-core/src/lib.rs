@@ -87,6 +87,8 @@ pub mod binarypack;
 pub mod config;
 pub mod connection;
 mod id;
+#[cfg(feature = "link")]
+pub mod link;
 pub mod peer;
 pub mod serialization;
 pub mod storage;
