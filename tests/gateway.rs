@@ -380,7 +380,7 @@ async fn a_leaf_is_an_ordinary_peer_in_every_serialization() -> Outcome {
         let theirs = soon(bob.accept()).await.expect("bob lives");
         assert_eq!(leaf.connection_open().await, ours);
         assert_eq!(theirs.label(), "readings");
-        assert_eq!(theirs.metadata(), Some(Value::from([("from", "leaf".into())])));
+        assert_eq!(theirs.metadata(), Some(Value::from([("from", Value::from("leaf"))])));
         talk(&mut leaf, ours, &theirs).await?;
         theirs.close();
         leaf.connection_closed(ours).await;
