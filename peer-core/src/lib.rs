@@ -92,6 +92,8 @@ pub mod link;
 pub mod peer;
 pub mod serialization;
 pub mod storage;
+#[cfg(feature = "sync")]
+pub mod sync;
 pub mod time;
 pub mod wire;
 
