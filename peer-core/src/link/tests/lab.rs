@@ -65,6 +65,7 @@ enum Stimulus {
     Binary(Vec<u8>),
 }
 
+type Noise = Box<dyn FnMut(&mut Vec<u8>)>;
 type End = (Side, ConnectionHandle);
 
 pub(super) struct Lab {
@@ -83,7 +84,7 @@ pub(super) struct Lab {
     /// Whether data is delivered and acknowledged at once; else the channel holds it.
     pub(super) cut: bool,
     /// Bytes on the wire in either direction pass through this.
-    pub(super) noise: Box<dyn FnMut(&mut Vec<u8>)>,
+    pub(super) noise: Noise,
     pub(super) random: u64,
     sessions: Vec<[Option<End>; 2]>,
     online: [Option<String>; 2],
