@@ -87,9 +87,13 @@ pub mod binarypack;
 pub mod config;
 pub mod connection;
 mod id;
+#[cfg(feature = "link")]
+pub mod link;
 pub mod peer;
 pub mod serialization;
 pub mod storage;
+#[cfg(feature = "sync")]
+pub mod sync;
 pub mod time;
 pub mod wire;
 
