@@ -109,11 +109,13 @@ impl Sim {
             }
             Action::Disconnect(host) => {
                 self.note(host, format_args!("disconnects"));
+                self.will_tell_time(host);
                 self.call(host, |peer, now| peer.disconnect(now));
                 self.drain(host);
             }
             Action::Destroy(host) => {
                 self.note(host, format_args!("destroys its peer"));
+                self.will_tell_time(host);
                 self.call(host, |peer, now| peer.destroy(now));
                 self.drain(host);
             }

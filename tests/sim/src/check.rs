@@ -24,7 +24,7 @@ const ENDED_MAX: usize = 8;
 /// How often all hosts are looked at, not only those where something happens.
 pub(crate) const AUDIT_EVERY: Duration = Duration::from_secs(5);
 /// Lines of the trace that a failure shows.
-const LINES_SHOWN: usize = 60;
+const LINES_SHOWN: usize = 20000;
 
 /// The names of all invariants, each with what it says.
 pub const INVARIANTS: &[(&str, &str)] = &[
@@ -185,11 +185,14 @@ impl Sim {
         if self.waived.contains(&invariant) {
             return;
         }
-        self.trace
-            .line(self.now, format_args!("VIOLATED {invariant}: {detail}"));
+        let host = self.subject.map_or("", |host| self.name(host)).to_owned();
+        self.trace.line(
+            self.now,
+            format_args!("VIOLATED {invariant} at {host}: {detail}"),
+        );
         let report = self.report();
         self.reported = true;
-        panic!("invariant `{invariant}` violated: {detail}\n{report}");
+        panic!("invariant `{invariant}` violated at {host}: {detail}\n{report}");
     }
 
     pub(crate) fn report(&self) -> String {
@@ -327,6 +330,7 @@ impl Sim {
 
     /// After a host was polled.
     pub(crate) fn check_host(&mut self, id: HostId) {
+        self.subject = Some(id);
         let now = self.now;
         let host = &mut self.hosts[id.0];
         let told = host.told;

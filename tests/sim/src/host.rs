@@ -460,6 +460,7 @@ impl Sim {
 
     /// What the engine said to one input.
     pub(crate) fn input(&mut self, id: HostId, stimulus: &Stimulus) {
+        self.subject = Some(id);
         self.note_stimulus(id, stimulus);
         let mut result = self.feed(id, stimulus);
         if result == Err(InputError::Full) {
@@ -536,6 +537,7 @@ impl Sim {
 
     /// Polls until the engine waits, and does what it says.
     pub(crate) fn drain(&mut self, id: HostId) {
+        self.subject = Some(id);
         loop {
             let host = &mut self.hosts[id.0];
             if host.paused {

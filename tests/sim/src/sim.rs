@@ -181,6 +181,8 @@ pub struct Sim {
     pub(crate) waived: Vec<&'static str>,
     pub(crate) replay: String,
     pub(crate) reported: bool,
+    /// Whose turn it is, for reports.
+    pub(crate) subject: Option<HostId>,
 }
 
 impl fmt::Debug for Sim {
@@ -224,6 +226,7 @@ impl Sim {
             waived: Vec::new(),
             replay: "the same program with Sim::new({seed})".to_owned(),
             reported: false,
+            subject: None,
         };
         sim.schedule(Instant::ZERO + AUDIT_EVERY, Happening::Audit);
         sim
@@ -306,6 +309,7 @@ impl Sim {
         let label = options.label.map(str::to_owned);
         let metadata = options.metadata.map(str::to_owned);
         let (reliable, serialization) = (options.reliable, options.serialization);
+        self.will_tell_time(host);
         let result = self.call(host, move |peer, now| {
             let options = ConnectOptions {
                 label: label.as_deref(),
@@ -325,10 +329,7 @@ impl Sim {
         self.note(host, format_args!("connects to {remote}: {handle:?}"));
         self.stats.connects += 1;
         let timeout = self.connect_timeout(host);
-        let now = self.now;
-        let place = &mut self.hosts[host.0];
-        place.told = place.told.max(place.local(now));
-        place.add_record(handle, remote.to_owned(), reliable, timeout);
+        self.hosts[host.0].add_record(handle, remote.to_owned(), reliable, timeout);
         self.drain(host);
         Ok(Conn {
             host,
@@ -618,6 +619,15 @@ impl Sim {
         let mut config = peer_core::peer::Config::new(Token::default(), 0);
         (self.hosts[host.0].options.tune)(&mut config);
         config.connect_timeout
+    }
+
+    /// A call that tells the engine the time, whatever comes of it.
+    pub(crate) fn will_tell_time(&mut self, host: HostId) {
+        let now = self.now;
+        let place = &mut self.hosts[host.0];
+        if place.state() == HostState::Up {
+            place.told = place.told.max(place.local(now));
+        }
     }
 
     fn is_current(&self, conn: Conn) -> bool {
