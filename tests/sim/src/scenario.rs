@@ -277,3 +277,96 @@ fn assert_well(sim: &mut Sim) {
         assert!(arrived, "{id} hears nothing");
     }
 }
+
+/// What came of [`crowd`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowd {
+    /// Connections that were started.
+    pub connects: usize,
+    /// Of those, how many opened.
+    pub opened: usize,
+    /// Of those, how many failed.
+    pub failed: usize,
+}
+
+/// Many peers: each of `peers` starts `connects / peers` connections to random others within a minute, greets on each
+/// that opens, and keeps it. Half-way the broker restarts and is away for 5 s.
+///
+/// # Panics
+/// An invariant was violated.
+pub fn crowd(seed: u64, peers: usize, connects: usize) -> (Sim, Crowd) {
+    let mut sim = Sim::new(seed);
+    sim.keep_trace(1_000);
+    let each = connects.div_ceil(peers);
+    let options = HostOptions {
+        capacity: Capacity {
+            // As many as it starts come in on average.
+            connections: 2 * each + 16,
+            control: 4_096,
+            outbox: 256,
+            inbox: 256,
+            metadata: 0,
+        },
+        keeps_messages: false,
+        ..HostOptions::new("")
+    };
+    let hosts = sim.add_hosts("peer", peers, &options);
+    sim.run_for(Duration::from_secs(5));
+
+    let gap = Duration::from_secs(60) / u32::try_from(connects.max(1)).unwrap_or(u32::MAX);
+    let mut conns = Vec::new();
+    for number in 0..connects {
+        if number == connects / 2 {
+            sim.restart_broker(Duration::from_secs(5));
+        }
+        sim.run_for(gap);
+        // Whoever's turn it is may have to wait for its broker.
+        let from = number % peers;
+        let to = (from + 1 + sim.rng().index(peers - 1)) % peers;
+        let mut from = from;
+        while !sim.is_online(hosts[from]) || from == to {
+            from = (from + 1) % peers;
+            if from == number % peers {
+                sim.run_for(Duration::from_millis(100));
+            }
+        }
+        let remote = sim.name(hosts[to]).to_owned();
+        let options = ConnectOptions {
+            reliable: number % 2 == 0,
+            ..ConnectOptions::default()
+        };
+        let conn = sim
+            .connect(hosts[from], &remote, options)
+            .expect("a peer that is online has room for one more");
+        conns.push(conn);
+    }
+    let mut crowd = Crowd {
+        connects,
+        opened: 0,
+        failed: 0,
+    };
+    // As long as a connect may take.
+    sim.run_for(Duration::from_secs(31));
+    for conn in conns {
+        if sim.is_open(conn) {
+            crowd.opened += 1;
+            sim.send(conn, "hello")
+                .expect("an open connection takes a greeting");
+        } else {
+            crowd.failed += 1;
+        }
+    }
+    sim.run_for(Duration::from_secs(5));
+    (sim, crowd)
+}
+
+/// Peers that only stay at their broker.
+pub fn idle(seed: u64, peers: usize, time: Duration) -> Sim {
+    let mut options = crate::SimOptions::default();
+    options.realm.concurrent_limit = peers;
+    let mut sim = Sim::with_options(seed, options);
+    sim.keep_trace(1_000);
+    sim.add_hosts("peer", peers, &HostOptions::new(""));
+    sim.run_for(time);
+    sim
+}
