@@ -24,7 +24,7 @@ const ENDED_MAX: usize = 8;
 /// How often all hosts are looked at, not only those where something happens.
 pub(crate) const AUDIT_EVERY: Duration = Duration::from_secs(5);
 /// Lines of the trace that a failure shows.
-const LINES_SHOWN: usize = 20000;
+const LINES_SHOWN: usize = 60;
 
 /// The names of all invariants, each with what it says.
 pub const INVARIANTS: &[(&str, &str)] = &[

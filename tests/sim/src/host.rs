@@ -616,9 +616,13 @@ impl Sim {
         match event {
             Event::Data(handle) => {
                 let wait = host.options.reads_after;
+                let readable = host.engine.as_mut().and_then(|engine| {
+                    engine.with(move |peer| Some(peer.connection(handle)?.readable()))
+                });
                 if wait.is_zero() {
                     self.read(id, handle);
-                } else {
+                } else if readable.is_some_and(|readable| readable > 0) {
+                    // None: an earlier read took it before this event was polled.
                     let incarnation = host.incarnation;
                     let at = now + self.rng_hosts.up_to(wait);
                     self.mark_reading(id, handle);
@@ -683,6 +687,7 @@ impl Sim {
     }
 
     pub(crate) fn host_read(&mut self, id: HostId, incarnation: u32, handle: ConnectionHandle) {
+        self.subject = Some(id);
         let host = &mut self.hosts[id.0];
         if host.incarnation != incarnation || host.engine.is_none() {
             return;
