@@ -40,6 +40,10 @@ pub enum Action {
     StartBroker,
     /// The broker's clock jumps ahead.
     JumpBroker(Duration),
+    /// One of the latest signals that the broker relayed comes once more.
+    RepeatSignal,
+    /// The same with one byte changed, as only a hostile broker would.
+    CorruptSignal,
     /// The application connects to a peer; what comes of it is in the events.
     Connect {
         /// Who connects.
@@ -95,6 +99,8 @@ impl Sim {
             Action::StopBroker { orderly } => self.stop_broker_now(orderly),
             Action::StartBroker => self.start_broker_now(),
             Action::JumpBroker(by) => self.jump_broker_clock(by),
+            Action::RepeatSignal => self.tamper(false),
+            Action::CorruptSignal => self.tamper(true),
             Action::Connect {
                 host,
                 remote,

@@ -16,6 +16,8 @@ const RETRY_MAX: Duration = Duration::from_secs(4);
 const BREAKS_AFTER: Duration = Duration::from_secs(20);
 /// Messages that wait for one socket. What the realm relays beyond is refused; a client's own break the socket.
 const LANE_MAX: usize = 1_024;
+/// Signals remembered for [`Action::RepeatSignal`](crate::Action::RepeatSignal) and its like.
+const REMEMBERED: usize = 64;
 /// Bytes of the TCP and TLS handshakes and of the upgrade.
 const UPGRADE: usize = 1_500;
 
@@ -72,6 +74,7 @@ pub(crate) struct Broker {
     by_session: HashMap<SessionId, usize>,
     timer: Option<Instant>,
     offset: Duration,
+    relayed: VecDeque<(SessionId, String)>,
 }
 
 impl Broker {
@@ -84,6 +87,7 @@ impl Broker {
             by_session: HashMap::new(),
             timer: None,
             offset: Duration::ZERO,
+            relayed: VecDeque::new(),
         }
     }
 
@@ -125,6 +129,30 @@ impl Sim {
         self.trace
             .line(self.now, format_args!("broker clock jumps {by:?}"));
         self.arm_realm();
+    }
+
+    /// Delivers one of the latest signals once more, with one byte changed or as it was.
+    pub(crate) fn tamper(&mut self, changes: bool) {
+        self.tampered = true;
+        let index = self.rng_stack.index(self.broker.relayed.len());
+        let Some((session, text)) = self.broker.relayed.get(index).cloned() else {
+            return;
+        };
+        let mut bytes = text.into_bytes();
+        if changes {
+            let at = self.rng_stack.index(bytes.len());
+            bytes[at] = 0x20 + self.rng_stack.below(0x5f) as u8;
+        }
+        let Ok(text) = String::from_utf8(bytes) else {
+            return;
+        };
+        if self.broker.by_session.contains_key(&session) {
+            self.trace.line(
+                self.now,
+                format_args!("somebody repeats {} to {session:?}", kind_of(&text)),
+            );
+            self.deliver_to(session, text);
+        }
     }
 
     pub(crate) fn retrieve_id(&mut self, id: HostId) {
@@ -399,6 +427,10 @@ impl Sim {
                         let actions = self.broker.realm.refused(from, to);
                         self.realm_actions(actions);
                     } else {
+                        self.broker.relayed.push_back((to, text.clone()));
+                        if self.broker.relayed.len() > REMEMBERED {
+                            self.broker.relayed.pop_front();
+                        }
                         self.deliver_to(to, text);
                     }
                 }

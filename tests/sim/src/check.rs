@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use peer_core::connection::HIGH_WATER;
 use peer_core::peer::{ConnectionHandle, Event};
+use peer_core::serialization::Serialization;
 use peer_core::time::{Duration, Instant};
 
 use crate::host::{Host, HostId};
@@ -121,7 +122,27 @@ pub(crate) struct Record {
     pub(crate) remote_end: Option<EndId>,
     /// The application knows of messages and will read them.
     reading: bool,
+    /// A send was Full and no Writable came since.
+    wants_room: bool,
+    /// The remote's close message was fed.
+    told_close: bool,
+    /// What was given to `connect`.
+    pub(crate) offer: Option<Offer>,
 }
+
+/// What a connect says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) label: Option<String>,
+    pub(crate) metadata: Option<String>,
+    pub(crate) serialization: Serialization,
+}
+
+/// PeerJS's close message in BinaryPack and in JSON.
+const CLOSE_MESSAGES: [&[u8]; 2] = [
+    b"\x81\xba__peerData\x81\xb4type\xb5close",
+    br#"{"__peerData":{"type":"close"}}"#,
+];
 
 /// What one end sent and the other has not read, as digests.
 #[derive(Debug, Default)]
@@ -167,6 +188,9 @@ impl Host {
             end,
             remote_end: None,
             reading: false,
+            wants_room: false,
+            told_close: false,
+            offer: None,
         });
     }
 }
@@ -234,14 +258,22 @@ impl Sim {
                 let described = host.engine.as_mut().and_then(|engine| {
                     engine.with(move |peer| {
                         peer.connection(handle).map(|connection| {
-                            (connection.peer().as_str().to_owned(), connection.reliable())
+                            let metadata = connection.metadata().map(str::to_owned);
+                            let offer = Offer {
+                                label: Some(connection.label().as_str().to_owned()),
+                                metadata: metadata.filter(|_| !connection.metadata_too_long()),
+                                serialization: connection.serialization(),
+                            };
+                            let remote = connection.peer().as_str().to_owned();
+                            let too_long = connection.metadata_too_long();
+                            (remote, connection.reliable(), Some((offer, too_long)))
                         })
                     })
                 });
                 let timeout = self.connect_timeout(id);
                 let host = &mut self.hosts[id.0];
                 let legal = !known && described.is_some();
-                let (remote, ordered) = described.unwrap_or_default();
+                let (remote, ordered, offer) = described.unwrap_or_default();
                 host.add_record(handle, remote, ordered, timeout);
                 let end = host.ends.get(&handle).copied();
                 let remote_end = end
@@ -249,6 +281,9 @@ impl Sim {
                     .and_then(|end| end.remote);
                 if let Some(record) = self.hosts[id.0].record_mut(handle) {
                     record.remote_end = remote_end;
+                }
+                if let (Some((offer, too_long)), Some(remote_end)) = (offer, remote_end) {
+                    self.check_offer(handle, &offer, too_long, remote_end);
                 }
                 self.stats.incoming += 1;
                 (handle, legal)
@@ -261,7 +296,15 @@ impl Sim {
                 self.stats.opened += 1;
                 (handle, legal)
             }
-            Event::Data(handle) | Event::Writable(handle) | Event::ConnectionError(handle, _) => {
+            Event::Writable(handle) => {
+                let record = host.record_mut(handle);
+                let legal = record.is_some_and(|record| {
+                    record.wants_room = false;
+                    record.opened && !record.ended
+                });
+                (handle, legal)
+            }
+            Event::Data(handle) | Event::ConnectionError(handle, _) => {
                 let record = host.record(handle);
                 (
                     handle,
@@ -323,9 +366,38 @@ impl Sim {
         if host.ended.len() > ENDED_MAX {
             host.ended.pop_front();
         }
-        host.record_mut(handle).is_some_and(|record| {
+        let legal = host.record_mut(handle).is_some_and(|record| {
             record.opened == opened && !core::mem::replace(&mut record.ended, true)
-        })
+        });
+        self.check_flushed(id, handle);
+        legal
+    }
+
+    fn check_offer(
+        &mut self,
+        handle: ConnectionHandle,
+        got: &Offer,
+        too_long: bool,
+        remote_end: EndId,
+    ) {
+        if self.tampered {
+            return;
+        }
+        let given = self.ends[remote_end].as_deref().and_then(|end| {
+            let record = self.hosts[end.host.0].record(end.handle)?;
+            record.offer.clone()
+        });
+        let Some(given) = given else { return };
+        // Both names of BinaryPack are one on the wire.
+        let same_serialization = given.serialization.as_str() == got.serialization.as_str();
+        let same_label = given.label.is_none() || given.label == got.label;
+        let same_metadata = too_long || given.metadata == got.metadata;
+        if !(same_serialization && same_label && same_metadata) {
+            self.violated(
+                "offer-kept",
+                format_args!("{handle:?} got {got:?} and was given {given:?}"),
+            );
+        }
     }
 
     /// After a host was polled.
@@ -349,6 +421,11 @@ impl Sim {
             let reads = host.record(*handle).is_some_and(|record| record.reading);
             *place = Some(*handle).filter(|_| !reads);
         }
+        let unclosed = host
+            .ended
+            .iter()
+            .copied()
+            .find(|handle| host.ends.contains_key(handle));
         let Some(engine) = &mut host.engine else {
             return;
         };
@@ -387,6 +464,12 @@ impl Sim {
                 ),
             );
         }
+        if let Some(handle) = unclosed {
+            self.violated(
+                "close-once",
+                format_args!("{handle:?} is over and its session was not closed"),
+            );
+        }
         if let Some(handle) = look.resolves {
             self.violated(
                 "stale-handle",
@@ -417,8 +500,48 @@ impl Sim {
     }
 
     pub(crate) fn done_reading(&mut self, id: HostId, handle: ConnectionHandle) {
+        let Some(record) = self.hosts[id.0].record_mut(handle) else {
+            return;
+        };
+        record.reading = false;
+        self.check_flushed(id, handle);
+    }
+
+    /// A frame is about to be fed.
+    pub(crate) fn look_for_close(&mut self, id: HostId, handle: ConnectionHandle, frame: &[u8]) {
+        if CLOSE_MESSAGES.contains(&frame)
+            && let Some(record) = self.hosts[id.0].record_mut(handle)
+        {
+            record.told_close = true;
+        }
+    }
+
+    /// Whether a connection that the remote closed with a flush brought all that was accepted before.
+    fn check_flushed(&mut self, id: HostId, handle: ConnectionHandle) {
+        let Some(record) = self.hosts[id.0].record(handle) else {
+            return;
+        };
+        let Some(remote) = record
+            .remote_end
+            .filter(|_| record.told_close && record.ended && !record.reading)
+        else {
+            return;
+        };
+        let ledger = &self.ledgers[remote];
+        if !ledger.excused && !ledger.sent.is_empty() {
+            let count = ledger.sent.len();
+            self.violated(
+                "flush-delivers",
+                format_args!("{handle:?} was closed by a flush and lacks {count} messages"),
+            );
+        }
+    }
+
+    /// A message was not accepted for want of room.
+    pub(crate) fn record_full(&mut self, id: HostId, handle: ConnectionHandle) {
+        self.stats.sends_full += 1;
         if let Some(record) = self.hosts[id.0].record_mut(handle) {
-            record.reading = false;
+            record.wants_room = true;
         }
     }
 
@@ -489,31 +612,44 @@ impl Sim {
         }
     }
 
-    /// Everything this end handed to its channel has been acknowledged: whether it was read, too, soon.
+    /// Everything this end handed to its channel has been acknowledged: whether it was read, too, and whether its
+    /// application knows that there is room, is looked at a little later.
     pub(crate) fn check_delivered(&mut self, end: EndId) {
         let at = self.now + DELIVERY_SLACK;
-        if self.is_idle(end)
-            && !self.ledgers[end].sent.is_empty()
-            && !core::mem::replace(&mut self.ledgers[end].watched, true)
-        {
-            let oldest = self.ledgers[end].sent[0];
+        let waits = !self.ledgers[end].sent.is_empty() || self.wants_room(end);
+        if self.is_idle(end) && waits && !core::mem::replace(&mut self.ledgers[end].watched, true) {
+            let oldest = self.ledgers[end].sent.front().copied();
             self.schedule(at, Happening::Undelivered(end, oldest));
         }
     }
 
-    pub(crate) fn check_undelivered(&mut self, end: EndId, oldest: u64) {
-        let ledger = &mut self.ledgers[end];
-        ledger.watched = false;
-        if ledger.excused || ledger.sent.front() != Some(&oldest) {
+    pub(crate) fn check_undelivered(&mut self, end: EndId, oldest: Option<u64>) {
+        self.ledgers[end].watched = false;
+        if !self.is_idle(end) {
             return;
         }
-        if self.is_idle(end) {
-            let count = self.ledgers[end].sent.len();
+        let ledger = &self.ledgers[end];
+        let is_stuck = oldest.is_some() && ledger.sent.front().copied() == oldest;
+        if is_stuck && !ledger.excused {
+            let count = ledger.sent.len();
             self.violated(
                 "nothing-lost",
                 format_args!("{count} messages were accepted, acknowledged and never read"),
             );
         }
+        if self.wants_room(end) && self.ledgers[end].sent.is_empty() {
+            self.violated(
+                "writable-comes",
+                format_args!("end {end} has all the room there is and was not told"),
+            );
+        }
+    }
+
+    fn wants_room(&self, end: EndId) -> bool {
+        self.ends[end]
+            .as_deref()
+            .and_then(|end| self.hosts[end.host.0].record(end.handle))
+            .is_some_and(|record| record.wants_room && !record.ended)
     }
 
     /// Whether both ends live, the way from this one to the other is empty, and nobody is slow.

@@ -462,6 +462,9 @@ impl Sim {
     pub(crate) fn input(&mut self, id: HostId, stimulus: &Stimulus) {
         self.subject = Some(id);
         self.note_stimulus(id, stimulus);
+        if let Stimulus::Rtc(handle, RtcStimulus::Frame(_, bytes)) = stimulus {
+            self.look_for_close(id, *handle, bytes);
+        }
         let mut result = self.feed(id, stimulus);
         if result == Err(InputError::Full) {
             self.stats.full += 1;

@@ -19,11 +19,11 @@ pub struct Hard {
 }
 
 impl Default for Hard {
-    /// 30 hosts, 1,000 actions, 100 s.
+    /// 30 hosts, 1,500 actions, 100 s.
     fn default() -> Self {
         Self {
             hosts: 30,
-            actions: 1_000,
+            actions: 1_500,
             settles_within: Duration::from_secs(100),
         }
     }
@@ -55,6 +55,14 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         let wait = sim.rng().up_to(Duration::from_millis(80));
         sim.run_for(wait);
         any_action(&mut sim);
+        if seed % 3 == 0 && sim.rng().chance(0.1) {
+            let action = if sim.rng().chance(0.5) {
+                Action::RepeatSignal
+            } else {
+                Action::CorruptSignal
+            };
+            sim.act(action);
+        }
     }
     heal(&mut sim);
     sim.run_for(hard.settles_within);
@@ -97,6 +105,13 @@ fn any_host(rng: &mut Rng, number: usize) -> HostOptions {
     } else if rng.chance(0.2) {
         options.capacity.connections = 1;
     }
+    options.tune = match rng.below(6) {
+        0 => |config| config.connect_timeout = Duration::from_millis(1_500),
+        1 => |config| config.flush_timeout = Duration::ZERO,
+        2 => |config| config.ping_interval = Duration::from_secs(1),
+        3 => |config| config.open_timeout = Duration::from_millis(700),
+        _ => |_| {},
+    };
     if rng.chance(0.3) {
         // Signals hardly fit.
         options.capacity.control = 1_900 + rng.index(1_000);
@@ -209,7 +224,13 @@ fn connect_any(sim: &mut Sim, host: HostId) {
     };
     let options = ConnectOptions {
         label: sim.rng().chance(0.3).then_some("label"),
-        metadata: sim.rng().chance(0.3).then_some(r#"{"from":"hard"}"#),
+        metadata: match sim.rng().below(6) {
+            0 => Some(r#"{"from":"hard"}"#),
+            1 => Some(
+                r#"["a","text","that","some","hosts","have","no","room","for","é\u0000\"","x"]"#,
+            ),
+            _ => None,
+        },
         reliable: sim.rng().chance(0.5),
         serialization,
     };

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::action::Action;
 use crate::broker::{Broker, Segment};
-use crate::check::{AUDIT_EVERY, Ledger};
+use crate::check::{AUDIT_EVERY, Ledger, Offer};
 use crate::host::{
     Conn, Host, HostEvent, HostId, HostOptions, HostState, Identity, Message, Stimulus,
 };
@@ -77,6 +77,8 @@ pub struct SimStats {
     pub messages_sent: u64,
     /// Messages read by applications.
     pub messages_read: u64,
+    /// Messages not accepted for want of room.
+    pub sends_full: u64,
     /// Frames delivered by channels.
     pub frames: u64,
     /// Inputs that were `Full` at first.
@@ -106,7 +108,7 @@ pub(crate) enum Happening {
     Retry(usize, usize),
     Reset(usize, usize),
     RealmTimer,
-    Undelivered(EndId, u64),
+    Undelivered(EndId, Option<u64>),
     Audit,
     Act(Box<Action>),
 }
@@ -181,6 +183,8 @@ pub struct Sim {
     pub(crate) waived: Vec<&'static str>,
     pub(crate) replay: String,
     pub(crate) reported: bool,
+    /// Somebody repeats or changes signals.
+    pub(crate) tampered: bool,
     /// Whose turn it is, for reports.
     pub(crate) subject: Option<HostId>,
 }
@@ -226,6 +230,7 @@ impl Sim {
             waived: Vec::new(),
             replay: "the same program with Sim::new({seed})".to_owned(),
             reported: false,
+            tampered: false,
             subject: None,
         };
         sim.schedule(Instant::ZERO + AUDIT_EVERY, Happening::Audit);
@@ -309,6 +314,11 @@ impl Sim {
         let label = options.label.map(str::to_owned);
         let metadata = options.metadata.map(str::to_owned);
         let (reliable, serialization) = (options.reliable, options.serialization);
+        let offer = Offer {
+            label: label.clone().filter(|label| !label.is_empty()),
+            metadata: metadata.clone(),
+            serialization,
+        };
         self.will_tell_time(host);
         let result = self.call(host, move |peer, now| {
             let options = ConnectOptions {
@@ -329,7 +339,11 @@ impl Sim {
         self.note(host, format_args!("connects to {remote}: {handle:?}"));
         self.stats.connects += 1;
         let timeout = self.connect_timeout(host);
-        self.hosts[host.0].add_record(handle, remote.to_owned(), reliable, timeout);
+        let place = &mut self.hosts[host.0];
+        place.add_record(handle, remote.to_owned(), reliable, timeout);
+        if let Some(record) = place.record_mut(handle) {
+            record.offer = Some(offer);
+        }
         self.drain(host);
         Ok(Conn {
             host,
@@ -362,7 +376,12 @@ impl Sim {
                 self.record_sent(conn.host, handle, digest);
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if error == SendError::Full {
+                    self.record_full(conn.host, handle);
+                }
+                Err(error)
+            }
         };
         self.drain(conn.host);
         result
