@@ -446,15 +446,18 @@ impl Sim {
             return;
         }
         self.input(id, &stimulus);
-        let lazy = self.hosts[id.0].options.lazy;
-        if self.rng_hosts.chance(lazy) {
-            let host = &mut self.hosts[id.0];
-            if !core::mem::replace(&mut host.poll_pending, true) {
-                let at = self.now + self.rng_hosts.up_to(LAZY_MAX);
-                self.schedule(at, Happening::HostPoll(id, incarnation));
-            }
-        } else {
+        self.poll_soon(id);
+    }
+
+    /// Polls, or lets a driver that polls late do so.
+    pub(crate) fn poll_soon(&mut self, id: HostId) {
+        let host = &self.hosts[id.0];
+        let (lazy, incarnation) = (host.options.lazy, host.incarnation);
+        if host.engine.is_none() || !self.rng_hosts.chance(lazy) {
             self.drain(id);
+        } else if !core::mem::replace(&mut self.hosts[id.0].poll_pending, true) {
+            let at = self.now + self.rng_hosts.up_to(LAZY_MAX);
+            self.schedule(at, Happening::HostPoll(id, incarnation));
         }
     }
 

@@ -91,7 +91,7 @@ fn any_host(rng: &mut Rng, number: usize) -> HostOptions {
         options.reads_after = Duration::from_millis(500);
     }
     if rng.chance(0.3) {
-        options.lazy = 0.3;
+        options.lazy = 0.6;
     }
     if rng.chance(0.3) {
         // Room for chunked messages.

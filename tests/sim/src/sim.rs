@@ -344,7 +344,7 @@ impl Sim {
         if let Some(record) = place.record_mut(handle) {
             record.offer = Some(offer);
         }
-        self.drain(host);
+        self.poll_soon(host);
         Ok(Conn {
             host,
             incarnation: self.hosts[host.0].incarnation,
@@ -383,7 +383,7 @@ impl Sim {
                 Err(error)
             }
         };
-        self.drain(conn.host);
+        self.poll_soon(conn.host);
         result
     }
 
@@ -668,7 +668,7 @@ impl Sim {
                 job(&mut connection, now);
             }
         });
-        self.drain(conn.host);
+        self.poll_soon(conn.host);
     }
 }
 
