@@ -80,6 +80,18 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "what was accepted arrives while both ends live",
     ),
     (
+        "writable-comes",
+        "a send that was Full is told when there is room again",
+    ),
+    (
+        "flush-delivers",
+        "what was accepted before a flush-close is read before the close",
+    ),
+    (
+        "offer-kept",
+        "label, metadata and serialization arrive as they were given",
+    ),
+    (
         "unread-kept",
         "messages that are unread keep their connection",
     ),

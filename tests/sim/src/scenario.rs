@@ -5,7 +5,9 @@ use peer_core::serialization::Serialization;
 use peer_core::time::Duration;
 use serde::Serialize;
 
-use crate::{Action, Capacity, Conn, HostId, HostOptions, HostState, Identity, Link, Rng, Sim};
+use crate::{
+    Action, Capacity, Conn, HostId, HostOptions, HostState, Identity, Link, Rng, Sim, SimOptions,
+};
 
 /// How hard [`hard_with`] is.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +46,14 @@ pub fn hard(seed: u64) -> Sim {
 /// # Panics
 /// As [`hard`].
 pub fn hard_with(seed: u64, hard: Hard) -> Sim {
-    let mut sim = Sim::new(seed);
+    let mut options = SimOptions::default();
+    if seed % 5 == 0 {
+        // A broker that refuses what waits for the absent.
+        options.realm.limits.queue_messages = 3;
+        options.realm.limits.source_destinations = 2;
+    }
+    options.follows_rebinding = seed % 2 == 0;
+    let mut sim = Sim::with_options(seed, options);
     sim.set_replay("cargo run --release -p peer-sim --example soak -- --from {seed} --seeds 1");
     for number in 0..hard.hosts {
         let options = any_host(sim.rng(), number);
@@ -388,7 +397,7 @@ pub fn crowd(seed: u64, peers: usize, connects: usize) -> (Sim, Crowd) {
 
 /// Peers that only stay at their broker.
 pub fn idle(seed: u64, peers: usize, time: Duration) -> Sim {
-    let mut options = crate::SimOptions::default();
+    let mut options = SimOptions::default();
     options.realm.concurrent_limit = peers;
     let mut sim = Sim::with_options(seed, options);
     sim.keep_trace(1_000);
