@@ -9,7 +9,7 @@
 //! | time | virtual, in microseconds; each host has a clock with its own epoch, which can jump |
 //! | network | an access [`Link`] a node; packets are lost, late, doubled, overtaken; partitions; one-way cuts |
 //! | broker's socket | reliable and ordered; loss is delay (retransmission from 250 ms, doubling to 4 s); breaks after 20 s without progress; a dead end answers with a reset |
-//! | ICE | descriptions and candidates travel as texts; checks from 100 ms, doubling to 2 s, given up after 25 s; one candidate a host |
+//! | ICE | descriptions and candidates travel as texts; checks from 100 ms, doubling to 2 s, given up after 25 s; one candidate that works and up to four that do not |
 //! | consent | every 2.5 s; `Disconnected` after 6 s, failed after [`LIVENESS`] of silence |
 //! | NAT | a new binding silences sessions (or not, [`SimOptions::follows_rebinding`]) and resets the broker's socket |
 //! | DTLS and SCTP set-up | eight flights, repeated by the DTLS client; then DCEP's OPEN |

@@ -19,6 +19,10 @@ use crate::sim::{Happening, Sim};
 
 /// Time the stack takes for a description, at most.
 const GATHER: Duration = Duration::from_millis(8);
+/// Candidates that lead nowhere, at most, besides the one that works: interfaces of other networks.
+const IDLE_CANDIDATES: u64 = 4;
+/// Candidates of a remote that are tried.
+const CANDIDATES_MAX: usize = 8;
 /// A connectivity check, or a flight, is repeated first after this; doubles up to [`REPEAT_MAX`].
 const REPEAT_FIRST: Duration = Duration::from_millis(100);
 const REPEAT_MAX: Duration = Duration::from_secs(2);
@@ -84,6 +88,9 @@ pub(crate) struct End {
     pub(crate) offerer: bool,
     pub(crate) ordered: bool,
     pub(crate) remote: Option<EndId>,
+    /// Where the remote may be, in the order they were learned; at most [`CANDIDATES_MAX`].
+    candidates: Vec<Address>,
+    /// Where it is: a check got through.
     pub(crate) address: Option<Address>,
     pub(crate) stage: Stage,
     /// Latest flight sent and received.
@@ -98,6 +105,14 @@ pub(crate) struct End {
     pub(crate) timer: Option<Instant>,
     pub(crate) tx: Sender,
     pub(crate) rx: Receiver,
+}
+
+impl End {
+    fn learn(&mut self, address: Address) {
+        if self.candidates.len() < CANDIDATES_MAX && !self.candidates.contains(&address) {
+            self.candidates.push(address);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -198,6 +213,7 @@ impl Sim {
             offerer: offer.is_none(),
             ordered,
             remote: None,
+            candidates: Vec::new(),
             address: None,
             stage: Stage::New,
             sent: 0,
@@ -233,12 +249,17 @@ impl Sim {
             candidates: &[],
         };
         let description = now + self.rng_stack.up_to(GATHER);
-        // Mostly behind the description, sometimes before it.
-        let candidate = now + self.rng_stack.up_to(GATHER) + self.rng_stack.up_to(GATHER);
-        for (at, rtc) in [
-            (description, RtcStimulus::Description(emit.to_string())),
-            (candidate, RtcStimulus::Candidate(own.candidate())),
-        ] {
+        let mut stimuli = vec![(description, RtcStimulus::Description(emit.to_string()))];
+        let idle = (0..self.rng_stack.below(IDLE_CANDIDATES + 1)).map(|number| Address {
+            host: id.0,
+            epoch: 50_000 + number as u16,
+        });
+        for address in core::iter::once(own).chain(idle) {
+            // Mostly behind the description, sometimes before it.
+            let at = now + self.rng_stack.up_to(GATHER) + self.rng_stack.up_to(GATHER);
+            stimuli.push((at, RtcStimulus::Candidate(address.candidate())));
+        }
+        for (at, rtc) in stimuli {
             self.schedule(
                 at,
                 Happening::Stimulus(id, incarnation, Stimulus::Rtc(handle, rtc)),
@@ -281,8 +302,8 @@ impl Sim {
 
     fn add_candidate(&mut self, id: EndId, line: &str) {
         let Some(end) = self.end(id) else { return };
-        if end.address.is_none() {
-            end.address = Address::parse(line);
+        if let Some(address) = Address::parse(line) {
+            end.learn(address);
         }
         self.begin_checks(id);
     }
@@ -290,7 +311,7 @@ impl Sim {
     fn begin_checks(&mut self, id: EndId) {
         let now = self.now;
         let Some(end) = self.end(id) else { return };
-        if end.stage != Stage::New || end.remote.is_none() || end.address.is_none() {
+        if end.stage != Stage::New || end.remote.is_none() || end.candidates.is_empty() {
             return;
         }
         end.stage = Stage::Checking;
@@ -313,11 +334,16 @@ impl Sim {
     }
 
     pub(crate) fn transmit(&mut self, id: EndId, body: Body) {
+        self.transmit_at(id, None, &body);
+    }
+
+    /// Sends a packet to this address of the remote, or where it is known to be.
+    fn transmit_at(&mut self, id: EndId, address: Option<Address>, body: &Body) {
         let now = self.now;
         let Some(end) = self.ends.get(id).and_then(Option::as_ref) else {
             return;
         };
-        let (Some(to), Some(target)) = (end.remote, end.address) else {
+        let (Some(to), Some(target)) = (end.remote, address.or(end.address)) else {
             return;
         };
         let host = end.host;
@@ -325,7 +351,7 @@ impl Sim {
             host: host.0,
             epoch: self.hosts[host.0].address_epoch,
         };
-        self.transmit_to(now, host, to, source, target, id, &body);
+        self.transmit_to(now, host, to, source, target, id, body);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one packet")]
@@ -396,9 +422,9 @@ impl Sim {
         }
         match body {
             Body::Check => {
-                let learned = end.remote == Some(from) && end.address.is_none();
+                let learned = end.remote == Some(from);
                 if learned {
-                    end.address = Some(source);
+                    end.learn(source);
                 }
                 let own = Address {
                     host: host.0,
@@ -409,7 +435,7 @@ impl Sim {
                     self.begin_checks(id);
                 }
             }
-            Body::CheckOk => self.check_answered(id),
+            Body::CheckOk => self.check_answered(id, source),
             Body::Flight(n) => self.flight(id, n),
             Body::Data(tsn, payload) => self.channel_data(id, tsn, payload),
             Body::Ack(tsn) => self.channel_ack(id, tsn),
@@ -435,13 +461,14 @@ impl Sim {
         }
     }
 
-    fn check_answered(&mut self, id: EndId) {
+    fn check_answered(&mut self, id: EndId, source: Address) {
         let now = self.now;
         let Some(end) = self.end(id) else { return };
         if end.stage != Stage::Checking {
             return;
         }
         end.stage = Stage::Handshake;
+        end.address = Some(source);
         end.heard = now;
         end.consent_at = Some(now + CONSENT_EVERY);
         end.repeats = 0;
@@ -542,12 +569,14 @@ impl Sim {
             let wait = (REPEAT_FIRST * (1 << end.repeats.min(6))).min(REPEAT_MAX);
             end.repeats += 1;
             end.repeat_at = Some(now + wait);
-            let body = if end.stage == Stage::Checking {
-                Body::Check
+            if end.stage == Stage::Checking {
+                for address in end.candidates.clone() {
+                    self.transmit_at(id, Some(address), &Body::Check);
+                }
             } else {
-                Body::Flight(end.sent)
-            };
-            self.transmit(id, body);
+                let flight = end.sent;
+                self.transmit(id, Body::Flight(flight));
+            }
         }
         let Some(end) = self.end(id) else { return };
         if end.consent_at.is_some_and(|at| at <= now) {
