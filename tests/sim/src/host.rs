@@ -449,16 +449,38 @@ impl Sim {
         self.poll_soon(id);
     }
 
-    /// Polls, or lets a driver that polls late do so.
+    /// Polls, or lets a driver that polls late do so: a few outputs now and the others later.
     pub(crate) fn poll_soon(&mut self, id: HostId) {
         let host = &self.hosts[id.0];
         let (lazy, incarnation) = (host.options.lazy, host.incarnation);
-        if host.engine.is_none() || !self.rng_hosts.chance(lazy) {
+        if host.engine.is_none() || host.paused || !self.rng_hosts.chance(lazy) {
             self.drain(id);
+            return;
+        }
+        let few = self.rng_hosts.index(4);
+        if self.poll_some(id, few) {
+            self.arm(id);
         } else if !core::mem::replace(&mut self.hosts[id.0].poll_pending, true) {
             let at = self.now + self.rng_hosts.up_to(LAZY_MAX);
             self.schedule(at, Happening::HostPoll(id, incarnation));
         }
+    }
+
+    /// Polls at most so many outputs and does what they say; whether the engine waits now.
+    fn poll_some(&mut self, id: HostId, at_most: usize) -> bool {
+        let host = &mut self.hosts[id.0];
+        let Some(engine) = &mut host.engine else {
+            return true;
+        };
+        let batch = engine.with(move |peer| poll(peer, at_most));
+        self.count_outputs(id, batch.commands.len());
+        for command in batch.commands {
+            self.perform(id, command);
+        }
+        if let Some(wanted) = batch.waits {
+            self.hosts[id.0].wanted = wanted;
+        }
+        batch.waits.is_some()
     }
 
     /// What the engine said to one input.
@@ -544,25 +566,11 @@ impl Sim {
     /// Polls until the engine waits, and does what it says.
     pub(crate) fn drain(&mut self, id: HostId) {
         self.subject = Some(id);
-        loop {
-            let host = &mut self.hosts[id.0];
-            if host.paused {
-                return;
-            }
-            let Some(engine) = &mut host.engine else {
-                return;
-            };
-            host.poll_pending = false;
-            let batch = engine.with(poll);
-            self.count_outputs(id, batch.commands.len());
-            for command in batch.commands {
-                self.perform(id, command);
-            }
-            if let Some(wanted) = batch.waits {
-                self.hosts[id.0].wanted = wanted;
-                break;
-            }
+        if self.hosts[id.0].paused {
+            return;
         }
+        self.hosts[id.0].poll_pending = false;
+        while !self.poll_some(id, BATCH_MAX) {}
         self.arm(id);
         self.check_host(id);
     }
@@ -801,9 +809,9 @@ pub(crate) fn kind_of(text: &str) -> &str {
     text.split('"').nth(3).unwrap_or("?")
 }
 
-fn poll(peer: &mut peer_core::peer::Peer<'_>) -> Batch {
+fn poll(peer: &mut peer_core::peer::Peer<'_>, at_most: usize) -> Batch {
     let mut commands = Vec::new();
-    while commands.len() < BATCH_MAX {
+    while commands.len() < at_most {
         commands.push(match peer.poll_output() {
             Output::Timeout(at) => {
                 return Batch {

@@ -53,6 +53,9 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         options.realm.limits.source_destinations = 2;
     }
     options.follows_rebinding = seed % 2 == 0;
+    if seed % 4 == 0 {
+        options.stack_fails = 0.05;
+    }
     let mut sim = Sim::with_options(seed, options);
     sim.set_replay("cargo run --release -p peer-sim --example soak -- --from {seed} --seeds 1");
     for number in 0..hard.hosts {
@@ -266,6 +269,7 @@ fn send_any(sim: &mut Sim, conn: Conn) {
 }
 
 fn heal(sim: &mut Sim) {
+    sim.options.stack_fails = 0.0;
     sim.act(Action::Heal);
     sim.act(Action::StartBroker);
     for host in sim.hosts() {

@@ -249,6 +249,15 @@ impl Sim {
             candidates: &[],
         };
         let description = now + self.rng_stack.up_to(GATHER);
+        if self.rng_stack.chance(self.options.stack_fails) {
+            let failure = [RtcFailure::Resources, RtcFailure::Dtls, RtcFailure::Sctp];
+            let failure = failure[self.rng_stack.index(failure.len())];
+            if failure == RtcFailure::Resources {
+                self.fail_end(end, failure);
+                return;
+            }
+            self.schedule(now + 10 * GATHER, Happening::StackFails(end, failure));
+        }
         let mut stimuli = vec![(description, RtcStimulus::Description(emit.to_string()))];
         let idle = (0..self.rng_stack.below(IDLE_CANDIDATES + 1)).map(|number| Address {
             host: id.0,
@@ -606,6 +615,9 @@ impl Sim {
 
     pub(crate) fn fail_end(&mut self, id: EndId, failure: RtcFailure) {
         let Some(end) = self.end(id) else { return };
+        if end.stage == Stage::Dead {
+            return;
+        }
         end.stage = Stage::Dead;
         self.tell(id, RtcStimulus::Failed(failure));
     }

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 
 use peer_core::connection::SendError;
 use peer_core::peer::{
-    ConnectError, ConnectOptions, ConnectionHandle, Peer, PeerState, Stats as PeerStats,
+    ConnectError, ConnectOptions, ConnectionHandle, Peer, PeerState, RtcFailure, Stats as PeerStats,
 };
 use peer_core::time::{Duration, Instant};
 use peer_core::{PeerId, Token};
@@ -33,6 +33,8 @@ pub struct SimOptions {
     pub broker_link: Link,
     /// Whether sessions live on when a NAT gives one end a new address, as browsers' do; webrtc-ice's fail. Default: no.
     pub follows_rebinding: bool,
+    /// Probability that the stack below a connection fails: no resources, DTLS, SCTP. Default: 0.
+    pub stack_fails: f64,
 }
 
 impl Default for SimOptions {
@@ -47,6 +49,7 @@ impl Default for SimOptions {
                 ..Link::perfect()
             },
             follows_rebinding: false,
+            stack_fails: 0.0,
         }
     }
 }
@@ -104,6 +107,7 @@ pub(crate) enum Happening {
     Datagram(Box<Datagram>),
     EndTimer(EndId),
     EndTick(EndId),
+    StackFails(EndId, RtcFailure),
     Segment(usize, usize, Segment),
     Retry(usize, usize),
     Reset(usize, usize),
@@ -600,6 +604,7 @@ impl Sim {
             Happening::Datagram(datagram) => self.datagram(datagram),
             Happening::EndTimer(end) => self.end_timer(end),
             Happening::EndTick(end) => self.tick(end),
+            Happening::StackFails(end, failure) => self.fail_end(end, failure),
             Happening::Segment(socket, direction, segment) => {
                 self.segment(socket, direction, segment);
             }
