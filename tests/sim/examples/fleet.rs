@@ -10,26 +10,26 @@ use serde::{Deserialize, Serialize};
 
 /// What a sensor sends, and the gateway passes on.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// Which sensor.
-    pub sensor: u32,
+    pub(crate) sensor: u32,
     /// Its readings are numbered.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Degrees Celsius.
-    pub celsius: f32,
+    pub(crate) celsius: f32,
 }
 
 /// A reading as the dashboard got it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Seconds since the start.
-    pub at: f64,
+    pub(crate) at: f64,
     /// What it was.
-    pub reading: Reading,
+    pub(crate) reading: Reading,
 }
 
 /// How often a sensor reports.
-pub const EVERY: Duration = Duration::from_secs(5);
+pub(crate) const EVERY: Duration = Duration::from_secs(5);
 /// How often the applications look around.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -63,21 +63,21 @@ impl Client {
 }
 
 /// The whole plant.
-pub struct Fleet {
+pub(crate) struct Fleet {
     /// The world.
-    pub sim: Sim,
+    pub(crate) sim: Sim,
     /// The gateway.
-    pub gateway: HostId,
+    pub(crate) gateway: HostId,
     dashboard: Client,
     sensors: Vec<(Client, u32)>,
     ticks: u32,
     /// What the dashboard saw, in order.
-    pub seen: Vec<Seen>,
+    pub(crate) seen: Vec<Seen>,
 }
 
 impl Fleet {
     /// So many sensors on Wi-Fi, a gateway in the house, a dashboard on a cellular modem.
-    pub fn new(seed: u64, sensors: usize) -> Self {
+    pub(crate) fn new(seed: u64, sensors: usize) -> Self {
         let mut sim = Sim::new(seed);
         let gateway = sim.add_host(HostOptions {
             capacity: Capacity {
@@ -117,7 +117,7 @@ impl Fleet {
     }
 
     /// Lets so much time pass.
-    pub fn run_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.sim.now() + time;
         while self.sim.now() < end {
             self.sim.run_for(TICK);
@@ -172,7 +172,7 @@ impl Fleet {
     }
 
     /// Sensors whose readings came in this time.
-    pub fn sensors_seen(&self, from: f64, to: f64) -> usize {
+    pub(crate) fn sensors_seen(&self, from: f64, to: f64) -> usize {
         let mut sensors: Vec<u32> = self
             .seen
             .iter()
@@ -186,7 +186,7 @@ impl Fleet {
 }
 
 /// The story: half a minute of peace, the gateway is away from second 30 to 40, and a minute later all is well.
-pub fn run(seed: u64, sensors: usize) -> Fleet {
+pub(crate) fn run(seed: u64, sensors: usize) -> Fleet {
     let mut fleet = Fleet::new(seed, sensors);
     fleet.run_for(Duration::from_secs(30));
     let gateway = fleet.gateway;

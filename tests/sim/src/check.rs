@@ -686,3 +686,21 @@ impl Sim {
             && host(far).is_drained()
     }
 }
+
+#[cfg(test)]
+impl Ledger {
+    /// Puts the newest first.
+    pub(crate) fn reorder_for_test(&mut self) {
+        self.sent.rotate_right(1);
+    }
+}
+
+#[cfg(test)]
+impl Host {
+    /// All deadlines have passed.
+    pub(crate) fn expire_records_for_test(&mut self) {
+        for record in &mut self.records {
+            record.deadline = Instant::ZERO;
+        }
+    }
+}

@@ -41,6 +41,8 @@ mod random;
 pub mod scenario;
 mod session;
 mod sim;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use action::Action;

@@ -40,7 +40,7 @@ fn connected(options: SimOptions, link: Link, reliable: bool) -> (Sim, Conn, Con
         ..ConnectOptions::default()
     };
     let here = sim.connect(alice, "bob", options).unwrap();
-    assert!(sim.wait(10 * SECOND, |sim| {
+    assert!(sim.wait(30 * SECOND, |sim| {
         sim.is_open(here) && sim.open_connections(bob).len() == 1
     }));
     let there = sim.open_connections(bob)[0];
