@@ -108,7 +108,10 @@ impl<'r> PeerSlices<'r> {
         let (signals, rest) = self.control.split_at_mut(eighth * 3);
         let (rtc, early) = rest.split_at_mut(eighth * 3);
         let conns = self.slots.len().max(1);
-        let stripes = |bytes: &'r mut [u8]| Stripes { each: bytes.len() / conns, bytes };
+        let stripes = |bytes: &'r mut [u8]| Stripes {
+            each: bytes.len() / conns,
+            bytes,
+        };
         let memory = Memory {
             signals: Queue::new(signals),
             rtc: Queue::new(rtc),

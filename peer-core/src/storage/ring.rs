@@ -47,7 +47,12 @@ pub struct Ring {
 impl Ring {
     /// An empty ring. All zero.
     pub const fn new() -> Self {
-        Self { head: 0, tail: 0, back: 0, records: 0 }
+        Self {
+            head: 0,
+            tail: 0,
+            back: 0,
+            records: 0,
+        }
     }
 
     /// Records held.
@@ -131,7 +136,9 @@ impl Ring {
 
     /// Drops the oldest record. Nothing happens when there is none.
     pub fn pop(&mut self, memory: &[u8]) {
-        let Some((start, len)) = self.locate(memory) else { return };
+        let Some((start, len)) = self.locate(memory) else {
+            return;
+        };
         self.head = start + len;
         self.records -= 1;
         if self.records == 0 {
@@ -172,7 +179,10 @@ impl Ring {
     /// Room for `len` bytes; moves the tail to the start where only that helps.
     fn reserve<'m>(&mut self, memory: &'m mut [u8], len: usize) -> Result<&'m mut [u8], Full> {
         let (end, start) = self.rooms(memory);
-        let needed = len.checked_add(PREFIX).filter(|_| len < WRAP as usize).ok_or(Full)?;
+        let needed = len
+            .checked_add(PREFIX)
+            .filter(|_| len < WRAP as usize)
+            .ok_or(Full)?;
         if needed > end {
             if needed > start {
                 return Err(Full);
@@ -239,7 +249,10 @@ mod tests {
     fn a_failed_write_changes_nothing() {
         let (mut ring, mut memory) = (Ring::new(), [0; 16]);
         ring.push(&mut memory, &[b"abc"]).unwrap();
-        assert_eq!(ring.push_with(&mut memory, |_| Err::<usize, _>("no")), Err("no"));
+        assert_eq!(
+            ring.push_with(&mut memory, |_| Err::<usize, _>("no")),
+            Err("no")
+        );
         ring.push_with(&mut memory, |room| {
             room[..2].copy_from_slice(b"de");
             Ok::<_, ()>(2)
