@@ -134,7 +134,7 @@ impl Fleet {
                 continue;
             };
             // They take turns, so that not all report at once.
-            if (self.ticks + index) % period == 0 {
+            if (self.ticks + index).is_multiple_of(period) {
                 let reading = Reading {
                     sensor: index,
                     number: *next,

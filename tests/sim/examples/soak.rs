@@ -37,7 +37,7 @@ fn main() {
                         std::process::exit(1);
                     }
                     let done = seed + 1 - from;
-                    if done % 500 == 0 {
+                    if done.is_multiple_of(500) {
                         eprintln!("{done} seeds, {:.0} s", start.elapsed().as_secs_f64());
                     }
                 }

@@ -91,6 +91,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "offer-kept",
         "label, metadata and serialization arrive as they were given",
     ),
+    ("data-to-read", "whoever is told of data finds a message"),
     (
         "unread-kept",
         "messages that are unread keep their connection",

@@ -633,10 +633,14 @@ impl Sim {
                 let readable = host.engine.as_mut().and_then(|engine| {
                     engine.with(move |peer| Some(peer.connection(handle)?.readable()))
                 });
-                if wait.is_zero() {
+                if readable.is_none_or(|readable| readable == 0) {
+                    self.violated(
+                        "data-to-read",
+                        format_args!("{event:?} and nothing to read"),
+                    );
+                } else if wait.is_zero() {
                     self.read(id, handle);
-                } else if readable.is_some_and(|readable| readable > 0) {
-                    // None: an earlier read took it before this event was polled.
+                } else {
                     let incarnation = host.incarnation;
                     let at = now + self.rng_hosts.up_to(wait);
                     self.mark_reading(id, handle);

@@ -47,13 +47,13 @@ pub fn hard(seed: u64) -> Sim {
 /// As [`hard`].
 pub fn hard_with(seed: u64, hard: Hard) -> Sim {
     let mut options = SimOptions::default();
-    if seed % 5 == 0 {
+    if seed.is_multiple_of(5) {
         // A broker that refuses what waits for the absent.
         options.realm.limits.queue_messages = 3;
         options.realm.limits.source_destinations = 2;
     }
-    options.follows_rebinding = seed % 2 == 0;
-    if seed % 4 == 0 {
+    options.follows_rebinding = seed.is_multiple_of(2);
+    if seed.is_multiple_of(4) {
         options.stack_fails = 0.05;
     }
     let mut sim = Sim::with_options(seed, options);
@@ -67,7 +67,7 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         let wait = sim.rng().up_to(Duration::from_millis(80));
         sim.run_for(wait);
         any_action(&mut sim);
-        if seed % 3 == 0 && sim.rng().chance(0.1) {
+        if seed.is_multiple_of(3) && sim.rng().chance(0.1) {
             let action = if sim.rng().chance(0.5) {
                 Action::RepeatSignal
             } else {
@@ -371,7 +371,7 @@ pub fn crowd(seed: u64, peers: usize, connects: usize) -> (Sim, Crowd) {
         }
         let remote = sim.name(hosts[to]).to_owned();
         let options = ConnectOptions {
-            reliable: number % 2 == 0,
+            reliable: number.is_multiple_of(2),
             ..ConnectOptions::default()
         };
         let conn = sim
