@@ -333,13 +333,22 @@ impl Sim {
                 (handle, self.over(id, handle, false))
             }
             Event::Open => {
-                if core::mem::replace(&mut host.online, true) {
-                    self.violated("event-order", format_args!("Open twice"));
+                if core::mem::replace(&mut host.online, true) || !host.attempts {
+                    self.violated(
+                        "event-order",
+                        format_args!("Open twice, or without a reconnect"),
+                    );
                 }
                 return None;
             }
             Event::Disconnected => {
                 host.online = false;
+                if !core::mem::replace(&mut host.attempts, false) {
+                    self.violated(
+                        "event-order",
+                        format_args!("Disconnected without a connect or reconnect before"),
+                    );
+                }
                 return None;
             }
             Event::Closed => {
@@ -468,6 +477,13 @@ impl Sim {
             }
         });
         let capacity = host.options.capacity.connections;
+        let reads = host.records.iter().any(|record| record.reading);
+        if host.closed && !reads && look.connections > 0 {
+            self.violated(
+                "stale-handle",
+                format_args!("{} connections of a peer that is closed", look.connections),
+            );
+        }
         if look.connections > capacity || look.buffered > HIGH_WATER + FRAME_MAX {
             self.violated(
                 "capacity",

@@ -281,6 +281,8 @@ pub(crate) struct Host {
     backlog: VecDeque<Happening>,
     pub(crate) closed: bool,
     pub(crate) online: bool,
+    /// It connects or is connected to its broker.
+    pub(crate) attempts: bool,
     pub(crate) busy: (Instant, u32),
     backoff: u32,
     reconnect_pending: bool,
@@ -310,6 +312,7 @@ impl Host {
             backlog: VecDeque::new(),
             closed: false,
             online: false,
+            attempts: false,
             busy: (Instant::ZERO, 0),
             backoff: 0,
             reconnect_pending: false,
@@ -380,6 +383,7 @@ impl Sim {
         host.poll_pending = false;
         host.closed = false;
         host.online = false;
+        host.attempts = true;
         host.backoff = 0;
         host.reconnect_pending = false;
         let incarnation = host.incarnation;
@@ -688,6 +692,7 @@ impl Sim {
             .map(|engine| engine.with(move |peer| (peer.state(), peer.reconnect(local))));
         match result {
             Some((PeerState::Disconnected, Ok(()))) => {
+                self.hosts[id.0].attempts = true;
                 self.note(id, format_args!("reconnects"));
                 self.drain(id);
             }
