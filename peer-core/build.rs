@@ -1,6 +1,6 @@
 //! Turns `PEER_CORE_*` environment variables into the constants of `src/config.rs`.
 
-use std::fmt::Write as _;
+use core::fmt::Write as _;
 use std::{env, fs, path::PathBuf};
 
 /// Name, default, smallest and largest value. Documented one by one in `src/config.rs`.

@@ -1,7 +1,7 @@
 //! Errors, one type an operation. Each is a sentence; `kind()` is PeerJS's word for it.
 
-use std::error::Error as StdError;
-use std::fmt::{self, Write as _};
+use core::error::Error as StdError;
+use core::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use peer_core::IdError;

@@ -113,7 +113,7 @@ impl Outbox {
         self.high_water = bytes;
     }
 
-    /// Whether everything was handed out.
+    /// Whether everything was handed out. After the last chunk of a message it takes one more poll to tell.
     pub const fn is_empty(&self) -> bool {
         self.ring.is_empty() || (self.lent && self.ring.len() == 1 && self.sent_chunks == 0)
     }

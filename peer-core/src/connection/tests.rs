@@ -517,6 +517,77 @@ proptest! {
         prop_assert!(read.iter().all(|message| left.any(|other| other == message)), "in order");
     }
 
+    /// Whole, cut and streamed messages, some given up, on a channel that is now and then congested.
+    #[test]
+    fn what_is_not_given_up_arrives(
+        size in 64_usize..60_000,
+        steps in prop::collection::vec((0_u8..10, 1_usize..30_000, 1_usize..500), 1..80),
+    ) {
+        let (mut outbox, mut memory) = (Outbox::new(Serialization::Binary), vec![0; size]);
+        let (mut inbox, mut inbox_memory) = (Inbox::new(Serialization::Binary), vec![0; 2_000_000]);
+        let mut expected = vec![];
+        // The streamed message and how much of it was written.
+        let mut streamed: Option<(Vec<u8>, usize)> = None;
+        for (step, len, piece) in steps {
+            match step {
+                0..=2 => {
+                    let len = if step == 0 { len % 50 } else { len };
+                    let mut buffer = vec![0; len + 5];
+                    let message = Bytes(pattern(len));
+                    let used = binarypack::to_slice(&message, &mut buffer).unwrap().len();
+                    match outbox.send(&mut memory, &message) {
+                        Ok(()) => expected.push(buffer[..used].to_vec()),
+                        Err(SendError::Streaming) => prop_assert!(streamed.is_some()),
+                        Err(error) => {
+                            prop_assert!(matches!(error, SendError::Full | SendError::TooLarge));
+                        }
+                    }
+                }
+                3 => {
+                    if outbox.stream(&memory, len + 5, piece).is_ok() {
+                        prop_assert!(streamed.is_none());
+                        let mut message = vec![0xdb; len + 5];
+                        message[1..5].copy_from_slice(&(len as u32).to_be_bytes());
+                        message[5..].copy_from_slice(&pattern(len));
+                        streamed = Some((message, 0));
+                    }
+                }
+                4..=6 => {
+                    if let Some((message, written)) = &mut streamed {
+                        let end = message.len().min(*written + piece * 20);
+                        match outbox.write(&mut memory, &message[*written..end]) {
+                            Ok(taken) => *written += taken,
+                            Err(error) => prop_assert_eq!(error, SendError::Full),
+                        }
+                        if *written == message.len() {
+                            expected.extend(streamed.take().map(|(message, _)| message));
+                        }
+                    }
+                }
+                7 if len % 3 == 0 => {
+                    outbox.abort_stream(&mut memory);
+                    streamed = None;
+                }
+                8 => prop_assert_eq!(outbox.poll_frame(&mut memory, u32::MAX), None),
+                _ => {
+                    if let Some(frame) = outbox.poll_frame(&mut memory, 0) {
+                        inbox.feed(&mut inbox_memory, frame).unwrap();
+                    }
+                }
+            }
+        }
+        outbox.abort_stream(&mut memory);
+        while let Some(frame) = outbox.poll_frame(&mut memory, 0) {
+            inbox.feed(&mut inbox_memory, frame).unwrap();
+        }
+        prop_assert!(outbox.is_empty());
+        prop_assert_eq!(inbox.len(), expected.len());
+        for message in &expected {
+            prop_assert!(inbox.front(&mut inbox_memory).unwrap().bytes == &message[..]);
+            inbox.pop(&mut inbox_memory);
+        }
+    }
+
     #[test]
     fn garbage_is_survived(
         size in 0_usize..300,

@@ -26,8 +26,12 @@ impl Peer<'_> {
         if self.must_drain_for(bytes.len()) {
             return Err(InputError::Full);
         }
-        let Ok(message) = Message::parse(bytes) else {
-            return Err(self.malformed());
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                debug!("dropped a signal: {}", error);
+                return Err(self.malformed());
+            }
         };
         match message {
             Message::Error { msg } => self.refused(PeerError::ServerError, msg),
@@ -93,6 +97,7 @@ impl Peer<'_> {
 
     /// The broker refused us.
     fn refused(&mut self, error: PeerError, text: &str) {
+        warning!("the broker refused this peer: {}", text);
         self.broker.keep_message(text);
         self.broker_failed(error);
     }
@@ -232,6 +237,8 @@ impl Peer<'_> {
             RtcInput::Message(frame) => return self.message(handle, frame),
             RtcInput::ChannelBuffered(bytes) => self.buffered(handle, bytes),
             RtcInput::ChannelClosed => slot.end(FailureReason::RemoteClosed),
+            // Without an answer it is the answer that is missing, whatever the agent does meanwhile.
+            RtcInput::IceState(_) if !slot.incoming && !slot.answered => {}
             RtcInput::IceState(IceState::Checking) => slot.reach(Stage::Ice),
             RtcInput::IceState(IceState::Connected) => slot.reach(Stage::Dtls),
             // It may come back; the driver says `Failed` when it does not.
@@ -409,6 +416,7 @@ impl Peer<'_> {
 
     /// Counts what was dropped for want of room. No error: feeding it again would not help.
     fn dropped(&mut self) -> Result<(), InputError> {
+        debug!("dropped a signal for want of room");
         self.stats.dropped_signals = self.stats.dropped_signals.wrapping_add(1);
         Ok(())
     }

@@ -8,12 +8,12 @@ use super::{early::EarlySignals, slot::Slot};
 ///
 /// | parameter | bytes | holds | at the limit |
 /// |---|---|---|---|
-/// | `CONNS` | about 400 each | connections | `connect` is refused, OFFERs are dropped and counted |
+/// | `CONNS` | about 1,200 each | connections | `connect` is refused, OFFERs are dropped and counted |
 /// | `CONTROL` | 3⁄8 | signals on their way to the broker | [`InputError::Full`](super::InputError::Full) |
 /// | | 3⁄8 | descriptions and candidates on their way to the WebRTC stack | the same |
 /// | | 1⁄4 | candidates that came too early | the oldest goes, counted |
-/// | `OUTBOX` | a connection | encoded messages to be sent | `SendError::Full` |
-/// | `INBOX` | a connection | messages to be read, chunks to be joined | dropped and counted |
+/// | `OUTBOX` | a connection | encoded messages to be sent | [`SendError::Full`](crate::connection::SendError::Full) |
+/// | `INBOX` | a connection | messages to be read, chunks to be joined | [`InputError::InboxFull`](super::InputError::InboxFull); a message longer than it is dropped and counted |
 /// | `METADATA` | a connection | the metadata | `ConnectError::Metadata`; a remote's is left out |
 ///
 /// A description longer than 3⁄8 of `CONTROL` cannot pass: its connection fails. `OUTBOX` and `INBOX` may be 0

@@ -186,6 +186,7 @@ impl Slot {
             return;
         }
         if self.phase == Phase::Negotiating {
+            debug!("a connect ended at stage {} of 5", self.stage as u8 + 1);
             self.failed = true;
             self.reason = reason;
         }

@@ -121,6 +121,13 @@ impl<'r, T> Table<'r, T> {
         found
     }
 
+    /// Frees every slot; all handles are stale then.
+    pub fn clear(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.used = false;
+        }
+    }
+
     /// What the handle names, if it still is there.
     pub fn get(&self, handle: Handle) -> Option<&T> {
         self.entry(handle).map(|slot| &slot.value)

@@ -1,8 +1,8 @@
 //! Where a broker is, and how ids get into URLs.
 
 use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
 use core::str::FromStr;
-use std::net::IpAddr;
 
 /// Where a broker is: PeerJS's options `host`, `port`, `path`, `key` and `secure`, or one URL.
 ///
@@ -87,8 +87,7 @@ impl FromStr for BrokerAddress {
         let (host, port) = match authority.strip_prefix('[') {
             Some(bracketed) => {
                 let (host, port) = bracketed.split_once(']').ok_or(AddressError::Host)?;
-                host.parse::<std::net::Ipv6Addr>()
-                    .map_err(|_| AddressError::Host)?;
+                host.parse::<Ipv6Addr>().map_err(|_| AddressError::Host)?;
                 (
                     host,
                     port.strip_prefix(':').or(port.is_empty().then_some("")),

@@ -5,38 +5,31 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use peer_core::peer::PeerError;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::address::{AddressError, BrokerAddress};
-use super::tls::{self, TlsError};
+use super::error::BrokerError;
+use super::socket::{MESSAGE_MAX, Socket, Stream};
+use super::tls;
 
 /// The PeerJS version named in requests: the one whose wire this crate speaks.
 pub const PEERJS_VERSION: &str = "1.5.5";
 /// Default time for name, TCP, TLS and the HTTP answer together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Time for the socket to take one message. Beyond: [`BrokerError::TimedOut`].
-pub const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time after which sent bytes that nobody acknowledged end the socket (Linux; elsewhere the
 /// system's own). HEARTBEAT has no answer, so this is how a dead path to the broker shows.
 pub const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest message taken from the broker, in bytes. Beyond: the socket ends with an error.
-pub const MESSAGE_MAX: usize = 2 * 1024 * 1024;
 /// Longest id taken from the broker, in bytes.
 pub const ID_MAX: usize = 512;
 /// Longest list of peers taken from the broker, in bytes.
@@ -45,113 +38,6 @@ pub const PEERS_MAX: usize = 8 * 1024 * 1024;
 const HEAD_MAX: usize = 64 * 1024;
 /// What of an unexpected answer goes into the error, in characters.
 const EXCERPT_MAX: usize = 200;
-
-/// Why a call to a broker failed: the stage, and in `source()` the cause.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BrokerError {
-    /// The address is not one.
-    #[error("the broker's address cannot be used")]
-    Address(#[from] AddressError),
-    /// DNS.
-    #[error("the broker's name {host} could not be resolved")]
-    Resolve {
-        /// The name.
-        host: String,
-        /// The resolver's answer.
-        source: io::Error,
-    },
-    /// TCP. Every address of the name was tried; the last error is the source.
-    #[error("no TCP connection to the broker at {authority}; is it running, and the port right?")]
-    Connect {
-        /// Host and port.
-        authority: String,
-        /// Why the last address failed.
-        source: io::Error,
-    },
-    /// TLS could not be set up on this side.
-    #[error("TLS could not be set up")]
-    Tls(#[from] TlsError),
-    /// The TLS handshake.
-    #[error("the TLS handshake with the broker {host} failed")]
-    Handshake {
-        /// The name its certificate was checked against.
-        host: String,
-        /// What rustls says.
-        source: io::Error,
-    },
-    /// HTTP.
-    #[error("the HTTP exchange with the broker failed")]
-    Http(#[source] hyper::Error),
-    /// The broker answered with another status than expected.
-    #[error("the broker answered {call} with status {status}: {body}")]
-    Status {
-        /// What was asked.
-        call: &'static str,
-        /// The status code.
-        status: u16,
-        /// The beginning of the answer.
-        body: String,
-    },
-    /// The broker sent the caller elsewhere.
-    #[error(
-        "the broker answered {call} with a redirect to {location:?}, which is not followed; use \
-         that address itself"
-    )]
-    Redirect {
-        /// What was asked.
-        call: &'static str,
-        /// Where to.
-        location: String,
-    },
-    /// The broker does not list its peers.
-    #[error(
-        "the broker does not list its peers: discovery is off there (start it with \
-         --allow_discovery)"
-    )]
-    DiscoveryOff,
-    /// The answer is not what the call returns.
-    #[error("the broker's answer to {call} is not {expected}; is this a PeerServer?")]
-    Answer {
-        /// What was asked.
-        call: &'static str,
-        /// What should have come.
-        expected: &'static str,
-    },
-    /// The WebSocket upgrade, or the WebSocket later.
-    #[error("the WebSocket to the broker failed")]
-    WebSocket(#[source] Box<tungstenite::Error>),
-    /// A deadline passed.
-    #[error("the broker took too long: {stage}")]
-    TimedOut {
-        /// What was being waited for.
-        stage: &'static str,
-    },
-    /// This machine gave no random bytes.
-    #[error("the operating system's random number generator failed")]
-    Random,
-}
-
-impl BrokerError {
-    /// The PeerJS error kind nearest to this. PeerJS itself reports any failure of
-    /// [`BrokerClient::retrieve_id`] as `server-error`.
-    pub fn kind(&self) -> PeerError {
-        match self {
-            Self::Tls(_) | Self::Handshake { .. } => PeerError::SslUnavailable,
-            Self::Status { .. }
-            | Self::Redirect { .. }
-            | Self::DiscoveryOff
-            | Self::Answer { .. } => PeerError::ServerError,
-            Self::Address(_)
-            | Self::Resolve { .. }
-            | Self::Connect { .. }
-            | Self::Http(_)
-            | Self::WebSocket(_)
-            | Self::TimedOut { .. }
-            | Self::Random => PeerError::Network,
-        }
-    }
-}
 
 /// A broker as seen by a peer. Holds no connection; each call makes its own.
 ///
@@ -396,112 +282,6 @@ impl BrokerClient {
             authority: format!("{host}:{port}"),
             source: last,
         })
-    }
-}
-
-/// The open WebSocket of one id.
-pub struct Socket {
-    stream: WebSocketStream<Stream>,
-}
-
-impl Socket {
-    /// One half to send, one to receive, for two tasks. Pings are answered while the receiving half
-    /// is polled.
-    pub fn split(self) -> (SocketSender, SocketReceiver) {
-        let (sink, stream) = self.stream.split();
-        (
-            SocketSender { sink },
-            SocketReceiver {
-                stream,
-                error: None,
-            },
-        )
-    }
-}
-
-impl core::fmt::Debug for Socket {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Socket").finish_non_exhaustive()
-    }
-}
-
-/// The sending half of a [`Socket`].
-#[derive(Debug)]
-pub struct SocketSender {
-    sink: SplitSink<WebSocketStream<Stream>, Message>,
-}
-
-impl SocketSender {
-    /// Sends one message, a JSON text. Returns when the operating system took it.
-    ///
-    /// # Errors
-    /// The socket is gone, or took nothing for [`SEND_TIMEOUT`]; it is of no use after that.
-    pub async fn send(&mut self, text: impl Into<String>) -> Result<(), BrokerError> {
-        self.write(Message::text(text.into())).await
-    }
-
-    /// Sends the closing frame. The receiver ends when the broker answers it; whoever does not want
-    /// to wait drops both halves.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn close(&mut self) -> Result<(), BrokerError> {
-        self.write(Message::Close(None)).await
-    }
-
-    async fn write(&mut self, message: Message) -> Result<(), BrokerError> {
-        match timeout(SEND_TIMEOUT, self.sink.send(message)).await {
-            Err(_) => Err(BrokerError::TimedOut {
-                stage: "it does not take a message",
-            }),
-            Ok(sent) => sent.map_err(|error| BrokerError::WebSocket(Box::new(error))),
-        }
-    }
-}
-
-/// The receiving half of a [`Socket`].
-#[derive(Debug)]
-pub struct SocketReceiver {
-    stream: SplitStream<WebSocketStream<Stream>>,
-    error: Option<BrokerError>,
-}
-
-impl SocketReceiver {
-    /// The next message, at most [`MESSAGE_MAX`] bytes, as it came. `None`: the socket is closed, and
-    /// [`error`](Self::error) says whether in order. Cancel safe.
-    pub async fn next(&mut self) -> Option<Vec<u8>> {
-        while self.error.is_none() {
-            match self.stream.next().await? {
-                Ok(Message::Text(text)) => return Some(text.as_bytes().to_vec()),
-                Ok(Message::Binary(bytes)) => return Some(bytes.to_vec()),
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_)) => {
-                }
-                Err(error) => self.error = Some(BrokerError::WebSocket(Box::new(error))),
-            }
-        }
-        None
-    }
-
-    /// What ended the socket, if it was not a closing handshake.
-    pub fn error(&self) -> Option<&BrokerError> {
-        self.error.as_ref()
-    }
-
-    /// The same, to keep.
-    pub fn into_error(self) -> Option<BrokerError> {
-        self.error
-    }
-}
-
-type Stream = Box<dyn Io>;
-
-trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
-
-impl core::fmt::Debug for dyn Io {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Io")
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use peer_core::time::Instant;
 use tokio::sync::Notify;
 
+use super::budget::Budget;
 use super::message::ClientMessage;
 use super::options::BrokerOptions;
 use super::outbox::Outbox;
@@ -17,6 +18,10 @@ pub(super) struct Hub {
     pub(super) options: BrokerOptions,
     /// [`BrokerOptions::path`] with a slash at either end.
     pub(super) base_path: String,
+    /// What all sessions may have read of unfinished messages.
+    pub(super) incoming: Arc<Budget>,
+    /// What all outboxes may hold.
+    outgoing: Arc<Budget>,
     state: Mutex<State>,
     epoch: tokio::time::Instant,
     /// The realm's next timeout came nearer.
@@ -37,6 +42,8 @@ impl Hub {
         let realm = Realm::new(options.realm());
         Self {
             base_path: options.base_path(),
+            incoming: Arc::new(Budget::new(options.limits.incoming_bytes)),
+            outgoing: Arc::new(Budget::new(options.limits.outboxes_bytes)),
             options,
             state: Mutex::new(State {
                 realm,
@@ -51,7 +58,7 @@ impl Hub {
 
     /// A WebSocket opened.
     pub(super) fn connect(&self, key: &str, id: &str, token: &str) -> (SessionId, Arc<Outbox>) {
-        let outbox = Arc::new(Outbox::new(&self.options.limits));
+        let outbox = Arc::new(Outbox::new(&self.options.limits, self.outgoing.clone()));
         let mut state = self.lock();
         let session = SessionId(state.next_session);
         state.next_session += 1;
@@ -73,6 +80,20 @@ impl Hub {
         let mut state = self.lock();
         let actions = state.realm.message(self.now(), session, message);
         self.perform(&mut state, actions);
+    }
+
+    /// The outbox that has no room for this message now, if it is for one.
+    pub(super) fn congested(
+        &self,
+        session: SessionId,
+        message: &ClientMessage<'_>,
+        size: usize,
+    ) -> Option<Arc<Outbox>> {
+        message.kind.relayed()?;
+        let state = self.lock();
+        let to = state.realm.session(message.dst.as_deref()?)?;
+        let outbox = state.outboxes.get(&to)?;
+        (!outbox.has_room(session, size)).then(|| outbox.clone())
     }
 
     /// A free id by `generate`, or `None` if it does not find one in `attempts`.

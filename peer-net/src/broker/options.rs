@@ -145,8 +145,8 @@ impl fmt::Debug for GenerateClientId {
 
 /// What a broker spends at most.
 ///
-/// A session costs at worst one unfinished message of [`RealmLimits::message_bytes`], one outbox of
-/// [`outbox_bytes`](Self::outbox_bytes) and some ten KiB of socket buffers.
+/// With the defaults that is at most 64 MiB for what clients do not read, 64 MiB for what they do not
+/// finish, 32 MiB for what waits for absent peers, and some 50 KiB for each connection (TLS included).
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
     /// The limits of the realm.
@@ -159,12 +159,21 @@ pub struct BrokerLimits {
     pub handshake_timeout: Duration,
     /// Time a connection may be without a new request before its upgrade. 15 s. Beyond: closed.
     pub idle_timeout: Duration,
-    /// Messages waiting for one client to read them. 1,024. A relayed message that does not fit is
-    /// refused: its sender gets EXPIRE. One sender may hold a quarter. A client that lets the
-    /// *broker's own* messages overflow is disconnected.
+    /// Messages waiting for one client to read them. 1,024, of which one sender may hold a quarter. A
+    /// sender whose message does not fit is not read from until it does; after
+    /// [`relay_timeout`](Self::relay_timeout) the message is refused, and the sender gets EXPIRE. A
+    /// client that lets the *broker's own* messages overflow is disconnected.
     pub outbox_messages: usize,
     /// The same in bytes, 4 MiB. At least twice [`RealmLimits::queue_bytes`] is sensible.
     pub outbox_bytes: usize,
+    /// How long a sender waits for room in the receiver's outbox. 5 s.
+    pub relay_timeout: Duration,
+    /// Bytes in the outboxes of all clients, 64 MiB. Three quarters for relayed messages, the rest for
+    /// the broker's own. Beyond: as for a single full outbox.
+    pub outboxes_bytes: usize,
+    /// Bytes read of messages that are not complete yet, over all clients, 64 MiB; each client's first
+    /// 16 KiB are not counted. Beyond: the client whose message it is is disconnected.
+    pub incoming_bytes: usize,
     /// Time for a client to take one message. 30 s. Beyond: it does not read, it is disconnected.
     pub write_timeout: Duration,
     /// Time for a client to answer a closing handshake. 3 s. Beyond: cut.
@@ -181,6 +190,9 @@ impl Default for BrokerLimits {
             idle_timeout: Duration::from_secs(15),
             outbox_messages: 1_024,
             outbox_bytes: 4 * 1024 * 1024,
+            relay_timeout: Duration::from_secs(5),
+            outboxes_bytes: 64 * 1024 * 1024,
+            incoming_bytes: 64 * 1024 * 1024,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
         }

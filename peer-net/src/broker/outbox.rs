@@ -1,10 +1,11 @@
 //! What waits for one client to read it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::budget::Budget;
 use super::options::BrokerLimits;
 use super::realm::SessionId;
 
@@ -14,10 +15,14 @@ pub(super) struct Outbox {
     state: Mutex<State>,
     /// Something to write, or nothing more to come.
     ready: Notify,
+    /// A message was taken out, or the session ends.
+    taken: Notify,
     /// The session is to end at once.
     cut: Notify,
     messages_max: usize,
     bytes_max: usize,
+    /// What the outboxes of all sessions may hold.
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +34,12 @@ struct State {
     closing: bool,
 }
 
+impl State {
+    fn share(&self, from: SessionId) -> (usize, usize) {
+        self.shares.get(&from).copied().unwrap_or_default()
+    }
+}
+
 /// The message does not fit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
@@ -37,35 +48,27 @@ impl Outbox {
     /// What one sender may hold: this part of the whole.
     const SHARE: usize = 4;
 
-    pub(super) fn new(limits: &BrokerLimits) -> Self {
+    pub(super) fn new(limits: &BrokerLimits, budget: Arc<Budget>) -> Self {
         Self {
             state: Mutex::default(),
             ready: Notify::new(),
+            taken: Notify::new(),
             cut: Notify::new(),
             messages_max: limits.outbox_messages,
             bytes_max: limits.outbox_bytes,
+            budget,
         }
     }
 
     /// Adds a message of the broker (`from` is `None`) or of another client.
     pub(super) fn push(&self, from: Option<SessionId>, text: String) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.closing {
-            return Err(Full);
-        }
         let size = text.len();
-        if state.queue.len() >= self.messages_max || state.bytes + size > self.bytes_max {
+        if !self.fits(&state, from, size) || !self.budget.take(size, self.reserve(from)) {
             return Err(Full);
         }
         if let Some(from) = from {
-            let (messages, bytes) = state.shares.get(&from).copied().unwrap_or_default();
-            // A share is never too small for a single message.
-            if messages > 0
-                && (messages >= self.messages_max / Self::SHARE
-                    || bytes + size > self.bytes_max / Self::SHARE)
-            {
-                return Err(Full);
-            }
+            let (messages, bytes) = state.share(from);
             state.shares.insert(from, (messages + 1, bytes + size));
         }
         state.bytes += size;
@@ -75,15 +78,57 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether a message of `size` bytes would be taken now.
+    pub(super) fn has_room(&self, from: SessionId, size: usize) -> bool {
+        let from = Some(from);
+        self.fits(&self.lock(), from, size) && self.budget.has(size, self.reserve(from))
+    }
+
+    /// Returns when there is room, or never will be.
+    pub(super) async fn room(&self, from: SessionId, size: usize) {
+        loop {
+            let mut taken = core::pin::pin!(self.taken.notified());
+            // From here on no notification is missed.
+            taken.as_mut().enable();
+            if self.lock().closing || self.has_room(from, size) {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    fn fits(&self, state: &State, from: Option<SessionId>, size: usize) -> bool {
+        if state.closing
+            || state.queue.len() >= self.messages_max
+            || state.bytes + size > self.bytes_max
+        {
+            return false;
+        }
+        from.is_none_or(|from| {
+            let (messages, bytes) = state.share(from);
+            // A share is never too small for a single message.
+            messages == 0
+                || (messages < self.messages_max / Self::SHARE
+                    && bytes + size <= self.bytes_max / Self::SHARE)
+        })
+    }
+
+    /// The broker's own messages still get through when relayed ones do not.
+    fn reserve(&self, from: Option<SessionId>) -> usize {
+        from.map_or(0, |_| self.budget.max() / Self::SHARE)
+    }
+
     /// Nothing more is to be added; the session closes after what waits.
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.ready.notify_one();
+        self.taken.notify_waiters();
     }
 
     /// Ends the session without waiting for anything.
     pub(super) fn cut(&self) {
         let mut state = self.lock();
+        self.budget.give(state.bytes);
         *state = State {
             closing: true,
             ..State::default()
@@ -91,6 +136,7 @@ impl Outbox {
         drop(state);
         self.ready.notify_one();
         self.cut.notify_one();
+        self.taken.notify_waiters();
     }
 
     /// The next message to write. `None` once closed and empty.
@@ -100,6 +146,7 @@ impl Outbox {
                 let mut state = self.lock();
                 if let Some((from, text)) = state.queue.pop_front() {
                     state.bytes -= text.len();
+                    self.budget.give(text.len());
                     if let Some(from) = from
                         && let Some((messages, bytes)) = state.shares.get_mut(&from)
                     {
@@ -109,6 +156,8 @@ impl Outbox {
                             state.shares.remove(&from);
                         }
                     }
+                    drop(state);
+                    self.taken.notify_waiters();
                     return Some(text);
                 }
                 if state.closing {
@@ -129,16 +178,44 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let bytes = self.lock().bytes;
+        self.budget.give(bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn outbox(messages: usize, bytes: usize) -> Outbox {
-        Outbox::new(&BrokerLimits {
+        sharing(messages, bytes, &Arc::new(Budget::new(1_000)))
+    }
+
+    fn sharing(messages: usize, bytes: usize, budget: &Arc<Budget>) -> Outbox {
+        let limits = BrokerLimits {
             outbox_messages: messages,
             outbox_bytes: bytes,
             ..BrokerLimits::default()
-        })
+        };
+        Outbox::new(&limits, budget.clone())
+    }
+
+    #[tokio::test]
+    async fn all_outboxes_share_a_budget() {
+        let budget = Arc::new(Budget::new(100));
+        let (one, two) = (sharing(10, 1_000, &budget), sharing(10, 1_000, &budget));
+        assert_eq!(one.push(Some(SessionId(1)), "x".repeat(70)), Ok(()));
+        assert_eq!(two.push(Some(SessionId(2)), "x".repeat(10)), Err(Full));
+        assert_eq!(two.push(None, "x".repeat(10)), Ok(()));
+        one.next().await;
+        assert_eq!(two.push(Some(SessionId(2)), "x".repeat(10)), Ok(()));
+        assert_eq!(budget.used(), 20);
+        drop(two);
+        assert_eq!(one.push(None, "x".repeat(30)), Ok(()));
+        one.cut();
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]
@@ -160,6 +237,20 @@ mod tests {
         assert_eq!(outbox.next().await, None);
         let state = outbox.lock();
         assert_eq!((state.bytes, state.shares.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn room_comes_when_a_message_is_taken_or_all_ends() {
+        let outbox = outbox(8, 1_000);
+        let from = SessionId(1);
+        for _ in 0..2 {
+            assert_eq!(outbox.push(Some(from), "a".to_owned()), Ok(()));
+        }
+        assert!(!outbox.has_room(from, 1));
+        tokio::join!(biased; outbox.room(from, 1), outbox.next());
+        assert_eq!(outbox.push(Some(from), "a".to_owned()), Ok(()));
+        tokio::join!(biased; outbox.room(from, 1), async { outbox.close() });
+        assert!(!outbox.has_room(from, 1));
     }
 
     #[tokio::test]

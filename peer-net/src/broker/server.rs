@@ -1,8 +1,8 @@
 //! The broker as a server: sockets around a [`Realm`](super::Realm).
 
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Incoming;

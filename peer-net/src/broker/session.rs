@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::address::percent_decode;
 use super::hub::Hub;
+use super::incoming::Incoming;
 use super::message::ClientMessage;
 
 /// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
@@ -29,6 +30,8 @@ where
         .write_buffer_size(0)
         .max_message_size(Some(limits.realm.message_bytes))
         .max_frame_size(Some(limits.realm.message_bytes));
+    let (stream, unfinished) =
+        Incoming::new(stream, hub.incoming.clone(), limits.realm.message_bytes);
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
 
@@ -54,10 +57,15 @@ where
         };
         let read = async {
             while let Some(frame) = stream.next().await {
+                match &frame {
+                    Ok(Message::Text(_) | Message::Binary(_)) => unfinished.finish(),
+                    Ok(other) => unfinished.control(other.len()),
+                    Err(_) => {}
+                }
                 match frame {
-                    Ok(Message::Text(text)) => receive(hub, session, text.as_str()),
+                    Ok(Message::Text(text)) => receive(hub, session, text.as_str()).await,
                     Ok(Message::Binary(bytes)) => match core::str::from_utf8(&bytes) {
-                        Ok(text) => receive(hub, session, text),
+                        Ok(text) => receive(hub, session, text).await,
                         Err(_) => tracing::debug!(session = session.0, "binary frame is not text"),
                     },
                     Ok(_) => {}
@@ -110,10 +118,19 @@ impl Drop for Leave<'_> {
     }
 }
 
-fn receive(hub: &Hub, session: super::SessionId, text: &str) {
+async fn receive(hub: &Hub, session: super::SessionId, text: &str) {
     // Read outside the hub's lock: a long message costs nobody else.
     match ClientMessage::parse(text) {
-        Ok(message) => hub.message(session, &message),
+        Ok(message) => {
+            // A fast sender is slowed down to what the receiver takes, before anything is refused.
+            // The sender's id comes on top.
+            let size = text.len() + 2 * hub.options.limits.realm.id_bytes;
+            if let Some(outbox) = hub.congested(session, &message, size) {
+                let room = outbox.room(session, size);
+                let _ = timeout(hub.options.limits.relay_timeout, room).await;
+            }
+            hub.message(session, &message);
+        }
         Err(error) => tracing::debug!(session = session.0, %error, "dropped"),
     }
 }
@@ -130,12 +147,11 @@ fn close_code(error: &Error) -> Option<CloseCode> {
 
 /// The last value of a query parameter, empty when there is none.
 fn parameter(query: &str, name: &str) -> String {
-    let pairs = query
+    let mut pairs = query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
-        .filter(|(key, _)| percent_decode(key) == name)
-        .last()
+        .rfind(|(key, _)| percent_decode(key) == name)
         .map(|(_, value)| percent_decode(value))
         .unwrap_or_default()
 }

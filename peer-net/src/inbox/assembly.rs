@@ -1,8 +1,8 @@
 //! Messages that come in PeerJS's chunks, put together again.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,7 +12,9 @@ pub(crate) const PARTIAL_MAX: usize = 64;
 const CHUNK_OVERHEAD: usize = 64;
 /// Incomplete messages of all connections of a peer together, in multiples of its largest message. At the limit
 /// the message whose chunk came last is dropped and counted.
-pub(crate) const BUDGET_MESSAGES: usize = 4;
+const BUDGET_MESSAGES: usize = 4;
+/// The same where messages are small, in bytes.
+const BUDGET_MIN: usize = 1 << 20;
 
 /// A message was dropped: it was too big, or there was no room for its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,8 @@ pub(crate) struct Dropped;
 pub(crate) struct Budget(Arc<AtomicUsize>);
 
 impl Budget {
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(message_max: usize) -> Self {
+        let bytes = message_max.saturating_mul(BUDGET_MESSAGES).max(BUDGET_MIN);
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
@@ -74,6 +77,14 @@ impl Partial {
     fn cost(&self) -> usize {
         self.bytes + self.parts.len() * CHUNK_OVERHEAD
     }
+
+    fn join(self) -> Bytes {
+        let mut whole = BytesMut::with_capacity(self.bytes);
+        for part in self.parts.values() {
+            whole.extend_from_slice(part);
+        }
+        whole.freeze()
+    }
 }
 
 impl Assembly {
@@ -88,30 +99,16 @@ impl Assembly {
 
     /// Takes a part; gives the message when it was the last. Parts may come in any order and more than once; the
     /// first `total` of a message counts, a place outside of it does not exist.
+    ///
+    /// `Err` for every message that is given up, at most once each.
     pub(crate) fn insert(&mut self, part: Part) -> Result<Option<Bytes>, Dropped> {
-        let mut evicted = Ok(());
-        if !self.partial.contains_key(&part.id) {
-            if part.total == 0 || part.n >= part.total {
-                return Err(Dropped);
-            }
-            if self.order.len() >= PARTIAL_MAX
-                && let Some(oldest) = self.order.front().copied()
-            {
-                if self
-                    .remove(oldest)
-                    .is_some_and(|partial| partial.dropped.is_none())
-                {
-                    evicted = Err(Dropped);
-                }
-            }
-            self.order.push_back(part.id);
+        if part.n >= part.total {
+            return Err(Dropped);
         }
-        let partial = self.partial.entry(part.id).or_insert_with(|| Partial {
-            total: part.total,
-            parts: BTreeMap::new(),
-            bytes: 0,
-            dropped: None,
-        });
+        let evicted = self.begin(part.id, part.total);
+        let Some(partial) = self.partial.get_mut(&part.id) else {
+            return Err(Dropped);
+        };
         if part.n >= partial.total {
             return Err(Dropped);
         }
@@ -120,23 +117,14 @@ impl Assembly {
             if *seen >= partial.total {
                 self.remove(part.id);
             }
-            return evicted.map(|()| None);
+            return Ok(None);
         }
         if partial.parts.contains_key(&part.n) {
-            return evicted.map(|()| None);
+            return Ok(None);
         }
         let size = part.data.len();
         if partial.bytes + size > self.message_max || !self.budget.take(size + CHUNK_OVERHEAD) {
-            self.budget.give_back(partial.cost());
-            let seen = u32::try_from(partial.parts.len())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1);
-            partial.parts = BTreeMap::new();
-            partial.bytes = 0;
-            partial.dropped = Some(seen);
-            if seen >= partial.total {
-                self.remove(part.id);
-            }
+            self.give_up(part.id);
             return Err(Dropped);
         }
         partial.bytes += size;
@@ -144,14 +132,48 @@ impl Assembly {
         if partial.parts.len() < partial.total as usize {
             return evicted.map(|()| None);
         }
-        let whole = self.remove(part.id).map(|partial| {
-            let mut whole = BytesMut::with_capacity(partial.bytes);
-            for part in partial.parts.values() {
-                whole.extend_from_slice(part);
-            }
-            whole.freeze()
-        });
-        Ok(whole)
+        Ok(self.remove(part.id).map(Partial::join))
+    }
+
+    /// Makes room for a message whose first part came.
+    fn begin(&mut self, id: u64, total: u32) -> Result<(), Dropped> {
+        if self.partial.contains_key(&id) {
+            return Ok(());
+        }
+        // A message of one part is gone again at once.
+        let full = total > 1 && self.order.len() >= PARTIAL_MAX;
+        let oldest = self.order.front().copied().filter(|_| full);
+        let evicted = oldest.and_then(|oldest| self.remove(oldest));
+        self.order.push_back(id);
+        let (parts, bytes, dropped) = (BTreeMap::new(), 0, None);
+        self.partial.insert(
+            id,
+            Partial {
+                total,
+                parts,
+                bytes,
+                dropped,
+            },
+        );
+        match evicted {
+            Some(partial) if partial.dropped.is_none() => Err(Dropped),
+            _ => Ok(()),
+        }
+    }
+
+    /// Frees what came of a message, and remembers that its other parts are of no use.
+    fn give_up(&mut self, id: u64) {
+        let Some(partial) = self.partial.get_mut(&id) else {
+            return;
+        };
+        self.budget.give_back(partial.cost());
+        let seen = u32::try_from(partial.parts.len() + 1).unwrap_or(u32::MAX);
+        partial.parts = BTreeMap::new();
+        partial.bytes = 0;
+        partial.dropped = Some(seen);
+        if seen >= partial.total {
+            self.remove(id);
+        }
     }
 
     fn remove(&mut self, id: u64) -> Option<Partial> {
@@ -184,7 +206,7 @@ mod tests {
     }
 
     fn assembly(message_max: usize) -> Assembly {
-        Assembly::new(message_max, Budget::new(message_max * BUDGET_MESSAGES))
+        Assembly::new(message_max, Budget::new(message_max))
     }
 
     fn left(assembly: &Assembly) -> usize {
@@ -218,7 +240,7 @@ mod tests {
             assembly.insert(part(1, 1, 3, b"b")),
             Ok(Some(Bytes::from("abc")))
         );
-        assert_eq!(left(&assembly), 4000);
+        assert_eq!(left(&assembly), BUDGET_MIN);
         assert_eq!(
             assembly.insert(part(3, 0, 0, b"")),
             Err(Dropped),
@@ -265,7 +287,7 @@ mod tests {
         fn hostile_parts_stay_within_the_budget(
             parts in proptest::collection::vec((0..70_u64, any::<u32>(), 0..6_u32, 0..40_usize), 0..400),
         ) {
-            let budget = Budget::new(2000);
+            let budget = Budget(Arc::new(AtomicUsize::new(2000)));
             let mut assembly = Assembly::new(200, budget.clone());
             for (id, n, total, len) in parts {
                 let data = Bytes::from(vec![0; len]);

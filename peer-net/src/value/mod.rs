@@ -37,10 +37,10 @@ pub enum Value {
     Number(Number),
     /// A string.
     String(String),
-    /// An `ArrayBuffer`, a typed array or a `Blob`.
+    /// An `ArrayBuffer`, a typed array or a `Blob`. Written into JSON it is an array of numbers.
     Bytes(Bytes),
     /// An array.
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// An object, its keys in the order of the sender.
     Object(Object),
 }

@@ -5,9 +5,10 @@ use core::fmt::{self, Write};
 use peer_core::{
     ConnectionId, PeerId, Token, config,
     peer::{
-        BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, IceState, Input, Output,
-        Peer, PeerResources, PeerState, RtcCommand, RtcInput,
+        BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, IceState,
+        Input, Output, Peer, PeerResources, PeerState, RtcCommand, RtcInput,
     },
+    serialization::Frame,
     storage::{Entry, Ring, Table},
     time::{Duration, Instant},
 };
@@ -25,21 +26,43 @@ pub(crate) fn run() -> Option<()> {
     let mut now = Instant::from_millis(10);
     let mut peer = Peer::new(config, memory);
 
-    while !matches!(peer.poll_output(), Output::Broker(BrokerCommand::Open { id: "alice", .. })) {}
-    peer.handle_input(now, Input::Broker(BrokerInput::Opened)).ok()?;
+    while !matches!(
+        peer.poll_output(),
+        Output::Broker(BrokerCommand::Open { id: "alice", .. })
+    ) {}
+    peer.handle_input(now, Input::Broker(BrokerInput::Opened))
+        .ok()?;
     let mut open = *br#"{"type":"OPEN"}"#;
-    peer.handle_input(now, Input::Broker(BrokerInput::Message(&mut open))).ok()?;
+    peer.handle_input(now, Input::Broker(BrokerInput::Message(&mut open)))
+        .ok()?;
     wait_for(&mut peer, |event| event == Event::Open)?;
 
     let bob = PeerId::new("bob").ok()?;
-    let options = ConnectOptions { metadata: Some(r#"{"a":1}"#), ..ConnectOptions::default() };
+    let options = ConnectOptions {
+        metadata: Some(r#"{"a":1}"#),
+        ..ConnectOptions::default()
+    };
     let handle = peer.connect(now, &bob, options).ok()?;
-    while !matches!(peer.poll_output(), Output::Rtc(_, RtcCommand::CreateOffer { .. })) {}
+    while !matches!(
+        peer.poll_output(),
+        Output::Rtc(_, RtcCommand::CreateOffer { .. })
+    ) {}
     let id = peer.connection(handle)?.connection_id().clone();
-    peer.handle_input(now, Input::Rtc(handle, RtcInput::LocalDescription("v=0\r\n"))).ok()?;
-    peer.handle_input(now, Input::Rtc(handle, RtcInput::LocalCandidate("candidate:1"))).ok()?;
+    peer.handle_input(
+        now,
+        Input::Rtc(handle, RtcInput::LocalDescription("v=0\r\n")),
+    )
+    .ok()?;
+    peer.handle_input(
+        now,
+        Input::Rtc(handle, RtcInput::LocalCandidate("candidate:1")),
+    )
+    .ok()?;
     answer(&mut peer, now, &id)?;
-    for input in [RtcInput::IceState(IceState::Connected), RtcInput::ChannelOpened] {
+    for input in [
+        RtcInput::IceState(IceState::Connected),
+        RtcInput::ChannelOpened,
+    ] {
         peer.handle_input(now, Input::Rtc(handle, input)).ok()?;
     }
     wait_for(&mut peer, |event| event == Event::ConnectionOpen(handle))?;
@@ -72,13 +95,30 @@ fn answer(peer: &mut Peer<'_>, now: Instant, id: &ConnectionId) -> Option<()> {
     )
     .ok()?;
     let text = text.bytes.get_mut(..text.len)?;
-    peer.handle_input(now, Input::Broker(BrokerInput::Message(text))).ok()?;
-    while !matches!(peer.poll_output(), Output::Rtc(_, RtcCommand::ApplyAnswer { sdp: "v=0\r\n" })) {}
+    peer.handle_input(now, Input::Broker(BrokerInput::Message(text)))
+        .ok()?;
+    while !matches!(
+        peer.poll_output(),
+        Output::Rtc(_, RtcCommand::ApplyAnswer { sdp: "v=0\r\n" })
+    ) {}
     Some(())
 }
 
-fn talk(peer: &mut Peer<'_>, _now: Instant, handle: ConnectionHandle) -> Option<()> {
-    peer.connection(handle)?.is_open().then_some(())
+fn talk(peer: &mut Peer<'_>, now: Instant, handle: ConnectionHandle) -> Option<()> {
+    peer.connection(handle)?.send(&("on", 5)).ok()?;
+    let sent = RtcCommand::Send(Frame::Binary(b"\x92\xb2on\x05"));
+    loop {
+        match peer.poll_output() {
+            Output::Rtc(_, command) if command == sent => break,
+            Output::Timeout(_) => return None,
+            _ => {}
+        }
+    }
+    let message = RtcInput::Message(Frame::Binary(b"\xb2ok"));
+    peer.handle_input(now, Input::Rtc(handle, message)).ok()?;
+    wait_for(peer, |event| event == Event::Data(handle))?;
+    let mut connection = peer.connection(handle)?;
+    (connection.recv::<&str>().ok()? == "ok").then_some(())
 }
 
 fn wait_for(peer: &mut Peer<'_>, wanted: impl Fn(Event) -> bool) -> Option<()> {
@@ -99,13 +139,19 @@ struct Text {
 
 impl Default for Text {
     fn default() -> Self {
-        Self { bytes: [0; 4 * config::CONNECTION_ID_MAX], len: 0 }
+        Self {
+            bytes: [0; 4 * config::CONNECTION_ID_MAX],
+            len: 0,
+        }
     }
 }
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        let room = self
+            .bytes
+            .get_mut(self.len..self.len + text.len())
+            .ok_or(fmt::Error)?;
         room.copy_from_slice(text.as_bytes());
         self.len += text.len();
         Ok(())

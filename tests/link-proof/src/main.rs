@@ -4,13 +4,15 @@
 #![no_std]
 #![no_main]
 
+mod data;
 mod life;
+mod wire;
 
 use core::ffi::c_int;
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> c_int {
-    let parts: [fn() -> Option<()>; 1] = [life::run];
+    let parts: [fn() -> Option<()>; 3] = [life::run, data::run, wire::run];
     for (number, part) in (1..).zip(parts) {
         if part().is_none() {
             return number;

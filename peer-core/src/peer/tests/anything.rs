@@ -276,59 +276,84 @@ impl World<'_> {
     }
 }
 
+fn holds_together<const C: usize, const K: usize, const D: usize, const M: usize>(
+    memory: &mut PeerResources<C, K, D, D, M>,
+    own: bool,
+    steps: Vec<Step>,
+) -> Result<(), TestCaseError> {
+    let mut config = Config::new(Token::from_random(1), 1);
+    config.id = own.then(|| PeerId::new("alice").unwrap());
+    let mut world = World {
+        peer: Peer::new(config, memory),
+        now: Instant::from_millis(77),
+        seen: HashMap::new(),
+        order: Vec::new(),
+        ids: Vec::new(),
+        end: false,
+        timeout: None,
+    };
+    for step in steps {
+        world.step(step);
+    }
+
+    // Time runs as the engine asks; it never asks for the past twice.
+    world.drain();
+    let settled = world.now + Duration::from_secs(30);
+    while let Some(at) = world.timeout.filter(|at| *at <= settled) {
+        world.now = world.now.max(at);
+        world.input(Input::Timeout);
+        world.drain();
+        prop_assert!(world.timeout.is_none_or(|at| at > world.now));
+    }
+    // By now every connect has ended, in one way.
+    for (handle, seen) in &world.seen {
+        prop_assert!(seen.opened || seen.last, "{handle:?} {seen:?}");
+        // Unread messages keep it.
+        let live = world
+            .peer
+            .connection(*handle)
+            .is_some_and(|it| it.readable() == 0);
+        prop_assert!(!(seen.last && live), "{handle:?} outlives its last event");
+        prop_assert!(seen.sessions <= 1);
+        prop_assert_eq!(seen.closes, if seen.last { seen.sessions } else { 0 });
+    }
+
+    world.peer.destroy(world.now);
+    world.drain();
+    prop_assert!(world.end);
+    prop_assert_eq!(world.timeout, None);
+    let unread: Vec<_> = world.peer.connections().collect();
+    for handle in unread {
+        let mut connection = world.peer.connection(handle).unwrap();
+        prop_assert!(connection.readable() > 0);
+        connection.release();
+    }
+    world.drain();
+    prop_assert_eq!(world.peer.connections().count(), 0);
+    for seen in world.seen.values() {
+        prop_assert!(seen.last);
+        prop_assert_eq!(seen.closes, seen.sessions);
+    }
+    Ok(())
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 0..150)
+}
+
 proptest! {
     #[test]
-    fn holds_together(own in any::<bool>(), steps in prop::collection::vec(step(), 0..150)) {
-        let mut memory: PeerResources<3, 4096, 256, 256> = PeerResources::new();
-        let mut config = Config::new(Token::from_random(1), 1);
-        config.id = own.then(|| PeerId::new("alice").unwrap());
-        let mut world = World {
-            peer: Peer::new(config, &mut memory),
-            now: Instant::from_millis(77),
-            seen: HashMap::new(),
-            order: Vec::new(),
-            ids: Vec::new(),
-            end: false,
-            timeout: None,
-        };
-        for step in steps {
-            world.step(step);
-        }
+    fn anything_goes(own in any::<bool>(), steps in steps()) {
+        holds_together(&mut PeerResources::<3, 4096, 256, 256, 256>::new(), own, steps)?;
+    }
 
-        // Time runs as the engine asks; it never asks for the past twice.
-        world.drain();
-        let settled = world.now + Duration::from_secs(30);
-        while let Some(at) = world.timeout.filter(|at| *at <= settled) {
-            world.now = world.now.max(at);
-            world.input(Input::Timeout);
-            world.drain();
-            prop_assert!(world.timeout.is_none_or(|at| at > world.now));
-        }
-        // By now every connect has ended, in one way.
-        for (handle, seen) in &world.seen {
-            prop_assert!(seen.opened || seen.last, "{handle:?} {seen:?}");
-            // Unread messages keep it.
-            let live = world.peer.connection(*handle).is_some_and(|it| it.readable() == 0);
-            prop_assert!(!(seen.last && live), "{handle:?} outlives its last event");
-            prop_assert!(seen.sessions <= 1);
-            prop_assert_eq!(seen.closes, if seen.last { seen.sessions } else { 0 });
-        }
+    #[test]
+    fn anything_goes_in_hardly_any_memory(own in any::<bool>(), steps in steps()) {
+        holds_together(&mut PeerResources::<2, 600, 40, 40, 3>::new(), own, steps)?;
+    }
 
-        world.peer.destroy(world.now);
-        world.drain();
-        prop_assert!(world.end);
-        prop_assert_eq!(world.timeout, None);
-        let unread: Vec<_> = world.peer.connections().collect();
-        for handle in unread {
-            let mut connection = world.peer.connection(handle).unwrap();
-            prop_assert!(connection.readable() > 0);
-            connection.release();
-        }
-        world.drain();
-        prop_assert_eq!(world.peer.connections().count(), 0);
-        for seen in world.seen.values() {
-            prop_assert!(seen.last);
-            prop_assert_eq!(seen.closes, seen.sessions);
-        }
+    #[test]
+    fn anything_goes_in_no_memory(own in any::<bool>(), steps in steps()) {
+        holds_together(&mut PeerResources::<1, 0, 0, 0, 0>::new(), own, steps)?;
     }
 }

@@ -400,3 +400,39 @@ fn unread_messages_that_nobody_polled_for_are_one_event() {
     assert_eq!(lab.take_events(0), [Event::Data(here)]);
     assert_eq!(lab.nodes[0].peer.connection(here).unwrap().readable(), 3);
 }
+
+#[test]
+fn a_long_message_travels_in_chunks() {
+    // What it sends comes back: one engine is enough.
+    let mut memory: std::boxed::Box<PeerResources<1, 4096, 50_000, 50_000>> =
+        std::boxed::Box::default();
+    let mut peer = Peer::new(Config::new(Token::from_random(1), 1), &mut memory);
+    let now = Instant::ZERO;
+    let handle = peer
+        .connect(now, &PeerId::new("bob").unwrap(), ConnectOptions::default())
+        .unwrap();
+    peer.handle_input(now, Input::Rtc(handle, RtcInput::ChannelOpened))
+        .unwrap();
+    let text = "0123456789".repeat(4_000);
+    peer.connection(handle).unwrap().send(&*text).unwrap();
+    let mut frames = 0;
+    let mut data = false;
+    loop {
+        let frame = match peer.poll_output() {
+            Output::Rtc(_, RtcCommand::Send(Frame::Binary(bytes))) => bytes.to_vec(),
+            Output::Event(event) => {
+                data |= event == Event::Data(handle);
+                continue;
+            }
+            Output::Timeout(_) => break,
+            _ => continue,
+        };
+        frames += 1;
+        let message = RtcInput::Message(Frame::Binary(&frame));
+        peer.handle_input(now, Input::Rtc(handle, message)).unwrap();
+    }
+    assert_eq!((frames, data), (3, true));
+    let mut connection = peer.connection(handle).unwrap();
+    assert_eq!(connection.buffered_amount() as usize, 40_003 + 3 * 31);
+    assert_eq!(connection.recv::<&str>(), Ok(&*text));
+}

@@ -574,3 +574,45 @@ fn connect_says_what_is_wrong() {
     );
     assert!(connect("bob", Some(""), Some("null")).is_ok());
 }
+
+#[test]
+fn memory_can_serve_one_peer_after_another() {
+    let mut memory = PeerResources::new();
+    let bob = PeerId::new("bob").unwrap();
+    let mut peer = lonely(Some("alice"), &mut memory);
+    let old = peer
+        .connect(Instant::ZERO, &bob, ConnectOptions::default())
+        .unwrap();
+    let mut peer = lonely(Some("alice"), &mut memory);
+    assert_eq!(peer.connections().count(), 0);
+    let new = peer
+        .connect(Instant::ZERO, &bob, ConnectOptions::default())
+        .unwrap();
+    assert_ne!(old, new);
+    assert!(peer.connection(old).is_none() && peer.connection(new).is_some());
+}
+
+#[test]
+fn without_an_answer_the_answer_is_what_is_missing() {
+    let mut lab = Lab::open(&[Some("alice")]);
+    let here = lab.connect(0, "bob", ConnectOptions::default());
+    lab.drive();
+    lab.rtc(0, here, RtcInput::IceState(IceState::Checking))
+        .unwrap();
+    lab.wait(Duration::from_secs(30));
+    let expected = failure(Stage::Answer, FailureReason::TimedOut);
+    assert_eq!(
+        lab.take_events(0),
+        [Event::ConnectionFailed(here, expected)]
+    );
+}
+
+#[test]
+fn a_heartbeat_too_short_to_tell_is_none() {
+    let mut lab = Lab::with(&[Some("alice")], |config| {
+        config.ping_interval = Duration::from_nanos(1);
+    });
+    lab.wait(HOUR);
+    assert_eq!(lab.take_trace(0), ["open alice"]);
+    assert_eq!(lab.nodes[0].timeout, None);
+}

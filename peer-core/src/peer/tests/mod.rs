@@ -3,4 +3,5 @@ mod data;
 mod hostile;
 mod lab;
 mod life;
+mod recorded;
 mod size;

@@ -1,8 +1,8 @@
 //! `peer broker`: a PeerServer.
 
+use core::time::Duration;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use peer_net::broker::{BindError, Broker, BrokerOptions, CorsOptions, CorsOrigin, Ssl};
 
@@ -82,9 +82,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let options = options(args)?;
     // Before the line that tells scripts they may go on.
     let interrupted = interrupted();
-    let broker = bind(host.as_deref(), port, options).await.map_err(|error| {
-        Failure::other(format!("the broker could not start: {}", sentence(&error)))
-    })?;
+    let broker = bind(host.as_deref(), port, options)
+        .await
+        .map_err(|error| {
+            Failure::other(format!("the broker could not start: {}", sentence(&error)))
+        })?;
 
     let mut stdout = io::stdout();
     writeln!(stdout, "Listening on {} (key {key})", address(&broker))
@@ -149,7 +151,6 @@ fn address(broker: &Broker) -> String {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        Failure::file(format!("{} cannot be read: {error}", path.display()))
-    })
+    std::fs::read(path)
+        .map_err(|error| Failure::file(format!("{} cannot be read: {error}", path.display())))
 }

@@ -19,29 +19,47 @@ impl Failure {
     const FILE: u8 = 6;
 
     pub(crate) fn other(sentence: impl Into<String>) -> Self {
-        Self { code: Self::OTHER, sentence: sentence.into() }
+        Self {
+            code: Self::OTHER,
+            sentence: sentence.into(),
+        }
     }
 
     pub(crate) fn broker(sentence: impl Into<String>) -> Self {
-        Self { code: Self::BROKER, sentence: sentence.into() }
+        Self {
+            code: Self::BROKER,
+            sentence: sentence.into(),
+        }
     }
 
     pub(crate) fn connection(sentence: impl Into<String>) -> Self {
-        Self { code: Self::CONNECTION, sentence: sentence.into() }
+        Self {
+            code: Self::CONNECTION,
+            sentence: sentence.into(),
+        }
     }
 
     /// A connect that came to nothing.
     pub(crate) fn of_connect(remote: &str, error: &ConnectError) -> Self {
         let why = format!("could not connect to {remote}: {}", sentence(error));
         if error.kind() == PeerError::PeerUnavailable.as_str() {
-            Self { code: Self::NO_SUCH_PEER, sentence: why }
+            Self {
+                code: Self::NO_SUCH_PEER,
+                sentence: why,
+            }
         } else {
-            Self { code: Self::CONNECTION, sentence: why }
+            Self {
+                code: Self::CONNECTION,
+                sentence: why,
+            }
         }
     }
 
     pub(crate) fn file(sentence: impl Into<String>) -> Self {
-        Self { code: Self::FILE, sentence: sentence.into() }
+        Self {
+            code: Self::FILE,
+            sentence: sentence.into(),
+        }
     }
 
     /// Tells the user and gives the exit code.

@@ -82,9 +82,14 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::other(format!("the runtime could not start: {error}")).report(),
+        Err(error) => {
+            return Failure::other(format!("the runtime could not start: {error}")).report();
+        }
     };
     let outcome = runtime.block_on(run(cli.command));
     // stdin is read on a thread that cannot be interrupted; it must not hold the exit up.

@@ -9,8 +9,13 @@ use crate::failure::{Failure, sentence};
 /// Which broker, which id, which ICE servers.
 #[derive(clap::Args)]
 pub(crate) struct PeerOptions {
-    /// The broker: ws://, wss://, http:// or https://HOST[:PORT][/PATH][?key=KEY].
-    #[arg(long, value_name = "URL", env = "PEER_BROKER", default_value = "wss://0.peerjs.com")]
+    /// The broker: ws://, wss://, http:// or https://, then `HOST[:PORT][/PATH][?key=KEY]`.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PEER_BROKER",
+        default_value = "wss://0.peerjs.com"
+    )]
     broker: String,
 
     /// The id to take; without it the broker gives one.
@@ -47,7 +52,11 @@ impl PeerOptions {
     /// A peer that the broker knows.
     pub(crate) async fn open(&self) -> Result<Peer, Failure> {
         self.builder().open().await.map_err(|error| {
-            Failure::broker(format!("could not open at {}: {}", self.broker, sentence(&error)))
+            Failure::broker(format!(
+                "could not open at {}: {}",
+                self.broker,
+                sentence(&error)
+            ))
         })
     }
 
@@ -59,7 +68,9 @@ impl PeerOptions {
 
 /// `turn:USER:PASSWORD@HOST:PORT` carries the credentials that browsers keep apart.
 fn ice_server(url: &str) -> IceServer {
-    let Some((scheme, rest)) = url.split_once(':') else { return IceServer::new(url) };
+    let Some((scheme, rest)) = url.split_once(':') else {
+        return IceServer::new(url);
+    };
     match rest.rsplit_once('@') {
         Some((account, host)) => {
             let (user, password) = account.split_once(':').unwrap_or((account, ""));
@@ -85,7 +96,10 @@ mod tests {
     #[test]
     fn credentials_in_turn_urls() {
         let server = ice_server("turn:me:p@ss@turn.example.org:3478");
-        assert_eq!(server, IceServer::turn("turn:turn.example.org:3478", "me", "p@ss"));
+        assert_eq!(
+            server,
+            IceServer::turn("turn:turn.example.org:3478", "me", "p@ss")
+        );
         assert_eq!(ice_server("stun:a:1"), IceServer::new("stun:a:1"));
     }
 }

@@ -1,8 +1,12 @@
-use std::error::Error;
-use std::net::SocketAddr;
+use core::error::Error;
+use core::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+use futures_util::{SinkExt, StreamExt};
+use peer_core::peer::PeerError;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 use crate::broker::{Broker, BrokerOptions};

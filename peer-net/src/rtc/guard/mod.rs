@@ -6,15 +6,17 @@
 //! never answered with an error the crates would die of.
 
 mod handshake;
+mod inflow;
 mod message;
+mod packet;
 mod record;
 pub(crate) mod sctp;
 #[cfg(test)]
 mod tests;
 
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 

@@ -1,12 +1,13 @@
 //! The guards against the real crates. What each attack does to an unguarded connection is in HAZARDS order: the
 //! test's name says what is sent, the body that the connection survives it.
 
+mod any;
 mod dtls;
 mod sctp;
 
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;

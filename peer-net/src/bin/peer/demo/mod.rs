@@ -41,7 +41,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let interrupted = interrupted();
     let broker = Broker::bind(SocketAddr::new(args.host, 0), BrokerOptions::default())
         .await
-        .map_err(|error| Failure::other(format!("the broker could not start: {}", sentence(&error))))?;
+        .map_err(|error| {
+            Failure::other(format!("the broker could not start: {}", sentence(&error)))
+        })?;
     println!("broker    {}", broker.url());
     let outcome = show(&args, &broker, interrupted).await;
     broker.shutdown().await;
@@ -67,7 +69,12 @@ async fn show(
     outcome
 }
 
-async fn watch(args: &Args, broker: &Broker, sensor: &Peer, receiver: &Peer) -> Result<(), Failure> {
+async fn watch(
+    args: &Args,
+    broker: &Broker,
+    sensor: &Peer,
+    receiver: &Peer,
+) -> Result<(), Failure> {
     let serving = sensor::serve(sensor);
     let watching = async {
         let readings = receiver::connect(receiver, SENSOR_ID).await?;
@@ -85,14 +92,15 @@ async fn watch(args: &Args, broker: &Broker, sensor: &Peer, receiver: &Peer) -> 
 /// Both peers are at the demo's own broker and on this machine.
 fn builder(broker: &Broker) -> PeerBuilder {
     let loopback = reachable(broker.local_addr());
-    Peer::builder().broker(format!("ws://{loopback}/")).ice_servers([])
+    Peer::builder()
+        .broker(format!("ws://{loopback}/"))
+        .ice_servers([])
 }
 
 async fn open(builder: PeerBuilder, what: &str) -> Result<Peer, Failure> {
-    builder
-        .open()
-        .await
-        .map_err(|error| Failure::broker(format!("the {what} could not open: {}", sentence(&error))))
+    builder.open().await.map_err(|error| {
+        Failure::broker(format!("the {what} could not open: {}", sentence(&error)))
+    })
 }
 
 async fn serve_page(args: &Args, broker: &Broker) -> Result<String, Failure> {
@@ -105,7 +113,9 @@ async fn serve_page(args: &Args, broker: &Broker) -> Result<String, Failure> {
     let page = page::Page::new(config.to_string(), args.peerjs.as_deref())
         .map_err(|error| Failure::file(format!("PeerJS's script cannot be read: {error}")))?;
     if page.needs_internet() {
-        println!("          (the page takes PeerJS from the internet; `npm install` in examples/browser avoids it)");
+        println!(
+            "          (the page takes PeerJS from the internet; `npm install` in examples/browser avoids it)"
+        );
     }
     let page = std::sync::Arc::new(page);
     let wanted = SocketAddr::new(args.host, args.port.unwrap_or(PAGE_PORT));
@@ -113,8 +123,9 @@ async fn serve_page(args: &Args, broker: &Broker) -> Result<String, Failure> {
         Err(_) if args.port.is_none() => page::serve(page, SocketAddr::new(args.host, 0)).await,
         outcome => outcome,
     };
-    let address = served
-        .map_err(|error| Failure::other(format!("the page cannot be served at {wanted}: {error}")))?;
+    let address = served.map_err(|error| {
+        Failure::other(format!("the page cannot be served at {wanted}: {error}"))
+    })?;
     Ok(format!("http://{}/", reachable(address)))
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
-use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -40,8 +42,16 @@ impl Page {
     pub(super) fn new(config: String, peerjs: Option<&Path>) -> std::io::Result<Self> {
         let found = peerjs.map(Path::to_path_buf).or_else(find_peerjs);
         let peerjs = found.map(std::fs::read).transpose()?.map(Bytes::from);
-        let source = if peerjs.is_some() { "peerjs.min.js" } else { PEERJS_CDN };
-        Ok(Self { index: INDEX.replace("{{PEERJS}}", source), config, peerjs })
+        let source = if peerjs.is_some() {
+            "peerjs.min.js"
+        } else {
+            PEERJS_CDN
+        };
+        Ok(Self {
+            index: INDEX.replace("{{PEERJS}}", source),
+            config,
+            peerjs,
+        })
     }
 
     /// Whether the page loads PeerJS from the internet.
@@ -52,12 +62,19 @@ impl Page {
     fn answer(&self, path: &str) -> Response<Full<Bytes>> {
         let (kind, body) = match path {
             "/" | "/index.html" => ("text/html; charset=utf-8", Bytes::from(self.index.clone())),
-            "/style.css" => ("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes())),
-            "/page.js" => ("text/javascript; charset=utf-8", Bytes::from_static(SCRIPT.as_bytes())),
+            "/style.css" => (
+                "text/css; charset=utf-8",
+                Bytes::from_static(STYLE.as_bytes()),
+            ),
+            "/page.js" => (
+                "text/javascript; charset=utf-8",
+                Bytes::from_static(SCRIPT.as_bytes()),
+            ),
             "/config.json" => ("application/json", Bytes::from(self.config.clone())),
-            "/peerjs.min.js" if self.peerjs.is_some() => {
-                ("text/javascript; charset=utf-8", self.peerjs.clone().unwrap_or_default())
-            }
+            "/peerjs.min.js" if self.peerjs.is_some() => (
+                "text/javascript; charset=utf-8",
+                self.peerjs.clone().unwrap_or_default(),
+            ),
             _ => {
                 let mut response = Response::new(Full::from("There is nothing here.\n"));
                 *response.status_mut() = StatusCode::NOT_FOUND;
@@ -67,7 +84,10 @@ impl Page {
         let mut response = Response::new(Full::new(body));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-        headers.insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
+        headers.insert(
+            CACHE_CONTROL,
+            hyper::header::HeaderValue::from_static("no-store"),
+        );
         response
     }
 }
@@ -79,7 +99,9 @@ pub(super) async fn serve(page: Arc<Page>, address: SocketAddr) -> std::io::Resu
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     tokio::spawn(async move {
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of descriptors: let some go before the next try.
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -108,5 +130,10 @@ pub(super) async fn serve(page: Arc<Page>, address: SocketAddr) -> std::io::Resu
 fn find_peerjs() -> Option<PathBuf> {
     let here = std::env::current_dir().ok();
     let program = std::env::current_exe().ok();
-    [here, program].iter().flatten().flat_map(|place| place.ancestors()).map(|base| base.join(PEERJS_NPM)).find(|path| path.is_file())
+    [here, program]
+        .iter()
+        .flatten()
+        .flat_map(|place| place.ancestors())
+        .map(|base| base.join(PEERJS_NPM))
+        .find(|path| path.is_file())
 }

@@ -25,7 +25,10 @@ pub(super) async fn connect(peer: &Peer, sensor: &str) -> Result<Readings, Failu
         .reliable(true)
         .await
         .map_err(|error| Failure::of_connect(sensor, &error))?;
-    println!("receiver  connected over ICE, DTLS and SCTP in {} ms", start.elapsed().as_millis());
+    println!(
+        "receiver  connected over ICE, DTLS and SCTP in {} ms",
+        start.elapsed().as_millis()
+    );
     let readings = Readings { connection };
     let (number, celsius) = readings.next().await?;
     println!("receiver  reading {number}: {celsius:.2} °C");
@@ -36,7 +39,9 @@ impl Readings {
     async fn next(&self) -> Result<(u64, f64), Failure> {
         loop {
             match self.connection.recv_as::<Say>().await {
-                Ok(Some(Say::Reading { number, celsius, .. })) => return Ok((number, celsius)),
+                Ok(Some(Say::Reading {
+                    number, celsius, ..
+                })) => return Ok((number, celsius)),
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(Failure::connection("the sensor closed the connection")),
                 Err(error) => return Err(Failure::connection(sentence(&error))),

@@ -19,9 +19,16 @@ const TEXT_MAX: usize = 4096;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Say {
-    Reading { number: u64, time: u64, celsius: f64, interval: u64 },
+    Reading {
+        number: u64,
+        time: u64,
+        celsius: f64,
+        interval: u64,
+    },
     Ack(Ack),
-    Error { message: String },
+    Error {
+        message: String,
+    },
 }
 
 /// What the sensor did.
@@ -66,7 +73,10 @@ async fn tick(mut interval: watch::Receiver<u64>, readings: broadcast::Sender<Sa
             () = tokio::time::sleep(Duration::from_millis(ms)) => {}
             Ok(()) = interval.changed() => {}
         }
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         let _ = readings.send(Say::Reading {
             number,
             time: u64::try_from(time).unwrap_or(u64::MAX),
@@ -117,10 +127,12 @@ fn obey(value: &Value, interval: &watch::Sender<u64>) -> Say {
             ),
         },
         Ok(Command::Message { text }) if text.len() <= TEXT_MAX => Say::Ack(Ack::Message { text }),
-        Ok(Command::Message { .. }) => {
-            Say::Error { message: format!("texts of up to {TEXT_MAX} bytes are read") }
-        }
-        Err(error) => Say::Error { message: format!("that is no command: {error}") },
+        Ok(Command::Message { .. }) => Say::Error {
+            message: format!("texts of up to {TEXT_MAX} bytes are read"),
+        },
+        Err(error) => Say::Error {
+            message: format!("that is no command: {error}"),
+        },
     }
 }
 
@@ -133,7 +145,11 @@ struct Thermometer {
 
 impl Thermometer {
     const fn new() -> Self {
-        Self { celsius: 21.0, drift: 0.0, noise: 0x9E37_79B9_7F4A_7C15 }
+        Self {
+            celsius: 21.0,
+            drift: 0.0,
+            noise: 0x9E37_79B9_7F4A_7C15,
+        }
     }
 
     fn read(&mut self) -> f64 {
@@ -160,12 +176,18 @@ mod tests {
     fn commands_are_obeyed_or_refused() {
         let interval = watch::Sender::new(1);
         let command = Value::from([("type", Value::from("interval")), ("ms", Value::from(250))]);
-        assert!(matches!(obey(&command, &interval), Say::Ack(Ack::Interval { ms: 250 })));
+        assert!(matches!(
+            obey(&command, &interval),
+            Say::Ack(Ack::Interval { ms: 250 })
+        ));
         assert_eq!(*interval.borrow(), 250);
         let command = Value::from([("type", Value::from("interval")), ("ms", Value::from(1))]);
         assert!(matches!(obey(&command, &interval), Say::Error { .. }));
         assert_eq!(*interval.borrow(), 250);
-        assert!(matches!(obey(&Value::from("nonsense"), &interval), Say::Error { .. }));
+        assert!(matches!(
+            obey(&Value::from("nonsense"), &interval),
+            Say::Error { .. }
+        ));
     }
 
     #[test]

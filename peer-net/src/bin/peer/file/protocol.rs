@@ -25,9 +25,17 @@ pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Say {
-    File { name: String, size: u64, sha256: String },
-    Accept { offset: u64 },
-    Refuse { reason: String },
+    File {
+        name: String,
+        size: u64,
+        sha256: String,
+    },
+    Accept {
+        offset: u64,
+    },
+    Refuse {
+        reason: String,
+    },
     Done,
 }
 
@@ -66,12 +74,14 @@ pub(super) async fn say(connection: &DataConnection, what: &Say) -> Result<(), S
 /// The next message.
 pub(super) async fn hear(connection: &DataConnection) -> Result<Message, Silence> {
     let received: Result<Option<Value>, ReceiveError> =
-        tokio::time::timeout(STALL_TIMEOUT, connection.recv()).await.map_err(|_| Silence::Stalled)?;
+        tokio::time::timeout(STALL_TIMEOUT, connection.recv())
+            .await
+            .map_err(|_| Silence::Stalled)?;
     match received {
         Ok(Some(Value::Bytes(block))) => Ok(Message::Block(block)),
-        Ok(Some(Value::String(text))) => {
-            serde_json::from_str(&text).map(Message::Say).map_err(|_| Silence::Nonsense)
-        }
+        Ok(Some(Value::String(text))) => serde_json::from_str(&text)
+            .map(Message::Say)
+            .map_err(|_| Silence::Nonsense),
         Ok(Some(_)) | Err(_) => Err(Silence::Nonsense),
         Ok(None) => Err(Silence::Ended),
     }
@@ -86,6 +96,9 @@ mod tests {
         let text = r#"{"type":"file","name":"a.bin","size":5,"sha256":"ab"}"#;
         let say: Say = serde_json::from_str(text).expect("a text of the protocol");
         assert_eq!(serde_json::to_string(&say).expect("JSON"), text);
-        assert_eq!(serde_json::to_string(&Say::Done).expect("JSON"), r#"{"type":"done"}"#);
+        assert_eq!(
+            serde_json::to_string(&Say::Done).expect("JSON"),
+            r#"{"type":"done"}"#
+        );
     }
 }

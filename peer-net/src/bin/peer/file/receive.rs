@@ -22,12 +22,18 @@ const PARTIALS_MAX: usize = 64;
 /// `peer receive`.
 pub(crate) async fn receive(args: ReceiveArgs) -> Result<(), Failure> {
     if !args.into.is_dir() {
-        return Err(Failure::file(format!("{} is not a folder", args.into.display())));
+        return Err(Failure::file(format!(
+            "{} is not a folder",
+            args.into.display()
+        )));
     }
     let interrupted = interrupted();
     let peer = args.peer.open().await?;
     let id = peer.id().map(|id| id.to_string()).unwrap_or_default();
-    eprintln!("Ready. From elsewhere: peer send {id} FILE --broker {}", args.peer.broker());
+    eprintln!(
+        "Ready. From elsewhere: peer send {id} FILE --broker {}",
+        args.peer.broker()
+    );
     let outcome = tokio::select! {
         outcome = serve(&peer, args) => outcome,
         () = interrupted => Ok(()),
@@ -124,10 +130,18 @@ impl Receiver {
         if size > self.max_size {
             return Err(format!("at most {} bytes are taken here", self.max_size));
         }
-        if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if sha256.len() != 64
+            || !sha256
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return Err("the checksum is not SHA-256 in lower-case hex".to_owned());
         }
-        let _place = self.places.acquire().await.map_err(|_| "this side is ending")?;
+        let _place = self
+            .places
+            .acquire()
+            .await
+            .map_err(|_| "this side is ending")?;
         let (mut replaced, turn) = self.replace(sha256);
         let _turn = turn.lock().await;
         let outcome = tokio::select! {
@@ -155,12 +169,20 @@ impl Receiver {
         };
         let replaced = watch::Sender::new(false);
         let signal = replaced.subscribe();
-        running.insert(sha256.to_owned(), Running { replaced, turn: Arc::clone(&turn) });
+        running.insert(
+            sha256.to_owned(),
+            Running {
+                replaced,
+                turn: Arc::clone(&turn),
+            },
+        );
         (signal, turn)
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, Running>> {
-        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.running
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn write(
@@ -174,11 +196,18 @@ impl Receiver {
         if partials(&self.folder, sha256).await.map_err(cannot)? >= PARTIALS_MAX {
             return Err("too many unfinished files are in the folder".to_owned());
         }
-        let mut partial = Partial::open(&self.folder, name, size, sha256).await.map_err(cannot)?;
-        let bar = progress(name, size, partial.length());
-        say(connection, &Say::Accept { offset: partial.length() })
+        let mut partial = Partial::open(&self.folder, name, size, sha256)
             .await
-            .map_err(|error| sentence(&error))?;
+            .map_err(cannot)?;
+        let bar = progress(name, size, partial.length());
+        say(
+            connection,
+            &Say::Accept {
+                offset: partial.length(),
+            },
+        )
+        .await
+        .map_err(|error| sentence(&error))?;
         while partial.length() < size {
             match hear(connection).await {
                 Ok(Message::Block(block)) => {

@@ -27,7 +27,10 @@ pub(crate) async fn send(args: SendArgs) -> Result<(), Failure> {
     // A file that is not there is told before anything is started.
     for path in &args.files {
         if !path.is_file() {
-            return Err(Failure::file(format!("{} is not a file that can be read", path.display())));
+            return Err(Failure::file(format!(
+                "{} is not a file that can be read",
+                path.display()
+            )));
         }
     }
     let interrupted = interrupted();
@@ -61,11 +64,17 @@ async fn send_all(peer: &Peer, args: &SendArgs) -> Result<(), Failure> {
                 Err(Trouble::Final(failure)) => return Err(failure),
                 Err(Trouble::Lost(why)) => {
                     current.close();
-                    attempts = if offer.bar.position() > before { 1 } else { attempts + 1 };
+                    attempts = if offer.bar.position() > before {
+                        1
+                    } else {
+                        attempts + 1
+                    };
                     if attempts > ATTEMPTS_MAX {
                         return Err(Failure::connection(format!("{}: {why}", offer.name)));
                     }
-                    offer.bar.println(format!("{}: {why}; trying again", offer.name));
+                    offer
+                        .bar
+                        .println(format!("{}: {why}; trying again", offer.name));
                     tokio::time::sleep(ATTEMPT_PAUSE * attempts).await;
                 }
             }
@@ -114,19 +123,34 @@ struct Offer {
 
 impl Offer {
     async fn of(path: &Path) -> std::io::Result<Self> {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned();
         let mut file = File::open(path).await?;
         let mut context = Context::new(&SHA256);
         let size = store::hash_rest(&mut file, &mut context).await?;
         let sha256 = store::hex(context.finish().as_ref());
         let bar = progress(&name, size, 0);
-        Ok(Self { file, name, size, sha256, bar })
+        Ok(Self {
+            file,
+            name,
+            size,
+            sha256,
+            bar,
+        })
     }
 
     async fn transfer(&mut self, connection: &DataConnection) -> Result<(), Trouble> {
-        let offer =
-            Say::File { name: self.name.clone(), size: self.size, sha256: self.sha256.clone() };
-        say(connection, &offer).await.map_err(|error| Trouble::Lost(sentence(&error)))?;
+        let offer = Say::File {
+            name: self.name.clone(),
+            size: self.size,
+            sha256: self.sha256.clone(),
+        };
+        say(connection, &offer)
+            .await
+            .map_err(|error| Trouble::Lost(sentence(&error)))?;
         let offset = match hear(connection).await? {
             Message::Say(Say::Accept { offset }) if offset <= self.size => offset,
             Message::Say(Say::Refuse { reason }) => return Err(self.refused(&reason)),
@@ -158,7 +182,10 @@ impl Offer {
     }
 
     fn refused(&self, reason: &str) -> Trouble {
-        Trouble::Final(Failure::file(format!("the other side refused {}: {reason}", self.name)))
+        Trouble::Final(Failure::file(format!(
+            "the other side refused {}: {reason}",
+            self.name
+        )))
     }
 
     async fn send_from(
@@ -169,7 +196,9 @@ impl Offer {
     ) -> Result<(), Trouble> {
         let unreadable =
             |error| Trouble::Final(Failure::file(format!("the file cannot be read: {error}")));
-        file.seek(SeekFrom::Start(offset)).await.map_err(unreadable)?;
+        file.seek(SeekFrom::Start(offset))
+            .await
+            .map_err(unreadable)?;
         loop {
             let mut block = BytesMut::with_capacity(BLOCK);
             // `read_buf` may give less than the file has; a block is a message either way.

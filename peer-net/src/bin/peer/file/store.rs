@@ -38,8 +38,10 @@ pub(super) async fn hash_rest(file: &mut File, context: &mut Context) -> io::Res
 /// Folders, control characters, a leading dot and what Windows forbids go.
 pub(super) fn safe_name(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let kept: String =
-        last.chars().filter(|c| !c.is_control() && !matches!(c, ':' | '*' | '?' | '"' | '<' | '>' | '|')).collect();
+    let kept: String = last
+        .chars()
+        .filter(|c| !c.is_control() && !matches!(c, ':' | '*' | '?' | '"' | '<' | '>' | '|'))
+        .collect();
     let mut kept = kept.trim().trim_start_matches('.').trim_end_matches('.');
     while kept.len() > NAME_MAX {
         let cut = kept.char_indices().next_back().map_or(0, |(at, _)| at);
@@ -81,10 +83,20 @@ pub(super) struct Partial {
 
 impl Partial {
     /// Opens or goes on with a partial file. `name` has gone through [`safe_name`], `sha256` is 64 hex digits.
-    pub(super) async fn open(folder: &Path, name: &str, size: u64, sha256: &str) -> io::Result<Self> {
+    pub(super) async fn open(
+        folder: &Path,
+        name: &str,
+        size: u64,
+        sha256: &str,
+    ) -> io::Result<Self> {
         let path = folder.join(partial_name(sha256));
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).await?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .await?;
         if file.metadata().await?.len() > size {
             file.set_len(0).await?;
         }
@@ -110,7 +122,10 @@ impl Partial {
     /// Appends. More than the announced size is an error: the sender lied.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.length + bytes.len() as u64 > self.size {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the sender sent more than it announced"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the sender sent more than it announced",
+            ));
         }
         self.file.write_all(bytes).await?;
         self.context.update(bytes);
@@ -132,7 +147,10 @@ impl Partial {
         }
         if hex(self.context.finish().as_ref()) != self.sha256 {
             fs::remove_file(&self.path).await?;
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum does not match"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the checksum does not match",
+            ));
         }
         for number in 0..NAMES_TRIED_MAX {
             let target = self.folder.join(numbered(&self.name, number));
@@ -144,7 +162,12 @@ impl Partial {
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 // File systems without hard links (FAT): claim the name, then rename over the claim.
-                Err(_) => match OpenOptions::new().write(true).create_new(true).open(&target).await {
+                Err(_) => match OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&target)
+                    .await
+                {
                     Ok(_) => {
                         fs::rename(&self.path, &target).await?;
                         return Ok(target);
@@ -154,7 +177,10 @@ impl Partial {
                 },
             }
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("too many files are called {}", self.name)))
+        Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("too many files are called {}", self.name),
+        ))
     }
 }
 
@@ -162,7 +188,9 @@ impl Partial {
 fn numbered(name: &str, number: u32) -> String {
     match (number, name.rsplit_once('.')) {
         (0, _) => name.to_owned(),
-        (_, Some((stem, extension))) if !stem.is_empty() => format!("{stem} ({number}).{extension}"),
+        (_, Some((stem, extension))) if !stem.is_empty() => {
+            format!("{stem} ({number}).{extension}")
+        }
         _ => format!("{name} ({number})"),
     }
 }

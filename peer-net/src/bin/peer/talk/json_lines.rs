@@ -118,7 +118,12 @@ impl Out {
     }
 
     async fn error(&self, kind: &str, connection: Option<&str>, message: &str) {
-        self.line(&Line::Error { kind, connection, message }).await;
+        self.line(&Line::Error {
+            kind,
+            connection,
+            message,
+        })
+        .await;
     }
 
     async fn connection(&self, info: &ConnectionInfo) {
@@ -144,7 +149,10 @@ pub(super) async fn run(
     remote: Option<String>,
 ) -> Result<(), Failure> {
     let interrupted = interrupted();
-    let peer = options.builder().build().map_err(|error| Failure::other(sentence(&error)))?;
+    let peer = options
+        .builder()
+        .build()
+        .map_err(|error| Failure::other(sentence(&error)))?;
     let events = peer.events();
     let (lines, mut waiting) = mpsc::channel::<String>(LINES_MAX);
     let mut writer = tokio::spawn(async move {
@@ -264,7 +272,9 @@ impl Session {
         // Each connection tells its own end before the peer's.
         let _ = timeout(LAST_LINES_TIMEOUT, async {
             while !self.connections.lock().await.is_empty() {
-                let Some(name) = endings.recv().await else { return };
+                let Some(name) = endings.recv().await else {
+                    return;
+                };
                 self.connections.lock().await.remove(&name);
             }
         })
@@ -287,7 +297,10 @@ impl Session {
         let (jobs, queue) = mpsc::channel(SENDS_MAX);
         match self.connections.lock().await.entry(name) {
             Entry::Occupied(_) => return connection.close(),
-            Entry::Vacant(place) => place.insert(Named { connection: connection.clone(), jobs }),
+            Entry::Vacant(place) => place.insert(Named {
+                connection: connection.clone(),
+                jobs,
+            }),
         };
         tokio::spawn(Arc::clone(self).send(connection.clone(), queue));
         tokio::spawn(Arc::clone(self).receive(connection));
@@ -298,16 +311,22 @@ impl Session {
         let name = connection.connection_id();
         match connection.opened().await {
             Ok(()) => {
-                self.out.line(&Line::ConnectionOpen { connection: name }).await;
+                self.out
+                    .line(&Line::ConnectionOpen { connection: name })
+                    .await;
                 self.receive_all(&connection).await;
                 if let reason @ CloseReason::Lost(_) = connection.closed().await {
                     let kind = ConnectionError::ConnectionClosed.as_str();
                     self.out.error(kind, Some(name), &reason.to_string()).await;
                 }
-                self.out.line(&Line::ConnectionClose { connection: name }).await;
+                self.out
+                    .line(&Line::ConnectionClose { connection: name })
+                    .await;
             }
             Err(failure) => {
-                self.out.error(failure.kind(), Some(name), &sentence(&failure)).await;
+                let peer = connection.peer();
+                let why = format!("could not connect to {peer}: {}", sentence(&failure));
+                self.out.error(failure.kind(), Some(name), &why).await;
             }
         }
         let _ = self.ended.send(name.to_owned()).await;
@@ -318,9 +337,18 @@ impl Session {
         loop {
             match connection.recv().await {
                 Ok(Some(value)) => {
-                    self.out.line(&Line::Data { connection: name, data: Json(&value) }).await;
-                    if self.echo && let Err(error) = connection.send(&value).await {
-                        self.out.error(error.kind(), Some(name), &sentence(&error)).await;
+                    self.out
+                        .line(&Line::Data {
+                            connection: name,
+                            data: Json(&value),
+                        })
+                        .await;
+                    if self.echo
+                        && let Err(error) = connection.send(&value).await
+                    {
+                        self.out
+                            .error(error.kind(), Some(name), &sentence(&error))
+                            .await;
                     }
                 }
                 Ok(None) => return,
@@ -342,7 +370,9 @@ impl Session {
             match job {
                 Some(Job::Send(value)) => {
                     if let Err(error) = connection.send(&value).await {
-                        self.out.error(error.kind(), Some(name), &sentence(&error)).await;
+                        self.out
+                            .error(error.kind(), Some(name), &sentence(&error))
+                            .await;
                     }
                 }
                 Some(Job::CloseFlush) => {
@@ -356,7 +386,10 @@ impl Session {
     /// Carries out the lines of stdin.
     async fn obey_stdin(self: Arc<Self>, remote: Option<String>) {
         if let Some(remote) = remote {
-            let command = CommandLine { connect: Some(remote), ..CommandLine::default() };
+            let command = CommandLine {
+                connect: Some(remote),
+                ..CommandLine::default()
+            };
             self.obey(command).await;
         }
         let mut stdin = Lines::of_stdin();
@@ -366,11 +399,15 @@ impl Session {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
                 Err(LineError::NotText) => {
-                    self.out.error(BAD_COMMAND, None, "a line of stdin is not UTF-8").await;
+                    self.out
+                        .error(BAD_COMMAND, None, "a line of stdin is not UTF-8")
+                        .await;
                     continue;
                 }
                 Err(LineError::TooLong) => {
-                    self.out.error(BAD_COMMAND, None, "a line of stdin is too long").await;
+                    self.out
+                        .error(BAD_COMMAND, None, "a line of stdin is too long")
+                        .await;
                     break;
                 }
                 Err(LineError::Io(error)) => {
@@ -400,7 +437,11 @@ impl Session {
         } else if let Some(json) = line.send {
             match from_json(json) {
                 Ok(value) => self.queue(value, line.connection.as_deref()).await,
-                Err(why) => self.out.error(BAD_COMMAND, line.connection.as_deref(), &why).await,
+                Err(why) => {
+                    self.out
+                        .error(BAD_COMMAND, line.connection.as_deref(), &why)
+                        .await
+                }
             }
         } else if let Some(name) = &line.close {
             self.close(name, line.flush).await;
@@ -413,7 +454,10 @@ impl Session {
                 if let Err(error @ (ReconnectError::Destroyed | ReconnectError::NotDisconnected)) =
                     session.peer.reconnect().await
                 {
-                    session.out.error(BAD_COMMAND, None, &error.to_string()).await;
+                    session
+                        .out
+                        .error(BAD_COMMAND, None, &error.to_string())
+                        .await;
                 }
             });
         } else if line.destroy {
@@ -483,13 +527,17 @@ impl Session {
 
     async fn no_such(&self, name: Option<&str>) {
         let kind = ConnectionError::ConnectionClosed.as_str();
-        self.out.error(kind, name, "there is no such connection, or it is over").await;
+        self.out
+            .error(kind, name, "there is no such connection, or it is over")
+            .await;
     }
 
     /// The queues of the connection of that name, or of all.
     async fn jobs_of(&self, name: Option<&str>) -> Vec<mpsc::Sender<Job>> {
         let connections = self.connections.lock().await;
-        let chosen = connections.iter().filter(|(known, _)| name.is_none_or(|name| name == *known));
+        let chosen = connections
+            .iter()
+            .filter(|(known, _)| name.is_none_or(|name| name == *known));
         chosen.map(|(_, named)| named.jobs.clone()).collect()
     }
 }

@@ -60,7 +60,9 @@ fn wrapped<S: Serializer, T: Serialize + ?Sized>(
 
 fn looks_wrapped(object: &Object) -> bool {
     object.len() == 1
-        && object.iter().all(|(key, _)| matches!(key, BYTES | NUMBER | OBJECT))
+        && object
+            .iter()
+            .all(|(key, _)| matches!(key, BYTES | NUMBER | OBJECT))
 }
 
 /// The value that a JSON text means.
@@ -69,9 +71,11 @@ fn looks_wrapped(object: &Object) -> bool {
 /// A sentence: a wrapper holds something that it cannot.
 pub(super) fn from_json(json: serde_json::Value) -> Result<Value, String> {
     match json {
-        serde_json::Value::Array(values) => {
-            values.into_iter().map(from_json).collect::<Result<Vec<_>, _>>().map(Value::Array)
-        }
+        serde_json::Value::Array(values) => values
+            .into_iter()
+            .map(from_json)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Value::Array),
         serde_json::Value::Object(mut map) => {
             if map.len() == 1 {
                 if let Some(bytes) = map.get(BYTES) {
@@ -91,13 +95,19 @@ pub(super) fn from_json(json: serde_json::Value) -> Result<Value, String> {
 }
 
 fn object_from(map: serde_json::Map<String, serde_json::Value>) -> Result<Value, String> {
-    let entries = map.into_iter().map(|(key, value)| Ok((key, from_json(value)?)));
-    entries.collect::<Result<Vec<_>, String>>().map(|entries| Value::Object(entries.into_iter().collect()))
+    let entries = map
+        .into_iter()
+        .map(|(key, value)| Ok((key, from_json(value)?)));
+    entries
+        .collect::<Result<Vec<_>, String>>()
+        .map(|entries| Value::Object(entries.into_iter().collect()))
 }
 
 fn bytes_from(json: &serde_json::Value) -> Result<Value, String> {
     let text = json.as_str().ok_or("$bytes takes a string of base 64")?;
-    let bytes = STANDARD.decode(text).map_err(|error| format!("$bytes is not base 64: {error}"))?;
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|error| format!("$bytes is not base 64: {error}"))?;
     Ok(Value::Bytes(bytes.into()))
 }
 
@@ -136,8 +146,15 @@ mod tests {
 
     #[test]
     fn wrong_wrappers_are_refused() {
-        for text in [r#"{"$bytes":"%"}"#, r#"{"$bytes":5}"#, r#"{"$number":"five"}"#] {
-            assert!(from_json(serde_json::from_str(text).expect("JSON")).is_err(), "{text}");
+        for text in [
+            r#"{"$bytes":"%"}"#,
+            r#"{"$bytes":5}"#,
+            r#"{"$number":"five"}"#,
+        ] {
+            assert!(
+                from_json(serde_json::from_str(text).expect("JSON")).is_err(),
+                "{text}"
+            );
         }
     }
 }

@@ -27,7 +27,10 @@ pub(super) async fn listen(options: &PeerOptions, echo: bool) -> Result<(), Fail
     let interrupted = interrupted();
     let peer = options.open().await?;
     let id = peer.id().map(|id| id.to_string()).unwrap_or_default();
-    eprintln!("Listening as {id}. From elsewhere: peer connect {id} --broker {}", options.broker());
+    eprintln!(
+        "Listening as {id}. From elsewhere: peer connect {id} --broker {}",
+        options.broker()
+    );
     let outcome = tokio::select! {
         outcome = serve(&peer, echo) => outcome,
         () = interrupted => Ok(()),
@@ -109,8 +112,10 @@ async fn converse(
     echo: bool,
     wait: Duration,
 ) -> Result<(), Failure> {
-    let connection =
-        defaults.connect(peer, remote).await.map_err(|error| Failure::of_connect(remote, &error))?;
+    let connection = defaults
+        .connect(peer, remote)
+        .await
+        .map_err(|error| Failure::of_connect(remote, &error))?;
     eprintln!("Connected to {remote}.");
     // As in `attend`, the two directions do not wait for each other.
     let (printed, progress) = watch::channel(());
@@ -145,7 +150,9 @@ fn ended(remote: &str, reason: CloseReason) -> Result<(), Failure> {
 fn read(line: Result<Option<String>, LineError>) -> Result<Option<String>, Failure> {
     match line {
         Ok(line) => Ok(line),
-        Err(LineError::NotText) => Err(Failure::other("stdin is not UTF-8 text; use `peer send` for files")),
+        Err(LineError::NotText) => Err(Failure::other(
+            "stdin is not UTF-8 text; use `peer send` for files",
+        )),
         Err(LineError::TooLong) => Err(Failure::other("a line of stdin is too long")),
         Err(LineError::Io(error)) => Err(Failure::other(format!("stdin cannot be read: {error}"))),
     }

@@ -94,13 +94,19 @@ struct Defaults {
 
 impl TalkOptions {
     fn defaults(&self) -> Result<Defaults, Failure> {
-        let metadata = self.metadata.as_deref().map(serde_json::from_str).transpose();
+        let metadata = self
+            .metadata
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose();
         Ok(Defaults {
             serialization: self.serialization.into(),
             reliable: self.reliable,
             label: self.label.clone(),
             metadata: metadata.map_err(|error| {
-                Failure::other(format!("--metadata is not JSON ({error}); strings need quotes"))
+                Failure::other(format!(
+                    "--metadata is not JSON ({error}); strings need quotes"
+                ))
             })?,
         })
     }
@@ -108,8 +114,10 @@ impl TalkOptions {
 
 impl Defaults {
     fn connect<'p>(&self, peer: &'p Peer, remote: &str) -> peer_net::Connect<'p> {
-        let mut connect =
-            peer.connect(remote).serialization(self.serialization).reliable(self.reliable);
+        let mut connect = peer
+            .connect(remote)
+            .serialization(self.serialization)
+            .reliable(self.reliable);
         if let Some(label) = &self.label {
             connect = connect.label(label);
         }
@@ -134,10 +142,23 @@ pub(crate) async fn listen(args: ListenArgs) -> Result<(), Failure> {
 pub(crate) async fn connect(args: ConnectArgs) -> Result<(), Failure> {
     let defaults = args.options.defaults()?;
     if args.options.json {
-        json_lines::run(&args.options.peer, defaults, args.options.echo, Some(args.remote)).await
+        json_lines::run(
+            &args.options.peer,
+            defaults,
+            args.options.echo,
+            Some(args.remote),
+        )
+        .await
     } else {
         let wait = std::time::Duration::try_from_secs_f64(args.wait)
             .map_err(|_| Failure::other("--wait takes a number of seconds, zero or more"))?;
-        lines::connect(&args.options.peer, &defaults, &args.remote, args.options.echo, wait).await
+        lines::connect(
+            &args.options.peer,
+            &defaults,
+            &args.remote,
+            args.options.echo,
+            wait,
+        )
+        .await
     }
 }

@@ -29,7 +29,10 @@ impl Lines<BufReader<Stdin>> {
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     const fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new() }
+        Self {
+            reader,
+            buffer: Vec::new(),
+        }
     }
 
     /// The next line without its end; `None` at the end of stdin. Cancel safe.
@@ -37,7 +40,10 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         // What an earlier, cancelled call read is still in the buffer.
         let room = (LINE_MAX + 1).saturating_sub(self.buffer.len() as u64);
         let mut limited = (&mut self.reader).take(room);
-        limited.read_until(b'\n', &mut self.buffer).await.map_err(LineError::Io)?;
+        limited
+            .read_until(b'\n', &mut self.buffer)
+            .await
+            .map_err(LineError::Io)?;
         if self.buffer.len() as u64 > LINE_MAX {
             return Err(LineError::TooLong);
         }
@@ -51,7 +57,9 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
                 line.pop();
             }
         }
-        String::from_utf8(line).map(Some).map_err(|_| LineError::NotText)
+        String::from_utf8(line)
+            .map(Some)
+            .map_err(|_| LineError::NotText)
     }
 }
 

@@ -456,8 +456,8 @@ async fn messages() -> Vec<(u8, Vec<u8>)> {
         });
     }
     connect(a, b).await;
-    let seen = seen.lock().unwrap().clone();
-    seen
+    let seen = seen.lock().unwrap();
+    seen.clone()
 }
 
 #[tokio::test]

@@ -1,0 +1,187 @@
+//! Counts what a session has read of a message that is not complete yet.
+
+use core::pin::Pin;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::task::{Context, Poll};
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::budget::Budget;
+
+/// Header of a client's control frame: two bytes and the mask.
+const CONTROL_HEADER: usize = 6;
+
+/// A stream whose unfinished input counts against a budget of all sessions.
+///
+/// Without it every session could hold an unfinished message of the full size at the same time. Each
+/// may hold [`FREE`](Self::FREE) bytes in any case, so that small messages pass whatever others do.
+#[derive(Debug)]
+pub(super) struct Incoming<S> {
+    stream: S,
+    unfinished: Arc<Unfinished>,
+}
+
+/// The session's part of the account.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    budget: Arc<Budget>,
+    /// Bytes read since the last complete message.
+    read: AtomicUsize,
+    /// Of them, bytes taken from the budget.
+    taken: AtomicUsize,
+    /// What even a message in many fragments does not need.
+    read_max: usize,
+}
+
+impl<S> Incoming<S> {
+    /// Bytes of an unfinished message that no budget has to allow.
+    pub(super) const FREE: usize = 16 * 1024;
+
+    /// Messages have at most `message_bytes`; the frames around them may take as much again.
+    pub(super) fn new(
+        stream: S,
+        budget: Arc<Budget>,
+        message_bytes: usize,
+    ) -> (Self, Arc<Unfinished>) {
+        let unfinished = Arc::new(Unfinished {
+            budget,
+            read: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            read_max: message_bytes.saturating_mul(2).saturating_add(Self::FREE),
+        });
+        (
+            Self {
+                stream,
+                unfinished: unfinished.clone(),
+            },
+            unfinished,
+        )
+    }
+}
+
+impl Unfinished {
+    /// A message is complete and will be gone soon.
+    pub(super) fn finish(&self) {
+        self.read.store(0, Ordering::Relaxed);
+        self.budget.give(self.taken.swap(0, Ordering::Relaxed));
+    }
+
+    /// A control frame of `payload` bytes is answered; the message around it may go on.
+    pub(super) fn control(&self, payload: usize) {
+        let bytes = payload + CONTROL_HEADER;
+        let less = |value: usize| Some(value.saturating_sub(bytes));
+        let _ = self
+            .read
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if let Ok(taken) = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+        {
+            self.budget.give(taken.min(bytes));
+        }
+    }
+
+    fn add(&self, bytes: usize, free: usize) -> io::Result<()> {
+        let read = self
+            .read
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes);
+        if read <= free {
+            return Ok(());
+        }
+        if read > self.read_max || !self.budget.take(bytes, 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                "too many long messages are unfinished",
+            ));
+        }
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Incoming<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        core::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let bytes = buf.filled().len().saturating_sub(before);
+        let allowed = self.unfinished.add(bytes, Self::FREE);
+        if allowed.is_err() {
+            buf.set_filled(before);
+        }
+        Poll::Ready(allowed)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Incoming<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn unfinished_input_counts_until_it_is_finished_or_dropped() {
+        const FREE: usize = Incoming::<()>::FREE;
+        let budget = Arc::new(Budget::new(FREE));
+        let input = vec![0; 4 * FREE];
+        let mut piece = vec![0; FREE];
+        let (mut one, finish) = Incoming::new(&input[..], budget.clone(), FREE);
+        let (mut two, _other) = Incoming::new(&input[..], budget.clone(), FREE);
+
+        one.read_exact(&mut piece).await.unwrap();
+        two.read_exact(&mut piece).await.unwrap();
+        assert_eq!(budget.used(), 0);
+        one.read_exact(&mut piece).await.unwrap();
+        assert_eq!(budget.used(), FREE);
+        let error = two.read_exact(&mut piece).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        finish.control(FREE / 2);
+        assert_eq!(budget.used(), FREE / 2 - CONTROL_HEADER);
+        finish.finish();
+        assert_eq!(budget.used(), 0);
+        one.read_exact(&mut piece).await.unwrap();
+        one.read_exact(&mut piece).await.unwrap();
+        drop((one, finish));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn fragments_without_end_end() {
+        let budget = Arc::new(Budget::new(1 << 30));
+        let input = vec![0; 1 << 20];
+        let (mut stream, _account) = Incoming::new(&input[..], budget.clone(), 1_000);
+        let mut read = Vec::new();
+        assert!(stream.read_to_end(&mut read).await.is_err());
+        assert!(budget.used() < 100_000, "{}", budget.used());
+    }
+}

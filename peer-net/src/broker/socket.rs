@@ -1,0 +1,123 @@
+//! The client's WebSocket.
+
+use core::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::error::BrokerError;
+
+/// Time for the socket to take one message. Beyond: [`BrokerError::TimedOut`].
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest message taken from the broker, in bytes. Beyond: the socket ends with an error.
+pub const MESSAGE_MAX: usize = 2 * 1024 * 1024;
+
+/// The open WebSocket of one id.
+pub struct Socket {
+    pub(super) stream: WebSocketStream<Stream>,
+}
+
+impl Socket {
+    /// One half to send, one to receive, for two tasks. Pings are answered while the receiving half
+    /// is polled.
+    pub fn split(self) -> (SocketSender, SocketReceiver) {
+        let (sink, stream) = self.stream.split();
+        (
+            SocketSender { sink },
+            SocketReceiver {
+                stream,
+                error: None,
+            },
+        )
+    }
+}
+
+impl core::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Socket").finish_non_exhaustive()
+    }
+}
+
+/// The sending half of a [`Socket`].
+#[derive(Debug)]
+pub struct SocketSender {
+    sink: SplitSink<WebSocketStream<Stream>, Message>,
+}
+
+impl SocketSender {
+    /// Sends one message, a JSON text. Returns when the operating system took it.
+    ///
+    /// # Errors
+    /// The socket is gone, or took nothing for [`SEND_TIMEOUT`]; it is of no use after that.
+    pub async fn send(&mut self, text: impl Into<String>) -> Result<(), BrokerError> {
+        self.write(Message::text(text.into())).await
+    }
+
+    /// Sends the closing frame. The receiver ends when the broker answers it; whoever does not want
+    /// to wait drops both halves.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn close(&mut self) -> Result<(), BrokerError> {
+        self.write(Message::Close(None)).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), BrokerError> {
+        match timeout(SEND_TIMEOUT, self.sink.send(message)).await {
+            Err(_) => Err(BrokerError::TimedOut {
+                stage: "it does not take a message",
+            }),
+            Ok(sent) => sent.map_err(|error| BrokerError::WebSocket(Box::new(error))),
+        }
+    }
+}
+
+/// The receiving half of a [`Socket`].
+#[derive(Debug)]
+pub struct SocketReceiver {
+    stream: SplitStream<WebSocketStream<Stream>>,
+    error: Option<BrokerError>,
+}
+
+impl SocketReceiver {
+    /// The next message, at most [`MESSAGE_MAX`] bytes, as it came. `None`: the socket is closed, and
+    /// [`error`](Self::error) says whether in order. Cancel safe.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        while self.error.is_none() {
+            match self.stream.next().await? {
+                Ok(Message::Text(text)) => return Some(text.as_bytes().to_vec()),
+                Ok(Message::Binary(bytes)) => return Some(bytes.to_vec()),
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_)) => {
+                }
+                Err(error) => self.error = Some(BrokerError::WebSocket(Box::new(error))),
+            }
+        }
+        None
+    }
+
+    /// What ended the socket, if it was not a closing handshake.
+    pub fn error(&self) -> Option<&BrokerError> {
+        self.error.as_ref()
+    }
+
+    /// The same, to keep.
+    pub fn into_error(self) -> Option<BrokerError> {
+        self.error
+    }
+}
+
+pub(super) type Stream = Box<dyn Io>;
+
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
+
+impl core::fmt::Debug for dyn Io {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Io")
+    }
+}
