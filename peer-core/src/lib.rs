@@ -89,6 +89,8 @@ pub mod binarypack;
 pub mod config;
 pub mod connection;
 mod id;
+#[cfg(feature = "link")]
+pub mod link;
 #[cfg(feature = "smoltcp")]
 pub mod net;
 pub mod peer;

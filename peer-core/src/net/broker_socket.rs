@@ -19,7 +19,12 @@ use crate::{
     },
 };
 
-use super::{BrokerSocketConfig, SocketError, backoff::Backoff, earlier, stream};
+use super::{
+    BrokerSocketConfig, SocketError,
+    backoff::Backoff,
+    earlier,
+    stream::{self, Watch},
+};
 
 /// The close code of one who leaves in order (RFC 6455, section 7.4.1).
 const CLOSE_NORMAL: u16 = 1000;
@@ -83,8 +88,7 @@ pub struct BrokerSocket<'m, R> {
     /// The engine could not take the decoder's last message yet.
     held: bool,
     pong: Pong,
-    /// Since when nothing was acknowledged, and how much waited then.
-    waiting: Option<(Instant, usize)>,
+    watch: Watch,
     last_error: Option<SocketError>,
     stats: BrokerSocketStats,
 }
@@ -172,7 +176,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
                 payload: [0; CONTROL_MAX],
                 len: None,
             },
-            waiting: None,
+            watch: Watch::default(),
             last_error: None,
             stats: BrokerSocketStats::default(),
         }
@@ -263,8 +267,10 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
                 },
                 Phase::Open => {
                     // First, before anything new is written.
-                    self.watch(now, socket);
-                    if self.is_open() {
+                    let timeout = self.config.timing.stall_timeout;
+                    if self.watch.is_stalled(now, socket, timeout) {
+                        self.phase = Phase::Failed(SocketError::Stalled);
+                    } else {
                         self.read_messages(now, socket, peer);
                     }
                     if self.is_open() {
@@ -358,7 +364,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     fn leave(&mut self, now: Instant) {
         self.held = false;
         self.pong.len = None;
-        self.waiting = None;
+        self.watch = Watch::default();
         self.phase = Phase::Leaving {
             deadline: now + self.config.timing.close_timeout,
         };
@@ -476,7 +482,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         self.decoder.reset();
         self.held = false;
         self.pong.len = None;
-        self.waiting = None;
+        self.watch = Watch::default();
         self.last_error = None;
         self.stats.opened = self.stats.opened.wrapping_add(1);
     }
@@ -592,9 +598,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
                 _ => return false,
             }
         }
-        let queued = socket.send_queue();
-        let since = self.waiting.map_or(now, |(since, _)| since);
-        self.waiting = Some((since, queued));
+        self.watch.wrote(now, socket);
         true
     }
 
@@ -607,21 +611,6 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
                 let _ = socket.send_slice(frame);
             }
             _ => socket.close(),
-        }
-    }
-
-    /// Notices when nothing is acknowledged any more.
-    fn watch(&mut self, now: Instant, socket: &tcp::Socket<'_>) {
-        let queued = socket.send_queue();
-        self.waiting = match self.waiting {
-            _ if queued == 0 => None,
-            Some((since, before)) if queued >= before => Some((since, queued)),
-            _ => Some((now, queued)),
-        };
-        if let Some((since, _)) = self.waiting
-            && since + self.config.timing.stall_timeout <= now
-        {
-            self.phase = Phase::Failed(SocketError::Stalled);
         }
     }
 
@@ -671,9 +660,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             | Phase::Waiting { deadline } => Some(deadline),
             Phase::Pausing { until } => Some(until),
             Phase::Open if self.held && drained => Some(Instant::ZERO),
-            Phase::Open => self
-                .waiting
-                .map(|(since, _)| since + self.config.timing.stall_timeout),
+            Phase::Open => self.watch.deadline(self.config.timing.stall_timeout),
             Phase::Failed(_) => Some(Instant::ZERO),
         };
         earlier(own, self.retry)

@@ -6,6 +6,8 @@ use smoltcp::{
     wire::IpEndpoint,
 };
 
+use crate::time::{Duration, Instant};
+
 /// The first of the dynamic ports (RFC 6335, section 6), of which there are 2^14.
 const PORT_FIRST: u16 = 49_152;
 
@@ -61,5 +63,40 @@ pub(super) fn room(socket: &tcp::Socket<'_>) -> usize {
         socket.send_capacity().saturating_sub(socket.send_queue())
     } else {
         0
+    }
+}
+
+/// Notices when nothing that was sent is acknowledged any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watch {
+    /// Since when, and how much waited then.
+    waiting: Option<(Instant, usize)>,
+}
+
+impl Watch {
+    /// Looks before anything new is written; whether there was no progress for too long.
+    pub(super) fn is_stalled(
+        &mut self,
+        now: Instant,
+        socket: &tcp::Socket<'_>,
+        timeout: Duration,
+    ) -> bool {
+        let queued = socket.send_queue();
+        self.waiting = match self.waiting {
+            _ if queued == 0 => None,
+            Some((since, before)) if queued >= before => Some((since, queued)),
+            _ => Some((now, queued)),
+        };
+        self.deadline(timeout).is_some_and(|at| at <= now)
+    }
+
+    /// Something was written.
+    pub(super) fn wrote(&mut self, now: Instant, socket: &tcp::Socket<'_>) {
+        let since = self.waiting.map_or(now, |(since, _)| since);
+        self.waiting = Some((since, socket.send_queue()));
+    }
+
+    pub(super) fn deadline(&self, timeout: Duration) -> Option<Instant> {
+        self.waiting.map(|(since, _)| since + timeout)
     }
 }
