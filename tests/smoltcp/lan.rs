@@ -85,6 +85,8 @@ pub(crate) struct Lan {
     pub(crate) now: Instant,
     started: Option<std::time::Instant>,
     timeout: Option<Instant>,
+    /// The clock does not jump beyond.
+    horizon: Option<Instant>,
 }
 
 impl Lan {
@@ -137,6 +139,7 @@ impl Lan {
             now: Instant::ZERO,
             started: setup.real_time.then(std::time::Instant::now),
             timeout: None,
+            horizon: None,
         }
     }
 
@@ -187,7 +190,7 @@ impl Lan {
     }
 
     fn wait(&mut self) {
-        let quiet = self.device.is_quiet();
+        let quiet = self.device.is_quiet() && !self.router.busy;
         if let Some(started) = self.started {
             if quiet {
                 std::thread::sleep(Duration::from_micros(200));
@@ -200,7 +203,10 @@ impl Lan {
                 .poll_at(timestamp(self.now), &self.sockets)
                 .map(peer_core::net::instant),
         );
-        let next = next.chain(self.router.next_timeout(self.now)).min();
+        let next = next
+            .chain(self.router.next_timeout(self.now))
+            .chain(self.horizon)
+            .min();
         // A turn costs something; that it does also shows what never waits.
         let mut now = self.now + Duration::from_micros(100);
         if let (true, Some(next)) = (quiet, next) {
@@ -233,16 +239,18 @@ impl Lan {
     /// Runs for some time.
     pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
+        self.horizon = Some(end);
         while self.now < end {
             self.turn();
         }
+        self.horizon = None;
     }
 
     pub(crate) fn saw(&self, event: Event) -> bool {
         self.events.contains(&event)
     }
 
-    pub(crate) fn tcp_state(&mut self) -> tcp::State {
-        self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp).state()
+    pub(crate) fn tcp_state(&self) -> tcp::State {
+        self.sockets.get::<tcp::Socket<'_>>(self.tcp).state()
     }
 }

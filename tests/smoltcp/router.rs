@@ -70,6 +70,8 @@ pub(crate) struct Router {
     pub(crate) accepted: usize,
     /// Whether it listens.
     pub(crate) listening: bool,
+    /// Bytes moved in the last turn, so more may be to do at once.
+    pub(crate) busy: bool,
 }
 
 struct Leg {
@@ -122,12 +124,14 @@ impl Router {
             treatment,
             accepted: 0,
             listening: true,
+            busy: false,
         }
     }
 
     pub(crate) fn turn(&mut self, now: Instant) {
         self.iface
             .poll(timestamp(now), &mut self.device, &mut self.sockets);
+        self.busy = false;
         for leg in &mut self.legs {
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(leg.handle);
             match socket.state() {
@@ -164,6 +168,7 @@ impl Router {
                     (len, len)
                 });
                 left -= taken.unwrap();
+                self.busy = true;
             }
             wire.finished = !socket.may_recv();
             behind(now, wire);
@@ -175,6 +180,7 @@ impl Router {
             if socket.may_send() {
                 let len = socket.send_slice(&wire.send[..piece]).unwrap();
                 wire.send.drain(..len);
+                self.busy |= len > 0;
             }
             if wire.close && wire.send.is_empty() {
                 socket.close();

@@ -347,11 +347,12 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
                 self.leave(now);
             }
             Phase::Leaving { .. } => {}
-            Phase::Connecting { .. } | Phase::Waiting { .. } | Phase::Failed(_) => {
+            Phase::Waiting { .. } | Phase::Failed(_) => {
                 socket.abort();
                 self.leave(now);
             }
-            Phase::Idle | Phase::Pausing { .. } => {
+            Phase::Idle | Phase::Pausing { .. } | Phase::Connecting { .. } => {
+                socket.abort();
                 if want == Want::Nothing {
                     self.phase = Phase::Idle;
                 } else {
@@ -629,6 +630,13 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             socket.abort();
         }
         self.leave(now);
+        if matches!(
+            error,
+            SocketError::Unaddressable | SocketError::ConnectTimeout | SocketError::Refused
+        ) {
+            // Nobody is there to wait for.
+            self.phase = Phase::Idle;
+        }
         let wanted = core::mem::replace(&mut self.want, Want::Nothing);
         let random = self.random_bits();
         match wanted {
