@@ -96,6 +96,8 @@ pub mod net;
 pub mod peer;
 pub mod serialization;
 pub mod storage;
+#[cfg(feature = "sync")]
+pub mod sync;
 pub mod time;
 pub mod wire;
 

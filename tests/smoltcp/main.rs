@@ -4,5 +4,6 @@
 mod brokers;
 mod cable;
 mod lan;
+mod link;
 mod router;
 mod scripted;

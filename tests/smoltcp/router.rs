@@ -190,6 +190,13 @@ impl Router {
             .poll(timestamp(now), &mut self.device, &mut self.sockets);
     }
 
+    /// Resets every connection.
+    pub(crate) fn cut(&mut self) {
+        for leg in &self.legs {
+            self.sockets.get_mut::<tcp::Socket<'_>>(leg.handle).abort();
+        }
+    }
+
     pub(crate) fn next_timeout(&mut self, now: Instant) -> Option<Instant> {
         self.iface
             .poll_at(timestamp(now), &self.sockets)

@@ -2,7 +2,7 @@
 
 use heapless::{String, Vec};
 
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 use super::{
     DownReason, FRAME_MAX, FRAME_MIN, LEAF_NAME_MAX, LinkSlices, LinkStats, NONCE_LEN, PROOF_LEN,
@@ -240,6 +240,7 @@ impl<'m> Endpoint<'m> {
 
     /// Writes bytes for the stream, which count as sent.
     pub(super) fn transmit(&mut self, now: Instant, out: &mut [u8]) -> usize {
+        self.tick(now);
         let mut at = 0;
         while let Some(room) = out.get_mut(at..).filter(|room| !room.is_empty()) {
             if self.outgoing.is_mid_frame() {
@@ -288,7 +289,8 @@ impl<'m> Endpoint<'m> {
     }
 
     /// Whether there is something to write.
-    pub(super) fn has_output(&self) -> bool {
+    pub(super) fn has_output(&mut self, now: Instant) -> bool {
+        self.tick(now);
         self.outgoing.is_mid_frame()
             || !self.control.is_empty()
             || (self.up && (self.status_due || self.outgoing.may_write()))
@@ -302,31 +304,30 @@ impl<'m> Endpoint<'m> {
         Some(self.resend_at.map_or(next, |at| at.min(next)))
     }
 
-    /// Fires what is due. A reason ends the session.
-    pub(super) fn fire(&mut self, now: Instant) -> Option<DownReason> {
+    /// Whether the session has to end, and why.
+    pub(super) fn check(&self, now: Instant) -> Option<DownReason> {
         if !self.up {
             return None;
         }
         if self.heard + self.timing.dead_after <= now {
             return Some(DownReason::Silent);
         }
-        if self.status_at <= now {
-            self.status_due = true;
-            self.status_at = now + self.timing.keep_alive;
+        (self.resends > RESENDS_MAX).then_some(DownReason::NoProgress)
+    }
+
+    /// Makes due what the time has come for.
+    fn tick(&mut self, now: Instant) {
+        if !self.up {
+            return;
         }
+        self.status_due |= self.status_at <= now;
         if self.resend_at.take_if(|at| *at <= now).is_some()
             && self.outgoing.awaits_acknowledgement()
         {
-            self.resends += 1;
-            if self.resends > RESENDS_MAX {
-                return Some(DownReason::NoProgress);
-            }
+            self.resends = self.resends.saturating_add(1);
             self.stats.resends = self.stats.resends.wrapping_add(1);
             self.outgoing.resend();
-            // Where the credit is used up nothing is written, so nothing would set it.
-            self.resend_at = Some(now + self.timing.resend.max(Duration::from_millis(1)));
         }
-        None
     }
 }
 

@@ -43,8 +43,8 @@ pub trait LeafKeys {
 /// One turn of its loop, in this order:
 ///
 /// 1. [`receive`](Self::receive) what the stream has.
-/// 2. [`poll_output`](Self::poll_output) until it says [`GatewayOutput::Timeout`]; do what each says. Not polling
-///    pushes back on the leaf.
+/// 2. [`poll_output`](Self::poll_output) until it says [`GatewayOutput::Timeout`]; do what each says. A driver that
+///    has no room leaves this out for a while, which pushes back on the leaf.
 /// 3. [`transmit`](Self::transmit) until it gives nothing.
 /// 4. Wait for bytes, the socket, a session or the time of the timeout; feed what came to
 ///    [`handle_input`](Self::handle_input).
@@ -53,7 +53,7 @@ pub trait LeafKeys {
 /// them: whatever a leaf does, nothing of it is left.
 #[derive(Debug)]
 pub struct Gateway<'m> {
-    endpoint: Endpoint<'m>,
+    pub(super) endpoint: Endpoint<'m>,
     sessions: &'m mut [Session],
     nonces: Nonces,
     /// A handshake that lacks the leaf's proof.
@@ -167,8 +167,8 @@ impl<'m> Gateway<'m> {
     }
 
     /// Whether [`transmit`](Self::transmit) would write something.
-    pub fn has_output(&self) -> bool {
-        self.endpoint.has_output()
+    pub fn has_output(&mut self, now: Instant) -> bool {
+        self.endpoint.has_output(now)
     }
 
     /// Ends the session: the stream is gone, the key was taken back, or the gateway stops. The leaf is told, if it
@@ -184,7 +184,7 @@ impl<'m> Gateway<'m> {
     /// The next thing to do. Poll until [`GatewayOutput::Timeout`] after every other call.
     pub fn poll_output(&mut self, now: Instant, keys: &dyn LeafKeys) -> GatewayOutput<'_> {
         self.release();
-        if let Some(reason) = self.endpoint.fire(now) {
+        if let Some(reason) = self.endpoint.check(now) {
             self.go_down(reason);
         }
         if let Some(output) = self.next_of_end() {
@@ -240,6 +240,11 @@ impl<'m> Gateway<'m> {
             }
         }
         GatewayOutput::Timeout(self.endpoint.next_timeout())
+    }
+
+    /// When to transmit, and to poll, at the latest. For a driver that does not poll for now.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.endpoint.next_timeout()
     }
 
     /// Tells the leaf's engine what happened. An [`Input::Timeout`] does nothing.

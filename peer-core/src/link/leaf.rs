@@ -58,7 +58,7 @@ impl<'c> LeafConfig<'c> {
 /// polled at all.
 #[derive(Debug)]
 pub struct Leaf<'m> {
-    endpoint: Endpoint<'m>,
+    pub(super) endpoint: Endpoint<'m>,
     sessions: &'m mut [Session],
     name: Name,
     key: Key,
@@ -79,6 +79,8 @@ pub struct Leaf<'m> {
 enum State {
     /// A hello is due at this time.
     Hello(Instant),
+    /// The gateway does not want us, or we it; until this time.
+    Refused(Instant),
     /// The gateway has proved its key; ours is due at this time (again).
     Proving {
         gateway: Greeting,
@@ -153,8 +155,8 @@ impl<'m> Leaf<'m> {
     }
 
     /// Whether [`transmit`](Self::transmit) would write something.
-    pub fn has_output(&self) -> bool {
-        self.endpoint.has_output()
+    pub fn has_output(&mut self, now: Instant) -> bool {
+        self.endpoint.has_output(now)
     }
 
     /// The stream below is gone, or is another one: the session is over, at once instead of after
@@ -412,7 +414,7 @@ impl<'m> Leaf<'m> {
     fn refuse(&mut self, now: Instant, refusal: Refusal) {
         self.refused = Some(refusal);
         self.nonce = self.nonces.draw();
-        self.state = State::Hello(now + self.endpoint.timing.refused_retry);
+        self.state = State::Refused(now + self.endpoint.timing.refused_retry);
     }
 
     fn go_down(&mut self, reason: DownReason) {
@@ -430,7 +432,7 @@ impl<'m> Leaf<'m> {
     }
 
     fn fire(&mut self, now: Instant) {
-        if let Some(reason) = self.endpoint.fire(now) {
+        if let Some(reason) = self.endpoint.check(now) {
             self.go_down(reason);
         }
         if self.lost.is_some() {
@@ -438,8 +440,8 @@ impl<'m> Leaf<'m> {
         }
         let retry = now + self.endpoint.timing.handshake_retry;
         match &mut self.state {
-            State::Hello(at) if *at <= now => {
-                *at = retry;
+            State::Hello(at) | State::Refused(at) if *at <= now => {
+                self.state = State::Hello(retry);
                 let greeting = self.endpoint.greeting(self.nonce);
                 let name = self.name.clone();
                 self.endpoint.control(&Frame::Hello(greeting, &name));
@@ -455,7 +457,7 @@ impl<'m> Leaf<'m> {
 
     fn next_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Hello(at) | State::Proving { at, .. } => Some(at),
+            State::Hello(at) | State::Refused(at) | State::Proving { at, .. } => Some(at),
             State::Up => self.endpoint.next_timeout(),
         }
     }

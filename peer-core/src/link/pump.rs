@@ -14,7 +14,7 @@ use crate::{peer::Peer, time::Instant};
 use super::{Leaf, LeafOutput};
 
 /// Bytes moved at once. On the stack.
-const PIECE: usize = 64;
+pub(crate) const PIECE: usize = 64;
 
 /// Hands the bytes that a blocking stream has now to `take`, without waiting.
 ///
@@ -136,7 +136,10 @@ where
 }
 
 /// What `first` gives, or nothing when `second` is done before.
-async fn either<T>(first: impl Future<Output = T>, second: impl Future<Output = ()>) -> Option<T> {
+pub(crate) async fn either<T>(
+    first: impl Future<Output = T>,
+    second: impl Future<Output = ()>,
+) -> Option<T> {
     let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|context| {
         if let Poll::Ready(value) = first.as_mut().poll(context) {
