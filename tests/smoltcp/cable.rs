@@ -1,6 +1,7 @@
 //! A cable in memory: what one end sends the other receives. No TAP device, no privileges.
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use core::cell::RefCell;
+use std::{collections::VecDeque, rc::Rc};
 
 use smoltcp::{
     phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken},

@@ -83,6 +83,8 @@ pub(crate) struct Lan {
     pub(crate) opens: Vec<Instant>,
     pub(crate) handles: HashMap<usize, ConnectionHandle>,
     pub(crate) now: Instant,
+    /// Turns of the loop so far.
+    pub(crate) turns: usize,
     started: Option<std::time::Instant>,
     timeout: Option<Instant>,
     /// The clock does not jump beyond.
@@ -137,6 +139,7 @@ impl Lan {
             opens: Vec::new(),
             handles: HashMap::new(),
             now: Instant::ZERO,
+            turns: 0,
             started: setup.real_time.then(std::time::Instant::now),
             timeout: None,
             horizon: None,
@@ -146,6 +149,7 @@ impl Lan {
     /// The loop of a program, once; then the time moves on.
     pub(crate) fn turn(&mut self) {
         let now = self.now;
+        self.turns += 1;
         self.iface
             .poll(timestamp(now), &mut self.device, &mut self.sockets);
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp);

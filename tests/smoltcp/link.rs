@@ -1,7 +1,7 @@
 //! A link over TCP: the leaf on the device, its gateway behind the router.
 
-use core::time::Duration;
-use std::{cell::RefCell, rc::Rc};
+use core::{cell::RefCell, time::Duration};
+use std::rc::Rc;
 
 use peer_core::{
     PeerId, Token,

@@ -1,8 +1,9 @@
 //! The host at the other end of the cable: it ends the LAN's TCP connections and passes their bytes on.
 
+use core::net::SocketAddr;
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, TcpStream},
 };
 
 use peer_core::{net::timestamp, time::Instant};

@@ -1,7 +1,7 @@
 //! Against a broker that says what a test wants, in virtual time.
 
-use core::time::Duration;
-use std::{cell::RefCell, rc::Rc};
+use core::{cell::RefCell, time::Duration};
+use std::rc::Rc;
 
 use peer_core::{
     PeerId,
@@ -153,8 +153,10 @@ fn opens_beats_and_leaves_in_order() {
             assert_eq!(seen.frames.last(), Some(&(0x88, b"\x03\xe8".to_vec())));
             assert_eq!((lan.router.accepted, lan.broker.stats().failed), (1, 0));
             // Left on purpose: it does not come back, and nothing is scheduled.
+            let turns = lan.turns;
             lan.run_for(Duration::from_secs(300));
             assert_eq!(lan.router.accepted, 1);
+            assert!(turns < 500 && lan.turns < turns + 100, "it waits, {turns}");
         }
     }
 }
@@ -193,14 +195,14 @@ fn cuts_do_not_matter() {
         frame(0x8a, b"unasked"),
     ]
     .concat();
-    for (bite, mtu) in [(1, 1500), (1, 68), (3, 100), (usize::MAX, 68)] {
+    for (bite, mtu, window) in [(1, 1500, 1), (1, 68, 16), (3, 100, 7), (usize::MAX, 68, 16)] {
         let seen: Rc<RefCell<Seen>> = Rc::default();
         let setup = Setup {
             mtu,
             medium: Medium::Ip,
             treatment: Treatment {
                 bite,
-                window: 16,
+                window,
                 paused: false,
             },
             ..Setup::default()
