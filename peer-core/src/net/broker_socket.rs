@@ -10,26 +10,20 @@ use crate::{
     PeerId, Token,
     peer::{BrokerCommand, BrokerInput, Input, InputError, Output, Peer, PeerState},
     time::Instant,
-    wire::{
-        http::ResponseHead,
-        websocket::{
-            CONTROL_MAX, Decoder, FrameError, FrameHeader, Opcode, Received, apply_mask,
-            write_close,
-        },
-    },
+    wire::websocket::Opcode,
 };
 
 use super::{
     BrokerSocketConfig, SocketError,
     backoff::Backoff,
     earlier,
-    stream::{self, Watch},
+    frames::{self, Frames, Step},
+    response::{self, Answer},
+    stream,
 };
 
 /// The close code of one who leaves in order (RFC 6455, section 7.4.1).
 const CLOSE_NORMAL: u16 = 1000;
-/// The longest control frame of a client: header, mask, payload.
-const CONTROL_FRAME_MAX: usize = 6 + CONTROL_MAX;
 
 /// The broker's socket of one [`Peer`]: does its [`BrokerCommand`]s and feeds it [`BrokerInput`]s, over one smoltcp
 /// TCP socket that the program owns and uses for nothing else.
@@ -75,7 +69,7 @@ const CONTROL_FRAME_MAX: usize = 6 + CONTROL_MAX;
 pub struct BrokerSocket<'m, R> {
     config: BrokerSocketConfig<'m>,
     random: R,
-    decoder: Decoder<'m>,
+    frames: Frames<'m>,
     phase: Phase,
     want: Want,
     id: Option<PeerId>,
@@ -85,10 +79,8 @@ pub struct BrokerSocket<'m, R> {
     backoff: Backoff,
     /// When to call [`Peer::reconnect`].
     retry: Option<Instant>,
-    /// The engine could not take the decoder's last message yet.
+    /// The engine could not take the last message yet.
     held: bool,
-    pong: Pong,
-    watch: Watch,
     last_error: Option<SocketError>,
     stats: BrokerSocketStats,
 }
@@ -134,27 +126,6 @@ enum Phase {
     Failed(SocketError),
 }
 
-/// The payload of the last ping that is not answered yet. An older one need not be (RFC 6455, section 5.5.3).
-#[derive(Debug)]
-struct Pong {
-    payload: [u8; CONTROL_MAX],
-    len: Option<usize>,
-}
-
-/// What a look at the bytes that came led to.
-enum Step {
-    /// Nothing whole has come.
-    Wait,
-    /// Something that needs no answer.
-    Passed,
-    Message,
-    Ping,
-    Close(Option<u16>),
-    Opened,
-    IdRetrieved,
-    Failed(SocketError),
-}
-
 impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     /// A socket that waits for commands. `memory` holds one message of the broker; `random` fills a slice with
     /// random bytes, from a generator fit for keys.
@@ -163,7 +134,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             backoff: Backoff::new(config.timing.backoff_first, config.timing.backoff_max),
             config,
             random,
-            decoder: Decoder::new(memory),
+            frames: Frames::new(memory),
             phase: Phase::Idle,
             want: Want::Nothing,
             id: None,
@@ -172,11 +143,6 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             last_port: 0,
             retry: None,
             held: false,
-            pong: Pong {
-                payload: [0; CONTROL_MAX],
-                len: None,
-            },
-            watch: Watch::default(),
             last_error: None,
             stats: BrokerSocketStats::default(),
         }
@@ -251,24 +217,24 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
                     _ => self.phase = Phase::Failed(SocketError::ConnectTimeout),
                 },
                 Phase::Waiting { deadline } => match self.read_response(now, socket, peer) {
-                    Step::Opened => {
+                    Answer::Given if self.want == Want::Socket => {
                         self.open();
                         let _ = peer.handle_input(now, Input::Broker(BrokerInput::Opened));
                     }
-                    Step::IdRetrieved => {
+                    Answer::Given => {
                         self.want = Want::Nothing;
                         socket.close();
                         self.leave(now);
                         return;
                     }
-                    Step::Failed(error) => self.phase = Phase::Failed(error),
-                    _ if now < deadline => return,
-                    _ => self.phase = Phase::Failed(SocketError::ResponseTimeout),
+                    Answer::Failed(error) => self.phase = Phase::Failed(error),
+                    Answer::Waiting if now < deadline => return,
+                    Answer::Waiting => self.phase = Phase::Failed(SocketError::ResponseTimeout),
                 },
                 Phase::Open => {
                     // First, before anything new is written.
                     let timeout = self.config.timing.stall_timeout;
-                    if self.watch.is_stalled(now, socket, timeout) {
+                    if self.frames.is_stalled(now, socket, timeout) {
                         self.phase = Phase::Failed(SocketError::Stalled);
                     } else {
                         self.read_messages(now, socket, peer);
@@ -286,10 +252,11 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     }
 
     /// The engine's next output. [`Output::Broker`] is for [`handle_command`](Self::handle_command). The time of
-    /// [`Output::Timeout`] includes this socket's own.
+    /// [`Output::Timeout`] includes this socket's own; one that has passed means at once.
     pub fn poll_output<'p>(&self, socket: &tcp::Socket<'_>, peer: &'p mut Peer<'_>) -> Output<'p> {
         // Half of the buffer is kept for the next signal, whose length nobody knows yet.
-        if self.is_open() && stream::room(socket) < socket.send_capacity() / 2 {
+        if self.is_open() && socket.may_send() && stream::room(socket) < socket.send_capacity() / 2
+        {
             return Output::Timeout(self.next_timeout(false));
         }
         match peer.poll_output() {
@@ -313,8 +280,12 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
                 self.begin(now, socket, Want::Socket);
             }
             BrokerCommand::Send(text) => {
-                if self.is_open() && !self.write(now, socket, Opcode::Text, text.as_bytes()) {
-                    self.phase = Phase::Failed(SocketError::Overflow);
+                // One that is lost is found out by the next poll.
+                if self.is_open() && socket.may_send() {
+                    let (text, mask) = (text.as_bytes(), draw(&mut self.random));
+                    if !self.frames.write(now, socket, Opcode::Text, text, mask) {
+                        self.phase = Phase::Failed(SocketError::Overflow);
+                    }
                 }
             }
             BrokerCommand::Close => {
@@ -343,7 +314,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         self.want = want;
         match self.phase {
             Phase::Open => {
-                self.write_close(socket, CLOSE_NORMAL);
+                frames::close(socket, CLOSE_NORMAL, draw(&mut self.random));
                 self.leave(now);
             }
             Phase::Leaving { .. } => {}
@@ -364,8 +335,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
 
     fn leave(&mut self, now: Instant) {
         self.held = false;
-        self.pong.len = None;
-        self.watch = Watch::default();
+        self.frames.reset();
         self.phase = Phase::Leaving {
             deadline: now + self.config.timing.close_timeout,
         };
@@ -378,7 +348,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         socket: &mut tcp::Socket<'_>,
     ) -> Phase {
         let remote = IpEndpoint::new(self.config.address, self.config.broker.port);
-        let random = self.random_bits();
+        let random = u16::from_be_bytes(draw(&mut self.random));
         if socket.is_open() {
             socket.abort();
         }
@@ -418,72 +388,25 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         }
     }
 
-    /// Looks at the answer. A new connection's receive buffer is contiguous until something is taken out of it, so
-    /// the answer is read where it is.
     fn read_response(
         &mut self,
         now: Instant,
         socket: &mut tcp::Socket<'_>,
         peer: &mut Peer<'_>,
-    ) -> Step {
-        let (capacity, finished) = (socket.recv_capacity(), stream::is_finished(socket));
-        if !socket.can_recv() {
-            return if finished {
-                Step::Failed(SocketError::Lost)
-            } else {
-                Step::Wait
-            };
+    ) -> Answer {
+        if self.want == Want::Socket {
+            return response::read_upgrade(socket, &self.nonce);
         }
-        let (want, nonce) = (self.want, &self.nonce);
-        let step = socket.recv(|bytes| {
-            let unread = if finished {
-                Step::Failed(SocketError::Lost)
-            } else if bytes.len() >= capacity {
-                Step::Failed(SocketError::ResponseTooLarge)
-            } else {
-                Step::Wait
-            };
-            let head = match ResponseHead::parse(bytes) {
-                Ok(Some(head)) => head,
-                Ok(None) => return (0, unread),
-                Err(error) => return (0, Step::Failed(SocketError::Response(error))),
-            };
-            if want == Want::Socket {
-                return if head.is_upgrade(nonce) {
-                    (head.len, Step::Opened)
-                } else if head.status == 101 {
-                    (0, Step::Failed(SocketError::Upgrade))
-                } else {
-                    (0, Step::Failed(SocketError::Status(head.status)))
-                };
-            }
-            if head.status != 200 {
-                return (0, Step::Failed(SocketError::Status(head.status)));
-            }
-            let (start, body) = (head.len, head.body);
-            let rest = bytes.get_mut(start..).unwrap_or_default();
-            match body.read(rest, finished) {
-                Ok(Some(id)) => match core::str::from_utf8(id) {
-                    Ok(id) => {
-                        // One the engine cannot take is its own to report.
-                        let _ = peer.handle_input(now, Input::Broker(BrokerInput::IdRetrieved(id)));
-                        (0, Step::IdRetrieved)
-                    }
-                    Err(_) => (0, Step::Failed(SocketError::Id)),
-                },
-                Ok(None) => (0, unread),
-                Err(error) => (0, Step::Failed(SocketError::Response(error))),
-            }
-        });
-        step.unwrap_or(Step::Failed(SocketError::Lost))
+        response::read_id(socket, |id| {
+            // One the engine cannot take is its own to report.
+            let _ = peer.handle_input(now, Input::Broker(BrokerInput::IdRetrieved(id)));
+        })
     }
 
     fn open(&mut self) {
         self.phase = Phase::Open;
-        self.decoder.reset();
+        self.frames.reset();
         self.held = false;
-        self.pong.len = None;
-        self.watch = Watch::default();
         self.last_error = None;
         self.stats.opened = self.stats.opened.wrapping_add(1);
     }
@@ -491,128 +414,43 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     /// Hands over all messages that have come, until the engine is full.
     fn read_messages(&mut self, now: Instant, socket: &mut tcp::Socket<'_>, peer: &mut Peer<'_>) {
         loop {
-            self.answer_ping(now, socket);
+            let random = &mut self.random;
+            if self.frames.answer_ping(now, socket, || draw(random)) {
+                self.stats.pings = self.stats.pings.wrapping_add(1);
+            }
             if self.held && !self.deliver(now, peer) {
                 return;
             }
-            match self.next_step(socket) {
-                Step::Message => {
-                    if !self.deliver(now, peer) {
-                        return;
-                    }
-                }
+            match self.frames.next(socket) {
+                Step::Wait => return,
+                Step::Passed => {}
+                Step::Message => self.held = true,
                 Step::Close(code) => {
-                    self.write_close(socket, code.unwrap_or(CLOSE_NORMAL));
+                    let code_back = code.unwrap_or(CLOSE_NORMAL);
+                    frames::close(socket, code_back, draw(&mut self.random));
                     self.phase = Phase::Failed(SocketError::Closed(code));
                     return;
                 }
                 Step::Failed(error) => {
                     if let SocketError::Frame(error) = error {
-                        self.write_close(socket, error.close_code());
+                        frames::close(socket, error.close_code(), draw(&mut self.random));
                     }
                     self.phase = Phase::Failed(error);
                     return;
                 }
-                Step::Wait => return,
-                _ => {}
             }
         }
     }
 
-    fn next_step(&mut self, socket: &mut tcp::Socket<'_>) -> Step {
-        if !socket.can_recv() {
-            return if stream::is_finished(socket) {
-                Step::Failed(SocketError::Lost)
-            } else {
-                Step::Wait
-            };
-        }
-        let (decoder, pong) = (&mut self.decoder, &mut self.pong);
-        let step = socket.recv(|bytes| {
-            let mut rest = &*bytes;
-            let step = step(decoder.decode(&mut rest), pong);
-            (bytes.len() - rest.len(), step)
-        });
-        step.unwrap_or(Step::Failed(SocketError::Lost))
-    }
-
     /// Hands the last message to the engine; `false` if it has to be offered again.
     fn deliver(&mut self, now: Instant, peer: &mut Peer<'_>) -> bool {
-        let message = BrokerInput::Message(self.decoder.last_message());
+        let message = BrokerInput::Message(self.frames.message());
         let result = peer.handle_input(now, Input::Broker(message));
         self.held = result == Err(InputError::Full);
         if matches!(result, Err(InputError::Malformed)) {
             self.stats.malformed = self.stats.malformed.wrapping_add(1);
         }
         !self.held
-    }
-
-    /// Answers the last ping once there is room for the answer.
-    fn answer_ping(&mut self, now: Instant, socket: &mut tcp::Socket<'_>) {
-        let Some(len) = self.pong.len else { return };
-        if stream::room(socket) < CONTROL_FRAME_MAX {
-            return;
-        }
-        let payload = self.pong.payload;
-        if self.write(
-            now,
-            socket,
-            Opcode::Pong,
-            payload.get(..len).unwrap_or_default(),
-        ) {
-            self.stats.pings = self.stats.pings.wrapping_add(1);
-        }
-        self.pong.len = None;
-    }
-
-    /// Writes one frame, wholly or not at all.
-    fn write(
-        &mut self,
-        now: Instant,
-        socket: &mut tcp::Socket<'_>,
-        opcode: Opcode,
-        payload: &[u8],
-    ) -> bool {
-        let mut mask = [0; 4];
-        (self.random)(&mut mask);
-        let header = FrameHeader::new(opcode, payload.len(), mask);
-        if stream::room(socket) < header.as_bytes().len().saturating_add(payload.len()) {
-            return false;
-        }
-        if socket.send_slice(header.as_bytes()).is_err() {
-            return false;
-        }
-        let mut done = 0;
-        // Twice at most: the buffer is a ring.
-        while done < payload.len() {
-            let rest = payload.get(done..).unwrap_or_default();
-            let written = socket.send(|room| {
-                let len = room.len().min(rest.len());
-                if let (Some(room), Some(piece)) = (room.get_mut(..len), rest.get(..len)) {
-                    room.copy_from_slice(piece);
-                    apply_mask(room, mask, done);
-                }
-                (len, len)
-            });
-            match written {
-                Ok(len) if len > 0 => done += len,
-                _ => return false,
-            }
-        }
-        self.watch.wrote(now, socket);
-        true
-    }
-
-    /// Writes a close frame if there is room for one; without, the other side just sees the connection end.
-    fn write_close(&mut self, socket: &mut tcp::Socket<'_>, code: u16) {
-        let (mut mask, mut frame) = ([0; 4], [0; 8]);
-        (self.random)(&mut mask);
-        match write_close(code, mask, &mut frame) {
-            Ok(frame) if stream::room(socket) >= frame.len() => {
-                let _ = socket.send_slice(frame);
-            }
-            _ => socket.close(),
-        }
     }
 
     fn failed(
@@ -638,7 +476,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             self.phase = Phase::Idle;
         }
         let wanted = core::mem::replace(&mut self.want, Want::Nothing);
-        let random = self.random_bits();
+        let random = u16::from_be_bytes(draw(&mut self.random));
         match wanted {
             Want::Id if error.is_transport() => {
                 self.want = wanted;
@@ -668,33 +506,16 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             | Phase::Waiting { deadline } => Some(deadline),
             Phase::Pausing { until } => Some(until),
             Phase::Open if self.held && drained => Some(Instant::ZERO),
-            Phase::Open => self.watch.deadline(self.config.timing.stall_timeout),
+            Phase::Open => self.frames.stall_deadline(self.config.timing.stall_timeout),
             Phase::Failed(_) => Some(Instant::ZERO),
         };
         earlier(own, self.retry)
     }
-
-    fn random_bits(&mut self) -> u16 {
-        let mut bytes = [0; 2];
-        (self.random)(&mut bytes);
-        u16::from_be_bytes(bytes)
-    }
 }
 
-/// What was decoded, without its borrow.
-fn step(received: Result<Option<Received<'_>>, FrameError>, pong: &mut Pong) -> Step {
-    match received {
-        Ok(None) => Step::Passed,
-        Ok(Some(Received::Text(_) | Received::Binary(_))) => Step::Message,
-        Ok(Some(Received::Ping(payload))) => {
-            if let Some(place) = pong.payload.get_mut(..payload.len()) {
-                place.copy_from_slice(payload);
-                pong.len = Some(payload.len());
-            }
-            Step::Ping
-        }
-        Ok(Some(Received::Pong(_))) => Step::Passed,
-        Ok(Some(Received::Close { code, .. })) => Step::Close(code),
-        Err(error) => Step::Failed(SocketError::Frame(error)),
-    }
+/// Some random bytes.
+fn draw<const N: usize>(random: &mut impl FnMut(&mut [u8])) -> [u8; N] {
+    let mut bytes = [0; N];
+    random(&mut bytes);
+    bytes
 }

@@ -83,8 +83,10 @@ mod backoff;
 mod broker_socket;
 mod config;
 mod error;
+mod frames;
 #[cfg(feature = "link")]
 mod link_socket;
+mod response;
 mod stream;
 
 pub use broker_socket::{BrokerSocket, BrokerSocketStats};
