@@ -455,6 +455,37 @@ fn an_engine_that_is_full_is_fed_again() {
     assert_eq!(lan.peer.stats(), Default::default());
 }
 
+/// The engine is full, the broker gone: what came before is handed over first.
+#[test]
+fn a_reset_strands_nothing_that_has_come() {
+    let offers: Vec<u8> = (0..3)
+        .flat_map(|number| frame(0x81, offer(number, &"a".repeat(900)).as_bytes()))
+        .collect();
+    let behind = broker(&Rc::default(), opened(&offers));
+    let behind = Rc::new(RefCell::new(behind));
+    let setup = Setup {
+        receive: 16_384,
+        socket: |config| config.reconnect = false,
+        ..Setup::default()
+    };
+    let all = Box::new(move || {
+        let mut behind = (behind.borrow_mut())();
+        let mut sent = false;
+        Box::new(move |now, wire: &mut Wire| {
+            wire.reset = sent && wire.send.is_empty();
+            behind(now, wire);
+            sent |= !wire.send.is_empty();
+        }) as Behind
+    });
+    let mut lan = Lan::new(setup, all);
+    lan.run_until("the loss", |lan| lan.saw(Event::Disconnected));
+    assert_eq!(lan.broker.last_error(), Some(SocketError::Lost));
+    assert_eq!(lan.rtc.len(), 3);
+    let turns = lan.turns;
+    lan.run_for(Duration::from_secs(20));
+    assert!(lan.turns < turns + 100, "it waits");
+}
+
 #[test]
 fn a_signal_too_large_for_the_buffer_is_an_error_not_a_hang() {
     let setup = Setup {
