@@ -110,7 +110,7 @@ fn a_leaf_comes_up_and_comes_back() {
         ));
         let random: fn(&mut [u8]) = |bytes| bytes.fill(9);
         let remote = IpEndpoint::new(remote, PORT);
-        let mut link = LinkSocket::new(remote, net::Timing::default(), random);
+        let mut link = LinkSocket::new(remote, net::SocketTiming::default(), random);
 
         let mut memory: LinkResources<2> = LinkResources::new();
         let config = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);

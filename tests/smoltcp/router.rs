@@ -135,21 +135,23 @@ impl Router {
         self.busy = false;
         for leg in &mut self.legs {
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(leg.handle);
+            let gone = socket.state() == State::Closed && socket.remote_endpoint().is_none();
+            if gone || socket.state() == State::TimeWait {
+                if let Some((mut wire, mut behind)) = leg.active.take() {
+                    wire.finished = true;
+                    behind(now, &mut wire);
+                }
+                socket.abort();
+                if self.listening {
+                    socket.listen(PORT).unwrap();
+                }
+                continue;
+            }
             match socket.state() {
-                State::Closed | State::TimeWait
-                    if socket.remote_endpoint().is_none() || socket.state() == State::TimeWait =>
-                {
-                    if let Some((mut wire, mut behind)) = leg.active.take() {
-                        wire.finished = true;
-                        behind(now, &mut wire);
-                    }
+                State::Listen if !self.listening => {
                     socket.abort();
-                    if self.listening {
-                        socket.listen(PORT).unwrap();
-                    }
                     continue;
                 }
-                State::Listen if !self.listening => socket.abort(),
                 State::Closed | State::Listen | State::SynReceived => continue,
                 _ => {}
             }

@@ -45,13 +45,13 @@ const CLOSE_NORMAL: u16 = 1000;
 ///
 /// Nothing is lost while the broker is slow: what cannot be sent stays in the engine, what the engine cannot take
 /// stays here and then in the TCP receive buffer. The price is that the engine's other outputs wait too, at most
-/// [`stall_timeout`](super::Timing::stall_timeout); a larger send buffer makes that rarer.
+/// [`stall_timeout`](super::SocketTiming::stall_timeout); a larger send buffer makes that rarer.
 ///
 /// # Coming back
 /// The engine decides whether it wants a socket. When one it wanted could not be opened, or was lost, it is told,
 /// says [`Event::Disconnected`](crate::peer::Event::Disconnected), and after a pause this socket calls
 /// [`Peer::reconnect`] for it, if it still is disconnected then. The pauses double from
-/// [`backoff_first`](super::Timing::backoff_first) to [`backoff_max`](super::Timing::backoff_max), each cut by up to
+/// [`backoff_first`](super::SocketTiming::backoff_first) to [`backoff_max`](super::SocketTiming::backoff_max), each cut by up to
 /// half at random, and start over once the broker says OPEN. There is no limit to the attempts, as there is one at a
 /// time and a pause between two.
 ///
@@ -518,4 +518,15 @@ fn draw<const N: usize>(random: &mut impl FnMut(&mut [u8])) -> [u8; N] {
     let mut bytes = [0; N];
     random(&mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_small() {
+        // The id and the token are most of it, and room for a ping.
+        assert!(size_of::<BrokerSocket<'_, fn(&mut [u8])>>() <= 1024);
+    }
 }

@@ -6,7 +6,7 @@ use crate::{time::Duration, wire::http::Broker};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub struct Timing {
+pub struct SocketTiming {
     /// How long the TCP connect may take. Default 5 s: three SYNs of smoltcp.
     pub connect_timeout: Duration,
     /// How long the answer to an HTTP request may take. Default 4 s. With `connect_timeout` less than the engine's
@@ -24,7 +24,7 @@ pub struct Timing {
     pub backoff_max: Duration,
 }
 
-impl Default for Timing {
+impl Default for SocketTiming {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
@@ -47,7 +47,7 @@ pub struct BrokerSocketConfig<'c> {
     /// What stands in the requests. Its port is the one to connect to.
     pub broker: Broker<'c>,
     /// The deadlines and pauses.
-    pub timing: Timing,
+    pub timing: SocketTiming,
     /// Whether to come back when the socket could not be opened or was lost, see
     /// [the policy](super::BrokerSocket#coming-back). Default `true`; with `false` the application calls
     /// [`Peer::reconnect`](crate::peer::Peer::reconnect).
@@ -60,7 +60,7 @@ impl<'c> BrokerSocketConfig<'c> {
         Self {
             address: address.into(),
             broker,
-            timing: Timing::default(),
+            timing: SocketTiming::default(),
             reconnect: true,
         }
     }

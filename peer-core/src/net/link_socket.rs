@@ -9,7 +9,7 @@ use smoltcp::{
 use crate::{link::Leaf, time::Instant};
 
 use super::{
-    SocketError, Timing,
+    SocketError, SocketTiming,
     backoff::Backoff,
     stream::{self, Watch},
 };
@@ -23,8 +23,8 @@ use super::{
 ///
 /// Memory is the leaf's and the TCP socket's own: buffers of any size will do, and credit keeps what the gateway
 /// sends within the leaf's. A connection that could not be opened or was lost is tried again after pauses that double
-/// from [`backoff_first`](Timing::backoff_first) to [`backoff_max`](Timing::backoff_max), each cut by up to half at
-/// random; they start over once the leaf has a session. [`response_timeout`](Timing::response_timeout) is not used:
+/// from [`backoff_first`](SocketTiming::backoff_first) to [`backoff_max`](SocketTiming::backoff_max), each cut by up to half at
+/// random; they start over once the leaf has a session. [`response_timeout`](SocketTiming::response_timeout) is not used:
 /// the leaf has timers of its own.
 ///
 /// ```
@@ -51,7 +51,7 @@ use super::{
 #[derive(Debug)]
 pub struct LinkSocket<R> {
     remote: IpEndpoint,
-    timing: Timing,
+    timing: SocketTiming,
     random: R,
     phase: Phase,
     backoff: Backoff,
@@ -70,7 +70,7 @@ enum Phase {
 impl<R: FnMut(&mut [u8])> LinkSocket<R> {
     /// A socket that connects to the gateway at its first [`poll`](Self::poll). `random` fills a slice with random
     /// bytes; ports and pauses are drawn from it.
-    pub fn new(remote: impl Into<IpEndpoint>, timing: Timing, random: R) -> Self {
+    pub fn new(remote: impl Into<IpEndpoint>, timing: SocketTiming, random: R) -> Self {
         Self {
             remote: remote.into(),
             timing,

@@ -90,7 +90,7 @@ mod response;
 mod stream;
 
 pub use broker_socket::{BrokerSocket, BrokerSocketStats};
-pub use config::{BrokerSocketConfig, Timing};
+pub use config::{BrokerSocketConfig, SocketTiming};
 pub use error::SocketError;
 #[cfg(feature = "link")]
 pub use link_socket::LinkSocket;

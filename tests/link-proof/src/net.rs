@@ -3,7 +3,7 @@
 use peer_core::{
     PeerId, Token,
     link::{Key, Leaf, LeafConfig, LinkResources},
-    net::{BrokerSocket, BrokerSocketConfig, LinkSocket, Timing, instant, timestamp},
+    net::{BrokerSocket, BrokerSocketConfig, LinkSocket, SocketTiming, instant, timestamp},
     peer::{Config, Event, Output, Peer, PeerResources},
     time::{Duration, Instant},
     wire::http::{Broker, accept_key},
@@ -62,7 +62,7 @@ pub(crate) fn run() -> Option<()> {
         &mut message,
         random,
     );
-    let mut link = LinkSocket::new(IpEndpoint::new(ADDRESS, 1), Timing::default(), random);
+    let mut link = LinkSocket::new(IpEndpoint::new(ADDRESS, 1), SocketTiming::default(), random);
     let mut memory: LinkResources<2> = LinkResources::new();
     let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);
     let mut leaf = Leaf::new(config, memory.slices()).ok()?;
