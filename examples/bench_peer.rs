@@ -7,7 +7,7 @@
 //! The label says what the server does: `echo` sends everything back, `bulk:N` answers "done" after
 //! N bytes.
 
-use std::error::Error;
+use core::error::Error;
 use std::time::Instant;
 
 use peer_net::{DataConnection, Peer, Serialization, Value};
