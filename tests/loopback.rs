@@ -668,6 +668,37 @@ async fn a_message_over_the_limit_is_dropped_and_the_connection_goes_on() -> Out
 }
 
 #[tokio::test]
+async fn a_peer_that_was_disconnected_on_purpose_stays_away() -> Outcome {
+    let broker = broker().await;
+    let alice = soon(builder(&broker).id("alice").reconnect(true).open()).await?;
+    let mut events = alice.events();
+    broker.shutdown().await;
+    until(&mut events, |event| matches!(event, Event::Disconnected)).await;
+    alice.disconnect().await;
+    let error = soon(alice.opened())
+        .await
+        .expect_err("it does not come back");
+    assert_eq!(error.kind(), "network");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_nobody_wants_any_more_is_given_up() -> Outcome {
+    let broker = broker().await;
+    let (alice, _bob) = peers(&broker).await;
+    let mut events = alice.events();
+    drop(alice.connect("bob").start().await?);
+    let failed = |event: &Event| matches!(event, Event::ConnectionFailed(..));
+    let Event::ConnectionFailed(info, failure) = until(&mut events, failed).await else {
+        return Err("another event".into());
+    };
+    assert_eq!(info.peer().as_str(), "bob");
+    assert_eq!(failure.failure().reason, FailureReason::LocalClosed);
+    assert!(alice.connections().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_peer_that_shall_waits_for_its_first_broker() -> Outcome {
     let first = broker().await;
     let address = first.local_addr();

@@ -25,6 +25,10 @@ pub const ACCEPT_BACKLOG: usize = 64;
 pub const OFFERS_PER_SECOND: u32 = 32;
 /// Offers that may come at once.
 pub const OFFER_BURST: u32 = 128;
+/// What part of a peer's connections incoming ones that are not open yet may take: one half, and those of one
+/// remote one quarter, but at least one. Offers beyond are dropped and counted, so strangers who offer and do not
+/// answer cannot take every place.
+pub const PENDING_SHARE: usize = 2;
 /// The longest pause between two automatic reconnects. The first is a tenth of a second, each next one twice
 /// as long, and each is cut by up to half at random.
 pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(30);

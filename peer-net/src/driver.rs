@@ -8,6 +8,7 @@ mod admission;
 mod backoff;
 mod broker;
 mod connections;
+mod inputs;
 
 use core::future::{Future, pending};
 use core::time::Duration;
@@ -15,13 +16,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use peer_core::peer::{
-    BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, ConnectionSlot,
-    Event as EngineEvent, Input, InputError, Output, Peer as Engine, PeerError, PeerSlices,
-    PeerState, RtcCommand, RtcInput,
+    BrokerCommand, Config, ConnectionSlot, Event as EngineEvent, Input, Output, Peer as Engine,
+    PeerError, PeerSlices, PeerState, RtcCommand,
 };
 use peer_core::serialization::Serialization;
 use peer_core::time::Instant;
-use peer_core::{PeerId, Token, peer};
+use peer_core::{PeerId, Token};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -32,10 +32,9 @@ use crate::builder::Options;
 use crate::data_connection::DataConnection;
 use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain};
 use crate::event::Event;
-use crate::rtc::SessionEvent;
 use crate::shared::Shared;
 use backoff::Backoff;
-use broker::{BrokerLink, LinkEvent};
+use broker::{BrokerEvent, BrokerSocket};
 use connections::Connections;
 
 /// Longest metadata of a connection, a JSON text in bytes. Longer ones are refused in `connect`; a remote's is
@@ -45,7 +44,6 @@ pub const METADATA_MAX: usize = 16 << 10;
 const CONTROL_BYTES: usize = 128 << 10;
 /// How long the broker may take to answer an open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// How long the end of a destroyed peer may take, until its sessions and its socket are gone.
 const END_WAIT: Duration = Duration::from_secs(2);
 
@@ -95,7 +93,7 @@ pub(crate) fn prepare(
     let driver = Driver {
         shared: shared.clone(),
         commands,
-        broker: BrokerLink::new(client),
+        broker: BrokerSocket::new(client),
         backoff: options.reconnect.then(|| Backoff::new(for_pauses)),
         connections: Connections::new(shared.clone(), backlog, &options),
         max_connections: options.max_connections,
@@ -125,7 +123,7 @@ fn uuid([high, low]: [u64; 2]) -> String {
 struct Driver {
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
-    broker: BrokerLink,
+    broker: BrokerSocket,
     /// There if the peer is to come back by itself.
     backoff: Option<Backoff>,
     connections: Connections,
@@ -143,7 +141,7 @@ struct Driver {
 enum Turn {
     Requests,
     Command(Command),
-    Broker(LinkEvent),
+    Broker(BrokerEvent),
     Session(connections::Tagged),
     Timeout,
     Reconnect,
@@ -217,179 +215,6 @@ impl Driver {
     fn now(&self) -> Instant {
         now(self.epoch)
     }
-
-    // What handles ask for.
-
-    fn serve_requests(&mut self, engine: &mut Engine<'_>) {
-        let requests = self.shared.take_requests();
-        for link in requests.finish {
-            self.shared.runtime.spawn(link.finish());
-        }
-        for handle in requests.close {
-            if let Some(mut connection) = engine.connection(handle) {
-                connection.close();
-            }
-        }
-        if requests.destroy {
-            self.connections.destroying();
-            self.stay_away();
-            engine.destroy(self.now());
-        }
-    }
-
-    fn serve(&mut self, engine: &mut Engine<'_>, command: Command) {
-        match command {
-            Command::Connect(request, reply) => {
-                // Nobody waits any more: nothing is started.
-                if !reply.is_closed() {
-                    let _ = reply.send(self.connect(engine, request));
-                }
-            }
-            Command::Disconnect(done) => {
-                self.stay_away();
-                engine.disconnect(self.now());
-                self.drain(engine);
-                let _ = done.send(());
-            }
-            Command::Reconnect(done) => {
-                let result = engine.reconnect(self.now()).map_err(|error| match error {
-                    peer::ReconnectError::Destroyed => ReconnectError::Destroyed,
-                    _ => ReconnectError::NotDisconnected,
-                });
-                if result.is_ok() {
-                    self.wants_broker = true;
-                    self.sync_status(engine);
-                }
-                let _ = done.send(result);
-            }
-        }
-    }
-
-    /// The broker was left on purpose.
-    fn stay_away(&mut self) {
-        self.wants_broker = false;
-        if let Some(backoff) = &mut self.backoff {
-            backoff.reset();
-        }
-    }
-
-    fn connect(
-        &mut self,
-        engine: &mut Engine<'_>,
-        request: ConnectRequest,
-    ) -> Result<DataConnection, ConnectError> {
-        let options = ConnectOptions {
-            label: request.label.as_deref(),
-            metadata: request.metadata.as_deref(),
-            reliable: request.reliable,
-            serialization: request.serialization,
-        };
-        let handle = engine
-            .connect(self.now(), &request.remote, options)
-            .map_err(|error| match error {
-                peer::ConnectError::Disconnected => ConnectError::Disconnected,
-                peer::ConnectError::Destroyed => ConnectError::Destroyed,
-                peer::ConnectError::Label => ConnectError::Label,
-                peer::ConnectError::Metadata => {
-                    ConnectError::Metadata(format!("it has more than {METADATA_MAX} bytes"))
-                }
-                peer::ConnectError::OwnId => ConnectError::OwnId,
-                _ => ConnectError::TooManyConnections {
-                    limit: self.max_connections,
-                },
-            })?;
-        self.connections
-            .started(engine, handle)
-            .ok_or(ConnectError::Destroyed)
-    }
-
-    // The broker.
-
-    fn broker_event(&mut self, engine: &mut Engine<'_>, event: LinkEvent) {
-        match event {
-            LinkEvent::IdRetrieved(id) => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::IdRetrieved(&id)))
-                });
-            }
-            LinkEvent::Opened => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Opened))
-                });
-            }
-            LinkEvent::Message(mut message) => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Message(&mut message)))
-                });
-            }
-            LinkEvent::Closed => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Closed))
-                });
-            }
-            LinkEvent::Failed => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Failed))
-                });
-            }
-        }
-    }
-
-    /// Feeds an input; when the engine has no room, does what it says first. That always helps.
-    fn feed(
-        &mut self,
-        engine: &mut Engine<'_>,
-        mut input: impl FnMut(&mut Engine<'_>, Instant) -> Result<(), InputError>,
-    ) {
-        if input(engine, self.now()) == Err(InputError::Full) {
-            self.drain(engine);
-            let _ = input(engine, self.now());
-        }
-    }
-
-    // Sessions.
-
-    fn session_event(
-        &mut self,
-        engine: &mut Engine<'_>,
-        handle: ConnectionHandle,
-        event: SessionEvent,
-    ) {
-        match event {
-            SessionEvent::LocalDescription(sdp) => self.feed(engine, |engine, now| {
-                engine.handle_input(now, Input::Rtc(handle, RtcInput::LocalDescription(&sdp)))
-            }),
-            SessionEvent::LocalCandidate(candidate) => self.feed(engine, |engine, now| {
-                engine.handle_input(
-                    now,
-                    Input::Rtc(handle, RtcInput::LocalCandidate(&candidate)),
-                )
-            }),
-            SessionEvent::IceState(state) => {
-                self.connections.ice_state(handle, state);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::IceState(state)))
-                });
-            }
-            SessionEvent::Open(sender, receiver) => {
-                self.connections.attach(handle, sender, receiver);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelOpened))
-                });
-            }
-            SessionEvent::Closed => self.feed(engine, |engine, now| {
-                engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelClosed))
-            }),
-            SessionEvent::Failed(failure, detail) => {
-                self.connections.failed(handle, &detail);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::Failed(failure)))
-                });
-            }
-        }
-    }
-
-    // What the engine says.
 
     fn drain(&mut self, engine: &mut Engine<'_>) {
         loop {
@@ -508,6 +333,7 @@ impl Drop for Driver {
     /// However the driver ends, nobody waits for ever.
     fn drop(&mut self) {
         self.connections.end_all();
+        self.shared.refuse_requests();
         self.shared.set_status(|status| {
             status.state = PeerState::Destroyed;
             true

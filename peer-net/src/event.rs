@@ -98,6 +98,20 @@ impl ConnectionInfo {
 }
 
 /// A peer's events, a [`Stream`] that ends after [`Event::Closed`]. At most [`EVENTS_MAX`] wait.
+///
+/// ```no_run
+/// # async fn run(peer: peer_net::Peer) {
+/// use peer_net::Event;
+/// let mut events = peer.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         Event::ConnectionFailed(info, failure) => println!("{}: {failure}", info.peer()),
+///         Event::Error(failure) => println!("{}: {failure}", failure.kind()),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
 pub struct Events {
     stream: Pin<Box<dyn Stream<Item = Event> + Send>>,
 }

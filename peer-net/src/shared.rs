@@ -10,10 +10,10 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::broker::BrokerClient;
 use crate::builder::Options;
 use crate::data_connection::{DataConnection, Held};
+use crate::data_plane::DataPlane;
 use crate::error::{ListError, PeerFailure};
 use crate::event::{EVENTS_MAX, Event, Events};
 use crate::inbox::Budget;
-use crate::link::Link;
 
 /// Counters of a peer since its start. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,9 @@ pub(crate) struct Status {
 pub(crate) struct Requests {
     pub(crate) destroy: bool,
     pub(crate) close: Vec<ConnectionHandle>,
-    pub(crate) finish: Vec<Arc<Link>>,
+    pub(crate) finish: Vec<Arc<DataPlane>>,
+    /// The driver is gone; nothing is asked any more.
+    gone: bool,
 }
 
 pub(crate) struct Shared {
@@ -142,13 +144,26 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    pub(crate) fn finish(&self, link: Arc<Link>) {
-        lock(&self.requests).finish.push(link);
+    pub(crate) fn finish(&self, plane: Arc<DataPlane>) {
+        let mut requests = lock(&self.requests);
+        // Kept here it would keep itself.
+        if !requests.gone {
+            requests.finish.push(plane);
+        }
+        drop(requests);
         self.bell.notify_one();
     }
 
     pub(crate) fn take_requests(&self) -> Requests {
         core::mem::take(&mut lock(&self.requests))
+    }
+
+    /// The driver ends and takes no more.
+    pub(crate) fn refuse_requests(&self) {
+        *lock(&self.requests) = Requests {
+            gone: true,
+            ..Requests::default()
+        };
     }
 
     pub(crate) fn connections(&self) -> Vec<DataConnection> {

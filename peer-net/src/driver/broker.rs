@@ -21,7 +21,7 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 /// What came of a command, or over the socket.
 #[derive(Debug)]
-pub(super) enum LinkEvent {
+pub(super) enum BrokerEvent {
     IdRetrieved(String),
     Opened,
     Message(Vec<u8>),
@@ -29,10 +29,10 @@ pub(super) enum LinkEvent {
     Failed,
 }
 
-pub(super) struct BrokerLink {
+pub(super) struct BrokerSocket {
     client: BrokerClient,
     /// Of the call or socket of now; those of earlier ones go nowhere.
-    events: Option<mpsc::Receiver<Result<LinkEvent, Arc<BrokerError>>>>,
+    events: Option<mpsc::Receiver<Result<BrokerEvent, Arc<BrokerError>>>>,
     signals: Option<mpsc::Sender<String>>,
     task: Option<JoinHandle<()>>,
     last_error: Option<Arc<BrokerError>>,
@@ -42,14 +42,14 @@ pub(super) struct BrokerLink {
     retrieving: bool,
 }
 
-impl Drop for BrokerLink {
+impl Drop for BrokerSocket {
     fn drop(&mut self) {
         // Its socket is closed in order by the task itself, within its own deadline.
         self.close();
     }
 }
 
-impl BrokerLink {
+impl BrokerSocket {
     pub(super) fn new(client: BrokerClient) -> Self {
         Self {
             client,
@@ -74,7 +74,7 @@ impl BrokerLink {
         self.task = Some(runtime.spawn(async move {
             let id = client.retrieve_id().await;
             let _ = events
-                .send(id.map(LinkEvent::IdRetrieved).map_err(Arc::new))
+                .send(id.map(BrokerEvent::IdRetrieved).map_err(Arc::new))
                 .await;
         }));
     }
@@ -93,7 +93,7 @@ impl BrokerLink {
             }
             let end = run(&client, &id, &token, queue, &events).await;
             let _ = events
-                .send(end.map(|()| LinkEvent::Closed).map_err(Arc::new))
+                .send(end.map(|()| BrokerEvent::Closed).map_err(Arc::new))
                 .await;
         }));
     }
@@ -122,17 +122,17 @@ impl BrokerLink {
     }
 
     /// The next event. Cancel safe.
-    pub(super) async fn next(&mut self) -> LinkEvent {
+    pub(super) async fn next(&mut self) -> BrokerEvent {
         if self.stuck {
             self.close();
-            return LinkEvent::Closed;
+            return BrokerEvent::Closed;
         }
         let Some(events) = &mut self.events else {
             return pending().await;
         };
         match events.recv().await {
             Some(Ok(event)) => {
-                if matches!(event, LinkEvent::Closed) {
+                if matches!(event, BrokerEvent::Closed) {
                     self.close();
                 }
                 event
@@ -142,24 +142,24 @@ impl BrokerLink {
                 self.last_error = Some(error);
                 self.close();
                 if self.retrieving {
-                    LinkEvent::Failed
+                    BrokerEvent::Failed
                 } else {
-                    LinkEvent::Closed
+                    BrokerEvent::Closed
                 }
             }
             None => {
                 self.close();
                 if self.retrieving {
-                    LinkEvent::Failed
+                    BrokerEvent::Failed
                 } else {
-                    LinkEvent::Closed
+                    BrokerEvent::Closed
                 }
             }
         }
     }
 
     /// Forgets the last call or socket.
-    fn begin(&mut self) -> mpsc::Sender<Result<LinkEvent, Arc<BrokerError>>> {
+    fn begin(&mut self) -> mpsc::Sender<Result<BrokerEvent, Arc<BrokerError>>> {
         self.close();
         self.last_error = None;
         self.retrieving = false;
@@ -175,14 +175,14 @@ async fn run(
     id: &str,
     token: &str,
     mut signals: mpsc::Receiver<String>,
-    events: &mpsc::Sender<Result<LinkEvent, Arc<BrokerError>>>,
+    events: &mpsc::Sender<Result<BrokerEvent, Arc<BrokerError>>>,
 ) -> Result<(), BrokerError> {
     let socket = tokio::select! {
         socket = client.connect(id, token) => socket?,
         () = events.closed() => return Ok(()),
     };
     let (mut sender, mut receiver) = socket.split();
-    if events.send(Ok(LinkEvent::Opened)).await.is_err() {
+    if events.send(Ok(BrokerEvent::Opened)).await.is_err() {
         let _ = timeout(CLOSE_WAIT, sender.close()).await;
         return Ok(());
     }
@@ -198,7 +198,7 @@ async fn run(
     let read = async move {
         while let Some(message) = receiver.next().await {
             // Nobody listens while the socket is being closed.
-            let _ = events.send(Ok(LinkEvent::Message(message))).await;
+            let _ = events.send(Ok(BrokerEvent::Message(message))).await;
         }
         receiver.into_error().map_or(Ok(()), Err)
     };

@@ -10,7 +10,7 @@ use peer_core::wire::chunk;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Link, State};
+use super::{DataPlane, State};
 use crate::codec::{self, Outgoing};
 use crate::error::{CloseReason, SendError};
 use crate::rtc::{self, ChannelSender, Message};
@@ -19,7 +19,7 @@ use crate::shared::lock;
 /// How long a closing connection may deliver nothing of what was sent before the rest is given up.
 const FLUSH_STALL: Duration = Duration::from_secs(10);
 
-impl Link {
+impl DataPlane {
     pub(crate) async fn send(
         self: &Arc<Self>,
         encode: impl FnOnce(Serialization, bool) -> Result<Outgoing, SendError>,
@@ -169,7 +169,7 @@ impl Link {
 /// the remote would keep the beginning for ever. While there is such a task no other message begins in chunks, so
 /// each caller leaves one behind at most.
 struct Chunked<'l> {
-    link: &'l Arc<Link>,
+    plane: &'l Arc<DataPlane>,
     packed: Vec<u8>,
     id: NonZeroU32,
     sent: usize,
@@ -177,10 +177,10 @@ struct Chunked<'l> {
 }
 
 impl<'l> Chunked<'l> {
-    fn new(link: &'l Arc<Link>, packed: Vec<u8>) -> Self {
-        let (id, _counted) = (link.next_chunk_id(), link.in_chunks.count());
+    fn new(plane: &'l Arc<DataPlane>, packed: Vec<u8>) -> Self {
+        let (id, _counted) = (plane.next_chunk_id(), plane.in_chunks.count());
         Self {
-            link,
+            plane,
             packed,
             id,
             sent: 0,
@@ -190,7 +190,7 @@ impl<'l> Chunked<'l> {
 
     async fn send(&mut self, channel: &ChannelSender) -> Result<(), SendError> {
         for frame in codec::frames(self.id, &self.packed).skip(self.sent) {
-            self.link.hand_over(channel, frame).await?;
+            self.plane.hand_over(channel, frame).await?;
             self.sent += 1;
         }
         Ok(())
@@ -198,7 +198,7 @@ impl<'l> Chunked<'l> {
 
     fn try_send(&mut self, channel: &ChannelSender) -> Result<(), SendError> {
         for frame in codec::frames(self.id, &self.packed) {
-            self.link.hand_over_now(channel, frame)?;
+            self.plane.hand_over_now(channel, frame)?;
             self.sent += 1;
         }
         Ok(())
@@ -216,13 +216,13 @@ impl Drop for Chunked<'_> {
         if self.sent == 0 || self.sent >= chunk::frames(self.packed.len()) {
             return;
         }
-        let (link, packed) = (self.link.clone(), core::mem::take(&mut self.packed));
+        let (plane, packed) = (self.plane.clone(), core::mem::take(&mut self.packed));
         let (id, sent) = (self.id, self.sent);
-        let counted = (link.left_behind.count(), link.in_chunks.count());
-        self.link.shared.runtime.spawn(async move {
-            if let Some(channel) = link.channel.get() {
+        let counted = (plane.left_behind.count(), plane.in_chunks.count());
+        self.plane.shared.runtime.spawn(async move {
+            if let Some(channel) = plane.channel.get() {
                 for frame in codec::frames(id, &packed).skip(sent) {
-                    if link.hand_over(channel, frame).await.is_err() {
+                    if plane.hand_over(channel, frame).await.is_err() {
                         break;
                     }
                 }

@@ -34,7 +34,7 @@ pub(crate) enum State {
     Over(CloseReason),
 }
 
-pub(crate) struct Link {
+pub(crate) struct DataPlane {
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) inbox: Queue,
     handle: ConnectionHandle,
@@ -56,7 +56,7 @@ pub(crate) struct Link {
     left_behind: Count,
 }
 
-impl Link {
+impl DataPlane {
     pub(crate) fn new(
         info: Arc<ConnectionInfo>,
         handle: ConnectionHandle,

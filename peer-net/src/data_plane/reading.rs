@@ -8,7 +8,7 @@ use peer_core::peer::ConnectionError;
 use peer_core::serialization::Serialization;
 use peer_core::wire::chunk::{self, Received};
 
-use super::Link;
+use super::DataPlane;
 use crate::error::CloseReason;
 use crate::event::Event;
 use crate::inbox::{Assembly, Part, Payload};
@@ -20,19 +20,19 @@ const NESTED_MAX: usize = 4;
 const CLOSE_TEXT_MAX: usize = 256;
 
 /// Takes messages from the channel, joins chunks and puts whole messages into the inbox; waits while that is full.
-pub(super) async fn read(link: Arc<Link>, mut receiver: ChannelReceiver) {
-    let mut assembly = Assembly::new(link.shared.max_message_size, link.shared.budget.clone());
+pub(super) async fn read(plane: Arc<DataPlane>, mut receiver: ChannelReceiver) {
+    let mut assembly = Assembly::new(plane.shared.max_message_size, plane.shared.budget.clone());
     while let Some(message) = receiver.recv().await {
-        match sort(&link, &mut assembly, message) {
-            Some(Sorted::Message(payload)) => link.inbox.push(payload).await,
+        match sort(&plane, &mut assembly, message) {
+            Some(Sorted::Message(payload)) => plane.inbox.push(payload).await,
             Some(Sorted::Close) => {
-                link.close(CloseReason::Remote);
+                plane.close(CloseReason::Remote);
                 break;
             }
             None => {}
         }
     }
-    link.inbox.end();
+    plane.inbox.end();
 }
 
 enum Sorted {
@@ -41,10 +41,10 @@ enum Sorted {
 }
 
 /// What a message is to the application: itself, a request to close, or nothing yet.
-fn sort(link: &Link, assembly: &mut Assembly, message: Message) -> Option<Sorted> {
-    match (link.info.serialization, message) {
+fn sort(plane: &DataPlane, assembly: &mut Assembly, message: Message) -> Option<Sorted> {
+    match (plane.info.serialization, message) {
         (Serialization::Binary | Serialization::BinaryUtf8, Message::Binary(bytes)) => {
-            sort_packed(link, assembly, bytes)
+            sort_packed(plane, assembly, bytes)
         }
         (Serialization::Json, message) => {
             let text = match &message {
@@ -54,7 +54,8 @@ fn sort(link: &Link, assembly: &mut Assembly, message: Message) -> Option<Sorted
             if text.is_some_and(|text| text.len() <= CLOSE_TEXT_MAX && chunk::is_json_close(text)) {
                 return Some(Sorted::Close);
             }
-            link.json_as_text
+            plane
+                .json_as_text
                 .store(matches!(message, Message::Text(_)), Ordering::Relaxed);
             Some(Sorted::Message(payload(message)))
         }
@@ -62,14 +63,14 @@ fn sort(link: &Link, assembly: &mut Assembly, message: Message) -> Option<Sorted
     }
 }
 
-fn sort_packed(link: &Link, assembly: &mut Assembly, mut bytes: Bytes) -> Option<Sorted> {
+fn sort_packed(plane: &DataPlane, assembly: &mut Assembly, mut bytes: Bytes) -> Option<Sorted> {
     for _ in 0..NESTED_MAX {
         let chunk = match chunk::parse(&bytes) {
             Ok(Received::Message) => return Some(Sorted::Message(Payload::Binary(bytes))),
             Ok(Received::Close) => return Some(Sorted::Close),
             Ok(Received::Chunk(chunk)) => chunk,
             Err(_) => {
-                link.count_malformed();
+                plane.count_malformed();
                 return None;
             }
         };
@@ -88,15 +89,16 @@ fn sort_packed(link: &Link, assembly: &mut Assembly, mut bytes: Bytes) -> Option
         match assembly.insert(part) {
             Ok(whole) => bytes = whole?,
             Err(_) => {
-                link.shared.count(|stats| stats.dropped_messages += 1);
+                plane.shared.count(|stats| stats.dropped_messages += 1);
                 let too_big = ConnectionError::MessageTooBig;
-                link.shared
-                    .emit(Event::ConnectionError(link.info.clone(), too_big));
+                plane
+                    .shared
+                    .emit(Event::ConnectionError(plane.info.clone(), too_big));
                 return None;
             }
         }
     }
-    link.count_malformed();
+    plane.count_malformed();
     None
 }
 
