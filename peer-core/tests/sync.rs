@@ -1,14 +1,12 @@
 //! Tasks that share engines, on an executor that polls nobody who was not woken.
+#![allow(clippy::std_instead_of_core, reason = "a test has std")]
 
 use std::{
     cell::RefCell,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::atomic::{AtomicU32, Ordering},
+    task::{Context, Poll, Waker},
 };
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
@@ -24,50 +22,15 @@ use peer_core::{
     time::{Duration, Instant},
 };
 
+#[path = "support/executor.rs"]
+mod executor;
 #[path = "../examples/support/network.rs"]
 mod network;
 
+use executor::Task;
 use network::Network;
 
 type SharedPeer = Shared<'static, NoopRawMutex>;
-type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
-
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Polls woken tasks until the first one is done. The others may go on for ever.
-fn run(mut tasks: Vec<Task<'_>>) {
-    let flags: Vec<Arc<Flag>> = tasks
-        .iter()
-        .map(|_| Arc::new(Flag(AtomicBool::new(true))))
-        .collect();
-    let mut done = vec![false; tasks.len()];
-    for _ in 0..100_000 {
-        let mut busy = false;
-        for (n, task) in tasks.iter_mut().enumerate() {
-            if done[n] || !flags[n].0.swap(false, Ordering::Relaxed) {
-                continue;
-            }
-            busy = true;
-            let waker = Waker::from(flags[n].clone());
-            done[n] = task
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_ready();
-        }
-        if done[0] {
-            return;
-        }
-        assert!(busy, "everybody waits, nobody was woken");
-    }
-    panic!("they never come to rest");
-}
-
 /// Polls a future once, with nobody to wake.
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
@@ -114,6 +77,10 @@ fn drivers(peers: [&'static SharedPeer; 2]) -> Vec<Task<'static>> {
         }
     };
     vec![Box::pin(driver(0)), Box::pin(driver(1))]
+}
+
+fn run_all(tasks: Vec<Task<'_>>) {
+    executor::run(tasks, || false);
 }
 
 fn with_drivers<'t>(
@@ -164,7 +131,7 @@ fn tasks_send_and_receive() {
         connection.send(&200_u32).await.unwrap();
         assert_eq!(connection.recv::<u32>().await, Err(RecvError::Closed));
     });
-    run(with_drivers([alice, bob], [here as Task<'_>, there]));
+    run_all(with_drivers([alice, bob], [here as Task<'_>, there]));
     assert_eq!(alice.missed_events(), 0);
 }
 
@@ -207,7 +174,7 @@ fn several_tasks_use_one_connection() {
         }
         connection.close();
     });
-    run(with_drivers([alice, bob], [end as Task<'_>, reader]));
+    run_all(with_drivers([alice, bob], [end as Task<'_>, reader]));
     assert_eq!(left.load(Ordering::Relaxed), 0);
     assert_eq!(sum.load(Ordering::Relaxed), 20 * 21);
 }
@@ -239,7 +206,7 @@ fn messages_are_copied_out_or_looked_at() {
         connection.send(&7_u8).await.unwrap();
         connection.send("no number").await.unwrap();
     });
-    run(with_drivers([alice, bob], [end as Task<'_>, sender]));
+    run_all(with_drivers([alice, bob], [end as Task<'_>, sender]));
 }
 
 #[test]
@@ -264,7 +231,7 @@ fn a_connect_fails_with_its_reason() {
         alice.destroy();
         assert_eq!(alice.open().await, Err(NotOpen(PeerState::Destroyed)));
     });
-    run(with_drivers([alice, bob], [end as Task<'_>]));
+    run_all(with_drivers([alice, bob], [end as Task<'_>]));
 }
 
 #[test]
@@ -329,7 +296,7 @@ fn what_is_dropped_half_way_leaves_nothing_behind() {
         connection.send(&expected).await.unwrap();
         std::future::pending().await
     });
-    run(with_drivers([alice, bob], [end as Task<'_>, there]));
+    run_all(with_drivers([alice, bob], [end as Task<'_>, there]));
 }
 
 #[test]
@@ -344,6 +311,6 @@ fn events_that_nobody_takes_are_counted() {
             alice.open().await.unwrap();
         }
     });
-    run(with_drivers([alice, bob], [end as Task<'_>]));
+    run_all(with_drivers([alice, bob], [end as Task<'_>]));
     assert!(alice.missed_events() > 0);
 }

@@ -212,8 +212,8 @@ pub use auth::Key;
 pub use gateway::{Gateway, GatewayOutput, LeafKeys};
 pub use leaf::{Leaf, LeafConfig, LeafOutput};
 #[cfg(feature = "sync")]
-pub(crate) use pump::{PIECE, either};
-pub use pump::{Sleep, read_ready, run, write_all, write_all_async};
+pub(crate) use pump::pump;
+pub use pump::{Sleep, read_ready, run, write_all};
 
 use core::fmt;
 

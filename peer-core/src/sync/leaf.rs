@@ -4,7 +4,7 @@ use embassy_sync::blocking_mutex::raw::RawMutex;
 use embedded_io_async::{Read, Write};
 
 use crate::{
-    link::{Leaf, LeafOutput, PIECE, Sleep, either, write_all_async},
+    link::{Leaf, LeafOutput, Sleep, pump},
     time::Instant,
 };
 
@@ -23,32 +23,16 @@ impl<M: RawMutex, const TASKS: usize> Shared<'_, M, TASKS> {
         leaf: &mut Leaf<'_>,
         reader: &mut R,
         writer: &mut W,
-        sleep: &mut impl Sleep,
+        sleep: &impl Sleep,
         mut link: impl FnMut(LeafOutput),
     ) -> Result<(), R::Error>
     where
         R: Read,
         W: Write<Error = R::Error>,
     {
-        let mut piece = [0; PIECE];
-        let outcome = loop {
-            let now = sleep.now();
-            let timeout = self.poll_leaf(leaf, now, &mut link);
-            if let Err(error) = write_all_async(writer, |room| leaf.transmit(now, room)).await {
-                break Err(error);
-            }
-            let idle = async {
-                let _ = either(self.wanted(), sleep.sleep_until(timeout)).await;
-            };
-            match either(reader.read(&mut piece), idle).await {
-                Some(Ok(0)) => break Ok(()),
-                Some(Ok(len)) => leaf.receive(sleep.now(), piece.get(..len).unwrap_or_default()),
-                Some(Err(error)) => break Err(error),
-                None => {}
-            }
-        };
-        leaf.disconnected();
-        self.poll_leaf(leaf, sleep.now(), &mut link);
+        let turn = |leaf: &mut Leaf<'_>, now| self.poll_leaf(leaf, now, &mut link);
+        let outcome = pump(leaf, reader, writer, sleep, turn, || self.wanted()).await;
+        self.poll_leaf(leaf, sleep.now(), link);
         outcome
     }
 
