@@ -1,5 +1,7 @@
 //! The broker's socket as a state machine over one smoltcp TCP socket.
 
+use core::fmt;
+
 use smoltcp::{
     iface::Interface,
     socket::tcp::{self, State},
@@ -65,7 +67,6 @@ const CLOSE_NORMAL: u16 = 1000;
 /// # Liveness
 /// A broker that vanished is noticed when something is sent: by the engine's heartbeat. A program without one sets
 /// smoltcp's `keep_alive` and `timeout`.
-#[derive(Debug)]
 pub struct BrokerSocket<'m, R> {
     config: BrokerSocketConfig<'m>,
     random: R,
@@ -513,6 +514,19 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     }
 }
 
+/// Without the token and what is in memory.
+impl<R> fmt::Debug for BrokerSocket<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerSocket")
+            .field("phase", &self.phase)
+            .field("want", &self.want)
+            .field("retry", &self.retry)
+            .field("last_error", &self.last_error)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Some random bytes.
 fn draw<const N: usize>(random: &mut impl FnMut(&mut [u8])) -> [u8; N] {
     let mut bytes = [0; N];
@@ -522,7 +536,25 @@ fn draw<const N: usize>(random: &mut impl FnMut(&mut [u8])) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
+    use crate::wire::http::Broker;
+
+    #[test]
+    fn its_debug_output_keeps_the_token() {
+        let broker = Broker {
+            host: "a",
+            port: 1,
+            path: "/",
+            key: "k",
+        };
+        let mut memory = [0; 8];
+        let config = BrokerSocketConfig::new(IpAddress::v4(192, 0, 2, 1), broker);
+        let mut socket = BrokerSocket::new(config, &mut memory, |_: &mut [u8]| {});
+        socket.token = Token::from_wire("secret").ok();
+        assert!(!std::format!("{socket:?}").contains("secret"));
+    }
 
     #[test]
     fn it_is_small() {
