@@ -72,6 +72,8 @@
 //! | `log` | log lines through the `log` crate | off |
 //! | `defmt` | log lines through `defmt`, and `Format` on the public types; wins over `log` | off |
 //! | `smoltcp` | `net`: sockets over smoltcp's TCP | off |
+//! | `link` | the module `link`: the engine's I/O as frames between a microcontroller and a gateway | off |
+//! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
 //!
 //! # Panics
 //! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a value, a typed error, or

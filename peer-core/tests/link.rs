@@ -108,7 +108,7 @@ fn turn(gateway: &mut Gateway<'_>, network: &mut Network) -> bool {
             GatewayOutput::Timeout(_) => break,
             GatewayOutput::Broker(command) => network.carry_out(0, Output::Broker(command)),
             GatewayOutput::Rtc(handle, command) => {
-                network.carry_out(0, Output::Rtc(handle, command))
+                network.carry_out(0, Output::Rtc(handle, command));
             }
             _ => {}
         }

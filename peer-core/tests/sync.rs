@@ -294,7 +294,7 @@ fn what_is_dropped_half_way_leaves_nothing_behind() {
             expected += 1;
         }
         connection.send(&expected).await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     run_all(with_drivers([alice, bob], [end as Task<'_>, there]));
 }

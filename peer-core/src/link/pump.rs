@@ -101,7 +101,7 @@ where
         }
     };
     pump(leaf, reader, writer, sleep, turn, async || {
-        core::future::pending().await
+        core::future::pending::<()>().await;
     })
     .await
 }
