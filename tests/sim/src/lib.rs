@@ -32,7 +32,7 @@
 //! | `cargo test -p peer-sim` | all, with 200 seeds of the [hard scenario](scenario::hard) |
 //! | `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred` | one seed of it |
 //! | `cargo run --release -p peer-sim --example soak -- --seeds 10000 [--from N]` | as many seeds as you like; `--hosts`, `--actions` |
-//! | `cargo run --release -p peer-sim --example crowd` | 1,000 peers and 10,000 connects, then 10,000 idle peers, measured |
+//! | `cargo run --release -p peer-sim --example crowd` | 10,000 idle peers, then 1,000 peers with 10,000 connects, measured |
 //! | `cargo run -p peer-sim --example fleet` | the fleet, as a picture |
 //!
 //! # Invariants
