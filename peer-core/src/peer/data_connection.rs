@@ -81,6 +81,11 @@ impl DataConnection<'_> {
         self.slot.phase == Phase::Open
     }
 
+    /// Whether nothing more happens to it, except that messages may still be read.
+    pub fn is_over(&self) -> bool {
+        self.slot.phase == Phase::Over
+    }
+
     /// How far the connect got.
     pub fn stage(&self) -> Stage {
         self.slot.stage
