@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use peer_core::time::{Duration, Instant};
 use peer_net::broker::{Action, ClientMessage, Realm, RealmOptions, SessionId};
 
-use crate::host::{HostId, Stimulus, kind_of};
+use crate::host::HostId;
+use crate::io::{Stimulus, kind_of};
 use crate::link::BROKER;
 use crate::sim::{Happening, Sim};
 

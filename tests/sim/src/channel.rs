@@ -10,7 +10,8 @@ use peer_core::peer::ConnectionHandle;
 use peer_core::serialization::FrameKind;
 use peer_core::time::{Duration, Instant};
 
-use crate::host::{HostId, RtcStimulus, Stimulus};
+use crate::host::HostId;
+use crate::io::{RtcStimulus, Stimulus};
 use crate::session::{Body, EndId, Stage};
 use crate::sim::Sim;
 

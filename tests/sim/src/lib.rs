@@ -25,8 +25,20 @@
 //! [`Rng`], no order that depends on a hash.
 //!
 //! # Use
-//! See [`Sim`]; `examples/fleet.rs` is a whole program, `examples/soak.rs` runs the [hard scenario](scenario::hard)
-//! over as many seeds as you like.
+//! See [`Sim`]. `examples/fleet.rs` is a whole program, with `tests/fleet.rs` to assert what it showed.
+//!
+//! | command | what |
+//! |---|---|
+//! | `cargo test -p peer-sim` | all, with 200 seeds of the [hard scenario](scenario::hard) |
+//! | `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred` | one seed of it |
+//! | `cargo run --release -p peer-sim --example soak -- --seeds 10000 [--from N]` | as many seeds as you like; `--hosts`, `--actions` |
+//! | `cargo run --release -p peer-sim --example crowd` | 10,000 idle peers, then 1,000 peers with 10,000 connects, measured |
+//! | `cargo run -p peer-sim --example fleet` | the fleet, as a picture |
+//!
+//! # Invariants
+//! [`INVARIANTS`] lists them. All are on; [`Sim::waive`] switches one off. A violation panics with the seed, the
+//! step, the last lines of the trace and the command to replay it, which a scenario sets with [`Sim::set_replay`]. So
+//! does any other panic while a [`Sim`] lives.
 
 #![forbid(unsafe_code)]
 
@@ -34,8 +46,11 @@ mod action;
 mod broker;
 mod channel;
 mod check;
+mod driver;
 mod engine;
 mod host;
+mod io;
+mod ledger;
 mod link;
 mod random;
 pub mod scenario;

@@ -21,11 +21,11 @@ pub struct Hard {
 }
 
 impl Default for Hard {
-    /// 30 hosts, 1,500 actions, 100 s.
+    /// 30 hosts, 1,000 actions, 100 s.
     fn default() -> Self {
         Self {
             hosts: 30,
-            actions: 1_500,
+            actions: 1_000,
             settles_within: Duration::from_secs(100),
         }
     }

@@ -14,7 +14,8 @@ use peer_core::wire::candidate::{self, Address as CandidateAddress};
 use peer_core::wire::sdp::{self, Emit, Setup};
 
 use crate::channel::{Payload, Receiver, Sender};
-use crate::host::{HostId, Rtc, RtcStimulus, Stimulus};
+use crate::host::HostId;
+use crate::io::{Rtc, RtcStimulus, Stimulus};
 use crate::sim::{Happening, Sim};
 
 /// Time the stack takes for a description, at most.
@@ -228,7 +229,7 @@ impl Sim {
             tx: Sender::default(),
             rx: Receiver::default(),
         })));
-        self.ledgers.push(crate::check::Ledger::default());
+        self.ledgers.push(crate::ledger::Ledger::default());
         self.stats.sessions += 1;
 
         let fingerprint = [end as u8; 32];

@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::action::Action;
 use crate::broker::{Broker, Segment};
-use crate::check::{AUDIT_EVERY, Ledger, Offer};
-use crate::host::{
-    Conn, Host, HostEvent, HostId, HostOptions, HostState, Identity, Message, Stimulus,
-};
+use crate::check::{AUDIT_EVERY, Offer};
+use crate::host::{Conn, Host, HostEvent, HostId, HostOptions, HostState, Identity, Message};
+use crate::io::Stimulus;
+use crate::ledger::Ledger;
 use crate::link::{Link, Network};
 use crate::session::{Datagram, End, EndId};
 use crate::trace::Trace;

@@ -6,7 +6,7 @@ use peer_core::peer::ConnectOptions;
 use peer_core::serialization::FrameKind;
 use peer_core::time::Duration;
 
-use crate::host::{RtcStimulus, Stimulus};
+use crate::io::{RtcStimulus, Stimulus};
 use crate::{Conn, HostOptions, Sim};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ fn a_message_that_is_acknowledged_and_lost() {
 #[should_panic(expected = "invariant `close-once` violated at alice")]
 fn a_session_closed_twice() {
     let (mut sim, here, _) = connected();
-    sim.session_command(here.host, here.handle, crate::host::Rtc::Close);
+    sim.session_command(here.host, here.handle, crate::io::Rtc::Close);
     sim.close(here);
 }
 
