@@ -220,6 +220,7 @@ impl fmt::Display for ConnectFailure {
             FailureReason::Rtc(super::RtcFailure::Sctp | super::RtcFailure::Channel) => {
                 "the data channel could not be opened"
             }
+            FailureReason::Rtc(super::RtcFailure::Gateway) => "the link to the gateway was lost",
             FailureReason::Rtc(super::RtcFailure::Resources) => {
                 "this machine lacks sockets or memory for one more connection"
             }

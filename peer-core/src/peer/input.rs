@@ -42,6 +42,8 @@ pub enum RtcInput<'a> {
     ChannelOpened,
     /// One message from the data channel, which therefore is open. Ignored by a peer without inbox memory.
     Message(Frame<'a>),
+    /// A message came that is longer than the driver can carry, and was dropped.
+    MessageTooBig,
     /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet acknowledged. To be told
     /// whenever the number falls; the engine itself adds what it sends.
     ChannelBuffered(u32),
@@ -84,4 +86,6 @@ pub enum RtcFailure {
     Channel,
     /// The machine lacks something: sockets, memory, a place for one more session.
     Resources,
+    /// The gateway whose WebRTC stack was borrowed is gone, see [`link`](crate::link).
+    Gateway,
 }

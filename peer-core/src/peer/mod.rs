@@ -81,6 +81,18 @@ impl ConnectionHandle {
     pub const fn index(self) -> usize {
         self.0.index()
     }
+
+    /// The handle as a number, for the link.
+    #[cfg(feature = "link")]
+    pub(crate) const fn to_u32(self) -> u32 {
+        u32::from_be_bytes(self.0.to_bytes())
+    }
+
+    /// The inverse of [`to_u32`](Self::to_u32).
+    #[cfg(feature = "link")]
+    pub(crate) const fn from_u32(number: u32) -> Self {
+        Self(Handle::from_bytes(number.to_be_bytes()))
+    }
 }
 
 /// The engine. One lifetime, that of its [`PeerResources`]; capacities are erased in [`new`](Self::new).
@@ -363,6 +375,16 @@ impl<'r> Peer<'r> {
     /// Counters.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Bytes of the longest text or frame that can come out.
+    #[cfg(feature = "link")]
+    pub(crate) fn longest_output(&self) -> usize {
+        self.memory
+            .outbox
+            .each()
+            .max(self.memory.signals.capacity())
+            .max(self.memory.rtc.capacity())
     }
 
     fn tell_time(&mut self, now: Instant) {

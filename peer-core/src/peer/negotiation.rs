@@ -235,6 +235,10 @@ impl Peer<'_> {
             RtcInput::LocalCandidate(candidate) => return self.local_candidate(handle, candidate),
             RtcInput::ChannelOpened => slot.open(),
             RtcInput::Message(frame) => return self.message(handle, frame),
+            RtcInput::MessageTooBig => {
+                slot.report(super::ConnectionError::MessageTooBig);
+                self.stats.malformed_messages = self.stats.malformed_messages.wrapping_add(1);
+            }
             RtcInput::ChannelBuffered(bytes) => self.buffered(handle, bytes),
             RtcInput::ChannelClosed => slot.end(FailureReason::RemoteClosed),
             // Without an answer it is the answer that is missing, whatever the agent does meanwhile.

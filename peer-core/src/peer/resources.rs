@@ -206,6 +206,12 @@ impl<'r> Queue<'r> {
         }
     }
 
+    /// Bytes no text is longer than.
+    #[cfg(feature = "link")]
+    pub(super) fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }

@@ -6,7 +6,7 @@ use super::{FailureReason, Peer, PeerError, broker::Link, config::earlier, slot:
 
 impl Peer<'_> {
     /// When [`Input::Timeout`](super::Input::Timeout) is due next.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.table
             .iter()
             .map(|(_, slot)| slot.deadline)

@@ -6,13 +6,14 @@
 
 mod data;
 mod life;
+mod net;
 mod wire;
 
 use core::ffi::c_int;
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> c_int {
-    let parts: [fn() -> Option<()>; 3] = [life::run, data::run, wire::run];
+    let parts: [fn() -> Option<()>; 4] = [life::run, data::run, wire::run, net::run];
     for (number, part) in (1..).zip(parts) {
         if part().is_none() {
             return number;
