@@ -13,6 +13,7 @@
 mod certificate;
 mod channel;
 mod dtls;
+mod flight;
 mod guard;
 mod ice;
 mod sctp;
