@@ -330,6 +330,7 @@ async fn destroy_ends_everything() -> Outcome {
     let mut events = alice.events();
     let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, false).await;
     alice.destroy();
+    assert!(soon(alice.accept()).await.is_none());
     soon(alice.closed()).await;
     assert!(alice.is_destroyed());
     assert!(matches!(soon(ours.closed()).await, CloseReason::Destroyed));
@@ -534,6 +535,83 @@ async fn a_slow_reader_holds_back_its_sender_and_nobody_else() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_cancelled_send_sends_all_or_nothing() -> Outcome {
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, true).await;
+    // More than the channel takes at once, so it is under way when it is dropped.
+    let big = vec![1; 3 << 20];
+    let mut cancelled = Box::pin(ours.send_bytes(big.clone()));
+    tokio::select! {
+        biased;
+        _ = &mut cancelled => panic!("three megabytes went at once"),
+        () = core::future::ready(()) => {}
+    }
+    drop(cancelled);
+    let whole_or_later = ours.try_send(&big.len());
+    let next = async {
+        ours.send("next").await?;
+        ours.close_flush().await;
+        Ok::<_, SendError>(())
+    };
+    let receive = async {
+        let mut received = Vec::new();
+        while let Some(value) = theirs.recv().await.expect("it is readable") {
+            received.push(value);
+        }
+        received
+    };
+    let (sent, received) = tokio::join!(soon(next), soon(receive));
+    sent?;
+    assert!(
+        received
+            .iter()
+            .any(|value| value.as_bytes().is_some_and(|b| *b == big))
+    );
+    assert!(received.contains(&"next".into()));
+    assert_eq!(received.len(), if whole_or_later.is_ok() { 3 } else { 2 });
+    Ok(())
+}
+
+#[tokio::test]
+async fn try_send_takes_a_message_whole_or_not_at_all() -> Outcome {
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, true).await;
+    let big = Value::Bytes(vec![3; 5 << 20].into());
+    ours.try_send(&big)?;
+    assert!(matches!(ours.try_send(&big), Err(SendError::Congested)));
+    assert_eq!(soon(theirs.recv()).await?, Some(big));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clones_send_side_by_side() -> Outcome {
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, false).await;
+    let senders: Vec<_> = (0..4_u8)
+        .map(|n| {
+            let ours = ours.clone();
+            tokio::spawn(async move { ours.send_bytes(vec![n; 300_000]).await })
+        })
+        .collect();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let value = soon(theirs.recv()).await?.expect("four come");
+        let bytes = value.as_bytes().expect("of bytes").clone();
+        assert!(bytes.len() == 300_000 && bytes.iter().all(|byte| *byte == bytes[0]));
+        seen.push(bytes[0]);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 3]);
+    for sender in senders {
+        sender.await??;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_leaves_the_connection_open() -> Outcome {
     let broker = broker().await;
     let (alice, bob) = peers(&broker).await;
@@ -590,12 +668,44 @@ async fn a_message_over_the_limit_is_dropped_and_the_connection_goes_on() -> Out
 }
 
 #[tokio::test]
+async fn a_peer_that_was_disconnected_on_purpose_stays_away() -> Outcome {
+    let broker = broker().await;
+    let alice = soon(builder(&broker).id("alice").reconnect(true).open()).await?;
+    let mut events = alice.events();
+    broker.shutdown().await;
+    until(&mut events, |event| matches!(event, Event::Disconnected)).await;
+    alice.disconnect().await;
+    let error = soon(alice.opened())
+        .await
+        .expect_err("it does not come back");
+    assert_eq!(error.kind(), "network");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_nobody_wants_any_more_is_given_up() -> Outcome {
+    let broker = broker().await;
+    let (alice, _bob) = peers(&broker).await;
+    let mut events = alice.events();
+    drop(alice.connect("bob").start().await?);
+    let failed = |event: &Event| matches!(event, Event::ConnectionFailed(..));
+    let Event::ConnectionFailed(info, failure) = until(&mut events, failed).await else {
+        return Err("another event".into());
+    };
+    assert_eq!(info.peer().as_str(), "bob");
+    assert_eq!(failure.failure().reason, FailureReason::LocalClosed);
+    assert!(alice.connections().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_peer_that_shall_waits_for_its_first_broker() -> Outcome {
     let first = broker().await;
     let address = first.local_addr();
     let alice = builder(&first).reconnect(true);
     first.shutdown().await;
     let alice = alice.build()?;
+    assert_eq!(alice.id().map(|id| id.as_str().len()), Some(36));
     let mut events = alice.events();
     until(&mut events, |event| matches!(event, Event::Error(_))).await;
     let _second = Broker::bind(address, BrokerOptions::default()).await?;

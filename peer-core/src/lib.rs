@@ -16,6 +16,7 @@
 //! | [`binarypack`] | PeerJS's binary format as a serde format |
 //! | [`wire`] | parsers and emitters without state: JSON, signals, SDP, candidates, DCEP, chunks, HTTP, WebSocket |
 //! | [`storage`] | byte rings and tables with handles that notice reuse |
+//! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!
 //! # The drive loop
@@ -72,6 +73,7 @@
 //! | `defmt` | log lines through `defmt`, and `Format` on the public types; wins over `log` | off |
 //! | `link` | the module `link`: the engine's I/O as frames between a microcontroller and a gateway | off |
 //! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
+//! | `smoltcp` | `net`: sockets over smoltcp's TCP | off |
 //!
 //! # Panics
 //! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a value, a typed error, or
@@ -91,6 +93,8 @@ pub mod connection;
 mod id;
 #[cfg(feature = "link")]
 pub mod link;
+#[cfg(feature = "smoltcp")]
+pub mod net;
 pub mod peer;
 pub mod serialization;
 pub mod storage;

@@ -25,6 +25,10 @@ pub const ACCEPT_BACKLOG: usize = 64;
 pub const OFFERS_PER_SECOND: u32 = 32;
 /// Offers that may come at once.
 pub const OFFER_BURST: u32 = 128;
+/// What part of a peer's connections incoming ones that are not open yet may take: one half, and those of one
+/// remote one quarter, but at least one. Offers beyond are dropped and counted, so strangers who offer and do not
+/// answer cannot take every place.
+pub const PENDING_SHARE: usize = 2;
 /// The longest pause between two automatic reconnects. The first is a tenth of a second, each next one twice
 /// as long, and each is cut by up to half at random.
 pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -196,9 +200,10 @@ impl PeerBuilder {
         self
     }
 
-    /// Come back to the broker by itself after the socket was lost, with the same id and token, for ever, with
-    /// pauses that grow to [`RECONNECT_PAUSE_MAX`]; also before the first time, as long as the broker cannot be reached.
-    /// A broker that answers and refuses (id taken, wrong key) still ends the peer. Default `false`, as in PeerJS.
+    /// Come back to the broker by itself, with the same id and token, for ever, with pauses that grow to
+    /// [`RECONNECT_PAUSE_MAX`]: after the socket was lost, and before the first time as long as the broker cannot be
+    /// reached. A broker that refuses the first time (id taken, wrong key) still ends the peer. Without an id of
+    /// yours the peer makes one itself, as PeerServer would. Default `false`, as in PeerJS.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.options.reconnect = reconnect;
         self
@@ -217,7 +222,7 @@ impl PeerBuilder {
     }
 
     /// Asked for each offer before anything is created for it; `false` drops the offer without a word, and it is
-    /// counted. Called on the peer's own task: it must not block.
+    /// counted. Called on the peer's own task: it must not block. A peer that only connects may refuse all.
     pub fn on_offer(mut self, admit: impl Fn(&Offer) -> bool + Send + Sync + 'static) -> Self {
         self.options.on_offer = Some(Arc::new(admit));
         self

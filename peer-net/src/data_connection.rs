@@ -8,16 +8,29 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
+use crate::data_plane::DataPlane;
 use crate::error::{CloseReason, ConnectionFailure, ReceiveError, SendError};
 use crate::event::ConnectionInfo;
 use crate::inbox::Payload;
-use crate::link::Link;
 use crate::value::Value;
 
 /// A connection to another peer. PeerJS's `DataConnection`.
 ///
 /// Handles are cheap to clone; a message that several wait for goes to one of them. When the last handle is
 /// dropped, the connection is closed after what was sent has been delivered, as long as the program lives to do it.
+///
+/// ```no_run
+/// # async fn run(connection: peer_net::DataConnection) -> Result<(), Box<dyn std::error::Error>> {
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Reading { celsius: f64 }
+///
+/// connection.send(&Reading { celsius: 21.5 }).await?;
+/// while let Some(reading) = connection.recv_as::<Reading>().await? {
+///     println!("{} has {} °C", connection.peer(), reading.celsius);
+/// }
+/// println!("over: {}", connection.closed().await);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct DataConnection {
     held: Arc<Held>,
@@ -25,19 +38,19 @@ pub struct DataConnection {
 
 /// What the handles share; its drop closes the connection.
 pub(crate) struct Held {
-    link: Arc<Link>,
+    plane: Arc<DataPlane>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.link.abandon();
+        self.plane.abandon();
     }
 }
 
 impl DataConnection {
-    pub(crate) fn new(link: Arc<Link>) -> Self {
+    pub(crate) fn new(plane: Arc<DataPlane>) -> Self {
         Self {
-            held: Arc::new(Held { link }),
+            held: Arc::new(Held { plane }),
         }
     }
 
@@ -51,22 +64,22 @@ impl DataConnection {
 
     /// The remote peer's id. PeerJS: `peer`.
     pub fn peer(&self) -> &str {
-        self.held.link.info.peer.as_str()
+        self.held.plane.info.peer.as_str()
     }
 
     /// The connection's id on the wire. PeerJS: `connectionId`.
     pub fn connection_id(&self) -> &str {
-        self.held.link.info.connection_id.as_str()
+        self.held.plane.info.connection_id.as_str()
     }
 
     /// The label.
     pub fn label(&self) -> &str {
-        self.held.link.info.label()
+        self.held.plane.info.label()
     }
 
     /// What the offerer said about the connection; `None` when it said nothing.
     pub fn metadata(&self) -> Option<Value> {
-        self.held.link.info.metadata()
+        self.held.plane.info.metadata()
     }
 
     /// The metadata as a type of yours.
@@ -74,32 +87,32 @@ impl DataConnection {
     /// # Errors
     /// It is not of that shape; without metadata `null` is read.
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.held.link.info.metadata_json().unwrap_or("null"))
+        serde_json::from_str(self.held.plane.info.metadata_json().unwrap_or("null"))
     }
 
     /// PeerJS's `reliable`: whether messages keep their order.
     pub fn reliable(&self) -> bool {
-        self.held.link.info.reliable
+        self.held.plane.info.reliable
     }
 
     /// How values travel.
     pub fn serialization(&self) -> Serialization {
-        self.held.link.info.serialization
+        self.held.plane.info.serialization
     }
 
     /// Whether the remote started it.
     pub fn is_incoming(&self) -> bool {
-        self.held.link.info.incoming
+        self.held.plane.info.incoming
     }
 
     /// All of the above without the connection, as events carry it.
     pub fn info(&self) -> &Arc<ConnectionInfo> {
-        &self.held.link.info
+        &self.held.plane.info
     }
 
     /// Whether both sides may send. PeerJS: `open`.
     pub fn is_open(&self) -> bool {
-        self.held.link.is_open()
+        self.held.plane.is_open()
     }
 
     /// Waits until both sides may send.
@@ -107,7 +120,7 @@ impl DataConnection {
     /// # Errors
     /// [`ConnectionFailure`]: it never opened, with the stage it reached.
     pub async fn opened(&self) -> Result<(), ConnectionFailure> {
-        self.held.link.opened().await
+        self.held.plane.opened().await
     }
 
     /// Sends a value, after waiting until the connection is open and not congested.
@@ -119,7 +132,7 @@ impl DataConnection {
     /// [`SendError`]; the connection stays as it was.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
         self.held
-            .link
+            .plane
             .send(|serialization, text| codec::encode(serialization, text, value))
             .await
     }
@@ -130,7 +143,7 @@ impl DataConnection {
     /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its errors.
     pub fn try_send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
         self.held
-            .link
+            .plane
             .try_send(|serialization, text| codec::encode(serialization, text, value))
     }
 
@@ -150,7 +163,7 @@ impl DataConnection {
     pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         let bytes = bytes.into();
         self.held
-            .link
+            .plane
             .send(|serialization, _| codec::encode_bytes(serialization, bytes))
             .await
     }
@@ -180,11 +193,11 @@ impl DataConnection {
         &self,
         decode: impl FnOnce(Payload) -> Result<T, ReceiveError>,
     ) -> Result<Option<T>, ReceiveError> {
-        match self.held.link.inbox.pop().await.map(decode) {
+        match self.held.plane.inbox.pop().await.map(decode) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
             Some(Err(error)) => {
-                self.held.link.count_malformed();
+                self.held.plane.count_malformed();
                 Err(error)
             }
         }
@@ -193,24 +206,24 @@ impl DataConnection {
     /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount`. PeerJS's `bufferSize`
     /// counts messages it holds back itself; `send` holds back none, it waits.
     pub fn buffered_amount(&self) -> usize {
-        self.held.link.buffered_amount()
+        self.held.plane.buffered_amount()
     }
 
     /// Closes at once; what is not delivered yet is lost. PeerJS: `close()`.
     pub fn close(&self) {
-        self.held.link.close(CloseReason::Local);
+        self.held.plane.close(CloseReason::Local);
     }
 
     /// Closes once everything that was sent has been delivered, and waits for it.
     /// PeerJS: `close({flush: true})`, without its losses on unordered channels.
     pub async fn close_flush(&self) -> CloseReason {
-        self.held.link.close_later();
-        self.held.link.closed().await
+        self.held.plane.close_later();
+        self.held.plane.closed().await
     }
 
     /// Waits until the connection is over, and says why.
     pub async fn closed(&self) -> CloseReason {
-        self.held.link.closed().await
+        self.held.plane.closed().await
     }
 }
 

@@ -6,8 +6,9 @@
 
 mod admission;
 mod backoff;
-mod broker;
+pub(crate) mod broker;
 mod connections;
+mod inputs;
 
 use core::future::{Future, pending};
 use core::time::Duration;
@@ -15,13 +16,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use peer_core::peer::{
-    BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, ConnectionSlot,
-    Event as EngineEvent, Input, InputError, Output, Peer as Engine, PeerError, PeerSlices,
-    PeerState, RtcCommand, RtcInput,
+    BrokerCommand, Config, ConnectionSlot, Event as EngineEvent, Input, Output, Peer as Engine,
+    PeerError, PeerSlices, PeerState, RtcCommand,
 };
 use peer_core::serialization::Serialization;
 use peer_core::time::Instant;
-use peer_core::{PeerId, Token, peer};
+use peer_core::{PeerId, Token};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -32,10 +32,9 @@ use crate::builder::Options;
 use crate::data_connection::DataConnection;
 use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain};
 use crate::event::Event;
-use crate::rtc::SessionEvent;
 use crate::shared::Shared;
 use backoff::Backoff;
-use broker::{BrokerLink, LinkEvent};
+use broker::{BrokerEvent, BrokerSocket};
 use connections::Connections;
 
 /// Longest metadata of a connection, a JSON text in bytes. Longer ones are refused in `connect`; a remote's is
@@ -45,7 +44,6 @@ pub const METADATA_MAX: usize = 16 << 10;
 const CONTROL_BYTES: usize = 128 << 10;
 /// How long the broker may take to answer an open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// How long the end of a destroyed peer may take, until its sessions and its socket are gone.
 const END_WAIT: Duration = Duration::from_secs(2);
 
@@ -74,7 +72,7 @@ pub(crate) fn prepare(
     commands: mpsc::Receiver<Command>,
     backlog: mpsc::Sender<DataConnection>,
 ) -> Result<(Arc<Shared>, impl Future<Output = ()> + Send + 'static), BuildError> {
-    let [random, for_token, for_pauses] = random()?;
+    let [random, for_token, for_pauses, for_id @ ..] = random()?;
     let client = BrokerClient::new(options.broker.clone())
         .map_err(|error| BuildError::BrokerOptions(Arc::new(error)))?;
     let token = options
@@ -82,20 +80,20 @@ pub(crate) fn prepare(
         .clone()
         .unwrap_or_else(|| Token::from_random(for_token));
     let mut config = Config::new(token, random);
-    config.id.clone_from(&options.id);
+    config.id = match &options.id {
+        Some(id) => Some(id.clone()),
+        // The first failure to be given one would be the end. This one is made as PeerServer makes them.
+        None if options.reconnect => PeerId::from_wire(&uuid(for_id)).ok(),
+        None => None,
+    };
     config.ping_interval = options.ping_interval;
     config.connect_timeout = options.rtc.connect_timeout;
     config.open_timeout = OPEN_TIMEOUT;
-    let shared = Shared::new(
-        runtime,
-        client.clone(),
-        options.id.clone(),
-        options.max_message_size,
-    );
+    let shared = Shared::new(runtime, client.clone(), config.id.clone(), &options);
     let driver = Driver {
         shared: shared.clone(),
         commands,
-        broker: BrokerLink::new(client),
+        broker: BrokerSocket::new(client),
         backoff: options.reconnect.then(|| Backoff::new(for_pauses)),
         connections: Connections::new(shared.clone(), backlog, &options),
         max_connections: options.max_connections,
@@ -107,18 +105,25 @@ pub(crate) fn prepare(
     Ok((shared, driver.run(config)))
 }
 
-fn random() -> Result<[u64; 3], BuildError> {
-    let mut bytes = [[0; 8]; 3];
+fn random() -> Result<[u64; 5], BuildError> {
+    let mut bytes = [[0; 8]; 5];
     SystemRandom::new()
         .fill(bytes.as_flattened_mut())
         .map_err(|_| BuildError::Random)?;
     Ok(bytes.map(u64::from_ne_bytes))
 }
 
+/// A UUID, version 4 (RFC 9562 §5.4).
+fn uuid([high, low]: [u64; 2]) -> String {
+    let (a, b, c) = (high >> 32, high >> 16 & 0xFFFF, high & 0xFFF | 0x4000);
+    let (d, e) = (low >> 48 & 0x3FFF | 0x8000, low & 0xFFFF_FFFF_FFFF);
+    format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+}
+
 struct Driver {
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
-    broker: BrokerLink,
+    broker: BrokerSocket,
     /// There if the peer is to come back by itself.
     backoff: Option<Backoff>,
     connections: Connections,
@@ -136,20 +141,14 @@ struct Driver {
 enum Turn {
     Requests,
     Command(Command),
-    Broker(LinkEvent),
+    Broker(BrokerEvent),
     Session(connections::Tagged),
     Timeout,
     Reconnect,
 }
 
 impl Driver {
-    async fn run(mut self, mut config: Config) {
-        if config.id.is_none() && self.backoff.is_some() {
-            config.id = match self.first_id().await {
-                Some(id) => Some(id),
-                None => return,
-            };
-        }
+    async fn run(mut self, config: Config) {
         // On the heap piece by piece: nothing large passes over the stack, and what is never used is never touched.
         let mut slots: Vec<_> = (0..self.max_connections)
             .map(|_| ConnectionSlot::default())
@@ -167,6 +166,8 @@ impl Driver {
         loop {
             self.drain(&mut engine);
             if self.finished {
+                self.connections.accept_no_more();
+                self.shared.end_events();
                 // Whoever waits for the end may leave the process after it: the remotes shall know by then.
                 let _ = timeout(END_WAIT, self.ended()).await;
                 return;
@@ -184,40 +185,6 @@ impl Driver {
                         backoff.taken();
                     }
                     let _ = engine.reconnect(self.now());
-                }
-            }
-        }
-    }
-
-    /// An id of the broker's choice, asked for until there is one; `None` once the peer is destroyed. The engine
-    /// would take the first failure for the end.
-    async fn first_id(&mut self) -> Option<PeerId> {
-        let client = self.shared.client.clone();
-        loop {
-            let retry = self.backoff.as_ref().and_then(Backoff::due);
-            let answer = async {
-                if let Some(at) = retry {
-                    tokio::time::sleep_until(at).await;
-                }
-                client.retrieve_id().await
-            };
-            tokio::select! {
-                answer = answer => match answer {
-                    Ok(id) => return PeerId::from_wire(&id).ok(),
-                    Err(error) => {
-                        let failure = PeerFailure::new(PeerError::ServerError)
-                            .with_detail(Some(&chain(&error)))
-                            .with_source(Some(Arc::new(error)));
-                        self.shared.emit(Event::Error(failure));
-                        if let Some(backoff) = &mut self.backoff {
-                            backoff.begin();
-                        }
-                    }
-                },
-                () = self.shared.bell.notified() => {
-                    if self.shared.take_requests().destroy {
-                        return None;
-                    }
                 }
             }
         }
@@ -248,171 +215,6 @@ impl Driver {
     fn now(&self) -> Instant {
         now(self.epoch)
     }
-
-    // What handles ask for.
-
-    fn serve_requests(&mut self, engine: &mut Engine<'_>) {
-        let requests = self.shared.take_requests();
-        for link in requests.finish {
-            self.shared.runtime.spawn(link.finish());
-        }
-        for handle in requests.close {
-            if let Some(mut connection) = engine.connection(handle) {
-                connection.close();
-            }
-        }
-        if requests.destroy {
-            self.connections.destroying();
-            self.wants_broker = false;
-            engine.destroy(self.now());
-        }
-    }
-
-    fn serve(&mut self, engine: &mut Engine<'_>, command: Command) {
-        match command {
-            Command::Connect(request, reply) => {
-                // Nobody waits any more: nothing is started.
-                if !reply.is_closed() {
-                    let _ = reply.send(self.connect(engine, request));
-                }
-            }
-            Command::Disconnect(done) => {
-                self.wants_broker = false;
-                engine.disconnect(self.now());
-                self.drain(engine);
-                let _ = done.send(());
-            }
-            Command::Reconnect(done) => {
-                let result = engine.reconnect(self.now()).map_err(|error| match error {
-                    peer::ReconnectError::Destroyed => ReconnectError::Destroyed,
-                    _ => ReconnectError::NotDisconnected,
-                });
-                if result.is_ok() {
-                    self.wants_broker = true;
-                    self.sync_status(engine);
-                }
-                let _ = done.send(result);
-            }
-        }
-    }
-
-    fn connect(
-        &mut self,
-        engine: &mut Engine<'_>,
-        request: ConnectRequest,
-    ) -> Result<DataConnection, ConnectError> {
-        let options = ConnectOptions {
-            label: request.label.as_deref(),
-            metadata: request.metadata.as_deref(),
-            reliable: request.reliable,
-            serialization: request.serialization,
-        };
-        let handle = engine
-            .connect(self.now(), &request.remote, options)
-            .map_err(|error| match error {
-                peer::ConnectError::Disconnected => ConnectError::Disconnected,
-                peer::ConnectError::Destroyed => ConnectError::Destroyed,
-                peer::ConnectError::Label => ConnectError::Label,
-                peer::ConnectError::Metadata => {
-                    ConnectError::Metadata(format!("it has more than {METADATA_MAX} bytes"))
-                }
-                peer::ConnectError::OwnId => ConnectError::OwnId,
-                _ => ConnectError::TooManyConnections {
-                    limit: self.max_connections,
-                },
-            })?;
-        self.connections
-            .started(engine, handle)
-            .ok_or(ConnectError::Destroyed)
-    }
-
-    // The broker.
-
-    fn broker_event(&mut self, engine: &mut Engine<'_>, event: LinkEvent) {
-        match event {
-            LinkEvent::IdRetrieved(id) => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::IdRetrieved(&id)))
-                });
-            }
-            LinkEvent::Opened => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Opened))
-                });
-            }
-            LinkEvent::Message(mut message) => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Message(&mut message)))
-                });
-            }
-            LinkEvent::Closed => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Closed))
-                });
-            }
-            LinkEvent::Failed => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Failed))
-                });
-            }
-        }
-    }
-
-    /// Feeds an input; when the engine has no room, does what it says first. That always helps.
-    fn feed(
-        &mut self,
-        engine: &mut Engine<'_>,
-        mut input: impl FnMut(&mut Engine<'_>, Instant) -> Result<(), InputError>,
-    ) {
-        if input(engine, self.now()) == Err(InputError::Full) {
-            self.drain(engine);
-            let _ = input(engine, self.now());
-        }
-    }
-
-    // Sessions.
-
-    fn session_event(
-        &mut self,
-        engine: &mut Engine<'_>,
-        handle: ConnectionHandle,
-        event: SessionEvent,
-    ) {
-        match event {
-            SessionEvent::LocalDescription(sdp) => self.feed(engine, |engine, now| {
-                engine.handle_input(now, Input::Rtc(handle, RtcInput::LocalDescription(&sdp)))
-            }),
-            SessionEvent::LocalCandidate(candidate) => self.feed(engine, |engine, now| {
-                engine.handle_input(
-                    now,
-                    Input::Rtc(handle, RtcInput::LocalCandidate(&candidate)),
-                )
-            }),
-            SessionEvent::IceState(state) => {
-                self.connections.ice_state(handle, state);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::IceState(state)))
-                });
-            }
-            SessionEvent::Open(sender, receiver) => {
-                self.connections.attach(handle, sender, receiver);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelOpened))
-                });
-            }
-            SessionEvent::Closed => self.feed(engine, |engine, now| {
-                engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelClosed))
-            }),
-            SessionEvent::Failed(failure, detail) => {
-                self.connections.failed(handle, &detail);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::Failed(failure)))
-                });
-            }
-        }
-    }
-
-    // What the engine says.
 
     fn drain(&mut self, engine: &mut Engine<'_>) {
         loop {
@@ -531,23 +333,35 @@ impl Drop for Driver {
     /// However the driver ends, nobody waits for ever.
     fn drop(&mut self) {
         self.connections.end_all();
+        self.shared.refuse_requests();
         self.shared.set_status(|status| {
             status.state = PeerState::Destroyed;
             true
         });
-        self.shared.emit(Event::Closed);
         self.shared.end_events();
     }
 }
 
-fn now(epoch: tokio::time::Instant) -> Instant {
+pub(crate) fn now(epoch: tokio::time::Instant) -> Instant {
     let micros = epoch.elapsed().as_micros();
     Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+pub(crate) async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ids_look_like_those_of_peerserver() {
+        assert_eq!(super::uuid([0; 2]), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(
+            super::uuid([u64::MAX; 2]),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
     }
 }

@@ -98,6 +98,20 @@ impl ConnectionInfo {
 }
 
 /// A peer's events, a [`Stream`] that ends after [`Event::Closed`]. At most [`EVENTS_MAX`] wait.
+///
+/// ```no_run
+/// # async fn run(peer: peer_net::Peer) {
+/// use peer_net::Event;
+/// let mut events = peer.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         Event::ConnectionFailed(info, failure) => println!("{}: {failure}", info.peer()),
+///         Event::Error(failure) => println!("{}: {failure}", failure.kind()),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
 pub struct Events {
     stream: Pin<Box<dyn Stream<Item = Event> + Send>>,
 }
@@ -134,5 +148,26 @@ impl Stream for Events {
 impl core::fmt::Debug for Events {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_consumer_learns_how_much_it_missed() {
+        let (sender, receiver) = broadcast::channel(EVENTS_MAX);
+        for _ in 0..EVENTS_MAX + 5 {
+            assert!(sender.send(Event::Disconnected).is_ok());
+        }
+        drop(sender);
+        let mut events = Events::new(receiver);
+        assert!(matches!(events.next().await, Some(Event::Lagged(5))));
+        let mut left = 0;
+        while let Some(Event::Disconnected) = events.next().await {
+            left += 1;
+        }
+        assert_eq!(left, EVENTS_MAX);
     }
 }

@@ -3,7 +3,7 @@
 mod assembly;
 mod queue;
 
-pub(crate) use assembly::{Assembly, BUDGET_MESSAGES, Budget, Part};
+pub(crate) use assembly::{Assembly, Budget, Part};
 pub(crate) use queue::Queue;
 
 use bytes::Bytes;

@@ -12,20 +12,23 @@ pub mod broker;
 mod builder;
 mod codec;
 mod data_connection;
+mod data_plane;
 mod driver;
 mod error;
 mod event;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod ice_server;
 mod inbox;
-mod link;
 mod peer;
+mod rate;
 pub mod rtc;
 mod shared;
 mod value;
 
 pub use builder::{
     ACCEPT_BACKLOG, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND, Offer,
-    PeerBuilder, RECONNECT_PAUSE_MAX,
+    PENDING_SHARE, PeerBuilder, RECONNECT_PAUSE_MAX,
 };
 pub use data_connection::DataConnection;
 pub use driver::METADATA_MAX;
@@ -36,7 +39,7 @@ pub use error::{
 pub use event::{ConnectionInfo, EVENTS_MAX, Event, Events};
 pub use peer::{Connect, Peer};
 pub use peer_core::peer::{
-    ConnectFailure, ConnectionError, FailureReason, PeerError, PeerState, Stage,
+    ConnectFailure, ConnectionError, FailureReason, PeerError, PeerState, RtcFailure, Stage,
 };
 pub use peer_core::serialization::Serialization;
 pub use peer_core::{ConnectionId, IdError, Label, PeerId, Token};

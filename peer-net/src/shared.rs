@@ -8,11 +8,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::broker::BrokerClient;
+use crate::builder::Options;
 use crate::data_connection::{DataConnection, Held};
+use crate::data_plane::DataPlane;
 use crate::error::{ListError, PeerFailure};
 use crate::event::{EVENTS_MAX, Event, Events};
-use crate::inbox::{BUDGET_MESSAGES, Budget};
-use crate::link::Link;
+use crate::inbox::Budget;
 
 /// Counters of a peer since its start. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,13 +47,17 @@ pub(crate) struct Status {
 pub(crate) struct Requests {
     pub(crate) destroy: bool,
     pub(crate) close: Vec<ConnectionHandle>,
-    pub(crate) finish: Vec<Arc<Link>>,
+    pub(crate) finish: Vec<Arc<DataPlane>>,
+    /// The driver is gone; nothing is asked any more.
+    gone: bool,
 }
 
 pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) client: BrokerClient,
     pub(crate) max_message_size: usize,
+    /// PeerJS's.
+    debug: u8,
     /// Of incomplete messages.
     pub(crate) budget: Budget,
     status: watch::Sender<Status>,
@@ -71,7 +76,7 @@ impl Shared {
         runtime: Handle,
         client: BrokerClient,
         id: Option<PeerId>,
-        max_message_size: usize,
+        options: &Options,
     ) -> Arc<Self> {
         let (events, first) = broadcast::channel(EVENTS_MAX);
         let state = PeerState::Connecting;
@@ -84,8 +89,9 @@ impl Shared {
         Arc::new(Self {
             runtime,
             client,
-            max_message_size,
-            budget: Budget::new(max_message_size.saturating_mul(BUDGET_MESSAGES)),
+            max_message_size: options.max_message_size,
+            debug: options.debug,
+            budget: Budget::new(options.max_message_size),
             status: watch::Sender::new(status),
             requests: Mutex::default(),
             bell: Notify::new(),
@@ -138,13 +144,26 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    pub(crate) fn finish(&self, link: Arc<Link>) {
-        lock(&self.requests).finish.push(link);
+    pub(crate) fn finish(&self, plane: Arc<DataPlane>) {
+        let mut requests = lock(&self.requests);
+        // Kept here it would keep itself.
+        if !requests.gone {
+            requests.finish.push(plane);
+        }
+        drop(requests);
         self.bell.notify_one();
     }
 
     pub(crate) fn take_requests(&self) -> Requests {
         core::mem::take(&mut lock(&self.requests))
+    }
+
+    /// The driver ends and takes no more.
+    pub(crate) fn refuse_requests(&self) {
+        *lock(&self.requests) = Requests {
+            gone: true,
+            ..Requests::default()
+        };
     }
 
     pub(crate) fn connections(&self) -> Vec<DataConnection> {
@@ -171,15 +190,55 @@ impl Shared {
     }
 
     pub(crate) fn emit(&self, event: Event) {
+        self.log(&event);
         if let Some(events) = lock(&self.events).as_ref() {
             // Nobody listening is fine.
             let _ = events.send(event);
         }
     }
 
-    /// No event follows; streams end.
+    /// What PeerJS's `debug` lets through goes to `tracing`.
+    fn log(&self, event: &Event) {
+        let id = self.status.borrow().id.clone();
+        let id = id.as_ref().map_or("", PeerId::as_str);
+        match (event, self.debug) {
+            (_, 0) => {}
+            (Event::Error(failure), _) => {
+                tracing::error!(target: "peer_net", id, kind = failure.kind(), "{failure}");
+            }
+            (Event::ConnectionFailed(info, failure), _) => {
+                let peer = info.peer().as_str();
+                tracing::error!(target: "peer_net", id, peer, kind = failure.kind(), "{failure}");
+            }
+            (Event::ConnectionError(info, error), 2..) => {
+                let peer = info.peer().as_str();
+                tracing::warn!(target: "peer_net", id, peer, kind = error.as_str(), "{error}");
+            }
+            (Event::Disconnected, 2..) => {
+                tracing::warn!(target: "peer_net", id, "disconnected from the broker");
+            }
+            (Event::Open(_), 3..) => tracing::info!(target: "peer_net", id, "open"),
+            (Event::Connection(info), 3..) => {
+                tracing::info!(target: "peer_net", id, peer = info.peer().as_str(), "a connection comes");
+            }
+            (Event::ConnectionOpen(info), 3..) => {
+                tracing::info!(target: "peer_net", id, peer = info.peer().as_str(), "a connection is open");
+            }
+            (Event::ConnectionClosed(info, reason), 3..) => {
+                let peer = info.peer().as_str();
+                tracing::info!(target: "peer_net", id, peer, "a connection is closed: {reason}");
+            }
+            (Event::Closed, 3..) => tracing::info!(target: "peer_net", id, "closed"),
+            _ => {}
+        }
+    }
+
+    /// Tells the end, once, and ends the streams.
     pub(crate) fn end_events(&self) {
-        lock(&self.events).take();
+        if let Some(events) = lock(&self.events).take() {
+            self.log(&Event::Closed);
+            let _ = events.send(Event::Closed);
+        }
     }
 
     pub(crate) fn events(&self) -> Events {

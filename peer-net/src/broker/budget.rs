@@ -27,6 +27,12 @@ impl Budget {
             .is_ok()
     }
 
+    /// Whether [`take`](Self::take) would have done so a moment ago.
+    pub(super) fn has(&self, bytes: usize, reserve: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used.saturating_add(bytes) <= self.max.saturating_sub(reserve)
+    }
+
     /// Gives back what was taken.
     pub(super) fn give(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);

@@ -96,7 +96,7 @@ pub enum BrokerError {
 
 impl BrokerError {
     /// The PeerJS error kind nearest to this. PeerJS itself reports any failure of
-    /// [`BrokerClient::retrieve_id`] as `server-error`.
+    /// [`BrokerClient::retrieve_id`](super::BrokerClient::retrieve_id) as `server-error`.
     pub fn kind(&self) -> PeerError {
         match self {
             Self::Tls(_) | Self::Handshake { .. } => PeerError::SslUnavailable,

@@ -82,6 +82,20 @@ impl Hub {
         self.perform(&mut state, actions);
     }
 
+    /// The outbox that has no room for this message now, if it is for one.
+    pub(super) fn congested(
+        &self,
+        session: SessionId,
+        message: &ClientMessage<'_>,
+        size: usize,
+    ) -> Option<Arc<Outbox>> {
+        message.kind.relayed()?;
+        let state = self.lock();
+        let to = state.realm.session(message.dst.as_deref()?)?;
+        let outbox = state.outboxes.get(&to)?;
+        (!outbox.has_room(session, size)).then(|| outbox.clone())
+    }
+
     /// A free id by `generate`, or `None` if it does not find one in `attempts`.
     pub(super) fn free_id(
         &self,

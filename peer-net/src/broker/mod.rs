@@ -1,4 +1,20 @@
 //! A PeerServer-compatible broker, and the client of one.
+//!
+//! [`Broker`] is a server beside your own code, or the command `peer broker`; [`BrokerClient`] is what a
+//! peer needs of any PeerServer; [`Realm`] is the broker without sockets, for simulations.
+//!
+//! What clients of npm `peer` 1.0.2 can see is the same here (`tests/broker/compat.mjs` compares the
+//! two), except for this:
+//!
+//! - The same id and token again: OPEN, and the old socket is closed. (npm: no OPEN, it stays open.)
+//! - LEAVE, EXPIRE and other messages of the broker are not accepted from clients. (npm: relays LEAVE
+//!   and EXPIRE, and a LEAVE without `dst` frees the sender's id.)
+//! - A message that is not JSON is dropped. (npm: the socket is deaf afterwards, and the library form
+//!   ends its process.)
+//! - Messages for absent peers expire by sender, so nobody's arrival shortens another's wait.
+//! - Everything has a limit, see [`BrokerLimits`] and [`RealmLimits`]. (npm: nothing but
+//!   `concurrent_limit`, and 100 MiB a message.)
+//! - No `ETag`, `X-Powered-By`, `Keep-Alive`, nor `Content-Length` with status 204.
 
 mod absent;
 mod address;

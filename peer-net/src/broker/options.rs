@@ -159,12 +159,15 @@ pub struct BrokerLimits {
     pub handshake_timeout: Duration,
     /// Time a connection may be without a new request before its upgrade. 15 s. Beyond: closed.
     pub idle_timeout: Duration,
-    /// Messages waiting for one client to read them. 1,024. A relayed message that does not fit is
-    /// refused: its sender gets EXPIRE. One sender may hold a quarter. A client that lets the
-    /// *broker's own* messages overflow is disconnected.
+    /// Messages waiting for one client to read them. 1,024, of which one sender may hold a quarter. A
+    /// sender whose message does not fit is not read from until it does; after
+    /// [`relay_timeout`](Self::relay_timeout) the message is refused, and the sender gets EXPIRE. A
+    /// client that lets the *broker's own* messages overflow is disconnected.
     pub outbox_messages: usize,
     /// The same in bytes, 4 MiB. At least twice [`RealmLimits::queue_bytes`] is sensible.
     pub outbox_bytes: usize,
+    /// How long a sender waits for room in the receiver's outbox. 5 s.
+    pub relay_timeout: Duration,
     /// Bytes in the outboxes of all clients, 64 MiB. Three quarters for relayed messages, the rest for
     /// the broker's own. Beyond: as for a single full outbox.
     pub outboxes_bytes: usize,
@@ -187,6 +190,7 @@ impl Default for BrokerLimits {
             idle_timeout: Duration::from_secs(15),
             outbox_messages: 1_024,
             outbox_bytes: 4 * 1024 * 1024,
+            relay_timeout: Duration::from_secs(5),
             outboxes_bytes: 64 * 1024 * 1024,
             incoming_bytes: 64 * 1024 * 1024,
             write_timeout: Duration::from_secs(30),

@@ -15,6 +15,8 @@ pub(super) struct Outbox {
     state: Mutex<State>,
     /// Something to write, or nothing more to come.
     ready: Notify,
+    /// A message was taken out, or the session ends.
+    taken: Notify,
     /// The session is to end at once.
     cut: Notify,
     messages_max: usize,
@@ -32,6 +34,12 @@ struct State {
     closing: bool,
 }
 
+impl State {
+    fn share(&self, from: SessionId) -> (usize, usize) {
+        self.shares.get(&from).copied().unwrap_or_default()
+    }
+}
+
 /// The message does not fit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
@@ -44,6 +52,7 @@ impl Outbox {
         Self {
             state: Mutex::default(),
             ready: Notify::new(),
+            taken: Notify::new(),
             cut: Notify::new(),
             messages_max: limits.outbox_messages,
             bytes_max: limits.outbox_bytes,
@@ -54,29 +63,13 @@ impl Outbox {
     /// Adds a message of the broker (`from` is `None`) or of another client.
     pub(super) fn push(&self, from: Option<SessionId>, text: String) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.closing {
-            return Err(Full);
-        }
         let size = text.len();
-        if state.queue.len() >= self.messages_max || state.bytes + size > self.bytes_max {
+        if !self.fits(&state, from, size) || !self.budget.take(size, self.reserve(from)) {
             return Err(Full);
         }
         if let Some(from) = from {
-            let (messages, bytes) = state.shares.get(&from).copied().unwrap_or_default();
-            // A share is never too small for a single message.
-            if messages > 0
-                && (messages >= self.messages_max / Self::SHARE
-                    || bytes + size > self.bytes_max / Self::SHARE)
-            {
-                return Err(Full);
-            }
-            // The broker's own messages still get through when relayed ones do not.
-            if !self.budget.take(size, self.budget.max() / Self::SHARE) {
-                return Err(Full);
-            }
+            let (messages, bytes) = state.share(from);
             state.shares.insert(from, (messages + 1, bytes + size));
-        } else if !self.budget.take(size, 0) {
-            return Err(Full);
         }
         state.bytes += size;
         state.queue.push_back((from, text));
@@ -85,10 +78,51 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether a message of `size` bytes would be taken now.
+    pub(super) fn has_room(&self, from: SessionId, size: usize) -> bool {
+        let from = Some(from);
+        self.fits(&self.lock(), from, size) && self.budget.has(size, self.reserve(from))
+    }
+
+    /// Returns when there is room, or never will be.
+    pub(super) async fn room(&self, from: SessionId, size: usize) {
+        loop {
+            let mut taken = core::pin::pin!(self.taken.notified());
+            // From here on no notification is missed.
+            taken.as_mut().enable();
+            if self.lock().closing || self.has_room(from, size) {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    fn fits(&self, state: &State, from: Option<SessionId>, size: usize) -> bool {
+        if state.closing
+            || state.queue.len() >= self.messages_max
+            || state.bytes + size > self.bytes_max
+        {
+            return false;
+        }
+        from.is_none_or(|from| {
+            let (messages, bytes) = state.share(from);
+            // A share is never too small for a single message.
+            messages == 0
+                || (messages < self.messages_max / Self::SHARE
+                    && bytes + size <= self.bytes_max / Self::SHARE)
+        })
+    }
+
+    /// The broker's own messages still get through when relayed ones do not.
+    fn reserve(&self, from: Option<SessionId>) -> usize {
+        from.map_or(0, |_| self.budget.max() / Self::SHARE)
+    }
+
     /// Nothing more is to be added; the session closes after what waits.
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.ready.notify_one();
+        self.taken.notify_waiters();
     }
 
     /// Ends the session without waiting for anything.
@@ -102,6 +136,7 @@ impl Outbox {
         drop(state);
         self.ready.notify_one();
         self.cut.notify_one();
+        self.taken.notify_waiters();
     }
 
     /// The next message to write. `None` once closed and empty.
@@ -121,6 +156,8 @@ impl Outbox {
                             state.shares.remove(&from);
                         }
                     }
+                    drop(state);
+                    self.taken.notify_waiters();
                     return Some(text);
                 }
                 if state.closing {
@@ -200,6 +237,20 @@ mod tests {
         assert_eq!(outbox.next().await, None);
         let state = outbox.lock();
         assert_eq!((state.bytes, state.shares.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn room_comes_when_a_message_is_taken_or_all_ends() {
+        let outbox = outbox(8, 1_000);
+        let from = SessionId(1);
+        for _ in 0..2 {
+            assert_eq!(outbox.push(Some(from), "a".to_owned()), Ok(()));
+        }
+        assert!(!outbox.has_room(from, 1));
+        tokio::join!(biased; outbox.room(from, 1), outbox.next());
+        assert_eq!(outbox.push(Some(from), "a".to_owned()), Ok(()));
+        tokio::join!(biased; outbox.room(from, 1), async { outbox.close() });
+        assert!(!outbox.has_room(from, 1));
     }
 
     #[tokio::test]

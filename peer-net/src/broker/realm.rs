@@ -343,6 +343,11 @@ impl Realm {
         ids.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// The session of an id that is connected.
+    pub fn session(&self, id: &str) -> Option<SessionId> {
+        self.clients.get(id).map(|client| client.session)
+    }
+
     /// The id of a session that is connected.
     pub fn id(&self, session: SessionId) -> Option<&str> {
         self.sessions.get(&session).map(|id| &**id)

@@ -63,9 +63,9 @@ where
                     Err(_) => {}
                 }
                 match frame {
-                    Ok(Message::Text(text)) => receive(hub, session, text.as_str()),
+                    Ok(Message::Text(text)) => receive(hub, session, text.as_str()).await,
                     Ok(Message::Binary(bytes)) => match core::str::from_utf8(&bytes) {
-                        Ok(text) => receive(hub, session, text),
+                        Ok(text) => receive(hub, session, text).await,
                         Err(_) => tracing::debug!(session = session.0, "binary frame is not text"),
                     },
                     Ok(_) => {}
@@ -118,10 +118,19 @@ impl Drop for Leave<'_> {
     }
 }
 
-fn receive(hub: &Hub, session: super::SessionId, text: &str) {
+async fn receive(hub: &Hub, session: super::SessionId, text: &str) {
     // Read outside the hub's lock: a long message costs nobody else.
     match ClientMessage::parse(text) {
-        Ok(message) => hub.message(session, &message),
+        Ok(message) => {
+            // A fast sender is slowed down to what the receiver takes, before anything is refused.
+            // The sender's id comes on top.
+            let size = text.len() + 2 * hub.options.limits.realm.id_bytes;
+            if let Some(outbox) = hub.congested(session, &message, size) {
+                let room = outbox.room(session, size);
+                let _ = timeout(hub.options.limits.relay_timeout, room).await;
+            }
+            hub.message(session, &message);
+        }
         Err(error) => tracing::debug!(session = session.0, %error, "dropped"),
     }
 }
@@ -138,12 +147,11 @@ fn close_code(error: &Error) -> Option<CloseCode> {
 
 /// The last value of a query parameter, empty when there is none.
 fn parameter(query: &str, name: &str) -> String {
-    let pairs = query
+    let mut pairs = query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
-        .filter(|(key, _)| percent_decode(key) == name)
-        .next_back()
+        .rfind(|(key, _)| percent_decode(key) == name)
         .map(|(_, value)| percent_decode(value))
         .unwrap_or_default()
 }

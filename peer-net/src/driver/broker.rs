@@ -1,4 +1,5 @@
-//! The driver's side of the broker: one HTTP call or one socket at a time, each in a task of its own.
+//! A driver's side of the broker: one HTTP call or one socket at a time, each in a task of its own. The peer's driver
+//! and the gateway have one each.
 
 use core::future::pending;
 use core::time::Duration;
@@ -21,7 +22,7 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 /// What came of a command, or over the socket.
 #[derive(Debug)]
-pub(super) enum LinkEvent {
+pub(crate) enum BrokerEvent {
     IdRetrieved(String),
     Opened,
     Message(Vec<u8>),
@@ -29,10 +30,10 @@ pub(super) enum LinkEvent {
     Failed,
 }
 
-pub(super) struct BrokerLink {
+pub(crate) struct BrokerSocket {
     client: BrokerClient,
     /// Of the call or socket of now; those of earlier ones go nowhere.
-    events: Option<mpsc::Receiver<Result<LinkEvent, Arc<BrokerError>>>>,
+    events: Option<mpsc::Receiver<Result<BrokerEvent, Arc<BrokerError>>>>,
     signals: Option<mpsc::Sender<String>>,
     task: Option<JoinHandle<()>>,
     last_error: Option<Arc<BrokerError>>,
@@ -42,15 +43,15 @@ pub(super) struct BrokerLink {
     retrieving: bool,
 }
 
-impl Drop for BrokerLink {
+impl Drop for BrokerSocket {
     fn drop(&mut self) {
         // Its socket is closed in order by the task itself, within its own deadline.
         self.close();
     }
 }
 
-impl BrokerLink {
-    pub(super) fn new(client: BrokerClient) -> Self {
+impl BrokerSocket {
+    pub(crate) fn new(client: BrokerClient) -> Self {
         Self {
             client,
             events: None,
@@ -63,23 +64,23 @@ impl BrokerLink {
     }
 
     /// Why the last call or socket failed, until the next begins.
-    pub(super) fn last_error(&self) -> Option<&Arc<BrokerError>> {
+    pub(crate) fn last_error(&self) -> Option<&Arc<BrokerError>> {
         self.last_error.as_ref()
     }
 
-    pub(super) fn retrieve_id(&mut self, runtime: &Handle) {
+    pub(crate) fn retrieve_id(&mut self, runtime: &Handle) {
         let events = self.begin();
         self.retrieving = true;
         let client = self.client.clone();
         self.task = Some(runtime.spawn(async move {
             let id = client.retrieve_id().await;
             let _ = events
-                .send(id.map(LinkEvent::IdRetrieved).map_err(Arc::new))
+                .send(id.map(BrokerEvent::IdRetrieved).map_err(Arc::new))
                 .await;
         }));
     }
 
-    pub(super) fn open(&mut self, runtime: &Handle, id: &str, token: &str) {
+    pub(crate) fn open(&mut self, runtime: &Handle, id: &str, token: &str) {
         let previous = self.task.take();
         let events = self.begin();
         let (signals, queue) = mpsc::channel(SIGNALS_MAX);
@@ -93,12 +94,12 @@ impl BrokerLink {
             }
             let end = run(&client, &id, &token, queue, &events).await;
             let _ = events
-                .send(end.map(|()| LinkEvent::Closed).map_err(Arc::new))
+                .send(end.map(|()| BrokerEvent::Closed).map_err(Arc::new))
                 .await;
         }));
     }
 
-    pub(super) fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         if let Some(signals) = &self.signals
             && signals.try_send(text.to_owned()).is_err()
         {
@@ -107,14 +108,14 @@ impl BrokerLink {
     }
 
     /// Closes the socket in order; nothing more comes from it.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.signals = None;
         self.events = None;
         self.stuck = false;
     }
 
     /// Waits until the closed socket is gone.
-    pub(super) async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         if let Some(task) = &mut self.task {
             let _ = task.await;
             self.task = None;
@@ -122,17 +123,17 @@ impl BrokerLink {
     }
 
     /// The next event. Cancel safe.
-    pub(super) async fn next(&mut self) -> LinkEvent {
+    pub(crate) async fn next(&mut self) -> BrokerEvent {
         if self.stuck {
             self.close();
-            return LinkEvent::Closed;
+            return BrokerEvent::Closed;
         }
         let Some(events) = &mut self.events else {
             return pending().await;
         };
         match events.recv().await {
             Some(Ok(event)) => {
-                if matches!(event, LinkEvent::Closed) {
+                if matches!(event, BrokerEvent::Closed) {
                     self.close();
                 }
                 event
@@ -142,24 +143,24 @@ impl BrokerLink {
                 self.last_error = Some(error);
                 self.close();
                 if self.retrieving {
-                    LinkEvent::Failed
+                    BrokerEvent::Failed
                 } else {
-                    LinkEvent::Closed
+                    BrokerEvent::Closed
                 }
             }
             None => {
                 self.close();
                 if self.retrieving {
-                    LinkEvent::Failed
+                    BrokerEvent::Failed
                 } else {
-                    LinkEvent::Closed
+                    BrokerEvent::Closed
                 }
             }
         }
     }
 
     /// Forgets the last call or socket.
-    fn begin(&mut self) -> mpsc::Sender<Result<LinkEvent, Arc<BrokerError>>> {
+    fn begin(&mut self) -> mpsc::Sender<Result<BrokerEvent, Arc<BrokerError>>> {
         self.close();
         self.last_error = None;
         self.retrieving = false;
@@ -175,14 +176,14 @@ async fn run(
     id: &str,
     token: &str,
     mut signals: mpsc::Receiver<String>,
-    events: &mpsc::Sender<Result<LinkEvent, Arc<BrokerError>>>,
+    events: &mpsc::Sender<Result<BrokerEvent, Arc<BrokerError>>>,
 ) -> Result<(), BrokerError> {
     let socket = tokio::select! {
         socket = client.connect(id, token) => socket?,
         () = events.closed() => return Ok(()),
     };
     let (mut sender, mut receiver) = socket.split();
-    if events.send(Ok(LinkEvent::Opened)).await.is_err() {
+    if events.send(Ok(BrokerEvent::Opened)).await.is_err() {
         let _ = timeout(CLOSE_WAIT, sender.close()).await;
         return Ok(());
     }
@@ -198,7 +199,7 @@ async fn run(
     let read = async move {
         while let Some(message) = receiver.next().await {
             // Nobody listens while the socket is being closed.
-            let _ = events.send(Ok(LinkEvent::Message(message))).await;
+            let _ = events.send(Ok(BrokerEvent::Message(message))).await;
         }
         receiver.into_error().map_or(Ok(()), Err)
     };

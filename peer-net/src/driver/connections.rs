@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use crate::builder::{Offer, Options};
 use crate::data_connection::DataConnection;
+use crate::data_plane::DataPlane;
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::{ConnectionInfo, Event};
-use crate::link::Link;
 use crate::rtc::{ChannelReceiver, ChannelSender, RtcConfig, Session, SessionEvent};
 use crate::shared::Shared;
 
@@ -29,7 +29,8 @@ pub(super) struct Connections {
     shared: Arc<Shared>,
     rtc: Arc<RtcConfig>,
     gate: Gate,
-    backlog: mpsc::Sender<DataConnection>,
+    /// Gone once the peer is destroyed.
+    backlog: Option<mpsc::Sender<DataConnection>>,
     slots: HashMap<ConnectionHandle, Slot>,
     /// Of all sessions, those just closed included. Ends never: an empty one waits.
     pub(super) events: SelectAll<SessionEvents>,
@@ -37,7 +38,7 @@ pub(super) struct Connections {
 }
 
 struct Slot {
-    link: Arc<Link>,
+    plane: Arc<DataPlane>,
     session: Option<Session>,
     /// An incoming connection belongs to nobody until it is open.
     unclaimed: Option<DataConnection>,
@@ -55,8 +56,8 @@ impl Connections {
         Self {
             shared,
             rtc: Arc::new(options.rtc.clone()),
-            gate: Gate::new(options.on_offer.clone()),
-            backlog,
+            gate: Gate::new(options.max_connections, options.on_offer.clone()),
+            backlog: Some(backlog),
             slots: HashMap::new(),
             events: SelectAll::new(),
             destroying: false,
@@ -85,14 +86,14 @@ impl Connections {
         handle: ConnectionHandle,
     ) -> Option<DataConnection> {
         let info = Arc::new(info(engine, handle)?);
-        let link = Link::new(info, handle, self.shared.clone());
-        let connection = DataConnection::new(link.clone());
+        let plane = DataPlane::new(info, handle, self.shared.clone());
+        let connection = DataConnection::new(plane.clone());
         self.shared.remember(connection.held());
         let unclaimed = Some(connection.clone());
         self.slots.insert(
             handle,
             Slot {
-                link,
+                plane,
                 session: None,
                 unclaimed,
                 detail: None,
@@ -125,7 +126,9 @@ impl Connections {
         let Some(info) = info(engine, handle) else {
             return;
         };
-        if !self.gate.admits(&offer(info)) {
+        let waiting = self.slots.values().filter(|slot| slot.unclaimed.is_some());
+        let pending = waiting.map(|slot| &slot.plane.info.peer);
+        if !self.gate.admits(&offer(info), pending) {
             self.shared.count(|stats| stats.refused_offers += 1);
             if let Some(mut connection) = engine.connection(handle) {
                 connection.close();
@@ -174,7 +177,7 @@ impl Connections {
         receiver: ChannelReceiver,
     ) {
         if let Some(slot) = self.slots.get(&handle) {
-            slot.link.attach(sender, receiver);
+            slot.plane.attach(sender, receiver);
         }
     }
 
@@ -200,29 +203,29 @@ impl Connections {
         match event {
             EngineEvent::Connection(handle) => {
                 if let Some(slot) = self.slots.get(&handle) {
-                    self.shared.emit(Event::Connection(slot.link.info.clone()));
+                    self.shared.emit(Event::Connection(slot.plane.info.clone()));
                 }
             }
             EngineEvent::ConnectionOpen(handle) => self.opened(engine, handle),
             EngineEvent::ConnectionClosed(handle) => {
                 if let Some(slot) = self.slots.remove(&handle) {
-                    let reason = slot.link.end(self.close_reason(&slot));
+                    let reason = slot.plane.end(self.close_reason(&slot));
                     self.shared
-                        .emit(Event::ConnectionClosed(slot.link.info.clone(), reason));
+                        .emit(Event::ConnectionClosed(slot.plane.info.clone(), reason));
                 }
             }
             EngineEvent::ConnectionFailed(handle, failure) => {
                 if let Some(mut slot) = self.slots.remove(&handle) {
                     let failure = ConnectionFailure::new(failure, slot.detail.take());
-                    slot.link.end(CloseReason::NeverOpened(failure.clone()));
-                    let info = slot.link.info.clone();
+                    slot.plane.end(CloseReason::NeverOpened(failure.clone()));
+                    let info = slot.plane.info.clone();
                     self.shared.emit(Event::ConnectionFailed(info, failure));
                 }
             }
             EngineEvent::ConnectionError(handle, error) => {
                 if let Some(slot) = self.slots.get(&handle) {
                     self.shared
-                        .emit(Event::ConnectionError(slot.link.info.clone(), error));
+                        .emit(Event::ConnectionError(slot.plane.info.clone(), error));
                 }
             }
             // The data plane is not the engine's here.
@@ -234,13 +237,17 @@ impl Connections {
         let Some(slot) = self.slots.get_mut(&handle) else {
             return;
         };
-        slot.link.open();
+        slot.plane.open();
         self.shared
-            .emit(Event::ConnectionOpen(slot.link.info.clone()));
+            .emit(Event::ConnectionOpen(slot.plane.info.clone()));
         let Some(connection) = slot.unclaimed.take() else {
             return;
         };
-        if self.backlog.try_send(connection).is_err() {
+        let taken = self
+            .backlog
+            .as_ref()
+            .is_some_and(|backlog| backlog.try_send(connection).is_ok());
+        if !taken {
             self.shared.count(|stats| stats.unaccepted += 1);
             if let Some(mut connection) = engine.connection(handle) {
                 connection.close();
@@ -269,10 +276,15 @@ impl Connections {
         self.destroying = true;
     }
 
+    /// Nobody waits for connections in vain.
+    pub(super) fn accept_no_more(&mut self) {
+        self.backlog = None;
+    }
+
     /// Whatever is left ends here; usually nothing.
     pub(super) fn end_all(&mut self) {
         for (_, slot) in self.slots.drain() {
-            slot.link.end(CloseReason::Destroyed);
+            slot.plane.end(CloseReason::Destroyed);
         }
     }
 }

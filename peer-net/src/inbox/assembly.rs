@@ -12,7 +12,9 @@ pub(crate) const PARTIAL_MAX: usize = 64;
 const CHUNK_OVERHEAD: usize = 64;
 /// Incomplete messages of all connections of a peer together, in multiples of its largest message. At the limit
 /// the message whose chunk came last is dropped and counted.
-pub(crate) const BUDGET_MESSAGES: usize = 4;
+const BUDGET_MESSAGES: usize = 4;
+/// The same where messages are small, in bytes.
+const BUDGET_MIN: usize = 1 << 20;
 
 /// A message was dropped: it was too big, or there was no room for its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,8 @@ pub(crate) struct Dropped;
 pub(crate) struct Budget(Arc<AtomicUsize>);
 
 impl Budget {
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(message_max: usize) -> Self {
+        let bytes = message_max.saturating_mul(BUDGET_MESSAGES).max(BUDGET_MIN);
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
@@ -203,7 +206,7 @@ mod tests {
     }
 
     fn assembly(message_max: usize) -> Assembly {
-        Assembly::new(message_max, Budget::new(message_max * BUDGET_MESSAGES))
+        Assembly::new(message_max, Budget::new(message_max))
     }
 
     fn left(assembly: &Assembly) -> usize {
@@ -237,7 +240,7 @@ mod tests {
             assembly.insert(part(1, 1, 3, b"b")),
             Ok(Some(Bytes::from("abc")))
         );
-        assert_eq!(left(&assembly), 4000);
+        assert_eq!(left(&assembly), BUDGET_MIN);
         assert_eq!(
             assembly.insert(part(3, 0, 0, b"")),
             Err(Dropped),
@@ -284,7 +287,7 @@ mod tests {
         fn hostile_parts_stay_within_the_budget(
             parts in proptest::collection::vec((0..70_u64, any::<u32>(), 0..6_u32, 0..40_usize), 0..400),
         ) {
-            let budget = Budget::new(2000);
+            let budget = Budget(Arc::new(AtomicUsize::new(2000)));
             let mut assembly = Assembly::new(200, budget.clone());
             for (id, n, total, len) in parts {
                 let data = Bytes::from(vec![0; len]);

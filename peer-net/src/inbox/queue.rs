@@ -12,7 +12,7 @@ use crate::shared::lock;
 /// channel's window closes and the remote waits. Nothing is lost, and no other connection notices.
 pub(crate) const MESSAGES_MAX: usize = 1024;
 /// Bytes of one connection that wait for `recv`; one message fits always. At the limit as above.
-pub(crate) const BYTES_MAX: usize = 4 << 20;
+pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {

@@ -1,5 +1,6 @@
 //! The data channel: its opening, its two ends, and the two tasks between them and SCTP.
 
+use core::pin::pin;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ use super::{RtcConfig, RtcFailure};
 
 /// What one waiting message costs besides its bytes, so that empty ones are bounded too.
 const MESSAGE_OVERHEAD: usize = 64;
+/// How long a write may wait before the association is woken for it.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(5);
+/// The id of the stream that carries nothing and is never opened at the remote: data channels end below it.
+const NUDGE_STREAM: u16 = u16::MAX;
 /// How long a read may wait for the association's lock before the stream counts as empty.
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
 /// Longest message read while the channel is being opened: DCEP's OPEN.
@@ -142,6 +147,17 @@ impl ChannelSender {
         self.line.room.is_closed()
     }
 
+    /// Waits until the remote has acknowledged something since this call: `true`. `false`: the channel is closed.
+    pub fn acknowledged(&self) -> impl Future<Output = bool> + '_ {
+        let acknowledged = self.line.packets.acknowledged();
+        async {
+            tokio::select! {
+                () = acknowledged => true,
+                () = self.line.packets.ended() => false,
+            }
+        }
+    }
+
     /// Waits until everything sent before is acknowledged by the remote, or the channel is closed.
     pub async fn flushed(&self) {
         let target = self.line.accepted.load(Ordering::SeqCst);
@@ -243,7 +259,7 @@ pub(super) async fn open(
         .await
         .map_err(|error| failure("the channel's opening was not sent", error))?;
     // Ordered until the remote's ACK, so that no message overtakes the opening.
-    Ok(start(stream, sctp, config, !ordered, max_message_size))
+    start(stream, sctp, config, !ordered, max_message_size).await
 }
 
 /// As the side that answered: waits for the remote to open a channel.
@@ -282,24 +298,30 @@ pub(super) async fn accept(
         Reliability::MaxPacketLifeTime(millis) => (ReliabilityType::Timed, millis),
     };
     stream.set_reliability_params(!open.ordered, kind, value);
-    Ok(start(stream, sctp, config, false, max_message_size))
+    start(stream, sctp, config, false, max_message_size).await
 }
 
 fn failure(what: &str, error: impl core::fmt::Display) -> (RtcFailure, String) {
     (RtcFailure::Channel, format!("{what}: {error}"))
 }
 
-fn start(
+async fn start(
     stream: Arc<Stream>,
     sctp: &Sctp,
     config: &RtcConfig,
     unordered_after_ack: bool,
     max_message_size: usize,
-) -> Channel {
+) -> Result<Channel, (RtcFailure, String)> {
+    let nudge = sctp
+        .association
+        .open_stream(NUDGE_STREAM, Ppid::Binary)
+        .await;
+    let nudge = nudge.map_err(|error| failure("no stream to wake the association with", error))?;
     // Half of the budget waits here, half is under way.
     let capacity = (config.send_buffer / 2).clamp(MESSAGE_OVERHEAD, Semaphore::MAX_PERMITS);
     let line = Arc::new(Line {
         stream: Arc::clone(&stream),
+        nudge,
         packets: Arc::clone(&sctp.packets),
         room: Arc::new(Semaphore::new(capacity)),
         capacity,
@@ -326,7 +348,7 @@ fn start(
         buffer: vec![0; config.max_message_size as usize],
     };
     let reader = tokio::spawn(reader.run(drained_sender));
-    Channel {
+    Ok(Channel {
         sender: ChannelSender {
             queue,
             line: Arc::clone(&line),
@@ -338,12 +360,14 @@ fn start(
             reader,
             line,
         },
-    }
+    })
 }
 
 /// What senders and the writer share.
 struct Line {
     stream: Arc<Stream>,
+    /// A stream that carries nothing.
+    nudge: Arc<Stream>,
     packets: Arc<Packets>,
     room: Arc<Semaphore>,
     capacity: usize,
@@ -365,6 +389,22 @@ impl core::fmt::Debug for Line {
 impl Line {
     fn buffered(&self) -> usize {
         self.waiting.load(Ordering::SeqCst) + self.stream.buffered_amount()
+    }
+
+    /// Gives a message to the stream. The stream queues a large one piece by piece, waits when its queue is full
+    /// (128 KiB) and only then tells the association to send, which may be never: so that is told here.
+    async fn write(&self, queued: &Queued) -> Result<usize, webrtc_sctp::Error> {
+        let mut writing = pin!(self.stream.write_sctp(&queued.payload, queued.ppid));
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => return written,
+                () = tokio::time::sleep(NUDGE_INTERVAL) => {
+                    // Nothing goes out for an empty write: it only wakes the association.
+                    let _ = self.nudge.write_sctp(&Bytes::new(), Ppid::Binary).await;
+                }
+            }
+        }
     }
 
     fn enqueue(&self, message: Message, permit: OwnedSemaphorePermit) -> Queued {
@@ -405,7 +445,7 @@ async fn write(line: Arc<Line>, mut queue: mpsc::Receiver<Queued>) {
         }
         // The stream counts the bytes as its own before it waits for anything.
         let length = queued.payload.len();
-        let written = line.stream.write_sctp(&queued.payload, queued.ppid).await;
+        let written = line.write(&queued).await;
         line.waiting.fetch_sub(length, Ordering::SeqCst);
         line.packets.wake();
         if let Err(error) = written {

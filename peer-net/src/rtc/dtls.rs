@@ -36,6 +36,21 @@ pub(super) struct Dtls {
 }
 
 impl Dtls {
+    /// Says what the guard had to do, if anything.
+    pub(super) fn report(&self) {
+        let stats = self.guard.stats();
+        if stats.refused_total() > 0 || stats.errors() > 0 {
+            tracing::debug!(
+                refused = stats.refused_total(),
+                passed = stats.passed(),
+                handshake_bytes = stats.passed_bytes(),
+                repeated = stats.repeated(),
+                errors = stats.errors(),
+                "a session had records refused"
+            );
+        }
+    }
+
     /// Waits until the transport below fails for good.
     pub(super) async fn dead(&self) {
         self.guard.dead().await;

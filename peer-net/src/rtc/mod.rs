@@ -4,6 +4,10 @@
 //! its own, is fed descriptions and candidates, and answers with [`SessionEvent`]s. Once [`SessionEvent::Open`]
 //! has come, messages go through [`ChannelSender`] and [`ChannelReceiver`] without passing anybody else's task.
 //!
+//! Known limits of the stack below: it judges silence by the wall clock, so a step of the clock by
+//! more than the timeouts of [`RtcConfig`] ends sessions; a path that dies is not replaced by another; and a remote that knows
+//! the ICE password can add peer-reflexive candidates without a limit, from as many ports as it has.
+//!
 //! This module is a seam. Nothing outside of it knows how bytes travel.
 
 mod certificate;
@@ -16,6 +20,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -33,7 +38,8 @@ pub struct RtcConfig {
     /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by their own checks.
     pub mdns: bool,
     /// From the start until the channel is open, the remote's answer included; over it, the session fails with
-    /// the stage it had reached. Default: 30 s.
+    /// the stage it had reached. Default: 30 s. Connectivity checks alone get no more than
+    /// `disconnected_timeout` and `failed_timeout` together.
     pub connect_timeout: Duration,
     /// Silence until [`IceState::Disconnected`] is reported. Default: 5 s.
     pub disconnected_timeout: Duration,
@@ -47,7 +53,8 @@ pub struct RtcConfig {
     /// Bytes of messages that wait in one [`ChannelReceiver`]. When it is full the window closes and the remote
     /// has to wait. Default: 4 MiB; at least one message always fits.
     pub receive_buffer: usize,
-    /// Bytes handed to one [`ChannelSender`] and not yet acknowledged; more make `send` wait. Default: 1 MiB.
+    /// Bytes handed to one [`ChannelSender`] and not yet acknowledged; about as much makes `send` wait, half of it
+    /// in a queue, half on its way. Default: 1 MiB; at least one message always fits.
     pub send_buffer: usize,
     /// Gathers candidates on loopback interfaces too: for tests on one machine. Default: off.
     pub include_loopback: bool,
@@ -79,7 +86,7 @@ impl Default for RtcConfig {
 /// A STUN or TURN server: `RTCIceServer`.
 ///
 /// `stun:` and `turn:` over UDP work. `stuns:`, `turns:` and `?transport=tcp` are logged and passed over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct IceServer {
     /// For example `stun:stun.example.org:3478`. In JSON one string or a list.
     #[serde(deserialize_with = "one_or_many")]
@@ -90,6 +97,16 @@ pub struct IceServer {
     /// For TURN: the password.
     #[serde(default)]
     pub credential: String,
+}
+
+impl fmt::Debug for IceServer {
+    /// Without the credential, which does not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a [`Session`] reports. Exactly one of `Closed` and `Failed` is the last.
@@ -103,7 +120,8 @@ pub enum SessionEvent {
     IceState(IceState),
     /// The data channel is open.
     Open(ChannelSender, ChannelReceiver),
-    /// The session is over: closed by either side, or the path died after the channel had opened.
+    /// The session is over: closed by either side, or the path died after the channel had opened. What arrived
+    /// before may still wait in the [`ChannelReceiver`].
     Closed,
     /// The session never opened. The sentence says why, for people.
     Failed(RtcFailure, String),

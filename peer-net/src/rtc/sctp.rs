@@ -31,6 +31,7 @@ const SHUTDOWN: u8 = 7;
 const SHUTDOWN_ACK: u8 = 8;
 const RECONFIG: u8 = 130;
 const OUTGOING_RESET: u16 = 13;
+const RECONFIG_RESPONSE: u16 = 16;
 const IMMEDIATE: u8 = 0x08;
 
 /// An established association.
@@ -81,6 +82,8 @@ pub(super) struct Packets {
     window: u32,
     seen: Mutex<Seen>,
     repeat: Notify,
+    release: Notify,
+    reset_answered: Notify,
     acknowledged: Notify,
     shut: AtomicBool,
     shutting: Notify,
@@ -102,6 +105,8 @@ struct Seen {
     owes_sack: bool,
     /// The remote is gone by its own account.
     gone: bool,
+    /// The remote's reset of the channel, kept back until the channel is read to its end.
+    reset: Vec<u8>,
     /// A SACK was handed to the association.
     sack: bool,
     /// The window in our last SACK.
@@ -117,6 +122,8 @@ impl Packets {
             window,
             seen: Mutex::default(),
             repeat: Notify::new(),
+            release: Notify::new(),
+            reset_answered: Notify::new(),
             acknowledged: Notify::new(),
             shut: AtomicBool::new(false),
             shutting: Notify::new(),
@@ -171,8 +178,21 @@ impl Packets {
         }
     }
 
+    /// Lets the association answer the remote's reset of the channel, if that is what ended the session: the remote
+    /// then sees its channel close in order. Takes for ever if the association does not answer.
+    pub(super) async fn answer_reset(&self) {
+        if !self.seen().reset.is_empty() {
+            self.release.notify_one();
+            self.reset_answered.notified().await;
+        }
+    }
+
     /// Tells the remote that we are gone.
     pub(super) async fn abort(&self) {
+        let refused = self.below.refused();
+        if refused > 0 {
+            tracing::debug!(refused, "a session had SCTP packets refused");
+        }
         if self.seen().gone {
             return;
         }
@@ -220,17 +240,13 @@ impl Packets {
                         Ok(length) => length,
                         Err(error) => {
                             tracing::debug!(%error, "DTLS ended");
-                            self.park().await;
-                            return Err(closed());
+                            return self.park(buffer).await;
                         }
                     };
                     match self.arrived(buffer.get(..length).unwrap_or_default()) {
                         Verdict::Pass => return Ok(length),
                         Verdict::Drop => {}
-                        Verdict::End => {
-                            self.park().await;
-                            return Err(closed());
-                        }
+                        Verdict::End => return self.park(buffer).await,
                     }
                 }
             }
@@ -238,11 +254,20 @@ impl Packets {
     }
 
     /// Reports the end and keeps it from the association, which would throw away what the channel has not read.
-    async fn park(&self) {
+    async fn park(&self, buffer: &mut [u8]) -> Result<usize, webrtc_util::Error> {
         self.end();
         let shutting = self.shutting.notified();
-        if !self.shut.load(Ordering::SeqCst) {
-            shutting.await;
+        if self.shut.load(Ordering::SeqCst) {
+            return Err(closed());
+        }
+        tokio::select! {
+            () = shutting => Err(closed()),
+            () = self.release.notified() => {
+                let reset = core::mem::take(&mut self.seen().reset);
+                let packet = buffer.get_mut(..reset.len()).ok_or_else(closed)?;
+                packet.copy_from_slice(&reset);
+                Ok(reset.len())
+            }
         }
     }
 
@@ -272,7 +297,10 @@ impl Packets {
                     return Verdict::End;
                 }
                 SHUTDOWN | SHUTDOWN_ACK => return Verdict::End,
-                RECONFIG if !has_data && seen.is_reset(chunk.body) => return Verdict::End,
+                RECONFIG if !has_data && seen.is_reset(chunk.body) => {
+                    seen.reset = packet.to_vec();
+                    return Verdict::End;
+                }
                 _ => {}
             }
         }
@@ -308,9 +336,14 @@ impl Packets {
         if self.shut.load(Ordering::SeqCst) {
             return Err(closed());
         }
-        self.leaving(packet);
+        let answers_reset = self.leaving(packet);
         match self.below.send(packet).await {
-            Ok(length) => Ok(length),
+            Ok(length) => {
+                if answers_reset {
+                    self.reset_answered.notify_one();
+                }
+                Ok(length)
+            }
             Err(error) => {
                 self.end();
                 Err(error)
@@ -318,16 +351,25 @@ impl Packets {
         }
     }
 
-    fn leaving(&self, packet: &[u8]) {
+    /// Notes what goes out. Whether it is the answer to a reset, which the association sends after its own reset.
+    fn leaving(&self, packet: &[u8]) -> bool {
         let Some(chunks) = Chunks::new(packet) else {
-            return;
+            return false;
         };
+        let mut answers_reset = false;
         let mut seen = self.seen();
-        for chunk in chunks.filter(|chunk| chunk.kind == SACK) {
-            seen.owes_sack = false;
-            seen.advertised = be32(chunk.body, 4);
-            seen.read = 0;
+        for chunk in chunks {
+            match chunk.kind {
+                SACK => {
+                    seen.owes_sack = false;
+                    seen.advertised = be32(chunk.body, 4);
+                    seen.read = 0;
+                }
+                RECONFIG => answers_reset |= be16(chunk.body, 0) == Some(RECONFIG_RESPONSE),
+                _ => {}
+            }
         }
+        answers_reset
     }
 }
 

@@ -240,6 +240,7 @@ async fn take_down(progress: &Progress) {
         }
     }
     if let Some(packets) = &parts.packets {
+        let _ = timeout(CLOSE_STEP, packets.answer_reset()).await;
         let _ = timeout(CLOSE_STEP, packets.abort()).await;
         packets.shut();
     }
@@ -247,6 +248,7 @@ async fn take_down(progress: &Progress) {
         let _ = timeout(CLOSE_STEP, sctp.association.close()).await;
     }
     if let Some(dtls) = &parts.dtls {
+        dtls.report();
         let _ = timeout(CLOSE_STEP, dtls.conn.close()).await;
     }
     if let Some(ice) = &parts.ice {

@@ -9,7 +9,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::{ChannelReceiver, ChannelSender, Message, RtcConfig, SendError, Session, SessionEvent};
+use super::{
+    ChannelReceiver, ChannelSender, IceServer, Message, RtcConfig, SendError, Session, SessionEvent,
+};
 
 /// Generous: it only ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -447,4 +449,29 @@ async fn a_remote_that_vanishes_is_noticed() {
         .expect("the silence is noticed");
     assert!(disconnected, "disconnected comes first");
     assert!(matches!(end, Some(SessionEvent::Closed)), "{end:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_servers_hold_nothing_up() {
+    // Bound and silent.
+    let dead = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = dead.local_addr().unwrap().port();
+    let config = RtcConfig {
+        ice_servers: vec![IceServer {
+            urls: vec![
+                format!("stun:127.0.0.1:{port}"),
+                format!("turn:127.0.0.1:{port}"),
+                format!("turns:127.0.0.1:{port}"),
+            ],
+            username: "peer".into(),
+            credential: "secret".into(),
+        }],
+        ..config()
+    };
+    let (mut a, mut b) = pair_between(config, true, None).await;
+    a.sender.send(bytes(10, 1)).await.unwrap();
+    assert_eq!(receive(&mut b.receiver).await, bytes(10, 1));
+    a.session.close();
+    assert!(matches!(a.last().await, SessionEvent::Closed));
+    assert!(matches!(b.last().await, SessionEvent::Closed));
 }

@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, Serializer};
 
 /// A number. Whole ones keep all 64 bits; equality is that of the number, not of its type, and NaN equals nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Number(Repr);
 
 /// Canonical: a whole number in the range of `i64` is `Int`, of `u64` above that `Large`, all else `Float`.
@@ -92,5 +92,11 @@ impl core::fmt::Display for Number {
             Repr::Large(value) => value.fmt(f),
             Repr::Float(value) => value.fmt(f),
         }
+    }
+}
+
+impl core::fmt::Debug for Number {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
     }
 }

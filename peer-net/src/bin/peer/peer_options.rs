@@ -9,7 +9,7 @@ use crate::failure::{Failure, sentence};
 /// Which broker, which id, which ICE servers.
 #[derive(clap::Args)]
 pub(crate) struct PeerOptions {
-    /// The broker: ws://, wss://, http:// or https://HOST[:PORT][/PATH][?key=KEY].
+    /// The broker: ws://, wss://, http:// or https://, then `HOST[:PORT][/PATH][?key=KEY]`.
     #[arg(
         long,
         value_name = "URL",

@@ -243,7 +243,8 @@ async fn unfinished_messages_are_bounded_over_all_clients() {
 async fn a_client_that_does_not_read_is_disconnected_and_others_are_not() {
     let limits = BrokerLimits {
         outbox_messages: 64,
-        write_timeout: Duration::from_millis(300),
+        relay_timeout: Duration::from_millis(20),
+        write_timeout: Duration::from_millis(500),
         ..BrokerLimits::default()
     };
     let broker = bind(BrokerOptions {
@@ -279,6 +280,37 @@ async fn a_client_that_does_not_read_is_disconnected_and_others_are_not() {
         next(&mut receiver).await,
         r#"{"type":"OFFER","src":"bob","dst":"bob"}"#
     );
+}
+
+#[tokio::test]
+async fn a_fast_sender_is_slowed_down_and_loses_nothing() {
+    let limits = BrokerLimits {
+        outbox_messages: 8,
+        relay_timeout: PATIENCE,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let (mut sender, _receiver) = join(&broker, "alice").await;
+    let (_sender, mut receiver) = join(&broker, "bob").await;
+    const COUNT: usize = 3_000;
+    let send = async {
+        for n in 0..COUNT {
+            let text = format!(r#"{{"type":"OFFER","payload":{n},"dst":"bob"}}"#);
+            sender.send(text).await.unwrap();
+        }
+    };
+    let receive = async {
+        for n in 0..COUNT {
+            let text = format!(r#"{{"type":"OFFER","src":"alice","dst":"bob","payload":{n}}}"#);
+            assert_eq!(next(&mut receiver).await, text);
+        }
+    };
+    tokio::join!(send, receive);
+    assert_eq!(broker.stats().refused, 0);
 }
 
 #[tokio::test]

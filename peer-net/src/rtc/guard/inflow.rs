@@ -8,6 +8,9 @@ use super::packet::SctpRefusal;
 
 /// How far a TSN may be ahead of what we acknowledged: what has to be sorted, and what one packet may skip.
 pub(super) const TSN_WINDOW: u32 = 16_384;
+/// How far it may be behind, repeated by a slow path. Not half the circle: the crate may have taken more than it
+/// acknowledged, and what is just behind for us would be two thousand million ahead for it.
+const TSN_BEHIND_MAX: u32 = 1 << 24;
 /// Streams the far side may use. PeerJS uses one.
 const STREAMS_MAX: usize = 64;
 /// Ordered messages of a stream that may come before one that is missing.
@@ -116,8 +119,7 @@ impl Inflow {
         let cumulative = self.cumulative.ok_or(SctpRefusal::Window)?;
         match tsn.wrapping_sub(cumulative) {
             ahead @ 0..=TSN_WINDOW => Ok(ahead),
-            // The other half of the circle is behind.
-            ahead if ahead > u32::MAX / 2 + 1 => Ok(0),
+            ahead if ahead >= TSN_BEHIND_MAX.wrapping_neg() => Ok(0),
             _ => Err(SctpRefusal::Window),
         }
     }
@@ -162,6 +164,13 @@ impl Inflow {
                 seen.retain(|seen| seen.wrapping_sub(*next) <= u16::MAX / 2);
             }
         }
+    }
+
+    /// Fragments of unfinished messages, and their bytes.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        assert_eq!(self.runs.is_empty(), self.fragments == 0);
+        (self.fragments, self.bytes)
     }
 
     fn take_fragment(&mut self, at: u64, data: &Data) {

@@ -49,11 +49,14 @@ async function start() {
     connect(peer, config.peer);
   });
   peer.on("error", (error) => {
-    status("error", error.message);
     log(error.message, "error");
+    // Without its broker the page keeps the connection that it has.
+    if (!connection?.open && $("status").dataset.state !== "closed") status("error", error.message);
     if (error.type === "peer-unavailable") setTimeout(() => connect(peer, config.peer), RETRY_MS);
   });
-  peer.on("disconnected", () => log("The broker is gone. The data connection lives on."));
+  peer.on("disconnected", () => {
+    if (connection?.open) log("The broker is gone. The data connection lives on.");
+  });
 }
 
 function connect(peer, id) {

@@ -324,9 +324,9 @@ impl Session {
                     .await;
             }
             Err(failure) => {
-                self.out
-                    .error(failure.kind(), Some(name), &sentence(&failure))
-                    .await;
+                let peer = connection.peer();
+                let why = format!("could not connect to {peer}: {}", sentence(&failure));
+                self.out.error(failure.kind(), Some(name), &why).await;
             }
         }
         let _ = self.ended.send(name.to_owned()).await;

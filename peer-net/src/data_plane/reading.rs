@@ -1,0 +1,110 @@
+//! From the channel to the inbox.
+
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use peer_core::peer::ConnectionError;
+use peer_core::serialization::Serialization;
+use peer_core::wire::chunk::{self, Received};
+
+use super::DataPlane;
+use crate::error::CloseReason;
+use crate::event::Event;
+use crate::inbox::{Assembly, Part, Payload};
+use crate::rtc::{ChannelReceiver, Message};
+
+/// How deep chunked messages may be nested in chunked messages. Deeper ones are dropped and counted.
+const NESTED_MAX: usize = 4;
+/// A JSON text longer than this is not looked through for a close request; PeerJS's has 31 bytes.
+const CLOSE_TEXT_MAX: usize = 256;
+
+/// Takes messages from the channel, joins chunks and puts whole messages into the inbox; waits while that is full.
+pub(super) async fn read(plane: Arc<DataPlane>, mut receiver: ChannelReceiver) {
+    let mut assembly = Assembly::new(plane.shared.max_message_size, plane.shared.budget.clone());
+    while let Some(message) = receiver.recv().await {
+        match sort(&plane, &mut assembly, message) {
+            Some(Sorted::Message(payload)) => plane.inbox.push(payload).await,
+            Some(Sorted::Close) => {
+                plane.close(CloseReason::Remote);
+                break;
+            }
+            None => {}
+        }
+    }
+    plane.inbox.end();
+}
+
+enum Sorted {
+    Message(Payload),
+    Close,
+}
+
+/// What a message is to the application: itself, a request to close, or nothing yet.
+fn sort(plane: &DataPlane, assembly: &mut Assembly, message: Message) -> Option<Sorted> {
+    match (plane.info.serialization, message) {
+        (Serialization::Binary | Serialization::BinaryUtf8, Message::Binary(bytes)) => {
+            sort_packed(plane, assembly, bytes)
+        }
+        (Serialization::Json, message) => {
+            let text = match &message {
+                Message::Text(text) => Some(text.as_str()),
+                Message::Binary(bytes) => core::str::from_utf8(bytes).ok(),
+            };
+            if text.is_some_and(|text| text.len() <= CLOSE_TEXT_MAX && chunk::is_json_close(text)) {
+                return Some(Sorted::Close);
+            }
+            plane
+                .json_as_text
+                .store(matches!(message, Message::Text(_)), Ordering::Relaxed);
+            Some(Sorted::Message(payload(message)))
+        }
+        (_, message) => Some(Sorted::Message(payload(message))),
+    }
+}
+
+fn sort_packed(plane: &DataPlane, assembly: &mut Assembly, mut bytes: Bytes) -> Option<Sorted> {
+    for _ in 0..NESTED_MAX {
+        let chunk = match chunk::parse(&bytes) {
+            Ok(Received::Message) => return Some(Sorted::Message(Payload::Binary(bytes))),
+            Ok(Received::Close) => return Some(Sorted::Close),
+            Ok(Received::Chunk(chunk)) => chunk,
+            Err(_) => {
+                plane.count_malformed();
+                return None;
+            }
+        };
+        // A part shares the frame it came in, unless that would keep much more than the part in memory.
+        let data = if chunk.data.len() >= bytes.len() / 2 && !chunk.data.is_empty() {
+            bytes.slice_ref(chunk.data)
+        } else {
+            Bytes::copy_from_slice(chunk.data)
+        };
+        let part = Part {
+            id: chunk.id.get(),
+            n: chunk.n,
+            total: chunk.total,
+            data,
+        };
+        match assembly.insert(part) {
+            Ok(whole) => bytes = whole?,
+            Err(_) => {
+                plane.shared.count(|stats| stats.dropped_messages += 1);
+                let too_big = ConnectionError::MessageTooBig;
+                plane
+                    .shared
+                    .emit(Event::ConnectionError(plane.info.clone(), too_big));
+                return None;
+            }
+        }
+    }
+    plane.count_malformed();
+    None
+}
+
+fn payload(message: Message) -> Payload {
+    match message {
+        Message::Text(text) => Payload::Text(text),
+        Message::Binary(bytes) => Payload::Binary(bytes),
+    }
+}

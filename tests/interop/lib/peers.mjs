@@ -1,0 +1,131 @@
+// The two kinds of peer a test holds. Both take the commands and report the events of the JSON-lines contract,
+// so a case written against "the remote" runs with our command (`RustPeer`) and with PeerJS itself (`BrowserPeer`).
+import { PEER_BIN } from "./broker.mjs";
+import { EventLog, PATIENCE } from "./events.mjs";
+import { Child } from "./process.mjs";
+import { canonical, plain } from "./values.mjs";
+
+let serial = 0;
+/** Ids never collide, also not between runs against one broker. */
+export const freshId = (hint) => `${hint}-${process.pid}-${(serial += 1)}`;
+
+class JsonLinesPeer {
+  constructor(name) {
+    this.name = name;
+    this.log = new EventLog(name);
+  }
+
+  next(what, matches, patience) {
+    return this.log.next(what, matches, patience);
+  }
+
+  event(kind, patience) {
+    return this.next(`the event ${kind}`, (event) => event.event === kind, patience);
+  }
+
+  error(kind, patience) {
+    return this.next(`an error of kind ${kind}`, (event) => event.event === "error" && event.kind === kind, patience);
+  }
+
+  async opened() {
+    this.id = (await this.event("open")).id;
+    return this;
+  }
+}
+
+/** A page with PeerJS. */
+export class BrowserPeer extends JsonLinesPeer {
+  kind = "browser";
+  pageErrors = [];
+
+  static async start({ chromium, pages, broker, id = freshId("page"), version = "1.5.5", key, ...options }) {
+    const peer = new BrowserPeer(`page ${id}`);
+    const context = await chromium.newContext();
+    peer.page = await context.newPage();
+    peer.page.on("pageerror", (error) => {
+      peer.pageErrors.push(String(error));
+      peer.log.push({ event: "page-error", message: String(error) });
+    });
+    await peer.page.exposeBinding("reportEvents", (_source, batch) => {
+      for (const event of JSON.parse(batch)) {
+        if ("data" in event) event.data = canonical(event.data);
+        peer.log.push(event);
+      }
+    });
+    await peer.page.goto(pages.url(version));
+    const all = { id: id ?? undefined, peer: broker.settings(key ? { key } : {}), ...options };
+    await peer.page.evaluate((given) => agent.start(given), all);
+    return peer;
+  }
+
+  command(command) {
+    return this.page.evaluate((given) => agent.command(given), command);
+  }
+
+  async end() {
+    await this.page.context().close();
+    this.log.end("its page is closed");
+  }
+}
+
+/** The options of every command with a peer. No ICE server: nothing here leaves the machine. */
+export const atBroker = (broker, key) => ["--broker", broker.url(key), "--ice-server", "none"];
+
+/** `peer listen --json`, a process. */
+export class RustPeer extends JsonLinesPeer {
+  kind = "rust";
+  stray = [];
+
+  static async start({ broker, id = freshId("rust"), echo, key }) {
+    const more = [...(id ? [`--id=${id}`] : []), ...(echo ? ["--echo"] : [])];
+    return RustPeer.spawn(`rust ${id}`, ["listen", "--json", ...atBroker(broker, key), ...more]);
+  }
+
+  static spawn(name, args) {
+    const peer = new RustPeer(name);
+    const env = { ...process.env, RUST_BACKTRACE: "1" };
+    peer.process = new Child(name, PEER_BIN, args, (line) => peer.#read(line), { env });
+    peer.process.exited.then(({ code, signal, error }) => {
+      peer.log.end(`the process ended (${error?.message ?? `exit code ${code}, signal ${signal}`})\n${peer.process.stderr}`);
+    });
+    return peer;
+  }
+
+  #read(line) {
+    let event;
+    try {
+      event = JSON.parse(line);
+    } catch {
+      this.stray.push(line);
+      return;
+    }
+    if ("data" in event) event.data = canonical(event.data);
+    this.log.push(event);
+  }
+
+  command(command) {
+    if ("sendAll" in command) {
+      for (const value of command.sendAll) this.command({ send: value, connection: command.connection });
+      return;
+    }
+    this.process.write(JSON.stringify("send" in command ? { ...command, send: plain(command.send) } : command));
+  }
+
+  async exit(patience = PATIENCE) {
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`${this.name} still runs\n${this.log.transcript()}\n${this.process.stderr}`)), patience);
+    });
+    try {
+      return await Promise.race([this.process.exited, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async end() {
+    await this.process.stop("SIGTERM");
+    if (this.process.stderr.includes("panicked")) throw new Error(`${this.name} panicked\n${this.process.stderr}`);
+    if (this.stray.length > 0) throw new Error(`${this.name} wrote what is not JSON: ${this.stray[0]}`);
+  }
+}
