@@ -114,7 +114,8 @@ impl Device {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let memory: &'static mut LinkResources<4, 1024, 65_536, 32_768> = leak(LinkResources::new());
+        let memory: &'static mut LinkResources<4, 1024, 65_536, 32_768> =
+            leak(LinkResources::new());
         let random = core::array::from_fn(|_| rand_byte());
         let mut config = LeafConfig::new(name, Key::new([key; 32]), random);
         config.timing = LinkTiming {
@@ -380,7 +381,10 @@ async fn a_leaf_is_an_ordinary_peer_in_every_serialization() -> Outcome {
         let theirs = soon(bob.accept()).await.expect("bob lives");
         assert_eq!(leaf.connection_open().await, ours);
         assert_eq!(theirs.label(), "readings");
-        assert_eq!(theirs.metadata(), Some(Value::from([("from", "leaf".into())])));
+        assert_eq!(
+            theirs.metadata(),
+            Some(Value::from([("from", "leaf".into())]))
+        );
         talk(&mut leaf, ours, &theirs).await?;
         theirs.close();
         leaf.connection_closed(ours).await;
@@ -388,7 +392,10 @@ async fn a_leaf_is_an_ordinary_peer_in_every_serialization() -> Outcome {
     let status = until_status(&gateway, |status| status.leaves[0].connections.is_empty()).await;
     let leaf = &status.leaves[0];
     assert_eq!((leaf.name.as_str(), leaf.present), ("one", true));
-    assert_eq!((leaf.id.as_deref(), leaf.broker), (Some("one"), "connected"));
+    assert_eq!(
+        (leaf.id.as_deref(), leaf.broker),
+        (Some("one"), "connected")
+    );
     assert_eq!((leaf.link.sessions, leaf.link.garbage), (8, 0));
     gateway.shutdown().await;
     Ok(())
@@ -491,7 +498,11 @@ fn sealed(body: &[u8]) -> Vec<u8> {
     for byte in body {
         crc ^= u16::from(*byte) << 8;
         for _ in 0..8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+            crc = if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                crc << 1 ^ 0x1021
+            };
         }
     }
     let mut plain = body.to_vec();
@@ -681,7 +692,10 @@ async fn a_serial_port_is_opened_when_it_is_there() -> Outcome {
     drop(leaf);
     drop(theirs);
     soon(remote.closed()).await;
-    until_status(&gateway, |status| status.absent.len() == 2 || status.present == 0).await;
+    until_status(&gateway, |status| {
+        status.absent.len() == 2 || status.present == 0
+    })
+    .await;
     gateway.shutdown().await;
     Ok(())
 }
