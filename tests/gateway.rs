@@ -12,7 +12,7 @@ use peer_core::peer::{
     Config, ConnectOptions, ConnectionHandle, Event, FailureReason, Peer as Engine, PeerError,
     PeerResources, RtcFailure,
 };
-use peer_core::time::{Duration as LinkDuration, Instant};
+use peer_core::time::Instant;
 use peer_core::{PeerId, Token};
 use peer_net::broker::{Broker, BrokerOptions};
 use peer_net::gateway::{Gateway, GatewayOptions, GatewayStatus, LeafOptions, SerialPort};
@@ -119,7 +119,7 @@ impl Device {
         let random = core::array::from_fn(|_| rand_byte());
         let mut config = LeafConfig::new(name, Key::new([key; 32]), random);
         config.timing = LinkTiming {
-            refused_retry: LinkDuration::from_millis(200),
+            refused_retry: Duration::from_millis(200),
             ..LinkTiming::default()
         };
         let leaf = Leaf::new(config, memory.slices()).expect("there is memory");
@@ -181,7 +181,7 @@ impl Device {
         let job: Job = Box::new(move |engine, now| {
             let _ = done.send(job(engine, now));
         });
-        self.jobs.send(job).ok().expect("the device runs");
+        assert!(self.jobs.send(job).is_ok(), "the device runs");
         soon(result).await.expect("the device runs")
     }
 
@@ -246,7 +246,8 @@ impl Device {
 }
 
 fn rand_byte() -> u8 {
-    use std::hash::{BuildHasher as _, RandomState};
+    use core::hash::BuildHasher as _;
+    use std::hash::RandomState;
     RandomState::new().hash_one(0) as u8
 }
 
@@ -435,6 +436,33 @@ async fn large_messages_and_many_pass_both_ways() -> Outcome {
     for n in 0..500 {
         assert_eq!(leaf.recv(ours).await, n.to_string());
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_channel_holds_its_leaf_up_and_loses_nothing() -> Outcome {
+    let broker = broker().await;
+    let mut options = options(&broker);
+    // The channel takes less than the engine runs ahead.
+    options.limits.connections = 1;
+    options.limits.bytes = 256 << 10;
+    let gateway = Gateway::bind(options).await?;
+    let bob = bob(&broker).await;
+    let mut leaf = Device::open(&gateway, "one", 1).await;
+    let (theirs, ours) = from_bob(&bob, &mut leaf, "one", Serialization::Raw).await;
+    let text = |n: usize| format!("{n} {}", "z".repeat(10_000));
+    let sending = async {
+        for n in 0..300 {
+            leaf.send(ours, &text(n)).await;
+        }
+    };
+    let receiving = async {
+        for n in 0..300 {
+            let value = soon(theirs.recv()).await.expect("it can be read");
+            assert_eq!(value, Some(text(n).into()));
+        }
+    };
+    tokio::join!(sending, receiving);
     Ok(())
 }
 

@@ -127,6 +127,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
         begins: Rate::new(SESSION_BURST, SESSIONS_PER_SECOND),
         prove_within: line.prove_within,
         unproven_since: now,
+        heard: now,
+        dead_after: line.timing.dead_after,
         full: false,
     };
     let end = served.run(stream, settings).await;
@@ -156,6 +158,9 @@ struct Served<'m> {
     begins: Rate,
     prove_within: Option<Duration>,
     unproven_since: Instant,
+    /// When bytes came last, and how long none may.
+    heard: Instant,
+    dead_after: Duration,
     full: bool,
 }
 
@@ -198,7 +203,7 @@ impl Served<'_> {
         let shown = self.shown.clone();
         let mut end = None;
         loop {
-            let deadline = self.turn();
+            self.turn();
             let now = Instant::now();
             if from == to {
                 (from, to) = (0, self.link.transmit(self.now(), &mut out));
@@ -219,6 +224,7 @@ impl Served<'_> {
                 let _ = timeout(FAREWELL, farewell).await;
                 return end;
             }
+            let deadline = self.deadline(now, to > from);
             let unproven = self.unproven_until();
             if unproven.is_some_and(|at| at <= now) {
                 self.common.registry.timed_out();
@@ -234,8 +240,9 @@ impl Served<'_> {
                     Ok(0) => return End::Stream("it was closed".to_owned()),
                     Ok(len) => {
                         let bytes = piece.get(..len).unwrap_or_default();
-                        let now = self.now();
-                        self.link.receive(now, bytes, &*self.current);
+                        let time = self.now();
+                        self.heard = Instant::now();
+                        self.link.receive(time, bytes, &*self.current);
                         lock(&shown.shown).counts.bytes_received += len as u64;
                     }
                     Err(error) => return End::Stream(error.to_string()),
@@ -281,34 +288,52 @@ impl Served<'_> {
         Some(self.unproven_since + within)
     }
 
-    /// Does what the leaf wants and tells it what there is, as far as there is room. When to come back at the latest.
-    fn turn(&mut self) -> Option<Instant> {
+    /// Does what the leaf wants and tells it what there is, as far as there is room.
+    fn turn(&mut self) {
         loop {
             self.send_unsent();
             self.tell();
-            let at = if self.unsent.is_none() && self.answers.is_empty() {
-                self.execute()
-            } else {
-                self.link.next_timeout()
-            };
+            if self.is_blocked() && self.heard + self.dead_after <= Instant::now() {
+                // The link looks for silence only when it is polled.
+                self.link.close();
+                self.unsent = None;
+                self.answers.clear();
+            }
+            if !self.is_blocked() {
+                self.execute();
+            }
             // Answers may have come up, and room for them.
             if self.answers.is_empty() || !self.tell() {
-                let at = at.map(|at| self.epoch + Duration::from_micros(at.as_micros()));
-                let retry = self.unsent.is_some().then(|| Instant::now() + SEND_RETRY);
-                return [at, retry].into_iter().flatten().min();
+                return;
             }
         }
+    }
+
+    /// Whether the leaf has to wait before it is asked for more.
+    fn is_blocked(&self) -> bool {
+        self.unsent.is_some() || !self.answers.is_empty()
+    }
+
+    /// When to come back at the latest. `writing`: the stream has not taken everything, which goes first.
+    fn deadline(&self, now: Instant, writing: bool) -> Option<Instant> {
+        let of_link = self
+            .link
+            .next_timeout()
+            .map(|at| self.epoch + Duration::from_micros(at.as_micros()))
+            .filter(|at| !writing || *at > now);
+        let retry = self.unsent.is_some().then(|| now + SEND_RETRY);
+        [of_link, retry].into_iter().flatten().min()
     }
 
     // From the leaf.
 
     /// Does what the leaf says until it waits, or has to.
-    fn execute(&mut self) -> Option<peer_core::time::Instant> {
+    fn execute(&mut self) {
         loop {
             let time = now(self.epoch);
             let settings = self.current.clone();
             let refused = match self.link.poll_output(time, &*settings) {
-                GatewayOutput::Timeout(at) => return at,
+                GatewayOutput::Timeout(_) => return,
                 GatewayOutput::Up => {
                     self.up();
                     None
@@ -346,7 +371,7 @@ impl Served<'_> {
                     });
                     self.send_unsent();
                     if self.unsent.is_some() {
-                        return self.link.next_timeout();
+                        return;
                     }
                     None
                 }
@@ -360,7 +385,7 @@ impl Served<'_> {
                     leaf.refused_commands += 1;
                 }
                 self.answers.push_back(answer);
-                return self.link.next_timeout();
+                return;
             }
         }
     }
@@ -601,9 +626,7 @@ impl Served<'_> {
         self.unsent = None;
         self.answers.clear();
         self.held = None;
-        while !matches!(self.execute(), None if self.answers.is_empty()) {
-            self.answers.clear();
-        }
+        self.execute();
         self.gone("its line is gone");
         self.common.registry.no_longer_unproven(&self.shown);
         self.broker.close();

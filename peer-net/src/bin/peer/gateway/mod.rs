@@ -1,7 +1,7 @@
 //! `peer gateway`: lends the broker and WebRTC to microcontrollers.
 
+use core::net::SocketAddr;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
