@@ -500,6 +500,46 @@ async fn the_remotes_of_a_leaf_that_dies_notice() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_leaf_that_falls_silent_is_cut() -> Outcome {
+    let broker = broker().await;
+    let gateway = Gateway::bind(options(&broker)).await?;
+    let bob = bob(&broker).await;
+    // Its stream stays open when it has died.
+    let (stream, bridge) = tokio::io::duplex(1 << 16);
+    let mut tcp = TcpStream::connect(gateway.local_addrs()[0]).await?;
+    let bridge = tokio::spawn(async move {
+        let (mut from, mut to) = tcp.split();
+        let (mut near, mut far) = tokio::io::split(bridge);
+        let _ = tokio::join!(
+            tokio::io::copy(&mut from, &mut far),
+            tokio::io::copy(&mut near, &mut to)
+        );
+        core::future::pending::<()>().await;
+    });
+    let mut leaf = Device::start(stream, "one", 1, "one");
+    leaf.until(&LeafOutput::Event(Event::Open)).await;
+    let (theirs, _) = from_bob(&bob, &mut leaf, "one", Serialization::Binary).await;
+    drop(leaf);
+    // More than the link has room for, so something is held.
+    let sending = async {
+        loop {
+            if theirs.send(&"q".repeat(15_000)).await.is_err() {
+                return;
+            }
+        }
+    };
+    soon(sending).await;
+    let status = until_status(&gateway, |status| status.present == 0).await;
+    let end = status.leaves[0].last_end.as_deref();
+    assert_eq!(
+        end,
+        Some("the other end of the link was silent for too long")
+    );
+    bridge.abort();
+    Ok(())
+}
+
+#[tokio::test]
 async fn wrong_keys_names_and_ids_are_refused() -> Outcome {
     let broker = broker().await;
     let gateway = Gateway::bind(options(&broker)).await?;

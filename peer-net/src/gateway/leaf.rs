@@ -1,31 +1,32 @@
 //! One stream and the leaf behind it: executes what the leaf's engine wants, with a broker socket and sessions of its
 //! own, and tells it what comes of that. Whatever the leaf does, it does to itself.
 
+mod commands;
+mod telling;
+
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use peer_core::link::{
-    DownReason, Gateway as Link, GatewayOutput, KEY_LEN, LinkError, LinkSlices, Session, Timing,
+    DownReason, Gateway as Link, GatewayOutput, KEY_LEN, LinkSlices, Session, Timing,
 };
-use peer_core::peer::{
-    BrokerCommand, BrokerInput, ConnectionHandle, Input, RtcCommand, RtcFailure, RtcInput,
-};
+use peer_core::peer::{ConnectionHandle, RtcCommand, RtcFailure};
 use peer_core::serialization::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Common;
 use super::options::{CONNECTIONS_MAX, Settings};
 use super::registry;
-use super::sessions::{Beginning, SessionInput, Sessions};
+use super::sessions::{SessionInput, Sessions};
 use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::driver::{now, sleep_until};
 use crate::rate::Rate;
 use crate::rtc::{Message, SendError};
 use crate::shared::lock;
+use commands::{broker_command, rtc_command};
 
 /// Memory for frames to a leaf that it has not acknowledged; the longest message to a leaf is a little shorter.
 const TRANSMIT_BYTES: usize = 64 << 10;
@@ -423,114 +424,6 @@ impl Served<'_> {
         self.answers.push_back(Told::Session(unsent.handle, failed));
     }
 
-    // To the leaf.
-
-    /// Tells the leaf what there is. Whether something was told.
-    fn tell(&mut self) -> bool {
-        let mut told = false;
-        while let Some(answer) = self.answers.pop_front() {
-            if let Some(answer) = self.give(answer) {
-                self.answers.push_front(answer);
-                return told;
-            }
-            told = true;
-        }
-        if let Some(held) = self.held.take() {
-            self.held = self.give(held);
-            told |= self.held.is_none();
-        }
-        told
-    }
-
-    /// Gives one input to the link; gives it back when there is no room.
-    fn give(&mut self, mut told: Told) -> Option<Told> {
-        let given = match &mut told {
-            Told::Broker(event) => {
-                let input = match event {
-                    BrokerEvent::IdRetrieved(id) => BrokerInput::IdRetrieved(id),
-                    BrokerEvent::Opened => BrokerInput::Opened,
-                    BrokerEvent::Message(message) => BrokerInput::Message(message),
-                    BrokerEvent::Closed => BrokerInput::Closed,
-                    BrokerEvent::Failed => BrokerInput::Failed,
-                };
-                self.link.handle_input(&Input::Broker(input))
-            }
-            Told::Session(handle, input) => self.give_session(*handle, input),
-        };
-        match given {
-            Err(LinkError::Full) => return Some(told),
-            Err(error) => {
-                tracing::debug!(target: "peer_net", "an input for a leaf was dropped: {error}");
-            }
-            Ok(()) => self.given(&told),
-        }
-        None
-    }
-
-    fn give_session(
-        &mut self,
-        handle: ConnectionHandle,
-        input: &SessionInput,
-    ) -> Result<(), LinkError> {
-        let unsent = match &self.unsent {
-            Some(unsent) if unsent.handle == handle => unsent.message.len(),
-            _ => 0,
-        };
-        let mut buffered = 0;
-        let input = match input {
-            SessionInput::LocalDescription(sdp) => RtcInput::LocalDescription(sdp),
-            SessionInput::LocalCandidate(candidate) => RtcInput::LocalCandidate(candidate),
-            SessionInput::IceState(state) => RtcInput::IceState(*state),
-            SessionInput::Opened(_) => RtcInput::ChannelOpened,
-            SessionInput::Message(Message::Text(text)) => RtcInput::Message(Frame::Text(text)),
-            SessionInput::Message(Message::Binary(bytes)) => {
-                RtcInput::Message(Frame::Binary(bytes))
-            }
-            SessionInput::Acknowledged => {
-                let Some(slot) = self.sessions.slot(handle) else {
-                    return Ok(());
-                };
-                // The link adds what it has not handed out yet.
-                buffered = u32::try_from(slot.buffered() + unsent).unwrap_or(u32::MAX);
-                if slot.told == buffered {
-                    return Ok(());
-                }
-                RtcInput::ChannelBuffered(buffered)
-            }
-            SessionInput::Closed => RtcInput::ChannelClosed,
-            SessionInput::Failed(failure) => RtcInput::Failed(*failure),
-        };
-        self.link.handle_input(&Input::Rtc(handle, input))?;
-        if let Some(slot) = self.sessions.slot(handle) {
-            slot.told = buffered;
-        }
-        Ok(())
-    }
-
-    /// Notes what the leaf knows now.
-    fn given(&mut self, told: &Told) {
-        match told {
-            Told::Broker(event) => {
-                if let Some(leaf) = &mut self.leaf {
-                    leaf.broker = match event {
-                        BrokerEvent::Opened | BrokerEvent::Message(_) => "connected",
-                        _ => "none",
-                    };
-                }
-            }
-            Told::Session(handle, input) => {
-                let Some(slot) = self.sessions.slot(*handle) else {
-                    return;
-                };
-                match input {
-                    SessionInput::Opened(channel) => slot.open(channel.clone()),
-                    SessionInput::Message(message) => slot.counts.received(message.len()),
-                    _ => {}
-                }
-            }
-        }
-    }
-
     // The leaf comes and goes.
 
     fn up(&mut self) {
@@ -632,86 +525,4 @@ impl Served<'_> {
         self.broker.close();
         let _ = timeout(BROKER_END, self.broker.ended()).await;
     }
-}
-
-/// Does something with the broker's socket. What comes back is a refusal.
-fn broker_command(
-    broker: &mut BrokerSocket,
-    opens: &mut Rate,
-    leaf: Option<&mut Leaf>,
-    command: &BrokerCommand<'_>,
-) -> Option<Told> {
-    let state = match *command {
-        BrokerCommand::RetrieveId => {
-            if !opens.take() {
-                return Some(Told::Broker(BrokerEvent::Failed));
-            }
-            broker.retrieve_id(&Handle::current());
-            "connecting"
-        }
-        BrokerCommand::Open { id, token } => {
-            if !opens.take() {
-                broker.close();
-                return Some(Told::Broker(BrokerEvent::Closed));
-            }
-            broker.open(&Handle::current(), id, token);
-            if let Some(leaf) = leaf {
-                leaf.id = Some(id.to_owned());
-                leaf.broker = "connecting";
-            }
-            return None;
-        }
-        BrokerCommand::Send(text) => {
-            broker.send(text);
-            return None;
-        }
-        BrokerCommand::Close => {
-            broker.close();
-            "none"
-        }
-    };
-    if let Some(leaf) = leaf {
-        leaf.broker = state;
-    }
-    None
-}
-
-/// Does something with a session. What comes back is a refusal.
-fn rtc_command(
-    sessions: &mut Sessions,
-    begins: &mut Rate,
-    settings: &Settings,
-    handle: ConnectionHandle,
-    command: &RtcCommand<'_>,
-) -> Option<Told> {
-    let beginning = match *command {
-        RtcCommand::CreateOffer { label, reliable } => Beginning::Offer {
-            label,
-            ordered: reliable,
-        },
-        RtcCommand::AcceptOffer { sdp } => Beginning::Answer { offer: sdp },
-        RtcCommand::ApplyAnswer { sdp } => {
-            if let Some(slot) = sessions.slot(handle) {
-                slot.session.apply_answer(sdp.to_owned());
-            }
-            return None;
-        }
-        RtcCommand::AddCandidate { candidate } => {
-            if let Some(slot) = sessions.slot(handle) {
-                slot.session.add_candidate(candidate.to_owned());
-            }
-            return None;
-        }
-        RtcCommand::Close => {
-            sessions.close(handle);
-            return None;
-        }
-        // Messages go another way.
-        RtcCommand::Send(_) => return None,
-    };
-    if begins.take() && sessions.begin(settings, handle, &beginning) {
-        return None;
-    }
-    let failed = SessionInput::Failed(RtcFailure::Resources);
-    Some(Told::Session(handle, failed))
 }
