@@ -14,6 +14,7 @@ use cortex_m::{
     peripheral::{NVIC, SYST, syst::SystClkSource},
 };
 use cortex_m_rt::exception;
+use firmware::app::Hardware;
 use heapless::Deque;
 use peer_core::time::Instant;
 
@@ -47,6 +48,7 @@ impl Board {
     /// Starts clock and UARTs. `None` the second time.
     pub fn take() -> Option<Self> {
         let mut core = cortex_m::Peripherals::take()?;
+        paint_stack();
         core.SYST.set_clock_source(SystClkSource::Core);
         core.SYST.set_reload(CLOCK / 1000 - 1);
         core.SYST.clear_current();
@@ -89,32 +91,14 @@ impl Board {
                 *to = byte;
                 len += 1;
             }
-            LINK.listen(true);
+            LINK.fill(&mut ring);
             len
         })
     }
 
     /// Gives bytes to the gateway without waiting: how many it took.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.iter().take_while(|byte| LINK.write(**byte)).count();
-        taken
-    }
-
-    /// Switches LED 0 or 1. Others do not exist.
-    pub fn set_led(&mut self, led: usize, on: bool) {
-        let bit = 1 << (led & 1);
-        self.leds = if on { self.leds | bit } else { self.leds & !bit };
-        // SAFETY: the register of the LEDs, which no one else writes.
-        unsafe { LEDS.write_volatile(self.leds) };
-    }
-
-    /// A tenth of a degree that wanders, in place of a sensor's reading on I²C: milli-degrees.
-    pub fn temperature(&mut self) -> i32 {
-        let millis = self.now().as_micros() / 1000;
-        // A day in two minutes, and noise of the last bits.
-        let phase = (millis % 120_000) as i32 - 60_000;
-        let noise = (millis.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as i32 - 64;
-        18_000 + (60_000 - phase.abs()) / 8 + noise
+        bytes.iter().take_while(|byte| LINK.write(**byte)).count()
     }
 
     /// Sleeps until an interrupt: a byte from the gateway or the next millisecond.
@@ -127,8 +111,47 @@ impl Board {
         });
     }
 
+    /// Starts anew, as after power-on.
+    pub fn restart(&self) -> ! {
+        cortex_m::peripheral::SCB::sys_reset()
+    }
+
+    /// Bytes of stack that were used at the deepest so far, and how many there are.
+    pub fn stack(&self) -> (usize, usize) {
+        let (bottom, top) = stack_bounds();
+        let untouched = (bottom..top)
+            .step_by(4)
+            // SAFETY: words of the RAM between the statics and the stack's start; nobody else writes below the stack's end.
+            .take_while(|at| unsafe { (*at as *const u32).read_volatile() } == PAINT)
+            .count();
+        (top - bottom - untouched * 4, top - bottom)
+    }
+}
+
+impl Hardware for Board {
+    /// Switches LED 0 or 1. Others do not exist.
+    fn set_led(&mut self, led: usize, on: bool) {
+        let bit = 1 << (led & 1);
+        self.leds = if on {
+            self.leds | bit
+        } else {
+            self.leds & !bit
+        };
+        // SAFETY: the register of the LEDs, which no one else writes.
+        unsafe { LEDS.write_volatile(self.leds) };
+    }
+
+    /// A tenth of a degree that wanders, in place of a sensor's reading on I²C: milli-degrees.
+    fn temperature(&mut self) -> i32 {
+        let millis = self.now().as_micros() / 1000;
+        // A day in two minutes, and noise of the last bits.
+        let phase = (millis % 120_000) as i32 - 60_000;
+        let noise = (millis.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as i32 - 64;
+        18_000 + (60_000 - phase.abs()) / 8 + noise
+    }
+
     /// Writes a line to the log. Waits for the UART.
-    pub fn log(&mut self, line: fmt::Arguments<'_>) {
+    fn log(&mut self, line: fmt::Arguments<'_>) {
         let _ = fmt::write(&mut LogLine, line);
         let _ = fmt::Write::write_str(&mut LogLine, "\n");
     }
@@ -154,6 +177,35 @@ pub fn last_words(info: &core::panic::PanicInfo<'_>) -> ! {
     }
 }
 
+// ---- the stack: between the statics and the end of RAM, growing down ----------------------------------
+
+/// What untouched stack holds.
+const PAINT: u32 = 0x5741_4e45;
+/// Bytes below the stack pointer that are left alone while painting.
+const PAINT_MARGIN: usize = 128;
+
+fn stack_bounds() -> (usize, usize) {
+    unsafe extern "C" {
+        static __sheap: u32;
+        static _stack_start: u32;
+    }
+    (
+        &raw const __sheap as usize,
+        &raw const _stack_start as usize,
+    )
+}
+
+/// Marks the stack that is not in use, to see later how much was.
+fn paint_stack() {
+    let (bottom, _) = stack_bounds();
+    let end = (cortex_m::register::msp::read() as usize).saturating_sub(PAINT_MARGIN);
+    for at in (bottom..end).step_by(4) {
+        // SAFETY: words of RAM above the statics and well below the stack pointer; interrupts' frames that land there
+        // meanwhile are below the margin only when they are over.
+        unsafe { (at as *mut u32).write_volatile(PAINT) };
+    }
+}
+
 // ---- UARTs: the CMSDK APB UART ----------------------------------------------------------------------
 
 const TX_FULL: u32 = 1;
@@ -161,6 +213,7 @@ const RX_FULL: u32 = 1 << 1;
 const TX_ENABLE: u32 = 1;
 const RX_ENABLE: u32 = 1 << 1;
 const RX_INTERRUPT: u32 = 1 << 3;
+const RX_PENDING: u32 = 1 << 1;
 
 #[derive(Clone, Copy)]
 struct Uart(usize);
@@ -191,10 +244,14 @@ impl Uart {
         (self.read(Self::STATE) & RX_FULL != 0).then(|| self.read(Self::DATA) as u8)
     }
 
-    /// Whether received bytes interrupt.
-    fn listen(self, on: bool) {
-        let interrupt = if on { RX_INTERRUPT } else { 0 };
-        self.set(Self::CONTROL, TX_ENABLE | RX_ENABLE | interrupt);
+    /// Moves what came into the ring, and interrupts for more while that has room.
+    fn fill(self, ring: &mut Deque<u8, RING>) {
+        self.set(Self::CONTROL, TX_ENABLE | RX_ENABLE | RX_INTERRUPT);
+        while !ring.is_full() {
+            let Some(byte) = self.take() else { return };
+            let _ = ring.push_back(byte);
+        }
+        self.set(Self::CONTROL, TX_ENABLE | RX_ENABLE);
     }
 
     fn read(self, register: usize) -> u32 {
@@ -220,15 +277,8 @@ fn SysTick() {
 
 /// A byte came from the gateway.
 extern "C" fn link_receive() {
-    LINK.set(Uart::INTERRUPTS, 1 << 1);
-    free(|token| {
-        let mut ring = RECEIVED.borrow(token).borrow_mut();
-        while !ring.is_full() {
-            let Some(byte) = LINK.take() else { return };
-            let _ = ring.push_back(byte);
-        }
-        LINK.listen(false);
-    });
+    LINK.set(Uart::INTERRUPTS, RX_PENDING);
+    free(|token| LINK.fill(&mut RECEIVED.borrow(token).borrow_mut()));
 }
 
 #[derive(Clone, Copy)]
