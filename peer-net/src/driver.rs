@@ -6,7 +6,7 @@
 
 mod admission;
 mod backoff;
-mod broker;
+pub(crate) mod broker;
 mod connections;
 mod inputs;
 
@@ -342,12 +342,12 @@ impl Drop for Driver {
     }
 }
 
-fn now(epoch: tokio::time::Instant) -> Instant {
+pub(crate) fn now(epoch: tokio::time::Instant) -> Instant {
     let micros = epoch.elapsed().as_micros();
     Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+pub(crate) async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,

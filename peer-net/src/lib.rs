@@ -16,9 +16,12 @@ mod data_plane;
 mod driver;
 mod error;
 mod event;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod ice_server;
 mod inbox;
 mod peer;
+mod rate;
 pub mod rtc;
 mod shared;
 mod value;

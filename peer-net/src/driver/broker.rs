@@ -1,4 +1,5 @@
-//! The driver's side of the broker: one HTTP call or one socket at a time, each in a task of its own.
+//! A driver's side of the broker: one HTTP call or one socket at a time, each in a task of its own. The peer's driver
+//! and the gateway have one each.
 
 use core::future::pending;
 use core::time::Duration;
@@ -21,7 +22,7 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 /// What came of a command, or over the socket.
 #[derive(Debug)]
-pub(super) enum BrokerEvent {
+pub(crate) enum BrokerEvent {
     IdRetrieved(String),
     Opened,
     Message(Vec<u8>),
@@ -29,7 +30,7 @@ pub(super) enum BrokerEvent {
     Failed,
 }
 
-pub(super) struct BrokerSocket {
+pub(crate) struct BrokerSocket {
     client: BrokerClient,
     /// Of the call or socket of now; those of earlier ones go nowhere.
     events: Option<mpsc::Receiver<Result<BrokerEvent, Arc<BrokerError>>>>,
@@ -50,7 +51,7 @@ impl Drop for BrokerSocket {
 }
 
 impl BrokerSocket {
-    pub(super) fn new(client: BrokerClient) -> Self {
+    pub(crate) fn new(client: BrokerClient) -> Self {
         Self {
             client,
             events: None,
@@ -63,11 +64,11 @@ impl BrokerSocket {
     }
 
     /// Why the last call or socket failed, until the next begins.
-    pub(super) fn last_error(&self) -> Option<&Arc<BrokerError>> {
+    pub(crate) fn last_error(&self) -> Option<&Arc<BrokerError>> {
         self.last_error.as_ref()
     }
 
-    pub(super) fn retrieve_id(&mut self, runtime: &Handle) {
+    pub(crate) fn retrieve_id(&mut self, runtime: &Handle) {
         let events = self.begin();
         self.retrieving = true;
         let client = self.client.clone();
@@ -79,7 +80,7 @@ impl BrokerSocket {
         }));
     }
 
-    pub(super) fn open(&mut self, runtime: &Handle, id: &str, token: &str) {
+    pub(crate) fn open(&mut self, runtime: &Handle, id: &str, token: &str) {
         let previous = self.task.take();
         let events = self.begin();
         let (signals, queue) = mpsc::channel(SIGNALS_MAX);
@@ -98,7 +99,7 @@ impl BrokerSocket {
         }));
     }
 
-    pub(super) fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         if let Some(signals) = &self.signals
             && signals.try_send(text.to_owned()).is_err()
         {
@@ -107,14 +108,14 @@ impl BrokerSocket {
     }
 
     /// Closes the socket in order; nothing more comes from it.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.signals = None;
         self.events = None;
         self.stuck = false;
     }
 
     /// Waits until the closed socket is gone.
-    pub(super) async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         if let Some(task) = &mut self.task {
             let _ = task.await;
             self.task = None;
@@ -122,7 +123,7 @@ impl BrokerSocket {
     }
 
     /// The next event. Cancel safe.
-    pub(super) async fn next(&mut self) -> BrokerEvent {
+    pub(crate) async fn next(&mut self) -> BrokerEvent {
         if self.stuck {
             self.close();
             return BrokerEvent::Closed;

@@ -147,6 +147,17 @@ impl ChannelSender {
         self.line.room.is_closed()
     }
 
+    /// Waits until the remote has acknowledged something since this call: `true`. `false`: the channel is closed.
+    pub fn acknowledged(&self) -> impl Future<Output = bool> + '_ {
+        let acknowledged = self.line.packets.acknowledged();
+        async {
+            tokio::select! {
+                () = acknowledged => true,
+                () = self.line.packets.ended() => false,
+            }
+        }
+    }
+
     /// Waits until everything sent before is acknowledged by the remote, or the channel is closed.
     pub async fn flushed(&self) {
         let target = self.line.accepted.load(Ordering::SeqCst);

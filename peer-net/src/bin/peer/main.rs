@@ -4,6 +4,8 @@ mod broker;
 mod demo;
 mod failure;
 mod file;
+mod gateway;
+mod http;
 mod peer_options;
 mod signals;
 mod talk;
@@ -41,6 +43,8 @@ enum Command {
     Demo(demo::Args),
     /// Run a broker that browsers and every PeerJS client can use (PeerServer's flags).
     Broker(broker::Args),
+    /// Lend the broker and WebRTC to microcontrollers over TCP and serial ports.
+    Gateway(gateway::Args),
     /// Wait for connections; lines on stdin go to every peer, what arrives is printed.
     Listen(talk::ListenArgs),
     /// Connect to a peer, then talk to it like netcat.
@@ -104,6 +108,7 @@ async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(args).await,
         Command::Broker(args) => broker::run(args).await,
+        Command::Gateway(args) => gateway::run(args).await,
         Command::Listen(args) => talk::listen(args).await,
         Command::Connect(args) => talk::connect(args).await,
         Command::Send(args) => file::send(args).await,

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, which end a command in order.
+//! Ctrl-C and SIGTERM, which end a command in order, and SIGHUP, which makes one read its configuration again.
 
 use std::io;
 
@@ -15,6 +15,45 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> {
                 std::future::pending().await
             }
         }
+    }
+}
+
+/// SIGHUPs. From here on they no longer kill the process. Where there are none, none ever comes.
+pub(crate) struct Hangups {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Hangups {
+    pub(crate) fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let signal = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!("SIGHUP cannot be handled: {error}"));
+        Self {
+            signal: signal.ok(),
+        }
+    }
+
+    /// The next one. Cancel safe.
+    pub(crate) async fn next(&mut self) {
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+#[cfg(not(unix))]
+impl Hangups {
+    pub(crate) fn new() -> Self {
+        Self {}
+    }
+
+    pub(crate) async fn next(&mut self) {
+        std::future::pending().await
     }
 }
 

@@ -1,20 +1,12 @@
 //! The demo's web page: four embedded files, PeerJS from npm when it is installed, and the configuration.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
-use hyper::{
-    Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+
+use crate::http::{self, Answer};
 
 const INDEX: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
@@ -24,11 +16,6 @@ const SCRIPT: &str = include_str!("page.js");
 const PEERJS_CDN: &str = "https://unpkg.com/peerjs@1.5.5/dist/peerjs.min.js";
 /// Where `npm install` in `examples/browser` puts it.
 const PEERJS_NPM: &str = "examples/browser/node_modules/peerjs/dist/peerjs.min.js";
-
-/// Browsers connected at a time; further ones wait in the listener's backlog.
-const CONNECTIONS_MAX: usize = 64;
-/// How long a browser may take to send its request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the page serves.
 pub(super) struct Page {
@@ -59,71 +46,21 @@ impl Page {
         self.peerjs.is_none()
     }
 
-    fn answer(&self, path: &str) -> Response<Full<Bytes>> {
-        let (kind, body) = match path {
-            "/" | "/index.html" => ("text/html; charset=utf-8", Bytes::from(self.index.clone())),
-            "/style.css" => (
-                "text/css; charset=utf-8",
-                Bytes::from_static(STYLE.as_bytes()),
-            ),
-            "/page.js" => (
-                "text/javascript; charset=utf-8",
-                Bytes::from_static(SCRIPT.as_bytes()),
-            ),
-            "/config.json" => ("application/json", Bytes::from(self.config.clone())),
-            "/peerjs.min.js" if self.peerjs.is_some() => (
-                "text/javascript; charset=utf-8",
-                self.peerjs.clone().unwrap_or_default(),
-            ),
-            _ => {
-                let mut response = Response::new(Full::from("There is nothing here.\n"));
-                *response.status_mut() = StatusCode::NOT_FOUND;
-                return response;
-            }
-        };
-        let mut response = Response::new(Full::new(body));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-        headers.insert(
-            CACHE_CONTROL,
-            hyper::header::HeaderValue::from_static("no-store"),
-        );
-        response
+    fn answer(&self, path: &str) -> Option<Answer> {
+        Some(match path {
+            "/" | "/index.html" => (http::HTML, Bytes::from(self.index.clone())),
+            "/style.css" => (http::CSS, Bytes::from_static(STYLE.as_bytes())),
+            "/page.js" => (http::JAVASCRIPT, Bytes::from_static(SCRIPT.as_bytes())),
+            "/config.json" => (http::JSON, Bytes::from(self.config.clone())),
+            "/peerjs.min.js" => (http::JAVASCRIPT, self.peerjs.clone()?),
+            _ => return None,
+        })
     }
 }
 
 /// Serves the page until the program ends. Gives the address it is at.
 pub(super) async fn serve(page: Arc<Page>, address: SocketAddr) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let local = listener.local_addr()?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    tokio::spawn(async move {
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            let Ok((stream, _)) = listener.accept().await else {
-                // Out of descriptors: let some go before the next try.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let page = Arc::clone(&page);
-            tokio::spawn(async move {
-                let service = service_fn(|request: Request<Incoming>| {
-                    let response = page.answer(request.uri().path());
-                    async { Ok::<_, Infallible>(response) }
-                });
-                // A browser that misbehaves only ends its own connection.
-                let _ = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                drop(place);
-            });
-        }
-    });
-    Ok(local)
+    http::serve(address, move |path| page.answer(path)).await
 }
 
 /// PeerJS beside the examples: at or above the current folder, or above the program itself.

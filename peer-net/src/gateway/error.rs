@@ -1,0 +1,48 @@
+//! What can be wrong with a gateway.
+
+use core::net::SocketAddr;
+use std::io;
+
+use super::options::CONNECTIONS_MAX;
+use crate::broker::BrokerError;
+
+/// A gateway did not start, or did not take new options.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The broker cannot be spoken to with these options.
+    #[error("the broker's address cannot be used")]
+    Broker(#[source] BrokerError),
+    /// An address cannot be listened on.
+    #[error("leaves cannot be listened for on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A leaf's name is empty or too long.
+    #[error("'{0}' cannot be the name of a leaf: it has 1 to 32 bytes")]
+    LeafName(String),
+    /// A name twice.
+    #[error("there are two leaves named '{0}'; each has its own name")]
+    TwoLeaves(String),
+    /// The limit of leaves is zero.
+    #[error("the limit of leaves is zero, so none could come")]
+    NoLeaves,
+    /// The limit of connections is out of bounds.
+    #[error("the connections of a leaf are limited to a number from 1 to {CONNECTIONS_MAX}")]
+    Connections,
+    /// The limit of bytes is too low.
+    #[error(
+        "the bytes that a leaf may have buffered are too few for its connections: {least} are the least; raise them or \
+         allow fewer connections"
+    )]
+    Bytes {
+        /// The least.
+        least: usize,
+    },
+    /// The operating system gave no random numbers.
+    #[error("the operating system gave no random numbers")]
+    Random,
+}

@@ -1,0 +1,244 @@
+//! What the tasks of a gateway share: who is there, and what was turned away.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use peer_core::link::Refusal;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::options::Settings;
+use super::sessions::Counts;
+use super::status::{AbsentLine, GatewayStatus, LeafStatus, LinkCounts, RefusedCounts};
+use crate::shared::lock;
+
+/// Streams over TCP whose leaf has not proved its key. A further one takes the place of the oldest, so a flood of
+/// them keeps nobody out who is fast.
+const UNPROVEN_MAX: usize = 64;
+
+pub(super) struct Registry {
+    started: Instant,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Of every leaf that ever proved its key, so never more than are configured.
+    leaves: BTreeMap<String, Record>,
+    unproven: VecDeque<Arc<Link>>,
+    refused: RefusedCounts,
+    absent: BTreeMap<String, String>,
+    present: usize,
+}
+
+struct Record {
+    link: Arc<Link>,
+    present: bool,
+    since: Instant,
+    arrivals: u64,
+    last_end: Option<String>,
+}
+
+/// One stream, as others see it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) line: String,
+    /// Rung when the stream has to end: another one has come in its place.
+    pub(super) cut: Notify,
+    pub(super) shown: Mutex<Shown>,
+}
+
+/// What is shown of a link.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) id: Option<String>,
+    pub(super) broker: &'static str,
+    pub(super) counts: LinkCounts,
+    pub(super) connections: Vec<Arc<Counts>>,
+}
+
+impl Link {
+    pub(super) fn new(line: String) -> Arc<Self> {
+        Arc::new(Self {
+            line,
+            cut: Notify::new(),
+            shown: Mutex::default(),
+        })
+    }
+}
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// A stream begins that anybody may have opened.
+    pub(super) fn unproven(&self, link: &Arc<Link>) {
+        let mut inner = lock(&self.inner);
+        if inner.unproven.len() >= UNPROVEN_MAX
+            && let Some(oldest) = inner.unproven.pop_front()
+        {
+            inner.refused.unproven += 1;
+            oldest.cut.notify_one();
+        }
+        inner.unproven.push_back(link.clone());
+    }
+
+    /// The stream's leaf proved its key, or the stream is over.
+    pub(super) fn no_longer_unproven(&self, link: &Arc<Link>) {
+        lock(&self.inner)
+            .unproven
+            .retain(|other| !Arc::ptr_eq(other, link));
+    }
+
+    /// A leaf has proved its key. `false`: it is one too many. Where it was before, it is no more.
+    pub(super) fn arrived(&self, name: &str, link: &Arc<Link>, limit: usize) -> bool {
+        let mut inner = lock(&self.inner);
+        let inner = &mut *inner;
+        let known = inner.leaves.get_mut(name);
+        let was_present = known.as_ref().is_some_and(|record| record.present);
+        if !was_present && inner.present >= limit {
+            inner.refused.limit += 1;
+            return false;
+        }
+        if !was_present {
+            inner.present += 1;
+        }
+        match known {
+            Some(record) => {
+                if record.present && !Arc::ptr_eq(&record.link, link) {
+                    record.link.cut.notify_one();
+                    record.last_end = Some("it came again on another line".to_owned());
+                }
+                record.link = link.clone();
+                record.present = true;
+                record.since = Instant::now();
+                record.arrivals += 1;
+            }
+            None => {
+                let record = Record {
+                    link: link.clone(),
+                    present: true,
+                    since: Instant::now(),
+                    arrivals: 1,
+                    last_end: None,
+                };
+                inner.leaves.insert(name.to_owned(), record);
+            }
+        }
+        true
+    }
+
+    /// A leaf is gone, unless it is back on another stream already.
+    pub(super) fn left(&self, name: &str, link: &Arc<Link>, reason: &str) {
+        let mut inner = lock(&self.inner);
+        let inner = &mut *inner;
+        if let Some(record) = inner.leaves.get_mut(name)
+            && record.present
+            && Arc::ptr_eq(&record.link, link)
+        {
+            record.present = false;
+            record.since = Instant::now();
+            record.last_end = Some(reason.to_owned());
+            inner.present -= 1;
+        }
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) {
+        let refused = &mut lock(&self.inner).refused;
+        *match refusal {
+            Refusal::Name => &mut refused.name,
+            Refusal::Key => &mut refused.key,
+            _ => &mut refused.other,
+        } += 1;
+    }
+
+    pub(super) fn timed_out(&self) {
+        lock(&self.inner).refused.unproven += 1;
+    }
+
+    /// A port or a server is not there.
+    pub(super) fn absent(&self, line: &str, reason: String) -> bool {
+        let previous = lock(&self.inner)
+            .absent
+            .insert(line.to_owned(), reason.clone());
+        previous != Some(reason)
+    }
+
+    pub(super) fn found(&self, line: &str) {
+        lock(&self.inner).absent.remove(line);
+    }
+
+    /// Forgets leaves that are no longer configured.
+    pub(super) fn retain(&self, settings: &Settings) {
+        let mut inner = lock(&self.inner);
+        inner
+            .leaves
+            .retain(|name, record| record.present || settings.leaves.contains_key(name));
+    }
+
+    pub(super) fn status(&self, settings: &Settings) -> GatewayStatus {
+        let inner = lock(&self.inner);
+        let mut names: Vec<_> = settings.leaves.keys().chain(inner.leaves.keys()).collect();
+        names.sort();
+        names.dedup();
+        let leaves = names.into_iter().map(|name| match inner.leaves.get(name) {
+            Some(record) => record.status(name),
+            None => LeafStatus {
+                name: name.clone(),
+                present: false,
+                line: String::new(),
+                since: self.started.elapsed().as_secs(),
+                arrivals: 0,
+                last_end: None,
+                id: None,
+                broker: "none",
+                link: LinkCounts::default(),
+                connections: Vec::new(),
+            },
+        });
+        let address = settings.client.address();
+        GatewayStatus {
+            uptime: self.started.elapsed().as_secs(),
+            broker: format!("{}:{}", address.host, address.port),
+            present: inner.present,
+            limit: settings.limits.leaves,
+            unproven: inner.unproven.len(),
+            refused: inner.refused,
+            leaves: leaves.collect(),
+            absent: inner
+                .absent
+                .iter()
+                .map(|(line, reason)| AbsentLine {
+                    line: line.clone(),
+                    reason: reason.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Record {
+    fn status(&self, name: &str) -> LeafStatus {
+        let shown = lock(&self.link.shown);
+        LeafStatus {
+            name: name.to_owned(),
+            present: self.present,
+            line: self.link.line.clone(),
+            since: self.since.elapsed().as_secs(),
+            arrivals: self.arrivals,
+            last_end: self.last_end.clone(),
+            id: shown.id.clone(),
+            broker: if self.present { shown.broker } else { "none" },
+            link: shown.counts,
+            connections: shown
+                .connections
+                .iter()
+                .map(|counts| counts.status())
+                .collect(),
+        }
+    }
+}
