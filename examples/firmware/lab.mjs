@@ -115,7 +115,7 @@ export class Lab {
         this.#waiting.delete(check);
         const tail = [...this.said.slice(-15), ...this.log.slice(-15)].join("\n");
         reject(new Error(`waited for ${what}\n${tail}`));
-      }, 60_000);
+      }, Number(process.env.INTEROP_PATIENCE ?? 60_000));
       const check = () => {
         const found = find();
         if (found === undefined) return;

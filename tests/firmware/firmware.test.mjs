@@ -6,7 +6,7 @@ import { Lab, PEER_ID } from "../../examples/firmware/lab.mjs";
 
 const SERIALIZATIONS = ["binary", "binary-utf8", "json", "raw"];
 const BLOB = 102_400;
-const PATIENCE = 60_000; // ends a hang, decides nothing
+const PATIENCE = Number(process.env.INTEROP_PATIENCE ?? 60_000); // ends a hang, decides nothing
 
 let lab, pages, chromium;
 before(async () => {
@@ -47,7 +47,6 @@ async function connected(serialization, reliable = true) {
     sendAsIs: (value) => page.evaluate((value) => connection.send(value), value),
     /** Takes the first message of this type. */
     async next(type) {
-      const found = (type) => got.findIndex((message) => message.type === type);
       const handle = await page.waitForFunction(
         (type) => {
           const at = got.findIndex((message) => message.type === type);
@@ -87,7 +86,11 @@ async function connected(serialization, reliable = true) {
         start: new TextDecoder().decode(blob.subarray(0, 32)),
       }));
     },
-    end: () => page.close(),
+    /** Says goodbye: the firmware has room for four, and a page that vanishes is missed only when ICE gives up. */
+    async end() {
+      await page.evaluate(() => peer.destroy());
+      await page.close();
+    },
   };
 }
 
