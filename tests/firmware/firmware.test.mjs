@@ -1,8 +1,11 @@
 // The firmware, in QEMU, with PeerJS 1.5.5 in Chromium: link, gateway and broker are the real ones.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launchChromium, servePages } from "../interop/lib/chromium.mjs";
-import { Lab, PEER_ID } from "../../examples/firmware/lab.mjs";
+import { join } from "node:path";
+import { PEER_BIN } from "../interop/lib/broker.mjs";
+import { HERE, launchChromium, servePages } from "../interop/lib/chromium.mjs";
+import { startAndMatch } from "../interop/lib/process.mjs";
+import { Lab, PEER_ID, ROOT } from "../../examples/firmware/lab.mjs";
 
 const SERIALIZATIONS = ["binary", "binary-utf8", "json", "raw"];
 const BLOB = 102_400;
@@ -154,7 +157,8 @@ test("a page that floods does not keep others from their readings", async () => 
   await polite.end();
 });
 
-test("noise on the wire is repaired", async () => {
+test("noise on the wire is repaired, and counted", async () => {
+  const since = lab.log.length;
   const device = await connected("binary");
   await device.send({ blob: true });
   for (let n = 0; n < 20; n++) {
@@ -164,6 +168,15 @@ test("noise on the wire is repaired", async () => {
   const history = await device.history();
   assert.equal(history.checksum, (await device.next("done")).checksum);
   await device.end();
+  await lab.logged(/^state: .* [1-9]\d* garbage/, since);
+});
+
+test("all of that took at most 8 KB of stack", async () => {
+  const state = await lab.logged(/^state: /, lab.log.length);
+  console.log(state);
+  const [, used, there] = state.match(/stack (\d+) of (\d+) B/).map(Number);
+  assert.ok(used <= 8192, `${used} bytes of stack`);
+  assert.ok(there >= 8192);
 });
 
 test("it comes back when gateway, broker or itself are started anew", async () => {
@@ -180,10 +193,25 @@ test("it comes back when gateway, broker or itself are started anew", async () =
   }
 });
 
-test("it knows how much memory it used", async () => {
-  const state = await lab.logged(/^state: /, lab.log.length);
-  console.log(state);
-  const [, used, there] = state.match(/stack (\d+) of (\d+) B/).map(Number);
-  assert.ok(used <= 8192, `${used} bytes of stack`);
-  assert.ok(there >= 8192);
+
+test("the page of the demonstration shows readings, switches LEDs and fetches the history", async () => {
+  const env = { ...process.env, PEER_BIN, PEERJS_FILE: join(HERE, "node_modules/peerjs/dist/peerjs.min.js") };
+  const run = join(ROOT, "examples/firmware/run");
+  const { child, found } = await startAndMatch("run", process.execPath, [run, "--port", "0"], /(http:\/\/127\S+) in a browser/, { env });
+  const page = await chromium.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  await page.goto(found[1]);
+  await page.waitForSelector("#status[data-state=open]");
+  await page.waitForFunction(() => Number(document.querySelector("#readings").dataset.count) >= 3);
+  await page.click("#led-1");
+  await page.waitForSelector("#log >> text=LED 1 is on");
+  await page.fill("#message", "good morning");
+  await page.click("#send");
+  await page.waitForSelector("#log >> text=good morning");
+  const download = page.waitForEvent("download");
+  await page.click("#blob");
+  assert.equal((await download).suggestedFilename(), "history.txt");
+  await page.waitForSelector("#log >> text=is right");
+  await page.close();
+  assert.equal((await child.stop("SIGTERM")).code, 0);
 });
