@@ -65,7 +65,11 @@ mod engine {
                 let _ = peer.handle_input(now, message);
                 if let Some(mut connection) = peer.connection(handle) {
                     black_box(connection.recv_raw());
-                    #[cfg(any(feature = "binarypack", feature = "json", feature = "serializations"))]
+                    #[cfg(any(
+                        feature = "binarypack",
+                        feature = "json",
+                        feature = "serializations"
+                    ))]
                     super::values::exchange(&mut connection);
                     connection.close_flush(now);
                 }
@@ -110,7 +114,9 @@ mod values {
         {
             let mut buffer = black_box([0; 256]);
             let _ = black_box(peer_core::wire::json::to_slice(&reading, &mut buffer));
-            let _ = black_box(peer_core::wire::json::from_slice::<Reading<'_>>(&mut buffer));
+            let _ = black_box(peer_core::wire::json::from_slice::<Reading<'_>>(
+                &mut buffer,
+            ));
         }
         #[cfg(feature = "serializations")]
         {

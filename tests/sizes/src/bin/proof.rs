@@ -17,12 +17,20 @@ const PAINT: u32 = 0x5741_4e45;
 
 #[entry]
 fn main() -> ! {
-    let parts: [(&str, fn() -> Option<()>); 3] =
-        [("life", life::run), ("data", data::run), ("wire", wire::run)];
+    let parts: [(&str, fn() -> Option<()>); 3] = [
+        ("life", life::run),
+        ("data", data::run),
+        ("wire", wire::run),
+    ];
     for (name, part) in parts {
         let bottom = paint();
         let done = part().is_some();
-        hprintln!("{} stack {} {}", name, used(bottom), if done { "ok" } else { "FAILED" });
+        hprintln!(
+            "{} stack {} {}",
+            name,
+            used(bottom),
+            if done { "ok" } else { "FAILED" }
+        );
         if !done {
             debug::exit(debug::EXIT_FAILURE);
         }
