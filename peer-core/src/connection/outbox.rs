@@ -308,19 +308,16 @@ impl Outbox {
     /// while that is above the high-water mark, or when there is nothing: poll again after `buffered` fell,
     /// or something was sent.
     pub fn poll_frame<'m>(&mut self, memory: &'m mut [u8], buffered: u32) -> Option<Frame<'m>> {
-        self.release(memory);
         let high_water = if self.high_water == 0 {
             HIGH_WATER
         } else {
             self.high_water
         };
         if buffered > high_water {
+            self.release(memory);
             return None;
         }
-        while self.ring.front(memory)?.first() == Some(&ABANDONED) {
-            self.ring.pop(memory);
-        }
-        if self.stream.missing > 0 && self.ring.len() == 1 {
+        if !self.is_ready(memory) {
             return None;
         }
         self.lent = true;
@@ -334,6 +331,18 @@ impl Outbox {
             [_, ref bytes @ ..] => Some(Frame::Binary(bytes)),
             [] => None,
         }
+    }
+
+    /// Whether there is a frame to be handed out: a chunk that the caller is still writing is none.
+    pub(crate) fn is_ready(&mut self, memory: &mut [u8]) -> bool {
+        self.release(memory);
+        while let Some(record) = self.ring.front(memory) {
+            if record.first() != Some(&ABANDONED) {
+                return self.stream.missing == 0 || self.ring.len() > 1;
+            }
+            self.ring.pop(memory);
+        }
+        false
     }
 
     /// The next chunk of a packed message, built around its bytes: over what was sent before them, and for

@@ -74,8 +74,7 @@ impl Peer<'_> {
                 continue;
             }
             let memory = self.memory.outbox.of_mut(handle.index());
-            slot.outbox.release(memory);
-            if !slot.outbox.is_empty() {
+            if slot.outbox.is_ready(memory) {
                 let first = if handle.index() < self.turn {
                     &mut before
                 } else {

@@ -99,19 +99,46 @@ impl DataConnection<'_> {
     /// # Errors
     /// [`SendError`]; nothing of the message is sent.
     pub fn send<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), SendError> {
-        match self.slot.phase {
-            Phase::Negotiating => return Err(SendError::NotOpenYet),
-            Phase::Over => return Err(SendError::Closed),
-            Phase::Open if self.slot.flush != Flush::No => return Err(SendError::Closing),
-            Phase::Open => {}
-        }
+        self.check_open()?;
         let sent = self.slot.outbox.send(self.outbox, value);
-        match sent {
-            Ok(()) => self.dirty.set(),
-            Err(SendError::Full) => self.slot.wants_room = true,
-            Err(_) => {}
-        }
+        self.note(&sent);
         sent
+    }
+
+    /// Announces a BinaryPack message of `len` packed bytes, which [`stream_write`](Self::stream_write) then takes piece
+    /// by piece: so it may be longer than `OUTBOX`. See [`Outbox::stream`](crate::connection::Outbox::stream).
+    ///
+    /// Until it is written whole nothing else can be sent, and [`close_flush`](Self::close_flush) is
+    /// [`close`](Self::close).
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing has changed. [`SendError::Unsupported`] where the serialization is not BinaryPack.
+    pub fn stream(&mut self, len: usize, chunk: usize) -> Result<(), SendError> {
+        self.check_open()?;
+        self.slot.outbox.stream(self.outbox, len, chunk)
+    }
+
+    /// Takes the next bytes of a streamed message, as many as there is room for, and says how many.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when not one byte fits now: [`Event::Writable`](super::Event::Writable) follows.
+    /// [`SendError::StreamLength`] when `bytes` go beyond the announced length. Nothing was taken.
+    pub fn stream_write(&mut self, bytes: &[u8]) -> Result<usize, SendError> {
+        self.check_open()?;
+        let written = self.slot.outbox.write(self.outbox, bytes);
+        self.note(&written);
+        written
+    }
+
+    /// Bytes of the streamed message that are still to be written.
+    pub fn stream_left(&self) -> usize {
+        self.slot.outbox.stream_left()
+    }
+
+    /// Gives up the streamed message. What was sent of it stays with the remote until the connection closes.
+    pub fn abort_stream(&mut self) {
+        self.slot.outbox.abort_stream(self.outbox);
+        self.dirty.set();
     }
 
     /// Bytes that the channel holds and has not delivered. PeerJS: `dataChannel.bufferedAmount`.
@@ -174,6 +201,24 @@ impl DataConnection<'_> {
             Phase::Open | Phase::Over => {}
         }
         self.dirty.set();
+    }
+
+    fn check_open(&self) -> Result<(), SendError> {
+        match self.slot.phase {
+            Phase::Negotiating => Err(SendError::NotOpenYet),
+            Phase::Over => Err(SendError::Closed),
+            Phase::Open if self.slot.flush != Flush::No => Err(SendError::Closing),
+            Phase::Open => Ok(()),
+        }
+    }
+
+    /// What the engine has to do after something was given to the outbox.
+    fn note<T>(&mut self, outcome: &Result<T, SendError>) {
+        match outcome {
+            Ok(_) => self.dirty.set(),
+            Err(SendError::Full) => self.slot.wants_room = true,
+            Err(_) => {}
+        }
     }
 
     /// Hands out one more message; the one before goes.

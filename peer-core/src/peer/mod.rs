@@ -23,9 +23,9 @@
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | connections (`CONNS` of [`PeerResources`]) | | [`ConnectError::TooManyConnections`]; an OFFER is dropped and counted, the remote is not told |
-//! | signals waiting for the broker (⅜ `CONTROL`) | 1,536 B | [`InputError::Full`]; while there is no broker dropped and counted, a description fails its connection |
-//! | descriptions and candidates waiting for the stack (⅜ `CONTROL`) | 1,536 B | [`InputError::Full`] |
-//! | candidates before their OFFER, and local ones before their description (¼ `CONTROL`, [`EARLY_SIGNALS_MAX`](crate::config::EARLY_SIGNALS_MAX)) | 1,024 B, 8 | the oldest goes; one remote holds at most half |
+//! | signals waiting for the broker (⅜ `CONTROL`) | 1,344 B | [`InputError::Full`]; while there is no broker dropped and counted, a description fails its connection |
+//! | descriptions and candidates waiting for the stack (⅜ `CONTROL`) | 1,344 B | [`InputError::Full`] |
+//! | candidates before their OFFER, and local ones before their description (¼ `CONTROL`, [`EARLY_SIGNALS_MAX`](crate::config::EARLY_SIGNALS_MAX)) | 896 B, 8 | the oldest goes; one remote holds at most half |
 //! | messages to be sent (`OUTBOX`) | 2,048 B a connection | [`SendError::Full`](crate::connection::SendError::Full), then [`Event::Writable`] |
 //! | messages to be read (`INBOX`) | 2,048 B a connection | [`InputError::InboxFull`]; what is larger than it is dropped, counted and a [`ConnectionError::MessageTooBig`] |
 //! | a connect, from `connect` or its OFFER to open | 30 s | [`Event::ConnectionFailed`] |

@@ -8,7 +8,7 @@ use super::{early::EarlySignals, slot::Slot};
 ///
 /// | parameter | bytes | holds | at the limit |
 /// |---|---|---|---|
-/// | `CONNS` | about 1,200 each | connections | `connect` is refused, OFFERs are dropped and counted |
+/// | `CONNS` | 1,008 each on 32 bits | connections | `connect` is refused, OFFERs are dropped and counted |
 /// | `CONTROL` | 3⁄8 | signals on their way to the broker | [`InputError::Full`](super::InputError::Full) |
 /// | | 3⁄8 | descriptions and candidates on their way to the WebRTC stack | the same |
 /// | | 1⁄4 | candidates that came too early | the oldest goes, counted |
@@ -21,10 +21,10 @@ use super::{early::EarlySignals, slot::Slot};
 #[derive(Debug)]
 pub struct PeerResources<
     const CONNS: usize,
-    const CONTROL: usize = 4096,
+    const CONTROL: usize = 3584,
     const OUTBOX: usize = 2048,
     const INBOX: usize = 2048,
-    const METADATA: usize = 256,
+    const METADATA: usize = 128,
 > {
     slots: [Entry<Slot>; CONNS],
     control: [u8; CONTROL],

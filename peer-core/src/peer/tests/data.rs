@@ -436,3 +436,57 @@ fn a_long_message_travels_in_chunks() {
     assert_eq!(connection.buffered_amount() as usize, 40_003 + 3 * 31);
     assert_eq!(connection.recv::<&str>(), Ok(&*text));
 }
+
+/// 100 KB out of an outbox of 2 KB, as one message for whoever has room for it.
+#[test]
+fn a_message_longer_than_the_outbox_is_streamed() {
+    const LEN: usize = 102_400;
+    let (mut lab, here, _) = Lab::connected(ConnectOptions::default());
+    let connection = |lab: &mut Lab, bytes: &[u8]| {
+        let mut connection = lab.nodes[0].peer.connection(here).unwrap();
+        connection.stream_write(bytes)
+    };
+    {
+        let mut connection = lab.nodes[0].peer.connection(here).unwrap();
+        assert_eq!(connection.stream_left(), 0);
+        connection.stream(5 + LEN, 400).unwrap();
+        assert_eq!(connection.send(&1), Err(SendError::Streaming));
+    }
+    assert_eq!(connection(&mut lab, b"\xdb\0\x01\x90\0"), Ok(5));
+    // A chunk that is half written is not sent, and does not keep the engine from resting.
+    lab.drive();
+    assert_eq!(lab.take_trace(0).len(), 0);
+
+    let samples: vec::Vec<u8> = (0..LEN).map(|n| n as u8).collect();
+    let (mut written, mut waits) = (0, 0);
+    while written < LEN {
+        match connection(&mut lab, &samples[written..]) {
+            Ok(len) => written += len,
+            Err(error) => {
+                assert_eq!(error, SendError::Full);
+                waits += 1;
+                while lab.poll_once(0) {}
+                assert!(lab.take_events(0).contains(&Event::Writable(here)));
+            }
+        }
+    }
+    assert!(waits > 10);
+    lab.poll(0);
+    lab.speak_alone();
+    let sent = lab.take_trace(0);
+    assert_eq!(sent.len(), (5 + LEN).div_ceil(400));
+    let mut connection = lab.nodes[0].peer.connection(here).unwrap();
+    assert_eq!(connection.stream_left(), 0);
+    assert_eq!(connection.stream_write(b"!"), Err(SendError::StreamLength));
+
+    connection.stream(5_000, 400).unwrap();
+    connection.stream_write(&[0xdb; 100]).unwrap();
+    connection.abort_stream();
+    connection.send(&7).unwrap();
+    lab.poll(0);
+    assert_eq!(lab.take_trace(0), ["send 07"]);
+
+    let (mut lab, here, _) = Lab::connected(with(Serialization::Json));
+    let mut connection = lab.nodes[0].peer.connection(here).unwrap();
+    assert_eq!(connection.stream(5_000, 400), Err(SendError::Unsupported));
+}

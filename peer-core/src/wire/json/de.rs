@@ -62,43 +62,34 @@ impl de::Error for ReadError {
     }
 }
 
+macro_rules! integers_and_other_types {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+            self.no_double(visitor)
+        }
+    )*};
+}
+
 impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     type Error = ReadError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        match self.reader.kind()? {
-            Kind::Null => {
-                self.reader.null()?;
-                visitor.visit_unit()
-            }
-            Kind::Boolean => visitor.visit_bool(self.reader.boolean()?),
-            Kind::Number => match self.reader.number()? {
-                Number::Unsigned(value) => visitor.visit_u64(value),
-                Number::Signed(value) => visitor.visit_i64(value),
-                Number::Float(value) => visitor.visit_f64(value),
-            },
-            Kind::String => visitor.visit_borrowed_str(self.reader.string()?),
-            Kind::Array => {
-                self.reader.begin_array()?;
-                let mut elements = Elements {
-                    deserializer: self,
-                    over: false,
-                };
-                let value = visitor.visit_seq(&mut elements)?;
-                elements.close()?;
-                Ok(value)
-            }
-            Kind::Object => {
-                self.reader.begin_object()?;
-                let mut entries = Entries {
-                    deserializer: self,
-                    over: false,
-                };
-                let value = visitor.visit_map(&mut entries)?;
-                entries.close()?;
-                Ok(value)
-            }
+        if self.reader.kind()? != Kind::Number {
+            return self.no_double(visitor);
         }
+        match self.reader.number()? {
+            Number::Unsigned(value) => visitor.visit_u64(value),
+            Number::Signed(value) => visitor.visit_i64(value),
+            Number::Float(value) => visitor.visit_f64(value),
+        }
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -114,7 +105,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         if self.reader.kind()? == Kind::String {
             visitor.visit_borrowed_bytes(self.reader.string()?.as_bytes())
         } else {
-            self.deserialize_any(visitor)
+            self.no_double(visitor)
         }
     }
 
@@ -159,9 +150,84 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         visitor.visit_unit()
     }
 
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string unit unit_struct seq tuple
-        tuple_struct map struct identifier
+    integers_and_other_types! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_char
+        deserialize_str deserialize_string deserialize_unit deserialize_seq deserialize_map
+        deserialize_identifier
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        self.no_double(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        self.no_double(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        self.no_double(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        self.no_double(visitor)
+    }
+}
+
+impl<'de> Deserializer<'de> {
+    /// Any value but a double, so that a program without doubles does not link what reads them.
+    fn no_double<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.reader.kind()? {
+            Kind::Null => {
+                self.reader.null()?;
+                visitor.visit_unit()
+            }
+            Kind::Boolean => visitor.visit_bool(self.reader.boolean()?),
+            Kind::Number => match self.reader.integer()? {
+                Number::Unsigned(value) => visitor.visit_u64(value),
+                Number::Signed(value) => visitor.visit_i64(value),
+                Number::Float(_) => Err(ReadError::Type),
+            },
+            Kind::String => visitor.visit_borrowed_str(self.reader.string()?),
+            Kind::Array => {
+                self.reader.begin_array()?;
+                let mut elements = Elements {
+                    deserializer: self,
+                    over: false,
+                };
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.close()?;
+                Ok(value)
+            }
+            Kind::Object => {
+                self.reader.begin_object()?;
+                let mut entries = Entries {
+                    deserializer: self,
+                    over: false,
+                };
+                let value = visitor.visit_map(&mut entries)?;
+                entries.close()?;
+                Ok(value)
+            }
+        }
     }
 }
 

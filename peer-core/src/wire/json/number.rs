@@ -18,17 +18,22 @@ pub enum Number {
 impl Number {
     /// Reads a text whose grammar was checked.
     pub(super) fn parse(text: &str, fractional: bool) -> Option<Self> {
-        if !fractional {
-            if let Ok(value) = text.parse() {
-                return Some(Self::Unsigned(value));
-            }
-            if let Ok(value) = text.parse::<i64>()
-                && value != 0
-            {
-                return Some(Self::Signed(value));
-            }
+        Self::parse_integer(text, fractional).or_else(|| text.parse().ok().map(Self::Float))
+    }
+
+    /// As [`parse`](Self::parse), but `None` for a double: reading those takes 15 KB of code and tables, which a
+    /// program that wants integers only shall not link.
+    pub(super) fn parse_integer(text: &str, fractional: bool) -> Option<Self> {
+        if fractional {
+            return None;
         }
-        text.parse().ok().map(Self::Float)
+        if let Ok(value) = text.parse() {
+            return Some(Self::Unsigned(value));
+        }
+        text.parse()
+            .ok()
+            .filter(|value| *value != 0)
+            .map(Self::Signed)
     }
 
     /// The number as JavaScript has it.

@@ -95,11 +95,26 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`ReadError`], as everywhere here.
     pub fn number(&mut self) -> Result<Number, ReadError> {
+        let (text, fractional) = self.number_text()?;
+        Number::parse(text, fractional).ok_or(ReadError::Syntax)
+    }
+
+    /// Reads a number that is no [`Number::Float`].
+    ///
+    /// # Errors
+    /// [`ReadError::Type`] for another number, else as everywhere here.
+    pub fn integer(&mut self) -> Result<Number, ReadError> {
+        let (text, fractional) = self.number_text()?;
+        Number::parse_integer(text, fractional).ok_or(ReadError::Type)
+    }
+
+    /// Passes a number: its text, and whether it has a fraction or an exponent.
+    fn number_text(&mut self) -> Result<(&str, bool), ReadError> {
         self.expect(Kind::Number)?;
         let (end, fractional) = scan::number(self.text, self.at)?;
-        let text = core::str::from_utf8(self.text.get(self.at..end).unwrap_or_default());
-        self.at = end;
-        Number::parse(text.unwrap_or_default(), fractional).ok_or(ReadError::Syntax)
+        let start = mem::replace(&mut self.at, end);
+        let text = core::str::from_utf8(self.text.get(start..end).unwrap_or_default());
+        Ok((text.unwrap_or_default(), fractional))
     }
 
     /// Reads a string, unescaping it in place.

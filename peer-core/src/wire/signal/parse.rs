@@ -1,4 +1,4 @@
-use crate::wire::json::{Kind, Number, ReadError, Reader};
+use crate::wire::json::{Kind, ReadError, Reader};
 
 use super::{Answer, Candidate, Message, Offer, SignalError};
 
@@ -163,7 +163,12 @@ fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, ReadError> {
 fn truthy(reader: &mut Reader<'_>) -> Result<bool, ReadError> {
     Ok(match reader.kind()? {
         Kind::Boolean => reader.boolean()?,
-        Kind::Number => reader.number()?.as_f64() != 0.0,
+        // Without reading a double, see `Number::parse_integer`. What is too small for one is 0 in JavaScript; nobody says that.
+        Kind::Number => reader
+            .raw()?
+            .bytes()
+            .take_while(|byte| !matches!(byte, b'e' | b'E'))
+            .any(|byte| matches!(byte, b'1'..=b'9')),
         Kind::String => !reader.string()?.is_empty(),
         kind => {
             reader.skip()?;
@@ -230,12 +235,5 @@ fn candidate<'a>(
 }
 
 fn index(reader: &mut Reader<'_>) -> Result<Option<u16>, ReadError> {
-    if reader.kind()? != Kind::Number {
-        reader.skip()?;
-        return Ok(None);
-    }
-    Ok(match reader.number()? {
-        Number::Unsigned(value) => u16::try_from(value).ok(),
-        _ => None,
-    })
+    Ok(reader.raw()?.parse().ok())
 }

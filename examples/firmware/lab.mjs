@@ -1,0 +1,171 @@
+// The firmware in QEMU with what it needs around it: a broker, and a gateway at the other end of its UART.
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createConnection, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+export const ROOT = join(HERE, "../..");
+const PEER = process.env.PEER_BIN ?? join(ROOT, "target/release/peer");
+const LEAF = "greenhouse";
+export const PEER_ID = "greenhouse";
+// As in src/main.rs.
+const KEY = Buffer.from("the key of a demo is not secret.").toString("hex");
+
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+export class Lab {
+  log = []; // what the firmware wrote
+  said = []; // what the others did
+  #waiting = new Set();
+
+  /** `onLine` sees every line that a process writes. */
+  static async start(onLine = () => {}) {
+    const lab = new Lab();
+    lab.onLine = onLine;
+    lab.firmware = execFileSync(join(HERE, "build"), { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).trim();
+    lab.brokerPort = await freePort();
+    lab.uartPort = await freePort();
+    await lab.startBroker();
+    lab.startFirmware();
+    lab.wire = await Wire.start(lab.uartPort);
+    await lab.startGateway();
+    await lab.logged(/app: open as/);
+    return lab;
+  }
+
+  startBroker() {
+    this.broker = this.#run("broker", PEER, ["broker", "--host", "127.0.0.1", "--port", String(this.brokerPort)]);
+    return this.broker.says(/Listening/);
+  }
+
+  startFirmware() {
+    const uart = `tcp:127.0.0.1:${this.uartPort},server=on,wait=off,nodelay=on`;
+    const machine = ["-M", "mps2-an386", "-display", "none", "-monitor", "none"];
+    this.qemu = this.#run("firmware", "qemu-system-arm", [...machine, "-serial", uart, "-serial", "stdio", "-kernel", this.firmware]);
+  }
+
+  startGateway() {
+    const config = join(mkdtempSync(join(tmpdir(), "firmware-")), "gateway.toml");
+    const text = [
+      `broker = "ws://127.0.0.1:${this.brokerPort}/"`,
+      `listen = ["127.0.0.1:0"]`,
+      `connect = ["127.0.0.1:${this.wire.port}"]`,
+      `status = "off"`,
+      `[[leaf]]`,
+      `name = "${LEAF}"`,
+      `key = "${KEY}"`,
+      `ids = ["${PEER_ID}"]`,
+    ];
+    writeFileSync(config, text.join("\n"));
+    this.gateway = this.#run("gateway", PEER, ["gateway", "--config", config]);
+    return this.gateway.says(/Ready/);
+  }
+
+  /** Resolves with the first line of the firmware's log from line `since` on that matches. */
+  logged(pattern, since = 0) {
+    return this.#wait(() => this.log.slice(since).find((line) => pattern.test(line)), `the firmware to say ${pattern}`);
+  }
+
+  async stop() {
+    await Promise.all([this.gateway, this.qemu, this.broker].map((child) => child?.stop()));
+    this.wire.close();
+  }
+
+  #run(name, command, args) {
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+    running.add(child);
+    const lines = [];
+    const exited = new Promise((resolve) => {
+      child.on("error", (error) => resolve(lines.push(String(error))));
+      child.on("close", () => {
+        running.delete(child);
+        resolve();
+      });
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      let rest = "";
+      stream.setEncoding("utf8").on("data", (text) => {
+        const parts = (rest + text).split("\n");
+        rest = parts.pop();
+        for (const line of parts) {
+          lines.push(line);
+          (name === "firmware" ? this.log : this.said).push(line);
+          this.onLine(name, line);
+        }
+        this.#waiting.forEach((check) => check());
+      });
+    }
+    return {
+      says: (pattern) => this.#wait(() => lines.find((line) => pattern.test(line)), `${name} to say ${pattern}`),
+      stop: (signal = "SIGTERM") => {
+        child.kill(signal);
+        return exited;
+      },
+    };
+  }
+
+  /** The patience ends a hang, it decides nothing. */
+  #wait(find, what) {
+    return new Promise((resolve, reject) => {
+      const patience = setTimeout(() => {
+        this.#waiting.delete(check);
+        const tail = [...this.said.slice(-15), ...this.log.slice(-15)].join("\n");
+        reject(new Error(`waited for ${what}\n${tail}`));
+      }, Number(process.env.INTEROP_PATIENCE ?? 60_000));
+      const check = () => {
+        const found = find();
+        if (found === undefined) return;
+        clearTimeout(patience);
+        this.#waiting.delete(check);
+        resolve(found);
+      };
+      this.#waiting.add(check);
+      check();
+    });
+  }
+}
+
+/** The UART's wire: carries bytes either way, and noise where a test wants it. */
+class Wire {
+  static async start(uartPort) {
+    const wire = new Wire();
+    wire.server = createServer((gateway) => {
+      const uart = createConnection(uartPort, "127.0.0.1");
+      gateway.setNoDelay(true);
+      uart.setNoDelay(true);
+      Object.assign(wire, { gateway, uart });
+      gateway.pipe(uart).pipe(gateway);
+      for (const end of [gateway, uart]) {
+        end.on("error", () => end.destroy());
+        end.on("close", () => (end === gateway ? uart : gateway).destroy());
+      }
+    });
+    await new Promise((resolve) => wire.server.listen(0, "127.0.0.1", resolve));
+    wire.port = wire.server.address().port;
+    return wire;
+  }
+
+  /** Bytes that nobody sent. */
+  noise(bytes) {
+    this.uart.write(bytes);
+    this.gateway.write(bytes);
+  }
+
+  close() {
+    this.gateway?.destroy();
+    this.uart?.destroy();
+    this.server.close();
+  }
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

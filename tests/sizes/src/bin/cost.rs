@@ -1,0 +1,157 @@
+//! A program that uses as much of peer-core as its features say. It is linked and measured, never run: a driver's loop
+//! around inputs that the compiler cannot see through.
+#![no_std]
+#![no_main]
+
+use cortex_m_rt::entry;
+
+#[entry]
+fn main() -> ! {
+    #[cfg(feature = "engine")]
+    engine::run();
+    loop {}
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[cfg(feature = "engine")]
+mod engine {
+    use core::hint::black_box;
+
+    use peer_core::{PeerId, Token, peer::*, serialization::Frame, time::Instant};
+
+    /// What `run` looks for by name: the memory for so many connections.
+    macro_rules! memory {
+        ($($name:ident $count:literal),*) => {$(
+            #[unsafe(no_mangle)]
+            static mut $name: PeerResources<$count> = PeerResources::new();
+        )*};
+    }
+    memory!(PEER_1 1, PEER_2 2, PEER_4 4, PEER_8 8);
+    /// As long as what it is named after.
+    #[unsafe(no_mangle)]
+    static mut PEER: [u8; size_of::<Peer<'_>>()] = [0; _];
+    #[unsafe(no_mangle)]
+    static mut SLOT: [u8; size_of::<ConnectionSlot>()] = [0; _];
+
+    pub(super) fn run() {
+        black_box((
+            &raw mut PEER,
+            &raw mut SLOT,
+            &raw mut PEER_1,
+            &raw mut PEER_2,
+            &raw mut PEER_8,
+        ));
+        let mut config = Config::new(Token::from_random(7), 42);
+        config.id = PeerId::new("sensor-7").ok();
+        // SAFETY: the only use, in the only thread.
+        let memory = unsafe { &mut *&raw mut PEER_4 };
+        let mut peer = Peer::new(config, memory);
+        #[cfg(feature = "link")]
+        super::link::run(&mut peer);
+        let mut buffer = [0; 512];
+        loop {
+            let now = Instant::from_millis(black_box(1));
+            let _ = peer.handle_input(now, black_box(Input::Timeout));
+            let message = Input::Broker(BrokerInput::Message(black_box(&mut buffer)));
+            let _ = peer.handle_input(now, message);
+            if let Ok(id) = PeerId::new(black_box("bob"))
+                && let Ok(handle) = peer.connect(now, &id, black_box(ConnectOptions::default()))
+            {
+                let message = Input::Rtc(handle, RtcInput::Message(Frame::Binary(&buffer)));
+                let _ = peer.handle_input(now, message);
+                if let Some(mut connection) = peer.connection(handle) {
+                    black_box(connection.recv_raw());
+                    #[cfg(any(
+                        feature = "binarypack",
+                        feature = "json",
+                        feature = "serializations"
+                    ))]
+                    super::values::exchange(&mut connection);
+                    connection.close_flush(now);
+                }
+            }
+            while let output = peer.poll_output()
+                && !matches!(output, Output::Timeout(_))
+            {
+                black_box(output);
+            }
+            let _ = peer.reconnect(now);
+            peer.destroy(now);
+        }
+    }
+}
+
+#[cfg(any(feature = "binarypack", feature = "json", feature = "serializations"))]
+mod values {
+    use core::hint::black_box;
+
+    use peer_core::peer::DataConnection;
+    use serde::{Deserialize, Serialize};
+
+    /// As the firmware's example: integers, a flag, a text.
+    #[derive(Default, Deserialize, Serialize)]
+    struct Reading<'m> {
+        number: u32,
+        millidegrees: i32,
+        alarm: bool,
+        #[serde(borrow)]
+        place: Option<&'m str>,
+    }
+
+    pub(super) fn exchange(connection: &mut DataConnection<'_>) {
+        let reading = black_box(Reading::default());
+        #[cfg(feature = "binarypack")]
+        {
+            let mut buffer = black_box([0; 256]);
+            let _ = black_box(peer_core::binarypack::to_slice(&reading, &mut buffer));
+            let _ = black_box(peer_core::binarypack::from_slice::<Reading<'_>>(&buffer));
+        }
+        #[cfg(feature = "json")]
+        {
+            let mut buffer = black_box([0; 256]);
+            let _ = black_box(peer_core::wire::json::to_slice(&reading, &mut buffer));
+            let _ = black_box(peer_core::wire::json::from_slice::<Reading<'_>>(
+                &mut buffer,
+            ));
+        }
+        #[cfg(feature = "serializations")]
+        {
+            let _ = black_box(connection.send(&reading));
+            let _ = black_box(connection.recv::<Reading<'_>>());
+        }
+        let _ = connection;
+    }
+}
+
+#[cfg(feature = "link")]
+mod link {
+    use core::hint::black_box;
+
+    use peer_core::{link::*, peer::Peer, time::Instant};
+
+    #[unsafe(no_mangle)]
+    static mut LINK_4: LinkResources<4> = LinkResources::new();
+    #[unsafe(no_mangle)]
+    static mut LEAF: [u8; size_of::<Leaf<'_>>()] = [0; _];
+
+    pub(super) fn run(peer: &mut Peer<'_>) {
+        black_box(&raw mut LEAF);
+        // SAFETY: the only use, in the only thread.
+        let memory = unsafe { &mut *&raw mut LINK_4 };
+        let config = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
+        let Ok(mut leaf) = Leaf::new(config, memory.slices()) else {
+            return;
+        };
+        let mut buffer = black_box([0; 64]);
+        for millis in 0..black_box(9) {
+            let now = Instant::from_millis(millis);
+            leaf.receive(now, &buffer);
+            black_box(leaf.poll(now, peer));
+            black_box(leaf.transmit(now, &mut buffer));
+        }
+    }
+}
