@@ -530,10 +530,11 @@ async fn a_leaf_that_falls_silent_is_cut() -> Outcome {
     };
     soon(sending).await;
     let status = until_status(&gateway, |status| status.present == 0).await;
-    let end = status.leaves[0].last_end.as_deref();
-    assert_eq!(
-        end,
-        Some("the other end of the link was silent for too long")
+    // Whichever is found first.
+    let end = status.leaves[0].last_end.as_deref().unwrap_or_default();
+    assert!(
+        end.contains("silent") || end.contains("never acknowledged"),
+        "{end}"
     );
     bridge.abort();
     Ok(())

@@ -344,14 +344,14 @@ impl Served<'_> {
                     None
                 }
                 GatewayOutput::Refused(refusal) => {
-                    tracing::info!(target: "peer_net", line = self.shown.line, "a leaf was refused: {refusal}");
+                    tracing::debug!(target: "peer_net", line = self.shown.line, "a leaf was refused: {refusal}");
                     self.common.registry.refused(refusal);
                     None
                 }
                 GatewayOutput::IdRefused(id) => {
                     let id = id.escape_default();
                     let leaf = self.leaf.as_ref().map_or("", |leaf| &leaf.name);
-                    tracing::warn!(target: "peer_net", leaf, "the leaf wants the id '{id}', which it may not use");
+                    tracing::info!(target: "peer_net", leaf, "the leaf wants the id '{id}', which it may not use");
                     None
                 }
                 GatewayOutput::Broker(command) => broker_command(
