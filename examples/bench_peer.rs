@@ -7,7 +7,7 @@
 //! The label says what the server does: `echo` sends everything back, `bulk:N` answers "done" after
 //! N bytes.
 
-use std::error::Error;
+use core::error::Error;
 use std::time::Instant;
 
 use peer_net::{DataConnection, Peer, Serialization, Value};
@@ -22,8 +22,18 @@ async fn main() -> Outcome<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", broker, id] => serve(broker, id).await,
         ["run", broker, remote, connects, pings, megabytes] => {
-            let peer = Peer::builder().broker(broker).ice_servers([]).open().await?;
-            let report = run(&peer, remote, connects.parse()?, pings.parse()?, megabytes.parse()?);
+            let peer = Peer::builder()
+                .broker(broker)
+                .ice_servers([])
+                .open()
+                .await?;
+            let report = run(
+                &peer,
+                remote,
+                connects.parse()?,
+                pings.parse()?,
+                megabytes.parse()?,
+            );
             println!("{}", report.await?);
             peer.destroy();
             peer.closed().await;
@@ -34,7 +44,12 @@ async fn main() -> Outcome<()> {
 }
 
 async fn serve(broker: &str, id: &str) -> Outcome<()> {
-    let peer = Peer::builder().broker(broker).id(id).ice_servers([]).open().await?;
+    let peer = Peer::builder()
+        .broker(broker)
+        .id(id)
+        .ice_servers([])
+        .open()
+        .await?;
     println!("open");
     while let Some(connection) = peer.accept().await {
         tokio::spawn(async move {
@@ -91,7 +106,11 @@ async fn open(
     label: &str,
     serialization: Serialization,
 ) -> Outcome<DataConnection> {
-    let connect = peer.connect(remote).label(label).reliable(true).serialization(serialization);
+    let connect = peer
+        .connect(remote)
+        .label(label)
+        .reliable(true)
+        .serialization(serialization);
     Ok(connect.await?)
 }
 
@@ -102,7 +121,10 @@ async fn ping(peer: &Peer, remote: &str, pings: usize) -> Outcome<Vec<f64>> {
     for _ in 0..pings {
         let started = Instant::now();
         connection.send_text("x").await?;
-        connection.recv().await?.ok_or("the server closed the connection")?;
+        connection
+            .recv()
+            .await?
+            .ok_or("the server closed the connection")?;
         times.push(started.elapsed().as_secs_f64() * 1e3);
     }
     connection.close();
@@ -122,9 +144,12 @@ async fn bulk(
     let payload = vec![7; frame];
     let started = Instant::now();
     for _ in 0..total / frame {
-        connection.send_bytes(&payload).await?;
+        connection.send_bytes(payload.clone()).await?;
     }
-    connection.recv().await?.ok_or("the server closed the connection")?;
+    connection
+        .recv()
+        .await?
+        .ok_or("the server closed the connection")?;
     let seconds = started.elapsed().as_secs_f64();
     connection.close();
     Ok(megabytes as f64 / seconds)

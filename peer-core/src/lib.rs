@@ -16,6 +16,7 @@
 //! | [`binarypack`] | PeerJS's binary format as a serde format |
 //! | [`wire`] | parsers and emitters without state: JSON, signals, SDP, candidates, DCEP, chunks, HTTP, WebSocket |
 //! | [`storage`] | byte rings and tables with handles that notice reuse |
+//! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!
 //! # The drive loop
@@ -70,6 +71,9 @@
 //! |---|---|---|
 //! | `log` | log lines through the `log` crate | off |
 //! | `defmt` | log lines through `defmt`, and `Format` on the public types; wins over `log` | off |
+//! | `smoltcp` | `net`: sockets over smoltcp's TCP | off |
+//! | `link` | the module `link`: the engine's I/O as frames between a microcontroller and a gateway | off |
+//! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
 //!
 //! # Panics
 //! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a value, a typed error, or
@@ -89,9 +93,13 @@ pub mod connection;
 mod id;
 #[cfg(feature = "link")]
 pub mod link;
+#[cfg(feature = "smoltcp")]
+pub mod net;
 pub mod peer;
 pub mod serialization;
 pub mod storage;
+#[cfg(feature = "sync")]
+pub mod sync;
 pub mod time;
 pub mod wire;
 

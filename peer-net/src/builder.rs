@@ -9,7 +9,7 @@ use peer_core::{ConnectionId, PeerId, Token};
 use crate::broker::BrokerAddress;
 use crate::error::{BuildError, OpenError};
 use crate::peer::Peer;
-use crate::rtc::{IceServer, RtcConfig};
+use crate::rtc::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Connections of one peer, unless the builder says otherwise. More are refused
 /// ([`ConnectError::TooManyConnections`](crate::ConnectError)); offers beyond are dropped and counted.
@@ -179,6 +179,12 @@ impl PeerBuilder {
     /// STUN and TURN servers, PeerJS's `config.iceServers`. Default: PeerJS's own. Empty: direct paths only.
     pub fn ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
         self.options.rtc.ice_servers = servers.into_iter().collect();
+        self
+    }
+
+    /// Whether only relayed paths are used, PeerJS's `config.iceTransportPolicy`. Default: all paths.
+    pub fn ice_transport_policy(mut self, policy: IceTransportPolicy) -> Self {
+        self.options.rtc.ice_transport_policy = policy;
         self
     }
 

@@ -43,6 +43,6 @@ pub use peer_core::peer::{
 };
 pub use peer_core::serialization::Serialization;
 pub use peer_core::{ConnectionId, IdError, Label, PeerId, Token};
-pub use rtc::{IceServer, RtcConfig};
+pub use rtc::{IceServer, IceTransportPolicy, RtcConfig};
 pub use shared::Stats;
 pub use value::{MAX_VALUES, Number, Object, Value};

@@ -305,10 +305,11 @@ impl<'m> Endpoint<'m> {
     }
 
     /// Whether the session has to end, and why.
-    pub(super) fn check(&self, now: Instant) -> Option<DownReason> {
+    pub(super) fn check(&mut self, now: Instant) -> Option<DownReason> {
         if !self.up {
             return None;
         }
+        self.tick(now);
         if self.heard + self.timing.dead_after <= now {
             return Some(DownReason::Silent);
         }
@@ -320,7 +321,11 @@ impl<'m> Endpoint<'m> {
         if !self.up {
             return;
         }
-        self.status_due |= self.status_at <= now;
+        if self.status_at <= now {
+            // Moved on at once: while the stream takes nothing, nothing is due again and again.
+            self.status_due = true;
+            self.status_at = now + self.timing.keep_alive;
+        }
         if self.resend_at.take_if(|at| *at <= now).is_some()
             && self.outgoing.awaits_acknowledgement()
         {

@@ -211,7 +211,9 @@ mod window;
 pub use auth::Key;
 pub use gateway::{Gateway, GatewayOutput, LeafKeys};
 pub use leaf::{Leaf, LeafConfig, LeafOutput};
-pub use pump::{Sleep, read_ready, run, write_all, write_all_async};
+#[cfg(feature = "sync")]
+pub(crate) use pump::pump;
+pub use pump::{Sleep, read_ready, run, write_all};
 
 use core::fmt;
 

@@ -1,6 +1,7 @@
 //! Between an end of a link and the byte streams of `embedded-io` and `embedded-io-async`.
 
 use core::{
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::pin,
     task::Poll,
@@ -14,7 +15,7 @@ use crate::{peer::Peer, time::Instant};
 use super::{Leaf, LeafOutput};
 
 /// Bytes moved at once. On the stack.
-const PIECE: usize = 64;
+pub(crate) const PIECE: usize = 64;
 
 /// Hands the bytes that a blocking stream has now to `take`, without waiting.
 ///
@@ -62,41 +63,22 @@ pub fn write_all<W: Write>(
     }
 }
 
-/// As [`write_all`], to an asynchronous stream. When it is dropped half way the link sends again what was lost.
-///
-/// # Errors
-/// Those of the stream.
-pub async fn write_all_async<W: asynchronous::Write>(
-    writer: &mut W,
-    mut give: impl FnMut(&mut [u8]) -> usize,
-) -> Result<(), W::Error> {
-    let mut piece = [0; PIECE];
-    loop {
-        match give(&mut piece) {
-            0 => return writer.flush().await,
-            len => {
-                writer
-                    .write_all(piece.get(..len).unwrap_or_default())
-                    .await?;
-            }
-        }
-    }
-}
-
-/// The clock of [`run`], and what it waits for beside the stream.
+/// The clock of [`run`].
 #[allow(async_fn_in_trait, reason = "one task runs it, whatever its executor")]
 pub trait Sleep {
     /// The time.
     fn now(&self) -> Instant;
 
-    /// Waits until `at`, for ever for `None`, or until something else wants the engine polled. Needless wakes are harmless.
-    async fn sleep_until(&mut self, at: Option<Instant>);
+    /// Waits until `at`, for ever for `None`. Needless wakes are harmless.
+    async fn sleep_until(&self, at: Option<Instant>);
 }
 
-/// Runs a leaf over an asynchronous stream until that fails or ends.
+/// Runs a leaf over an asynchronous stream until that fails or ends. It reads while it writes, so two ends that both have
+/// much to say do not block each other.
 ///
-/// `application` is called with each output but the timeouts; there it may do with the engine what it likes. A read that is dropped while it
-/// waits must not lose bytes, which holds for buffered UARTs and TCP.
+/// `application` is called with each output but the timeouts; there it may do with the engine what it likes. For an
+/// application of several tasks see the module `sync`. A read that is dropped while it waits must not lose bytes,
+/// which holds for buffered UARTs and TCP.
 ///
 /// # Errors
 /// Those of the stream. The session is over then; the engine hears of it at the next poll.
@@ -105,44 +87,117 @@ pub async fn run<R, W>(
     peer: &mut Peer<'_>,
     reader: &mut R,
     writer: &mut W,
-    sleep: &mut impl Sleep,
+    sleep: &impl Sleep,
     mut application: impl FnMut(LeafOutput, &mut Peer<'_>),
 ) -> Result<(), R::Error>
 where
     R: asynchronous::Read,
     W: asynchronous::Write<Error = R::Error>,
 {
-    let mut piece = [0; PIECE];
-    let outcome = loop {
-        let now = sleep.now();
-        let timeout = loop {
-            match leaf.poll(now, peer) {
-                LeafOutput::Timeout(at) => break at,
-                output => application(output, peer),
-            }
-        };
-        if let Err(error) = write_all_async(writer, |room| leaf.transmit(now, room)).await {
-            break Err(error);
-        }
-        match either(reader.read(&mut piece), sleep.sleep_until(timeout)).await {
-            Some(Ok(0)) => break Ok(()),
-            Some(Ok(len)) => leaf.receive(sleep.now(), piece.get(..len).unwrap_or_default()),
-            Some(Err(error)) => break Err(error),
-            None => {}
+    let turn = |leaf: &mut Leaf<'_>, now| loop {
+        match leaf.poll(now, peer) {
+            LeafOutput::Timeout(at) => return at,
+            output => application(output, peer),
         }
     };
-    leaf.disconnected();
+    pump(leaf, reader, writer, sleep, turn, async || {
+        core::future::pending::<()>().await;
+    })
+    .await
+}
+
+/// As [`run`]: `turn` does what there is to do and says when the next thing is due, `wanted` waits for whatever else
+/// asks for a turn.
+pub(crate) async fn pump<R, W>(
+    leaf: &mut Leaf<'_>,
+    reader: &mut R,
+    writer: &mut W,
+    sleep: &impl Sleep,
+    mut turn: impl FnMut(&mut Leaf<'_>, Instant) -> Option<Instant>,
+    wanted: impl AsyncFn(),
+) -> Result<(), R::Error>
+where
+    R: asynchronous::Read,
+    W: asynchronous::Write<Error = R::Error>,
+{
+    let leaf = RefCell::new(leaf);
+    // What was written may be due again before anything that was known before.
+    let wrote = Cell::new(false);
+    let read = async {
+        let mut piece = [0; PIECE];
+        loop {
+            let timeout = turn(&mut leaf.borrow_mut(), sleep.now());
+            let idle = either(sleep.sleep_until(timeout), either(wanted(), done(&wrote)));
+            match either(reader.read(&mut piece), idle).await {
+                Either::First(Ok(0)) => return Ok(()),
+                Either::First(Ok(len)) => leaf
+                    .borrow_mut()
+                    .receive(sleep.now(), piece.get(..len).unwrap_or_default()),
+                Either::First(Err(error)) => return Err(error),
+                Either::Second(_) => {}
+            }
+        }
+    };
+    let write = async {
+        let mut piece = [0; PIECE];
+        let mut flushed = true;
+        loop {
+            // Asked again whenever the reader was, which comes first.
+            let next =
+                poll_fn(
+                    |context| match leaf.borrow_mut().transmit(sleep.now(), &mut piece) {
+                        0 if flushed => Poll::Pending,
+                        len => {
+                            wrote.set(true);
+                            context.waker().wake_by_ref();
+                            Poll::Ready(len)
+                        }
+                    },
+                );
+            let len = next.await;
+            flushed = len == 0;
+            let outcome = match piece.get(..len) {
+                Some(bytes) if len > 0 => writer.write_all(bytes).await,
+                _ => writer.flush().await,
+            };
+            if let Err(error) = outcome {
+                return error;
+            }
+        }
+    };
+    let outcome = match either(read, write).await {
+        Either::First(outcome) => outcome,
+        Either::Second(error) => Err(error),
+    };
+    leaf.into_inner().disconnected();
     outcome
 }
 
-/// What `first` gives, or nothing when `second` is done before.
-async fn either<T>(first: impl Future<Output = T>, second: impl Future<Output = ()>) -> Option<T> {
+async fn done(flag: &Cell<bool>) {
+    poll_fn(|_| match flag.take() {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
+/// Which of two was done first.
+enum Either<A, B> {
+    First(A),
+    Second(B),
+}
+
+/// Waits for either; drops the other.
+async fn either<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> Either<A, B> {
     let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|context| {
         if let Poll::Ready(value) = first.as_mut().poll(context) {
-            return Poll::Ready(Some(value));
+            return Poll::Ready(Either::First(value));
         }
-        second.as_mut().poll(context).map(|()| None)
+        second.as_mut().poll(context).map(Either::Second)
     })
     .await
 }

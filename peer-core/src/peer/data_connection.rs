@@ -11,7 +11,7 @@ use crate::{
 
 use super::{
     Dirty, FailureReason, Stage,
-    slot::{Flush, Phase, Slot},
+    slot::{Flush, Phase, Slot, pending},
 };
 
 /// A short borrow of one connection. PeerJS's `DataConnection`.
@@ -79,6 +79,11 @@ impl DataConnection<'_> {
     /// Whether both sides may send.
     pub fn is_open(&self) -> bool {
         self.slot.phase == Phase::Open
+    }
+
+    /// Whether nothing more happens to it, except that messages may still be read.
+    pub fn is_over(&self) -> bool {
+        self.slot.phase == Phase::Over
     }
 
     /// How far the connect got.
@@ -221,10 +226,15 @@ impl DataConnection<'_> {
         self.slot.drop_read(self.inbox);
         // What was read may have been all that held the slot.
         self.dirty.done = true;
-        if self.slot.inbox.is_empty() {
+        let is_empty = self.slot.inbox.is_empty();
+        self.slot.read = !is_empty;
+        if self.readable() == 0 {
+            // Whoever is told of data finds some.
+            self.slot.events &= !pending::DATA;
+        }
+        if is_empty {
             return Err(ReceiveError::Empty);
         }
-        self.slot.read = true;
         Ok(())
     }
 }

@@ -1,31 +1,32 @@
 //! One stream and the leaf behind it: executes what the leaf's engine wants, with a broker socket and sessions of its
 //! own, and tells it what comes of that. Whatever the leaf does, it does to itself.
 
+mod commands;
+mod telling;
+
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use peer_core::link::{
-    DownReason, Gateway as Link, GatewayOutput, KEY_LEN, LinkError, LinkSlices, Session, Timing,
+    DownReason, Gateway as Link, GatewayOutput, KEY_LEN, LinkSlices, Session, Timing,
 };
-use peer_core::peer::{
-    BrokerCommand, BrokerInput, ConnectionHandle, Input, RtcCommand, RtcFailure, RtcInput,
-};
+use peer_core::peer::{ConnectionHandle, RtcCommand, RtcFailure};
 use peer_core::serialization::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Common;
 use super::options::{CONNECTIONS_MAX, Settings};
 use super::registry;
-use super::sessions::{Beginning, SessionInput, Sessions};
+use super::sessions::{SessionInput, Sessions};
 use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::driver::{now, sleep_until};
 use crate::rate::Rate;
 use crate::rtc::{Message, SendError};
 use crate::shared::lock;
+use commands::{broker_command, rtc_command};
 
 /// Memory for frames to a leaf that it has not acknowledged; the longest message to a leaf is a little shorter.
 const TRANSMIT_BYTES: usize = 64 << 10;
@@ -127,6 +128,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
         begins: Rate::new(SESSION_BURST, SESSIONS_PER_SECOND),
         prove_within: line.prove_within,
         unproven_since: now,
+        heard: now,
+        dead_after: line.timing.dead_after,
         full: false,
     };
     let end = served.run(stream, settings).await;
@@ -156,6 +159,9 @@ struct Served<'m> {
     begins: Rate,
     prove_within: Option<Duration>,
     unproven_since: Instant,
+    /// When bytes came last, and how long none may.
+    heard: Instant,
+    dead_after: Duration,
     full: bool,
 }
 
@@ -198,7 +204,7 @@ impl Served<'_> {
         let shown = self.shown.clone();
         let mut end = None;
         loop {
-            let deadline = self.turn();
+            self.turn();
             let now = Instant::now();
             if from == to {
                 (from, to) = (0, self.link.transmit(self.now(), &mut out));
@@ -219,6 +225,7 @@ impl Served<'_> {
                 let _ = timeout(FAREWELL, farewell).await;
                 return end;
             }
+            let deadline = self.deadline(now, to > from);
             let unproven = self.unproven_until();
             if unproven.is_some_and(|at| at <= now) {
                 self.common.registry.timed_out();
@@ -234,8 +241,9 @@ impl Served<'_> {
                     Ok(0) => return End::Stream("it was closed".to_owned()),
                     Ok(len) => {
                         let bytes = piece.get(..len).unwrap_or_default();
-                        let now = self.now();
-                        self.link.receive(now, bytes, &*self.current);
+                        let time = self.now();
+                        self.heard = Instant::now();
+                        self.link.receive(time, bytes, &*self.current);
                         lock(&shown.shown).counts.bytes_received += len as u64;
                     }
                     Err(error) => return End::Stream(error.to_string()),
@@ -281,34 +289,52 @@ impl Served<'_> {
         Some(self.unproven_since + within)
     }
 
-    /// Does what the leaf wants and tells it what there is, as far as there is room. When to come back at the latest.
-    fn turn(&mut self) -> Option<Instant> {
+    /// Does what the leaf wants and tells it what there is, as far as there is room.
+    fn turn(&mut self) {
         loop {
             self.send_unsent();
             self.tell();
-            let at = if self.unsent.is_none() && self.answers.is_empty() {
-                self.execute()
-            } else {
-                self.link.next_timeout()
-            };
+            if self.is_blocked() && self.heard + self.dead_after <= Instant::now() {
+                // The link looks for silence only when it is polled.
+                self.link.close();
+                self.unsent = None;
+                self.answers.clear();
+            }
+            if !self.is_blocked() {
+                self.execute();
+            }
             // Answers may have come up, and room for them.
             if self.answers.is_empty() || !self.tell() {
-                let at = at.map(|at| self.epoch + Duration::from_micros(at.as_micros()));
-                let retry = self.unsent.is_some().then(|| Instant::now() + SEND_RETRY);
-                return [at, retry].into_iter().flatten().min();
+                return;
             }
         }
+    }
+
+    /// Whether the leaf has to wait before it is asked for more.
+    fn is_blocked(&self) -> bool {
+        self.unsent.is_some() || !self.answers.is_empty()
+    }
+
+    /// When to come back at the latest. `writing`: the stream has not taken everything, which goes first.
+    fn deadline(&self, now: Instant, writing: bool) -> Option<Instant> {
+        let of_link = self
+            .link
+            .next_timeout()
+            .map(|at| self.epoch + Duration::from_micros(at.as_micros()))
+            .filter(|at| !writing || *at > now);
+        let retry = self.unsent.is_some().then(|| now + SEND_RETRY);
+        [of_link, retry].into_iter().flatten().min()
     }
 
     // From the leaf.
 
     /// Does what the leaf says until it waits, or has to.
-    fn execute(&mut self) -> Option<peer_core::time::Instant> {
+    fn execute(&mut self) {
         loop {
             let time = now(self.epoch);
             let settings = self.current.clone();
             let refused = match self.link.poll_output(time, &*settings) {
-                GatewayOutput::Timeout(at) => return at,
+                GatewayOutput::Timeout(_) => return,
                 GatewayOutput::Up => {
                     self.up();
                     None
@@ -318,14 +344,14 @@ impl Served<'_> {
                     None
                 }
                 GatewayOutput::Refused(refusal) => {
-                    tracing::info!(target: "peer_net", line = self.shown.line, "a leaf was refused: {refusal}");
+                    tracing::debug!(target: "peer_net", line = self.shown.line, "a leaf was refused: {refusal}");
                     self.common.registry.refused(refusal);
                     None
                 }
                 GatewayOutput::IdRefused(id) => {
                     let id = id.escape_default();
                     let leaf = self.leaf.as_ref().map_or("", |leaf| &leaf.name);
-                    tracing::warn!(target: "peer_net", leaf, "the leaf wants the id '{id}', which it may not use");
+                    tracing::info!(target: "peer_net", leaf, "the leaf wants the id '{id}', which it may not use");
                     None
                 }
                 GatewayOutput::Broker(command) => broker_command(
@@ -346,7 +372,7 @@ impl Served<'_> {
                     });
                     self.send_unsent();
                     if self.unsent.is_some() {
-                        return self.link.next_timeout();
+                        return;
                     }
                     None
                 }
@@ -360,7 +386,7 @@ impl Served<'_> {
                     leaf.refused_commands += 1;
                 }
                 self.answers.push_back(answer);
-                return self.link.next_timeout();
+                return;
             }
         }
     }
@@ -396,114 +422,6 @@ impl Served<'_> {
         slot.session.close();
         let failed = SessionInput::Failed(RtcFailure::Channel);
         self.answers.push_back(Told::Session(unsent.handle, failed));
-    }
-
-    // To the leaf.
-
-    /// Tells the leaf what there is. Whether something was told.
-    fn tell(&mut self) -> bool {
-        let mut told = false;
-        while let Some(answer) = self.answers.pop_front() {
-            if let Some(answer) = self.give(answer) {
-                self.answers.push_front(answer);
-                return told;
-            }
-            told = true;
-        }
-        if let Some(held) = self.held.take() {
-            self.held = self.give(held);
-            told |= self.held.is_none();
-        }
-        told
-    }
-
-    /// Gives one input to the link; gives it back when there is no room.
-    fn give(&mut self, mut told: Told) -> Option<Told> {
-        let given = match &mut told {
-            Told::Broker(event) => {
-                let input = match event {
-                    BrokerEvent::IdRetrieved(id) => BrokerInput::IdRetrieved(id),
-                    BrokerEvent::Opened => BrokerInput::Opened,
-                    BrokerEvent::Message(message) => BrokerInput::Message(message),
-                    BrokerEvent::Closed => BrokerInput::Closed,
-                    BrokerEvent::Failed => BrokerInput::Failed,
-                };
-                self.link.handle_input(&Input::Broker(input))
-            }
-            Told::Session(handle, input) => self.give_session(*handle, input),
-        };
-        match given {
-            Err(LinkError::Full) => return Some(told),
-            Err(error) => {
-                tracing::debug!(target: "peer_net", "an input for a leaf was dropped: {error}");
-            }
-            Ok(()) => self.given(&told),
-        }
-        None
-    }
-
-    fn give_session(
-        &mut self,
-        handle: ConnectionHandle,
-        input: &SessionInput,
-    ) -> Result<(), LinkError> {
-        let unsent = match &self.unsent {
-            Some(unsent) if unsent.handle == handle => unsent.message.len(),
-            _ => 0,
-        };
-        let mut buffered = 0;
-        let input = match input {
-            SessionInput::LocalDescription(sdp) => RtcInput::LocalDescription(sdp),
-            SessionInput::LocalCandidate(candidate) => RtcInput::LocalCandidate(candidate),
-            SessionInput::IceState(state) => RtcInput::IceState(*state),
-            SessionInput::Opened(_) => RtcInput::ChannelOpened,
-            SessionInput::Message(Message::Text(text)) => RtcInput::Message(Frame::Text(text)),
-            SessionInput::Message(Message::Binary(bytes)) => {
-                RtcInput::Message(Frame::Binary(bytes))
-            }
-            SessionInput::Acknowledged => {
-                let Some(slot) = self.sessions.slot(handle) else {
-                    return Ok(());
-                };
-                // The link adds what it has not handed out yet.
-                buffered = u32::try_from(slot.buffered() + unsent).unwrap_or(u32::MAX);
-                if slot.told == buffered {
-                    return Ok(());
-                }
-                RtcInput::ChannelBuffered(buffered)
-            }
-            SessionInput::Closed => RtcInput::ChannelClosed,
-            SessionInput::Failed(failure) => RtcInput::Failed(*failure),
-        };
-        self.link.handle_input(&Input::Rtc(handle, input))?;
-        if let Some(slot) = self.sessions.slot(handle) {
-            slot.told = buffered;
-        }
-        Ok(())
-    }
-
-    /// Notes what the leaf knows now.
-    fn given(&mut self, told: &Told) {
-        match told {
-            Told::Broker(event) => {
-                if let Some(leaf) = &mut self.leaf {
-                    leaf.broker = match event {
-                        BrokerEvent::Opened | BrokerEvent::Message(_) => "connected",
-                        _ => "none",
-                    };
-                }
-            }
-            Told::Session(handle, input) => {
-                let Some(slot) = self.sessions.slot(*handle) else {
-                    return;
-                };
-                match input {
-                    SessionInput::Opened(channel) => slot.open(channel.clone()),
-                    SessionInput::Message(message) => slot.counts.received(message.len()),
-                    _ => {}
-                }
-            }
-        }
     }
 
     // The leaf comes and goes.
@@ -601,94 +519,10 @@ impl Served<'_> {
         self.unsent = None;
         self.answers.clear();
         self.held = None;
-        while !matches!(self.execute(), None if self.answers.is_empty()) {
-            self.answers.clear();
-        }
+        self.execute();
         self.gone("its line is gone");
         self.common.registry.no_longer_unproven(&self.shown);
         self.broker.close();
         let _ = timeout(BROKER_END, self.broker.ended()).await;
     }
-}
-
-/// Does something with the broker's socket. What comes back is a refusal.
-fn broker_command(
-    broker: &mut BrokerSocket,
-    opens: &mut Rate,
-    leaf: Option<&mut Leaf>,
-    command: &BrokerCommand<'_>,
-) -> Option<Told> {
-    let state = match *command {
-        BrokerCommand::RetrieveId => {
-            if !opens.take() {
-                return Some(Told::Broker(BrokerEvent::Failed));
-            }
-            broker.retrieve_id(&Handle::current());
-            "connecting"
-        }
-        BrokerCommand::Open { id, token } => {
-            if !opens.take() {
-                broker.close();
-                return Some(Told::Broker(BrokerEvent::Closed));
-            }
-            broker.open(&Handle::current(), id, token);
-            if let Some(leaf) = leaf {
-                leaf.id = Some(id.to_owned());
-                leaf.broker = "connecting";
-            }
-            return None;
-        }
-        BrokerCommand::Send(text) => {
-            broker.send(text);
-            return None;
-        }
-        BrokerCommand::Close => {
-            broker.close();
-            "none"
-        }
-    };
-    if let Some(leaf) = leaf {
-        leaf.broker = state;
-    }
-    None
-}
-
-/// Does something with a session. What comes back is a refusal.
-fn rtc_command(
-    sessions: &mut Sessions,
-    begins: &mut Rate,
-    settings: &Settings,
-    handle: ConnectionHandle,
-    command: &RtcCommand<'_>,
-) -> Option<Told> {
-    let beginning = match *command {
-        RtcCommand::CreateOffer { label, reliable } => Beginning::Offer {
-            label,
-            ordered: reliable,
-        },
-        RtcCommand::AcceptOffer { sdp } => Beginning::Answer { offer: sdp },
-        RtcCommand::ApplyAnswer { sdp } => {
-            if let Some(slot) = sessions.slot(handle) {
-                slot.session.apply_answer(sdp.to_owned());
-            }
-            return None;
-        }
-        RtcCommand::AddCandidate { candidate } => {
-            if let Some(slot) = sessions.slot(handle) {
-                slot.session.add_candidate(candidate.to_owned());
-            }
-            return None;
-        }
-        RtcCommand::Close => {
-            sessions.close(handle);
-            return None;
-        }
-        // Messages go another way.
-        RtcCommand::Send(_) => return None,
-    };
-    if begins.take() && sessions.begin(settings, handle, &beginning) {
-        return None;
-    }
-    let failed = SessionInput::Failed(RtcFailure::Resources);
-    Some(Told::Session(handle, failed))
 }

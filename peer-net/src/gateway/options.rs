@@ -17,7 +17,7 @@ pub const CONNECTIONS_MAX: usize = 256;
 pub const CONNECTION_BYTES_MIN: usize = 256 << 10;
 
 /// What a gateway is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GatewayOptions {
     /// The broker of all leaves. Default: PeerJS's public one.
     pub broker: BrokerAddress,
@@ -36,21 +36,6 @@ pub struct GatewayOptions {
     pub limits: GatewayLimits,
     /// The link's timers. On slow serial ports some are longer.
     pub timing: Timing,
-}
-
-impl Default for GatewayOptions {
-    fn default() -> Self {
-        Self {
-            broker: BrokerAddress::default(),
-            rtc: RtcConfig::default(),
-            listen: Vec::new(),
-            connect: Vec::new(),
-            serial: Vec::new(),
-            leaves: Vec::new(),
-            limits: GatewayLimits::default(),
-            timing: Timing::default(),
-        }
-    }
 }
 
 /// A serial port with a leaf at its other end: 8 data bits, no parity, 1 stop bit, no flow control, which the link has

@@ -78,6 +78,9 @@ impl Registry {
     /// A stream begins that anybody may have opened.
     pub(super) fn unproven(&self, link: &Arc<Link>) {
         let mut inner = lock(&self.inner);
+        if inner.unproven.iter().any(|other| Arc::ptr_eq(other, link)) {
+            return;
+        }
         if inner.unproven.len() >= UNPROVEN_MAX
             && let Some(oldest) = inner.unproven.pop_front()
         {

@@ -4,7 +4,6 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use peer_core::time::Duration as LinkDuration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_serial::SerialStream;
@@ -112,8 +111,8 @@ fn serial_timing(common: &Common, speed: u32) -> peer_core::link::Timing {
     // Ten bits a byte, both ways.
     let bytes = 2 * (SERIAL_BUFFER + SERIAL_FRAME as u64);
     let micros = bytes * 10_000_000 / u64::from(speed.max(1));
-    timing.resend = timing.resend.max(LinkDuration::from_micros(micros));
-    timing.dead_after = timing.dead_after.max(LinkDuration::from_micros(4 * micros));
+    timing.resend = timing.resend.max(Duration::from_micros(micros));
+    timing.dead_after = timing.dead_after.max(Duration::from_micros(4 * micros));
     timing
 }
 

@@ -17,7 +17,7 @@ use super::{RtcConfig, RtcFailure};
 
 /// What one waiting message costs besides its bytes, so that empty ones are bounded too.
 const MESSAGE_OVERHEAD: usize = 64;
-/// How long a write may wait before the association is woken for it.
+/// How often the association is woken for a write that waits.
 const NUDGE_INTERVAL: Duration = Duration::from_millis(5);
 /// The id of the stream that carries nothing and is never opened at the remote: data channels end below it.
 const NUDGE_STREAM: u16 = u16::MAX;
@@ -391,18 +391,27 @@ impl Line {
         self.waiting.load(Ordering::SeqCst) + self.stream.buffered_amount()
     }
 
-    /// Gives a message to the stream. The stream queues a large one piece by piece, waits when its queue is full
-    /// (128 KiB) and only then tells the association to send, which may be never: so that is told here.
+    /// Gives a message to the stream.
+    ///
+    /// Of a message of 85 KiB and more the stream queues piece by piece, waits whenever the queue is full (128 KiB),
+    /// and wakes the association only at the end. The association sends as acknowledgements come; but if all was
+    /// acknowledged before, or while this task was not running, none come and both wait for ever. So as long as the
+    /// stream waits, the association is woken: at once, and again, because only it knows when it ran dry. Smaller
+    /// messages are queued as a whole and never wait here, nor do larger ones for which there is room.
     async fn write(&self, queued: &Queued) -> Result<usize, webrtc_sctp::Error> {
         let mut writing = pin!(self.stream.write_sctp(&queued.payload, queued.ppid));
+        tokio::select! {
+            biased;
+            written = &mut writing => return written,
+            () = core::future::ready(()) => {}
+        }
         loop {
+            // Nothing goes out for an empty write: it only wakes the association.
+            let _ = self.nudge.write_sctp(&Bytes::new(), Ppid::Binary).await;
             tokio::select! {
                 biased;
                 written = &mut writing => return written,
-                () = tokio::time::sleep(NUDGE_INTERVAL) => {
-                    // Nothing goes out for an empty write: it only wakes the association.
-                    let _ = self.nudge.write_sctp(&Bytes::new(), Ppid::Binary).await;
-                }
+                () = tokio::time::sleep(NUDGE_INTERVAL) => {}
             }
         }
     }

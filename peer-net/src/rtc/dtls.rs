@@ -43,6 +43,7 @@ impl Dtls {
             tracing::debug!(
                 refused = stats.refused_total(),
                 passed = stats.passed(),
+                handshake_bytes = stats.passed_bytes(),
                 repeated = stats.repeated(),
                 errors = stats.errors(),
                 "a session had records refused"

@@ -17,7 +17,7 @@ use webrtc_ice::state::ConnectionState;
 use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
-use super::{IceServer, RtcConfig};
+use super::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Between two rounds of checks while no pair works.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -50,6 +50,8 @@ pub(super) struct Ice {
     controlling: bool,
     state: watch::Receiver<ConnectionState>,
     gathered: Arc<AtomicBool>,
+    /// Only relayed candidates may be used, and there are none.
+    stranded: watch::Receiver<bool>,
     sweeps: u32,
     mdns: bool,
 }
@@ -66,10 +68,16 @@ impl Ice {
         } else {
             SWEEPS
         };
-        let mut candidate_types = vec![CandidateType::Host];
-        if !urls.is_empty() {
-            candidate_types.extend([CandidateType::ServerReflexive, CandidateType::Relay]);
-        }
+        let relay_only = config.ice_transport_policy == IceTransportPolicy::Relay;
+        let candidate_types = match (relay_only, urls.is_empty()) {
+            (true, _) => vec![CandidateType::Relay],
+            (false, true) => vec![CandidateType::Host],
+            (false, false) => vec![
+                CandidateType::Host,
+                CandidateType::ServerReflexive,
+                CandidateType::Relay,
+            ],
+        };
         let agent = Agent::new(AgentConfig {
             urls,
             candidate_types,
@@ -105,15 +113,21 @@ impl Ice {
         let (candidate_sender, candidates) = mpsc::channel(LOCAL_CANDIDATES);
         let gathered = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&gathered);
+        let (stranded_sender, stranded) = watch::channel(false);
+        let mut found = false;
         agent.on_candidate(Box::new(move |candidate| {
             match candidate {
                 Some(candidate) => {
+                    found = true;
                     let line = format!("candidate:{}", candidate.marshal());
                     if candidate_sender.try_send(line).is_err() {
                         tracing::warn!(%candidate, "a local candidate too many, dropped");
                     }
                 }
-                None => done.store(true, Ordering::Relaxed),
+                None => {
+                    done.store(true, Ordering::Relaxed);
+                    stranded_sender.send_replace(relay_only && !found);
+                }
             }
             Box::pin(async {})
         }));
@@ -122,6 +136,7 @@ impl Ice {
             controlling,
             state,
             gathered,
+            stranded,
             sweeps,
             mdns: config.mdns,
         };
@@ -153,6 +168,14 @@ impl Ice {
 
     pub(super) fn state(&self) -> watch::Receiver<ConnectionState> {
         self.state.clone()
+    }
+
+    /// Waits until gathering is over and left nothing that the policy allows. Never, if something was found.
+    pub(super) async fn stranded(&self) {
+        let mut stranded = self.stranded.clone();
+        if stranded.wait_for(|stranded| *stranded).await.is_err() {
+            core::future::pending::<()>().await;
+        }
     }
 
     /// Checks until a pair works. Whether the agent gave up is told by [`state`](Self::state) alone.

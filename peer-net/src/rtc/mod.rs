@@ -13,6 +13,7 @@
 mod certificate;
 mod channel;
 mod dtls;
+mod flight;
 mod guard;
 mod ice;
 mod sctp;
@@ -35,6 +36,8 @@ pub use session::Session;
 pub struct RtcConfig {
     /// STUN and TURN servers. Default: none, so only host candidates.
     pub ice_servers: Vec<IceServer>,
+    /// Which local candidates are used: PeerJS's `config.iceTransportPolicy`. Default: all.
+    pub ice_transport_policy: IceTransportPolicy,
     /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by their own checks.
     pub mdns: bool,
     /// From the start until the channel is open, the remote's answer included; over it, the session fails with
@@ -68,6 +71,7 @@ impl Default for RtcConfig {
     fn default() -> Self {
         Self {
             ice_servers: Vec::new(),
+            ice_transport_policy: IceTransportPolicy::All,
             mdns: false,
             connect_timeout: Duration::from_secs(30),
             disconnected_timeout: Duration::from_secs(5),
@@ -81,6 +85,19 @@ impl Default for RtcConfig {
             interfaces: Vec::new(),
         }
     }
+}
+
+/// Which local candidates are gathered, told to the remote and checked: `RTCIceTransportPolicy`.
+///
+/// Candidates of the remote are taken under either policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IceTransportPolicy {
+    /// Every one.
+    #[default]
+    All,
+    /// Only relayed ones, so the remote never learns this machine's addresses. A session fails, with
+    /// [`RtcFailure::Ice`], as soon as no TURN server gave a relayed address.
+    Relay,
 }
 
 /// A STUN or TURN server: `RTCIceServer`.

@@ -1,5 +1,6 @@
 //! The SCTP association, and what the crate below leaves out: an ABORT when we close, notice of the remote's end,
-//! acknowledgements that are not forgotten, and a receive window that opens again.
+//! acknowledgements that are not forgotten, a receive window that opens again, and a sending side that is told at
+//! once what arrived and does not send more than sockets take ([`Flight`]).
 //!
 //! All of it is done on the packets between the association and DTLS, by [`Packets`]; what the remote sends was
 //! checked by [`SctpGuard`] before.
@@ -8,6 +9,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
@@ -15,6 +17,7 @@ use webrtc_sctp::Error;
 use webrtc_sctp::association::{Association, Config};
 use webrtc_util::Conn;
 
+use super::flight::{Flight, is_after};
 use super::guard::SctpGuard;
 use super::guard::sctp::seal;
 
@@ -32,6 +35,7 @@ const SHUTDOWN_ACK: u8 = 8;
 const RECONFIG: u8 = 130;
 const OUTGOING_RESET: u16 = 13;
 const RECONFIG_RESPONSE: u16 = 16;
+const ENDING: u8 = 0x01;
 const IMMEDIATE: u8 = 0x08;
 
 /// An established association.
@@ -113,6 +117,8 @@ struct Seen {
     advertised: Option<u32>,
     /// Bytes read by the channel since then.
     read: u32,
+    /// Our DATA.
+    flight: Flight,
 }
 
 impl Packets {
@@ -243,7 +249,7 @@ impl Packets {
                             return self.park(buffer).await;
                         }
                     };
-                    match self.arrived(buffer.get(..length).unwrap_or_default()) {
+                    match self.arrived(buffer.get_mut(..length).unwrap_or_default()) {
                         Verdict::Pass => return Ok(length),
                         Verdict::Drop => {}
                         Verdict::End => return self.park(buffer).await,
@@ -271,12 +277,13 @@ impl Packets {
         }
     }
 
-    fn arrived(&self, packet: &[u8]) -> Verdict {
+    fn arrived(&self, packet: &mut [u8]) -> Verdict {
         let Some(chunks) = Chunks::new(packet) else {
             return Verdict::Drop;
         };
         let mut seen = self.seen();
         let mut has_data = false;
+        let mut window = None;
         for chunk in chunks {
             match chunk.kind {
                 DATA => {
@@ -291,7 +298,18 @@ impl Packets {
                         seen.newest = Some(tsn);
                     }
                 }
-                SACK => seen.sack = true,
+                SACK => {
+                    let Some((tsn, advertised)) = be32(chunk.body, 0).zip(be32(chunk.body, 4))
+                    else {
+                        return Verdict::Drop;
+                    };
+                    seen.sack = true;
+                    seen.flight.acknowledged(tsn, Instant::now());
+                    let allowed = seen.flight.window(advertised);
+                    if allowed < advertised {
+                        window = Some((chunk.at, allowed));
+                    }
+                }
                 ABORT => {
                     seen.gone = true;
                     return Verdict::End;
@@ -309,6 +327,13 @@ impl Packets {
             seen.data.clear();
             seen.data.extend_from_slice(packet);
         }
+        drop(seen);
+        if let Some((at, allowed)) = window
+            && let Some(field) = packet.get_mut(at + 8..at + 12)
+        {
+            field.copy_from_slice(&allowed.to_be_bytes());
+            seal(packet);
+        }
         Verdict::Pass
     }
 
@@ -321,14 +346,7 @@ impl Packets {
         let packet = buffer.get_mut(..length)?;
         packet.copy_from_slice(&seen.data);
         drop(seen);
-        let mut at = HEADER_LEN;
-        while let Some((&kind, chunk_len)) = packet.get(at).zip(be16(packet, at + 2)) {
-            if let Some(flags) = packet.get_mut(at + 1).filter(|_| kind == DATA) {
-                *flags |= IMMEDIATE;
-            }
-            at += usize::from(chunk_len).max(4).next_multiple_of(4);
-        }
-        seal(packet);
+        ask_at_once(packet);
         (length > HEADER_LEN).then_some(length)
     }
 
@@ -336,10 +354,17 @@ impl Packets {
         if self.shut.load(Ordering::SeqCst) {
             return Err(closed());
         }
-        let answers_reset = self.leaving(packet);
-        match self.below.send(packet).await {
+        let leaving = self.leaving(packet);
+        let asking;
+        let sent = if leaving.asks {
+            asking = asked_at_once(packet);
+            &asking
+        } else {
+            packet
+        };
+        match self.below.send(sent).await {
             Ok(length) => {
-                if answers_reset {
+                if leaving.answers_reset {
                     self.reset_answered.notify_one();
                 }
                 Ok(length)
@@ -351,26 +376,48 @@ impl Packets {
         }
     }
 
-    /// Notes what goes out. Whether it is the answer to a reset, which the association sends after its own reset.
-    fn leaving(&self, packet: &[u8]) -> bool {
+    /// Notes what goes out.
+    fn leaving(&self, packet: &[u8]) -> Leaving {
+        let mut leaving = Leaving::default();
         let Some(chunks) = Chunks::new(packet) else {
-            return false;
+            return leaving;
         };
-        let mut answers_reset = false;
+        let mut last = None;
+        let mut ends_message = false;
         let mut seen = self.seen();
         for chunk in chunks {
             match chunk.kind {
+                DATA => {
+                    last = be32(chunk.body, 0);
+                    ends_message |= chunk.flags & ENDING != 0;
+                }
                 SACK => {
                     seen.owes_sack = false;
                     seen.advertised = be32(chunk.body, 4);
                     seen.read = 0;
                 }
-                RECONFIG => answers_reset |= be16(chunk.body, 0) == Some(RECONFIG_RESPONSE),
+                RECONFIG => {
+                    leaving.answers_reset |= be16(chunk.body, 0) == Some(RECONFIG_RESPONSE);
+                }
                 _ => {}
             }
         }
-        answers_reset
+        if let Some(tsn) = last {
+            leaving.asks = seen
+                .flight
+                .sends(tsn, ends_message, packet.len(), Instant::now());
+        }
+        leaving
     }
+}
+
+/// What there is to do about a packet of ours.
+#[derive(Default)]
+struct Leaving {
+    /// It asks the remote to acknowledge at once.
+    asks: bool,
+    /// It answers a reset, which the association does after its own reset.
+    answers_reset: bool,
 }
 
 impl Seen {
@@ -411,15 +458,25 @@ enum Verdict {
 
 struct Chunk<'a> {
     kind: u8,
+    flags: u8,
     body: &'a [u8],
+    /// Where it begins in the packet.
+    at: usize,
 }
 
 /// The chunks of a packet, up to the first one that does not fit.
-struct Chunks<'a>(&'a [u8]);
+struct Chunks<'a> {
+    rest: &'a [u8],
+    at: usize,
+}
 
 impl<'a> Chunks<'a> {
     fn new(packet: &'a [u8]) -> Option<Self> {
-        packet.get(HEADER_LEN..).map(Self)
+        let rest = packet.get(HEADER_LEN..)?;
+        Some(Self {
+            rest,
+            at: HEADER_LEN,
+        })
     }
 }
 
@@ -427,11 +484,19 @@ impl<'a> Iterator for Chunks<'a> {
     type Item = Chunk<'a>;
 
     fn next(&mut self) -> Option<Chunk<'a>> {
-        let kind = *self.0.first()?;
-        let length = usize::from(be16(self.0, 2)?);
-        let body = self.0.get(4..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Chunk { kind, body })
+        let &[kind, flags] = self.rest.first_chunk()?;
+        let length = usize::from(be16(self.rest, 2)?);
+        let body = self.rest.get(4..length)?;
+        let at = self.at;
+        let padded = length.next_multiple_of(4);
+        self.rest = self.rest.get(padded..).unwrap_or_default();
+        self.at += padded;
+        Some(Chunk {
+            kind,
+            flags,
+            body,
+            at,
+        })
     }
 }
 
@@ -482,9 +547,22 @@ fn closed() -> webrtc_util::Error {
     webrtc_util::Error::ErrUseClosedNetworkConn
 }
 
-/// Whether TSN `a` comes after `b` (RFC 1982).
-fn is_after(a: u32, b: u32) -> bool {
-    a != b && a.wrapping_sub(b) < 1 << 31
+/// Sets the I bit of all DATA chunks (RFC 7053).
+fn ask_at_once(packet: &mut [u8]) {
+    let mut at = HEADER_LEN;
+    while let Some((&kind, length)) = packet.get(at).zip(be16(packet, at + 2)) {
+        if let Some(flags) = packet.get_mut(at + 1).filter(|_| kind == DATA) {
+            *flags |= IMMEDIATE;
+        }
+        at += usize::from(length).max(4).next_multiple_of(4);
+    }
+    seal(packet);
+}
+
+fn asked_at_once(packet: &[u8]) -> Vec<u8> {
+    let mut asking = packet.to_vec();
+    ask_at_once(&mut asking);
+    asking
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
@@ -507,11 +585,76 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn tsns_wrap() {
-        assert!(is_after(0, u32::MAX));
-        assert!(!is_after(u32::MAX, 0));
-        assert!(!is_after(7, 7));
+    /// A packet with one chunk.
+    fn packet(kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + body.len()).unwrap().to_be_bytes();
+        let mut packet = vec![0; HEADER_LEN];
+        packet.extend_from_slice(&[kind, flags, length[0], length[1]]);
+        packet.extend_from_slice(body);
+        seal(&mut packet);
+        packet
+    }
+
+    fn data(tsn: u32, flags: u8) -> Vec<u8> {
+        let mut body = tsn.to_be_bytes().to_vec();
+        body.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 53]);
+        body.resize(1174, 7);
+        packet(DATA, flags, &body)
+    }
+
+    fn sack(tsn: u32, window: u32) -> Vec<u8> {
+        let mut body = tsn.to_be_bytes().to_vec();
+        body.extend_from_slice(&window.to_be_bytes());
+        body.extend_from_slice(&[0; 4]);
+        packet(SACK, 0, &body)
+    }
+
+    fn packets() -> (Arc<Packets>, impl Conn) {
+        let (near, far) = webrtc_util::conn::conn_pipe::pipe();
+        (Packets::new(Arc::new(near), 1 << 20), far)
+    }
+
+    fn is_sealed(packet: &[u8]) -> bool {
+        let mut again = packet.to_vec();
+        seal(&mut again);
+        again == packet
+    }
+
+    #[tokio::test]
+    async fn asks_for_the_sack_it_would_wait_for() {
+        let (packets, far) = packets();
+        let mut buffer = [0; 1500];
+        let mut asked = Vec::new();
+        for tsn in [1, 2, 3, 4, 5, 6, 7, 4] {
+            let sent = data(tsn, 0);
+            packets.send(&sent).await.unwrap();
+            let length = far.recv(&mut buffer).await.unwrap();
+            let arrived = &buffer[..length];
+            assert!(is_sealed(arrived));
+            let chunk = Chunks::new(arrived).unwrap().next().unwrap();
+            assert_eq!(chunk.body, &sent[HEADER_LEN + 4..]);
+            asked.push(chunk.flags == IMMEDIATE);
+            if tsn == 1 {
+                packets.arrived(&mut sack(1, 1 << 20));
+            }
+        }
+        let first_to_fifth_and_repeated = [true, true, true, true, true, false, false, true];
+        assert_eq!(asked, first_to_fifth_and_repeated);
+    }
+
+    #[tokio::test]
+    async fn the_association_sees_a_window_that_sockets_take() {
+        let (packets, _far) = packets();
+        let mut large = sack(0, 5_000_000);
+        assert!(matches!(packets.arrived(&mut large), Verdict::Pass));
+        let told = be32(&large, HEADER_LEN + 8).unwrap();
+        assert_eq!(told, packets.seen().flight.window(u32::MAX));
+        assert!(is_sealed(&large));
+        let mut small = sack(0, 1000);
+        assert!(matches!(packets.arrived(&mut small), Verdict::Pass));
+        assert_eq!(small, sack(0, 1000));
+        let mut short = packet(SACK, 0, &[0; 7]);
+        assert!(matches!(packets.arrived(&mut short), Verdict::Drop));
     }
 
     #[test]

@@ -402,25 +402,35 @@ impl Negotiation {
         self.trickle(&ice, local_candidates);
         ice.gather().map_err(|error| resources(&error))?;
 
-        let remote = match offered {
-            Some(remote) => remote,
-            None => {
-                progress.enter(AWAIT_ANSWER);
-                self.answer().await?
+        let negotiated = async {
+            let remote = match offered {
+                Some(remote) => remote,
+                None => {
+                    progress.enter(AWAIT_ANSWER);
+                    self.answer().await?
+                }
+            };
+            for candidate in &remote.candidates {
+                ice.add_candidate(candidate);
+            }
+            let mut state = ice.state();
+            let connected = async {
+                let (channel, sctp) = self.connect(&ice, &certificate, &remote).await?;
+                Ok((channel, sctp, ice.state()))
+            };
+            tokio::select! {
+                result = connected => result,
+                () = over(&mut state) => {
+                    let none = "no network path to the remote works; a TURN server may be needed";
+                    Err((RtcFailure::Ice, none.to_owned()))
+                }
             }
         };
-        for candidate in &remote.candidates {
-            ice.add_candidate(candidate);
-        }
-        let mut state = ice.state();
-        let connected = async {
-            let (channel, sctp) = self.connect(&ice, &certificate, &remote).await?;
-            Ok((channel, sctp, ice.state()))
-        };
         tokio::select! {
-            result = connected => result,
-            () = over(&mut state) => {
-                let none = "no network path to the remote works; a TURN server may be needed";
+            result = negotiated => result,
+            () = ice.stranded() => {
+                let none = "only relayed paths are allowed, and no TURN server gave one: check the servers' \
+                            addresses, user names and credentials";
                 Err((RtcFailure::Ice, none.to_owned()))
             }
         }

@@ -37,8 +37,7 @@ export default function demo() {
         child.signal("SIGINT");
         const { code, signal } = await child.exited;
         assert.deepEqual({ code, signal }, { code: 0, signal: null }, child.stderr);
-        const noticed = "#status[data-state=closed], #status[data-state=error]";
-        for (const opened of pages) await opened.waitForSelector(noticed, { timeout: PATIENCE });
+        for (const opened of pages) await opened.waitForSelector("#status[data-state=closed]", { timeout: PATIENCE });
       });
     } finally {
       await child.stop("SIGKILL");

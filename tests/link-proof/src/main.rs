@@ -5,14 +5,16 @@
 #![no_main]
 
 mod data;
+mod leaf;
 mod life;
+mod net;
 mod wire;
 
 use core::ffi::c_int;
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> c_int {
-    let parts: [fn() -> Option<()>; 3] = [life::run, data::run, wire::run];
+    let parts: [fn() -> Option<()>; 5] = [life::run, data::run, wire::run, leaf::run, net::run];
     for (number, part) in (1..).zip(parts) {
         if part().is_none() {
             return number;

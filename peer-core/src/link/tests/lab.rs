@@ -65,6 +65,7 @@ enum Stimulus {
     Binary(Vec<u8>),
 }
 
+type Noise = Box<dyn FnMut(&mut Vec<u8>)>;
 type End = (Side, ConnectionHandle);
 
 pub(super) struct Lab {
@@ -83,7 +84,7 @@ pub(super) struct Lab {
     /// Whether data is delivered and acknowledged at once; else the channel holds it.
     pub(super) cut: bool,
     /// Bytes on the wire in either direction pass through this.
-    pub(super) noise: Box<dyn FnMut(&mut Vec<u8>)>,
+    pub(super) noise: Noise,
     pub(super) random: u64,
     sessions: Vec<[Option<End>; 2]>,
     online: [Option<String>; 2],
@@ -308,7 +309,6 @@ impl Lab {
 
     /// What PeerServer does with a message.
     fn relay(&mut self, side: Side, text: &str) {
-        // A leaf may say anything; a broker drops what is no message.
         let Ok(mut message) = serde_json::from_str::<serde_json::Value>(text) else {
             return;
         };
@@ -348,9 +348,13 @@ impl Lab {
                 self.sessions.push([Some(end), None]);
             }
             Session::AcceptOffer(sdp) => {
-                let n: usize = sdp.strip_prefix("offer ").unwrap().parse().unwrap();
-                self.sessions[n][1] = Some(end);
-                self.tell(end, Stimulus::Description(format!("answer {n}")));
+                let n = sdp
+                    .strip_prefix("offer ")
+                    .and_then(|n| n.parse::<usize>().ok());
+                if let Some(session) = n.and_then(|n| self.sessions.get_mut(n)) {
+                    session[1] = Some(end);
+                    self.tell(end, Stimulus::Description(sdp.replace("offer", "answer")));
+                }
             }
             Session::ApplyAnswer => {
                 for end in [Some(end), other].into_iter().flatten() {

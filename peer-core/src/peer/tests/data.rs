@@ -54,6 +54,30 @@ fn values_travel_in_every_serialization() {
 }
 
 #[test]
+fn data_that_was_read_before_the_poll_is_not_told() {
+    let (mut lab, _, there) = Lab::connected(ConnectOptions::default());
+    for value in [b"\x05", b"\x06"] {
+        lab.rtc(1, there, RtcInput::Message(Frame::Binary(value)))
+            .unwrap();
+    }
+    let mut connection = lab.nodes[1].peer.connection(there).unwrap();
+    assert_eq!(connection.recv(), Ok(5));
+    assert_eq!(connection.recv(), Ok(6));
+    lab.drive();
+    assert_eq!(lab.take_events(1), []);
+
+    // One that is still unread is.
+    for value in [b"\x07", b"\x08"] {
+        lab.rtc(1, there, RtcInput::Message(Frame::Binary(value)))
+            .unwrap();
+    }
+    let mut connection = lab.nodes[1].peer.connection(there).unwrap();
+    assert_eq!(connection.recv(), Ok(7));
+    lab.drive();
+    assert_eq!(lab.take_events(1), [Event::Data(there)]);
+}
+
+#[test]
 fn raw_keeps_strings_and_bytes_apart() {
     let (mut lab, here, there) = Lab::connected(with(Serialization::Raw));
     let mut connection = lab.nodes[0].peer.connection(here).unwrap();

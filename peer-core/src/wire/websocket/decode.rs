@@ -82,6 +82,21 @@ impl<'m> Decoder<'m> {
         }
     }
 
+    /// Begins anew with the same memory, for the next connection.
+    pub fn reset(&mut self) {
+        self.filled = 0;
+        self.message = None;
+        self.control_filled = 0;
+        self.header_filled = 0;
+        self.state = State::Header;
+    }
+
+    /// The last text or binary message once more, for a receiver that could not take it yet; good until the next
+    /// [`decode`](Self::decode). What a receiver changed in it stays changed.
+    pub fn last_message(&mut self) -> &mut [u8] {
+        self.memory.get_mut(..self.filled).unwrap_or_default()
+    }
+
     /// Takes bytes up to the end of a message, off the front of `bytes`. Call it again with what is
     /// left until it says `None`; then all is taken and more must come from the server.
     ///

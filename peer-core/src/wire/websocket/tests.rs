@@ -140,6 +140,52 @@ fn nothing_comes_after_close() {
 }
 
 #[test]
+fn a_message_can_be_had_again_until_the_next() {
+    let mut memory = [0; 8];
+    let mut decoder = Decoder::new(&mut memory);
+    let mut bytes = &b"\x81\x02ab\x89\x01x\x82\x01c"[..];
+    assert_eq!(
+        decoder.decode(&mut bytes),
+        Ok(Some(Received::Text(&mut b"ab".to_vec())))
+    );
+    decoder.last_message()[0] = b'A';
+    assert_eq!(decoder.last_message(), b"Ab");
+    assert_eq!(decoder.decode(&mut bytes), Ok(Some(Received::Ping(b"x"))));
+    assert_eq!(
+        decoder.last_message(),
+        b"Ab",
+        "control frames have room of their own"
+    );
+    assert_eq!(
+        decoder.decode(&mut bytes),
+        Ok(Some(Received::Binary(&mut b"c".to_vec())))
+    );
+    assert_eq!(decoder.last_message(), b"c");
+}
+
+#[test]
+fn a_reset_forgets_what_was_before() {
+    for before in [
+        &b"\x01\x02ab"[..],
+        b"\x89\x05x",
+        b"\x81",
+        b"\x88\x00",
+        b"\xff\x00",
+    ] {
+        let mut memory = [0; 8];
+        let mut decoder = Decoder::new(&mut memory);
+        let _ = decoder.decode(&mut &*before);
+        decoder.reset();
+        let text = decoder.decode(&mut &b"\x81\x02cd"[..]);
+        assert_eq!(
+            text,
+            Ok(Some(Received::Text(&mut b"cd".to_vec()))),
+            "{before:?}"
+        );
+    }
+}
+
+#[test]
 fn a_control_frame_is_cut_and_a_small_buffer_is_full() {
     let mut buffer = [0; 200];
     assert_eq!(

@@ -42,7 +42,7 @@ impl Hangups {
         {
             return;
         }
-        std::future::pending().await
+        core::future::pending::<()>().await;
     }
 }
 
@@ -53,7 +53,7 @@ impl Hangups {
     }
 
     pub(crate) async fn next(&mut self) {
-        std::future::pending().await
+        core::future::pending::<()>().await;
     }
 }
 

@@ -326,6 +326,7 @@ impl GuardStats {
     }
 
     /// Records or fragments refused for a reason.
+    #[cfg(test)]
     pub(crate) fn refused(&self, refusal: Refusal) -> u64 {
         self.refused
             .get(refusal as usize)

@@ -9,7 +9,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use webrtc_util::{Conn, Error};
 
 use super::inflow::Inflow;
@@ -30,7 +29,8 @@ pub(crate) struct SctpGuard {
     inner: Arc<dyn Conn + Send + Sync>,
     association: Mutex<Association>,
     refused: AtomicU64,
-    aborted: watch::Sender<bool>,
+    #[cfg(test)]
+    aborted: tokio::sync::watch::Sender<bool>,
 }
 
 impl SctpGuard {
@@ -40,7 +40,8 @@ impl SctpGuard {
             inner,
             association: Mutex::default(),
             refused: AtomicU64::new(0),
-            aborted: watch::Sender::new(false),
+            #[cfg(test)]
+            aborted: tokio::sync::watch::Sender::new(false),
         })
     }
 
@@ -49,7 +50,8 @@ impl SctpGuard {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Waits until the far side aborted the association: its `close()`. The crate may miss it.
+    /// Waits until the far side aborted the association: its `close()`.
+    #[cfg(test)]
     pub(crate) async fn aborted(&self) {
         let _ = self.aborted.subscribe().wait_for(|aborted| *aborted).await;
     }
@@ -84,8 +86,9 @@ impl Conn for SctpGuard {
             let packet = buf.get(..length).unwrap_or_default();
             let screened = validate(packet).and_then(|()| lock(&self.association).received(packet));
             match screened {
-                Ok(aborted) => {
-                    if aborted {
+                Ok(_aborts) => {
+                    #[cfg(test)]
+                    if _aborts {
                         self.aborted.send_replace(true);
                     }
                     return Ok(length);

@@ -1,7 +1,7 @@
 //! `peer gateway`: lends the broker and WebRTC to microcontrollers.
 
+use core::net::SocketAddr;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -99,7 +99,8 @@ fn reload(
     if moved {
         later.push("status");
     }
-    let mut told = format!("Reloaded {}: {leaves} leaves.", path.display());
+    let noun = if leaves == 1 { "leaf" } else { "leaves" };
+    let mut told = format!("Reloaded {}: {leaves} {noun}.", path.display());
     if !later.is_empty() {
         told = format!("{told} A restart is needed for: {}.", later.join(", "));
     }

@@ -1,0 +1,61 @@
+//! A shared engine behind a link.
+
+use embassy_sync::blocking_mutex::raw::RawMutex;
+use embedded_io_async::{Read, Write};
+
+use crate::{
+    link::{Leaf, LeafOutput, Sleep, pump},
+    time::Instant,
+};
+
+use super::Shared;
+
+impl<M: RawMutex, const TASKS: usize> Shared<'_, M, TASKS> {
+    /// Runs the engine over a link until its stream fails or ends; the engine's driver, then.
+    ///
+    /// Events of the engine go to [`event`](Self::event), those of the link to `link`: `Up`, `Down`, `Refused`. A read
+    /// that is dropped while it waits must not lose bytes, which holds for buffered UARTs and TCP.
+    ///
+    /// # Errors
+    /// Those of the stream. The link's session is over then, and the engine knows.
+    pub async fn run_leaf<R, W>(
+        &self,
+        leaf: &mut Leaf<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        sleep: &impl Sleep,
+        mut link: impl FnMut(LeafOutput),
+    ) -> Result<(), R::Error>
+    where
+        R: Read,
+        W: Write<Error = R::Error>,
+    {
+        let turn = |leaf: &mut Leaf<'_>, now| self.poll_leaf(leaf, now, &mut link);
+        let outcome = pump(leaf, reader, writer, sleep, turn, || self.wanted()).await;
+        self.poll_leaf(leaf, sleep.now(), link);
+        outcome
+    }
+
+    /// One turn of the leaf: as [`poll`](Self::poll), for a driver with a link.
+    pub fn poll_leaf(
+        &self,
+        leaf: &mut Leaf<'_>,
+        now: Instant,
+        mut link: impl FnMut(LeafOutput),
+    ) -> Option<Instant> {
+        loop {
+            let output = self.drive(|peer, publish| {
+                let output = leaf.poll(now, peer);
+                if let LeafOutput::Event(event) = output {
+                    publish(event);
+                }
+                output
+            });
+            match output {
+                LeafOutput::Timeout(at) => return at,
+                LeafOutput::Event(_) => {}
+                output => link(output),
+            }
+        }
+    }
+}

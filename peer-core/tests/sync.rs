@@ -1,0 +1,316 @@
+//! Tasks that share engines, on an executor that polls nobody who was not woken.
+#![allow(clippy::std_instead_of_core, reason = "a test has std")]
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU32, Ordering},
+    task::{Context, Poll, Waker},
+};
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use peer_core::{
+    PeerId, Token,
+    connection::SendError,
+    peer::{
+        Config, ConnectError, ConnectOptions, Event, FailureReason, Input, Peer, PeerResources,
+        PeerState,
+    },
+    serialization::FrameKind,
+    sync::{ConnectFailed, EVENTS_MAX, NotOpen, RecvError, Shared},
+    time::{Duration, Instant},
+};
+
+#[path = "support/executor.rs"]
+mod executor;
+#[path = "../examples/support/network.rs"]
+mod network;
+
+use executor::Task;
+use network::Network;
+
+type SharedPeer = Shared<'static, NoopRawMutex>;
+/// Polls a future once, with nobody to wake.
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+thread_local! {
+    static NOW: RefCell<Instant> = const { RefCell::new(Instant::from_millis(1_000)) };
+}
+
+fn clock() -> Instant {
+    NOW.with_borrow(|now| *now)
+}
+
+fn share(id: &str) -> &'static SharedPeer {
+    let mut config = Config::new(Token::from_random(id.len() as u64), id.len() as u64);
+    config.id = Some(PeerId::new(id).unwrap());
+    let memory: &'static mut PeerResources<3> = Box::leak(Box::new(PeerResources::new()));
+    Box::leak(Box::new(Shared::new(Peer::new(config, memory), clock)))
+}
+
+/// One driver for each engine, as there would be one at each machine.
+fn drivers(peers: [&'static SharedPeer; 2]) -> Vec<Task<'static>> {
+    let network: &'static RefCell<Network> = Box::leak(Box::default());
+    let driver = move |side: usize| async move {
+        let (own, other) = (peers[side], peers[1 - side]);
+        loop {
+            let mut spoke = false;
+            loop {
+                let mut network = network.borrow_mut();
+                let busy = network.deliver(side, |input| own.handle_input(input));
+                own.poll(|output| {
+                    spoke = true;
+                    network.carry_out(side, output);
+                });
+                if !busy {
+                    break;
+                }
+            }
+            if spoke {
+                other.notify();
+                own.notify();
+            }
+            own.wanted().await;
+        }
+    };
+    vec![Box::pin(driver(0)), Box::pin(driver(1))]
+}
+
+fn run_all(tasks: Vec<Task<'_>>) {
+    executor::run(tasks, || false);
+}
+
+fn with_drivers<'t>(
+    peers: [&'static SharedPeer; 2],
+    tasks: impl IntoIterator<Item = Task<'t>>,
+) -> Vec<Task<'t>> {
+    tasks.into_iter().chain(drivers(peers)).collect()
+}
+
+fn reliable() -> ConnectOptions<'static> {
+    ConnectOptions {
+        reliable: true,
+        ..ConnectOptions::default()
+    }
+}
+
+async fn incoming(peer: &SharedPeer) -> peer_core::peer::ConnectionHandle {
+    loop {
+        if let Event::Connection(handle) = peer.event().await {
+            return handle;
+        }
+    }
+}
+
+#[test]
+fn tasks_send_and_receive() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let here = Box::pin(async move {
+        alice.open().await.unwrap();
+        assert_eq!(alice.id().unwrap().as_str(), "alice");
+        let to = PeerId::new("bob").unwrap();
+        let connection = alice.connect(&to, reliable()).await.unwrap();
+        // More than both rings hold: it waits for the reader.
+        for n in 0..200_u32 {
+            connection.send(&(n, "x".repeat(100))).await.unwrap();
+        }
+        assert_eq!(connection.recv::<u32>().await.unwrap(), 200);
+        connection.close();
+        assert_eq!(connection.send("late").await, Err(SendError::Closed));
+        connection.closed().await;
+    });
+    let there = Box::pin(async move {
+        let connection = bob.connection(incoming(bob).await);
+        for expected in 0..200_u32 {
+            let (n, text) = connection.recv::<(u32, String)>().await.unwrap();
+            assert_eq!((n, text.len()), (expected, 100));
+        }
+        connection.send(&200_u32).await.unwrap();
+        assert_eq!(connection.recv::<u32>().await, Err(RecvError::Closed));
+    });
+    run_all(with_drivers([alice, bob], [here as Task<'_>, there]));
+    assert_eq!(alice.missed_events(), 0);
+}
+
+#[test]
+fn several_tasks_use_one_connection() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let left = AtomicU32::new(6);
+    let sum = AtomicU32::new(0);
+    let end = Box::pin(async {
+        let to = PeerId::new("bob").unwrap();
+        alice.open().await.unwrap();
+        let connection = alice.connect(&to, reliable()).await.unwrap();
+        let sender = |n: u32| async move {
+            for _ in 0..20 {
+                connection.send(&n).await.unwrap();
+            }
+        };
+        let mut senders: Vec<_> = (1..=6).map(|n| Box::pin(sender(n))).collect();
+        std::future::poll_fn(|context| {
+            senders.retain_mut(|sender| {
+                let pending = sender.as_mut().poll(context).is_pending();
+                if !pending {
+                    left.fetch_sub(1, Ordering::Relaxed);
+                }
+                pending
+            });
+            if senders.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        connection.closed().await;
+    });
+    let reader = Box::pin(async {
+        let connection = bob.connection(incoming(bob).await);
+        for _ in 0..120 {
+            sum.fetch_add(connection.recv::<u32>().await.unwrap(), Ordering::Relaxed);
+        }
+        connection.close();
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>, reader]));
+    assert_eq!(left.load(Ordering::Relaxed), 0);
+    assert_eq!(sum.load(Ordering::Relaxed), 20 * 21);
+}
+
+#[test]
+fn messages_are_copied_out_or_looked_at() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        let connection = bob.connection(incoming(bob).await);
+        let mut memory = [0; 4];
+        let copied = connection.recv_into(&mut memory).await.unwrap();
+        assert_eq!((copied.len, copied.kind), (3, FrameKind::Binary));
+        assert_eq!(memory[..3], *b"\xb2hi");
+        let too_long = connection.recv_into(&mut memory).await;
+        assert_eq!(too_long, Err(RecvError::TooLong(10)));
+        let first = connection.recv_with(|message| message.bytes[0]).await;
+        assert_eq!(first, Ok(7));
+        assert!(matches!(
+            connection.recv::<u32>().await,
+            Err(RecvError::Decode(_))
+        ));
+    });
+    let sender = Box::pin(async move {
+        alice.open().await.unwrap();
+        let to = PeerId::new("bob").unwrap();
+        let connection = alice.connect(&to, reliable()).await.unwrap();
+        connection.send("hi").await.unwrap();
+        connection.send("too long!").await.unwrap();
+        connection.send(&7_u8).await.unwrap();
+        connection.send("no number").await.unwrap();
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>, sender]));
+}
+
+#[test]
+fn a_connect_fails_with_its_reason() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        alice.open().await.unwrap();
+        let own = alice
+            .connect(&PeerId::new("alice").unwrap(), reliable())
+            .await;
+        assert_eq!(own.err(), Some(ConnectFailed::Refused(ConnectError::OwnId)));
+        let nobody = PeerId::new("nobody").unwrap();
+        let mut connect = Box::pin(alice.connect(&nobody, reliable()));
+        assert!(poll_once(connect.as_mut()).is_pending());
+        NOW.with_borrow_mut(|now| *now = *now + Duration::from_secs(31));
+        alice.handle_input(Input::Timeout).unwrap();
+        alice.notify();
+        let Err(ConnectFailed::Failed(failure)) = connect.await else {
+            panic!("it cannot open")
+        };
+        assert_eq!(failure.reason, FailureReason::TimedOut);
+        alice.destroy();
+        assert_eq!(alice.open().await, Err(NotOpen(PeerState::Destroyed)));
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>]));
+}
+
+#[test]
+fn what_is_dropped_half_way_leaves_nothing_behind() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        alice.open().await.unwrap();
+        let to = PeerId::new("bob").unwrap();
+        // More often than there are slots: each is given back.
+        for _ in 0..10 {
+            let mut connect = Box::pin(alice.connect(&to, reliable()));
+            assert!(poll_once(connect.as_mut()).is_pending());
+            drop(connect);
+            alice.poll(|_| {});
+        }
+        let connection = alice.connect(&to, reliable()).await.unwrap();
+        // A receive that is dropped takes nothing.
+        {
+            let mut receive = Box::pin(connection.recv::<u32>());
+            assert!(poll_once(receive.as_mut()).is_pending());
+        }
+        connection.send("go on").await.unwrap();
+        for n in 0..3_u32 {
+            assert_eq!(connection.recv::<u32>().await.unwrap(), n);
+        }
+        // A send that waits for room and is dropped sends nothing.
+        let mut queued = 0_u32;
+        loop {
+            let value = (queued, "x".repeat(300));
+            let mut send = Box::pin(connection.send(&value));
+            if poll_once(send.as_mut()).is_pending() {
+                break;
+            }
+            queued += 1;
+        }
+        assert!(queued > 0);
+        connection
+            .send(&(u32::MAX, "end".to_owned()))
+            .await
+            .unwrap();
+        assert_eq!(connection.recv::<u32>().await.unwrap(), queued);
+    });
+    let there = Box::pin(async move {
+        // Attempts that were given up come before the one that opens.
+        let connection = loop {
+            let connection = bob.connection(incoming(bob).await);
+            if connection.recv::<String>().await.as_deref() == Ok("go on") {
+                break connection;
+            }
+        };
+        for n in 0..3_u32 {
+            connection.send(&n).await.unwrap();
+        }
+        let mut expected = 0;
+        loop {
+            match connection.recv::<(u32, String)>().await.unwrap() {
+                (u32::MAX, _) => break,
+                (n, _) => assert_eq!(n, expected),
+            }
+            expected += 1;
+        }
+        connection.send(&expected).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>, there]));
+}
+
+#[test]
+fn events_that_nobody_takes_are_counted() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        alice.open().await.unwrap();
+        for _ in 0..EVENTS_MAX {
+            alice.disconnect();
+            alice.poll(|_| {});
+            alice.reconnect().unwrap();
+            alice.open().await.unwrap();
+        }
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>]));
+    assert!(alice.missed_events() > 0);
+}

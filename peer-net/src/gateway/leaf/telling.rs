@@ -1,0 +1,118 @@
+//! What a leaf is told: what came of its commands, and what its broker and its browsers say.
+
+use peer_core::link::LinkError;
+use peer_core::peer::{BrokerInput, ConnectionHandle, Input, RtcInput};
+use peer_core::serialization::Frame;
+
+use super::{Served, Told};
+use crate::driver::broker::BrokerEvent;
+use crate::gateway::sessions::SessionInput;
+use crate::rtc::Message;
+
+impl Served<'_> {
+    /// Tells the leaf what there is. Whether something was told.
+    pub(super) fn tell(&mut self) -> bool {
+        let mut told = false;
+        while let Some(answer) = self.answers.pop_front() {
+            if let Some(answer) = self.give(answer) {
+                self.answers.push_front(answer);
+                return told;
+            }
+            told = true;
+        }
+        if let Some(held) = self.held.take() {
+            self.held = self.give(held);
+            told |= self.held.is_none();
+        }
+        told
+    }
+
+    /// Gives one input to the link; gives it back when there is no room.
+    fn give(&mut self, mut told: Told) -> Option<Told> {
+        let given = match &mut told {
+            Told::Broker(event) => {
+                let input = match event {
+                    BrokerEvent::IdRetrieved(id) => BrokerInput::IdRetrieved(id),
+                    BrokerEvent::Opened => BrokerInput::Opened,
+                    BrokerEvent::Message(message) => BrokerInput::Message(message),
+                    BrokerEvent::Closed => BrokerInput::Closed,
+                    BrokerEvent::Failed => BrokerInput::Failed,
+                };
+                self.link.handle_input(&Input::Broker(input))
+            }
+            Told::Session(handle, input) => self.give_session(*handle, input),
+        };
+        match given {
+            Err(LinkError::Full) => return Some(told),
+            Err(error) => {
+                tracing::debug!(target: "peer_net", "an input for a leaf was dropped: {error}");
+            }
+            Ok(()) => self.given(&told),
+        }
+        None
+    }
+
+    fn give_session(
+        &mut self,
+        handle: ConnectionHandle,
+        input: &SessionInput,
+    ) -> Result<(), LinkError> {
+        let unsent = match &self.unsent {
+            Some(unsent) if unsent.handle == handle => unsent.message.len(),
+            _ => 0,
+        };
+        let mut buffered = 0;
+        let input = match input {
+            SessionInput::LocalDescription(sdp) => RtcInput::LocalDescription(sdp),
+            SessionInput::LocalCandidate(candidate) => RtcInput::LocalCandidate(candidate),
+            SessionInput::IceState(state) => RtcInput::IceState(*state),
+            SessionInput::Opened(_) => RtcInput::ChannelOpened,
+            SessionInput::Message(Message::Text(text)) => RtcInput::Message(Frame::Text(text)),
+            SessionInput::Message(Message::Binary(bytes)) => {
+                RtcInput::Message(Frame::Binary(bytes))
+            }
+            SessionInput::Acknowledged => {
+                let Some(slot) = self.sessions.slot(handle) else {
+                    return Ok(());
+                };
+                // The link adds what it has not handed out yet.
+                buffered = u32::try_from(slot.buffered() + unsent).unwrap_or(u32::MAX);
+                if slot.told == buffered {
+                    return Ok(());
+                }
+                RtcInput::ChannelBuffered(buffered)
+            }
+            SessionInput::Closed => RtcInput::ChannelClosed,
+            SessionInput::Failed(failure) => RtcInput::Failed(*failure),
+        };
+        self.link.handle_input(&Input::Rtc(handle, input))?;
+        if let Some(slot) = self.sessions.slot(handle) {
+            slot.told = buffered;
+        }
+        Ok(())
+    }
+
+    /// Notes what the leaf knows now.
+    fn given(&mut self, told: &Told) {
+        match told {
+            Told::Broker(event) => {
+                if let Some(leaf) = &mut self.leaf {
+                    leaf.broker = match event {
+                        BrokerEvent::Opened | BrokerEvent::Message(_) => "connected",
+                        _ => "none",
+                    };
+                }
+            }
+            Told::Session(handle, input) => {
+                let Some(slot) = self.sessions.slot(*handle) else {
+                    return;
+                };
+                match input {
+                    SessionInput::Opened(channel) => slot.open(channel.clone()),
+                    SessionInput::Message(message) => slot.counts.received(message.len()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}

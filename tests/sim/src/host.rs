@@ -1,0 +1,337 @@
+//! One host: what it is like, what is kept of it, and its starts and ends.
+
+use std::collections::{HashMap, VecDeque};
+
+use peer_core::peer::{Config, ConnectionHandle, Event};
+use peer_core::serialization::{DecodeError, FrameKind, Serialization};
+use peer_core::time::{Duration, Instant};
+use peer_core::{PeerId, Token};
+use serde::de::DeserializeOwned;
+
+use crate::check::Record;
+use crate::engine::{Capacity, Engine};
+use crate::link::{Link, Node};
+use crate::session::EndId;
+use crate::sim::{Happening, Sim};
+
+/// Events and messages a host keeps until they are taken. At the limit the oldest goes.
+pub const KEPT_MAX: usize = 10_000;
+/// Packets and segments that wait for a paused host. Beyond: dropped, as a socket buffer does.
+const BACKLOG_MAX: usize = 512;
+
+/// Names a host of a [`Sim`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub(crate) usize);
+
+impl HostId {
+    pub(crate) const fn node(self) -> Node {
+        self.0 + 1
+    }
+
+    /// The host's number: 0 for the first one added.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// Names one connection at one of its two hosts. Stale once the connection is over or the host crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conn {
+    /// Where.
+    pub host: HostId,
+    pub(crate) incarnation: u32,
+    pub(crate) handle: ConnectionHandle,
+}
+
+/// What a host is like.
+///
+/// ```
+/// use peer_sim::{HostOptions, Link};
+/// let sensor = HostOptions { link: Link::wifi(), ..HostOptions::new("sensor") };
+/// assert!(sensor.reconnect.is_some());
+/// ```
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// The peer's id; `None`: the broker chooses one.
+    pub id: Option<String>,
+    /// Its access to the network. Default: [`Link::lan`].
+    pub link: Link,
+    /// What its engine may use.
+    pub capacity: Capacity,
+    /// The application comes back after it lost the broker, first after this long, doubled up to 30 s, with a random
+    /// half. Default: 1 s. `None`: it does not.
+    pub reconnect: Option<Duration>,
+    /// The application reads a message at most so much later than it could. Default: at once.
+    pub reads_after: Duration,
+    /// Probability that the driver polls late after an input, so that inputs come back to back. Default: 0.
+    pub lazy: f64,
+    /// Whether messages are kept for [`Sim::take_messages`]. They are checked anyway. Default: yes.
+    pub keeps_messages: bool,
+    /// Changes the engine's configuration.
+    pub tune: fn(&mut Config),
+}
+
+impl HostOptions {
+    /// A host of this peer id, with the defaults above.
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: Some(id.to_owned()),
+            ..Self::anonymous()
+        }
+    }
+
+    /// A host that asks the broker for an id.
+    pub fn anonymous() -> Self {
+        Self {
+            id: None,
+            link: Link::lan(),
+            capacity: Capacity::default(),
+            reconnect: Some(Duration::from_secs(1)),
+            reads_after: Duration::ZERO,
+            lazy: 0.0,
+            keeps_messages: true,
+            tune: |_| {},
+        }
+    }
+}
+
+/// Who a host is when it starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Identity {
+    /// The same id and token: it kept both in flash.
+    Same,
+    /// The same id with a new token: it forgot its token, so the broker takes it for a stranger.
+    NewToken,
+}
+
+/// Whether a host runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HostState {
+    /// It runs.
+    Up,
+    /// It stands still, as a stopped process does: its kernel still acknowledges.
+    Paused,
+    /// It crashed: nothing is left of it but id and token.
+    Down,
+}
+
+/// An event of a host's engine, with the time of the simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostEvent {
+    /// When it was polled.
+    pub at: Instant,
+    /// What happened.
+    pub event: Event,
+    /// The connection it is about, if any.
+    pub conn: Option<Conn>,
+}
+
+/// A message that a host read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// When it was read.
+    pub at: Instant,
+    /// The connection it came on.
+    pub conn: Conn,
+    /// The peer that sent it.
+    pub from: String,
+    /// Whether it was text or binary.
+    pub kind: FrameKind,
+    /// How it is encoded.
+    pub serialization: Serialization,
+    /// The message, chunks put together.
+    pub bytes: Vec<u8>,
+}
+
+impl Message {
+    /// The value it holds.
+    ///
+    /// # Errors
+    /// It holds something else.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let mut bytes = self.bytes.clone();
+        self.serialization.decode(self.kind, &mut bytes)
+    }
+}
+
+/// An input for the engine that owns what it carries.
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) options: HostOptions,
+    pub(crate) token: u64,
+    pub(crate) engine: Option<Engine>,
+    pub(crate) incarnation: u32,
+    pub(crate) paused: bool,
+    /// Local time less simulation time, µs.
+    pub(crate) offset: i64,
+    /// The latest time told to the engine.
+    pub(crate) told: Instant,
+    /// When the engine wants its timeout, local.
+    pub(crate) wanted: Option<Instant>,
+    /// The timer that is set, simulation time.
+    pub(crate) timer: Option<Instant>,
+    pub(crate) poll_pending: bool,
+    pub(crate) socket: Option<usize>,
+    pub(crate) ends: HashMap<ConnectionHandle, EndId>,
+    pub(crate) address_epoch: u16,
+    pub(crate) records: Vec<Record>,
+    pub(crate) ended: VecDeque<ConnectionHandle>,
+    pub(crate) events: VecDeque<HostEvent>,
+    pub(crate) messages: VecDeque<Message>,
+    pub(crate) backlog: VecDeque<Happening>,
+    pub(crate) closed: bool,
+    pub(crate) online: bool,
+    /// It connects or is connected to its broker.
+    pub(crate) attempts: bool,
+    pub(crate) busy: (Instant, u32),
+    pub(crate) backoff: u32,
+    pub(crate) reconnect_pending: bool,
+}
+
+impl Host {
+    pub(crate) fn new(name: String, options: HostOptions, token: u64, offset: i64) -> Self {
+        Self {
+            name,
+            options,
+            token,
+            engine: None,
+            incarnation: 0,
+            paused: false,
+            offset,
+            told: Instant::ZERO,
+            wanted: None,
+            timer: None,
+            poll_pending: false,
+            socket: None,
+            ends: HashMap::new(),
+            address_epoch: 0,
+            records: Vec::new(),
+            ended: VecDeque::new(),
+            events: VecDeque::new(),
+            messages: VecDeque::new(),
+            backlog: VecDeque::new(),
+            closed: false,
+            online: false,
+            attempts: false,
+            busy: (Instant::ZERO, 0),
+            backoff: 0,
+            reconnect_pending: false,
+        }
+    }
+
+    pub(crate) fn local(&self, now: Instant) -> Instant {
+        let micros = i128::from(now.as_micros()) + i128::from(self.offset);
+        Instant::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// The simulation time at which this host's clock shows `local`.
+    pub(crate) fn global(&self, local: Instant) -> Instant {
+        let micros = i128::from(local.as_micros()) - i128::from(self.offset);
+        Instant::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn state(&self) -> HostState {
+        match &self.engine {
+            None => HostState::Down,
+            Some(_) if self.paused => HostState::Paused,
+            Some(_) => HostState::Up,
+        }
+    }
+
+    /// Whether its polling is up to date, so that what is queued in the engine has been handed out.
+    pub(crate) const fn is_drained(&self) -> bool {
+        !self.poll_pending && !self.paused
+    }
+
+    /// Keeps what came while it was paused. `None`: it is not paused.
+    pub(crate) fn keep(&mut self, happening: Happening) -> Option<Happening> {
+        if !self.paused {
+            return Some(happening);
+        }
+        let may_drop = matches!(happening, Happening::Datagram(_));
+        if !may_drop || self.backlog.len() < BACKLOG_MAX {
+            self.backlog.push_back(happening);
+        }
+        None
+    }
+}
+
+impl Sim {
+    /// Makes the engine of a host that is down.
+    pub(crate) fn boot(&mut self, id: HostId, identity: Identity) {
+        let fresh_token = self.rng_hosts.next();
+        let random = self.rng_hosts.next();
+        let host = &mut self.hosts[id.0];
+        if host.engine.is_some() {
+            return;
+        }
+        if identity == Identity::NewToken {
+            host.token = fresh_token;
+        }
+        let mut config = Config::new(Token::from_random(host.token), random);
+        config.id = host
+            .options
+            .id
+            .as_deref()
+            .map(|id| PeerId::from_wire(id).expect("the host's id is one the engine takes"));
+        (host.options.tune)(&mut config);
+        host.engine = Some(Engine::new(config, host.options.capacity));
+        host.incarnation += 1;
+        host.told = Instant::ZERO;
+        host.wanted = None;
+        host.timer = None;
+        host.poll_pending = false;
+        host.closed = false;
+        host.online = false;
+        host.attempts = true;
+        host.backoff = 0;
+        host.reconnect_pending = false;
+        let incarnation = host.incarnation;
+        self.note(id, format_args!("starts, incarnation {incarnation}"));
+        self.drain(id);
+    }
+
+    /// Everything but id and token is gone, and nobody is told.
+    pub(crate) fn crash_host(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
+        if host.engine.take().is_none() {
+            return;
+        }
+        host.paused = false;
+        host.backlog.clear();
+        host.ended.clear();
+        host.records.clear();
+        let mut ends: Vec<EndId> = host.ends.drain().map(|(_, end)| end).collect();
+        ends.sort_unstable();
+        let socket = host.socket.take();
+        self.note(id, format_args!("crashes"));
+        for end in ends {
+            self.forget_end(end);
+        }
+        if let Some(socket) = socket {
+            self.socket_client_vanished(socket);
+        }
+    }
+
+    pub(crate) fn resume_host(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
+        if !core::mem::take(&mut host.paused) {
+            return;
+        }
+        let backlog = core::mem::take(&mut host.backlog);
+        self.note(id, format_args!("resumes with {} waiting", backlog.len()));
+        for happening in backlog {
+            let now = self.now;
+            self.schedule(now, happening);
+        }
+        self.drain(id);
+    }
+
+    pub(crate) fn jump_clock(&mut self, id: HostId, seconds: i32) {
+        self.hosts[id.0].offset += i64::from(seconds) * 1_000_000;
+        self.note(id, format_args!("clock jumps {seconds} s"));
+        self.arm(id);
+    }
+}
