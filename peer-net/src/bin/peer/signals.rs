@@ -12,7 +12,7 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> {
             // Without a handler the system ends the process itself.
             Err(error) => {
                 tracing::warn!("Ctrl-C cannot be handled: {error}");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

@@ -440,7 +440,7 @@ impl Session {
                 Err(why) => {
                     self.out
                         .error(BAD_COMMAND, line.connection.as_deref(), &why)
-                        .await
+                        .await;
                 }
             }
         } else if let Some(name) = &line.close {
