@@ -13,7 +13,10 @@ const CONNECTIONS: usize = 100;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    println!("size of peer_core::peer::Peer: {} bytes", size_of::<peer_core::peer::Peer<'_>>());
+    println!(
+        "size of peer_core::peer::Peer: {} bytes",
+        size_of::<peer_core::peer::Peer<'_>>()
+    );
     println!(
         "size of PeerResources<4>: {} bytes",
         size_of::<peer_core::peer::PeerResources<4>>()
@@ -33,7 +36,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     settle().await;
     let with_peers = resident_kib()?;
-    println!("an idle peer, its place at the broker included: {} KiB", (with_peers - before) / PEERS);
+    println!(
+        "an idle peer, its place at the broker included: {} KiB",
+        (with_peers - before) / PEERS
+    );
 
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -66,6 +72,9 @@ async fn settle() {
 
 fn resident_kib() -> Result<usize, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .ok_or("no VmRSS")?;
     Ok(line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?)
 }
