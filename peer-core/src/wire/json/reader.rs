@@ -294,7 +294,7 @@ fn unescape(body: &mut [u8], mut read: usize) -> usize {
     write
 }
 
-/// The character of a `\uXXXX` escape, or of two that make a surrogate pair, and the bytes used.
+/// The character of a `\u` escape of four digits, or of two that make a surrogate pair, and the bytes used.
 fn unicode(escape: &[u8]) -> (char, usize) {
     let unit = |at: usize| -> Option<u32> {
         if escape.get(at..at + 2)? != b"\\u" {

@@ -22,10 +22,10 @@ type Tamper = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
 
 /// One end of a cable.
 struct Wire {
-    to_peer: mpsc::UnboundedSender<Vec<u8>>,
+    to_peer: mpsc::Sender<Vec<u8>>,
     /// The way into this end, for attackers.
-    to_self: mpsc::UnboundedSender<Vec<u8>>,
-    inbound: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
+    to_self: mpsc::Sender<Vec<u8>>,
+    inbound: tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>,
     tamper: Mutex<Option<Tamper>>,
     broken: AtomicBool,
     receives: AtomicU64,
@@ -33,9 +33,12 @@ struct Wire {
     idle: Notify,
 }
 
+/// Datagrams on their way; no attack here needs more.
+const CABLE_MAX: usize = 1 << 18;
+
 fn cable() -> (Arc<Wire>, Arc<Wire>) {
-    let (to_a, from_b) = mpsc::unbounded_channel();
-    let (to_b, from_a) = mpsc::unbounded_channel();
+    let (to_a, from_b) = mpsc::channel(CABLE_MAX);
+    let (to_b, from_a) = mpsc::channel(CABLE_MAX);
     let wire = |to_peer, to_self, inbound| {
         Arc::new(Wire {
             to_peer,
@@ -56,7 +59,7 @@ fn cable() -> (Arc<Wire>, Arc<Wire>) {
 impl Wire {
     /// Lets this end receive what an attacker sends.
     fn inject(&self, datagram: &[u8]) {
-        self.to_self.send(datagram.to_vec()).unwrap();
+        self.to_self.try_send(datagram.to_vec()).unwrap();
     }
 
     /// Changes what this end sends from now on.
@@ -114,7 +117,8 @@ impl Conn for Wire {
             None => vec![buf.to_vec()],
         };
         for datagram in datagrams {
-            let _ = self.to_peer.send(datagram);
+            // A full cable loses, as the network does.
+            let _ = self.to_peer.try_send(datagram);
         }
         Ok(buf.len())
     }
