@@ -30,6 +30,8 @@ pub struct DataConnection<'p> {
     pub(super) inbox: &'p mut [u8],
     pub(super) dirty: &'p mut Dirty,
     pub(super) flush_timeout: Duration,
+    /// The latest time the engine was told.
+    pub(super) told: Instant,
 }
 
 impl DataConnection<'_> {
@@ -196,7 +198,7 @@ impl DataConnection<'_> {
             Phase::Negotiating => self.slot.end(FailureReason::LocalClosed),
             Phase::Open if self.slot.flush == Flush::No => {
                 self.slot.flush = Flush::Draining;
-                self.slot.deadline = Some(now + self.flush_timeout);
+                self.slot.deadline = Some(self.told.max(now) + self.flush_timeout);
             }
             Phase::Open | Phase::Over => {}
         }

@@ -195,7 +195,7 @@ impl<'r> Peer<'r> {
     /// Tells the engine what happened. Then poll.
     ///
     /// `now` is the caller's monotonic clock; a time before the last one told counts as that one. A jump far
-    /// ahead is fine.
+    /// ahead is fine. For a clock that may be set back there is [`Monotonic`](crate::time::Monotonic).
     ///
     /// # Errors
     /// [`InputError::Full`]: poll, then feed the same input again. The others say that the input was dropped.
@@ -315,6 +315,7 @@ impl<'r> Peer<'r> {
             inbox: self.memory.inbox.of_mut(handle.index()),
             dirty: &mut self.dirty,
             flush_timeout: self.config.flush_timeout,
+            told: self.now,
         })
     }
 

@@ -268,6 +268,25 @@ fn flush_close_of_a_raw_connection_closes_once_all_is_through() {
     );
 }
 
+/// A time before the last one told counts as that one, here too: the flush has all its time.
+#[test]
+fn flush_close_of_a_clock_that_was_set_back_is_no_close() {
+    let (mut lab, here, _) = Lab::connected(ConnectOptions::default());
+    lab.delivers = false;
+    lab.now = lab.now + Duration::from_secs(60);
+    lab.input(0, Input::Timeout).unwrap();
+    while lab.poll_once(0) {}
+    lab.take_trace(0);
+    let mut connection = lab.nodes[0].peer.connection(here).unwrap();
+    connection.send("data").unwrap();
+    connection.close_flush(Instant::ZERO);
+    lab.input(0, Input::Timeout).unwrap();
+    while lab.poll_once(0) {}
+    assert_eq!(lab.take_trace(0), ["send b464617461"]);
+    assert_eq!(lab.take_events(0), []);
+    assert!(lab.nodes[0].peer.connection(here).unwrap().is_open());
+}
+
 #[test]
 fn flush_close_gives_up_when_nothing_moves() {
     for told in [false, true] {
