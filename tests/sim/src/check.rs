@@ -9,6 +9,7 @@ use peer_core::time::{Duration, Instant};
 use crate::host::{Host, HostId};
 use crate::session::EndId;
 use crate::sim::Sim;
+use crate::stream::Streaming;
 
 /// Outputs of one host at one instant. More is a busy loop.
 const OUTPUTS_MAX: u32 = 20_000;
@@ -76,6 +77,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "what was accepted arrives while both ends live",
     ),
     (
+        "stream-whole",
+        "a streamed message takes what it was announced with, and nothing comes between",
+    ),
+    (
         "writable-comes",
         "a send that was Full is told when there is room again",
     ),
@@ -137,6 +142,8 @@ pub(crate) struct Record {
     pub(crate) told_close: bool,
     /// What was given to `connect`.
     pub(crate) offer: Option<Offer>,
+    /// What the application sends piece by piece.
+    pub(crate) streaming: Option<Streaming>,
 }
 
 /// What a connect says about itself.
@@ -184,6 +191,7 @@ impl Host {
             wants_room: false,
             told_close: false,
             offer: None,
+            streaming: None,
         });
     }
 }

@@ -168,6 +168,8 @@ impl Sim {
         let Some(wanted) = host.wanted.filter(|_| !host.paused) else {
             return;
         };
+        // Whoever sets a timer has just looked at its clock.
+        host.local(now);
         let at = if wanted <= host.told {
             now
         } else {
@@ -233,6 +235,7 @@ impl Sim {
                     self.schedule(at, Happening::HostRead(id, incarnation, handle));
                 }
             }
+            Event::Writable(handle) => self.stream_on(id, handle),
             Event::Open => host.backoff = 0,
             Event::Disconnected => self.plan_reconnect(id),
             _ => {}

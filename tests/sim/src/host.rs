@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use peer_core::peer::{Config, ConnectionHandle, Event};
 use peer_core::serialization::{DecodeError, FrameKind, Serialization};
-use peer_core::time::{Duration, Instant};
+use peer_core::time::{Duration, Instant, Monotonic};
 use peer_core::{PeerId, Token};
 use serde::de::DeserializeOwned;
 
@@ -67,6 +67,9 @@ pub struct HostOptions {
     pub lazy: f64,
     /// Whether messages are kept for [`Sim::take_messages`]. They are checked anyway. Default: yes.
     pub keeps_messages: bool,
+    /// Whether the driver puts its clock through [`Monotonic`] before it tells the engine, as it has to when the
+    /// clock may be set back. Default: yes.
+    pub monotonic: bool,
     /// Changes the engine's configuration.
     pub tune: fn(&mut Config),
 }
@@ -90,6 +93,7 @@ impl HostOptions {
             reads_after: Duration::ZERO,
             lazy: 0.0,
             keeps_messages: true,
+            monotonic: true,
             tune: |_| {},
         }
     }
@@ -164,8 +168,10 @@ pub(crate) struct Host {
     pub(crate) engine: Option<Engine>,
     pub(crate) incarnation: u32,
     pub(crate) paused: bool,
-    /// Local time less simulation time, µs.
+    /// What its clock says less simulation time, µs.
     pub(crate) offset: i64,
+    /// What makes of it the time that the engine is told.
+    clock: Monotonic,
     /// The latest time told to the engine.
     pub(crate) told: Instant,
     /// When the engine wants its timeout, local.
@@ -200,6 +206,7 @@ impl Host {
             incarnation: 0,
             paused: false,
             offset,
+            clock: Monotonic::new(),
             told: Instant::ZERO,
             wanted: None,
             timer: None,
@@ -221,13 +228,24 @@ impl Host {
         }
     }
 
-    pub(crate) fn local(&self, now: Instant) -> Instant {
+    /// The time that its driver tells the engine.
+    pub(crate) fn local(&mut self, now: Instant) -> Instant {
         let micros = i128::from(now.as_micros()) + i128::from(self.offset);
-        Instant::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
+        let reading = Instant::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX));
+        if self.options.monotonic {
+            self.clock.now(reading)
+        } else {
+            reading
+        }
     }
 
-    /// The simulation time at which this host's clock shows `local`.
+    /// The simulation time at which its driver will see `local`.
     pub(crate) fn global(&self, local: Instant) -> Instant {
+        let local = if self.options.monotonic {
+            self.clock.reading(local)
+        } else {
+            local
+        };
         let micros = i128::from(local.as_micros()) - i128::from(self.offset);
         Instant::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
     }
@@ -279,6 +297,7 @@ impl Sim {
         (host.options.tune)(&mut config);
         host.engine = Some(Engine::new(config, host.options.capacity));
         host.incarnation += 1;
+        host.clock = Monotonic::new();
         host.told = Instant::ZERO;
         host.wanted = None;
         host.timer = None;
@@ -332,6 +351,9 @@ impl Sim {
     pub(crate) fn jump_clock(&mut self, id: HostId, seconds: i32) {
         self.hosts[id.0].offset += i64::from(seconds) * 1_000_000;
         self.note(id, format_args!("clock jumps {seconds} s"));
-        self.arm(id);
+        // Whoever sleeps for a while sleeps as long, whatever the clock says: nobody sees a step back before.
+        if seconds > 0 || !self.hosts[id.0].options.monotonic {
+            self.arm(id);
+        }
     }
 }

@@ -56,6 +56,7 @@ mod random;
 pub mod scenario;
 mod session;
 mod sim;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -117,6 +117,8 @@ fn any_host(rng: &mut Rng, number: usize) -> HostOptions {
     } else if rng.chance(0.2) {
         options.capacity.connections = 1;
     }
+    // The others leave it to the engine to wait for a clock that was set back.
+    options.monotonic = rng.chance(0.8);
     options.tune = match rng.below(6) {
         0 => |config| config.connect_timeout = Duration::from_millis(1_500),
         1 => |config| config.flush_timeout = Duration::ZERO,
@@ -155,6 +157,9 @@ fn any_action(sim: &mut Sim) {
                 for _ in 0..burst {
                     send_any(sim, conn);
                 }
+                if sim.rng().chance(0.05) {
+                    sim.abort_stream(conn);
+                }
             }
         }
         800..840 => {
@@ -180,8 +185,14 @@ fn any_action(sim: &mut Sim) {
             sim.after(soon, Action::Resume(host));
         }
         900..920 => {
-            // Backwards a little only: an engine waits until such a clock has caught up.
-            let seconds = sim.rng().below(100) as i32 - 10;
+            let seconds = if !sim.hosts[host.0].options.monotonic {
+                // Backwards a little only: until it has caught up no deadline comes nearer.
+                sim.rng().below(100) as i32 - 10
+            } else if sim.rng().chance(0.5) {
+                sim.rng().below(100) as i32
+            } else {
+                -(sim.rng().below(86_400) as i32)
+            };
             sim.act(Action::Jump(host, seconds));
         }
         920..935 => sim.act(Action::Rebind(host)),
@@ -257,6 +268,19 @@ struct Reading {
 }
 
 fn send_any(sim: &mut Sim, conn: Conn) {
+    if sim.rng().chance(0.08) {
+        let len = match sim.rng().below(4) {
+            0 => sim.rng().index(90_000),
+            1 => sim.rng().index(100),
+            _ => sim.rng().index(1_900),
+        };
+        let chunk = [1, 90, 400, 1_000, 16_300][sim.rng().index(5)];
+        // Chunks of one byte cost a hundred each.
+        let len = if chunk == 1 { len % 500 } else { len };
+        // Refused on what is not BinaryPack, and where another is not through.
+        let _ = sim.stream(conn, len, chunk);
+        return;
+    }
     let number = sim.rng().next() >> 12;
     let len = match sim.rng().below(20) {
         0 => 20_000 + sim.rng().index(25_000),

@@ -78,6 +78,8 @@ pub struct SimStats {
     pub failed: u64,
     /// Messages accepted by engines.
     pub messages_sent: u64,
+    /// Of those, how many were streamed.
+    pub streamed: u64,
     /// Messages read by applications.
     pub messages_read: u64,
     /// Messages not accepted for want of room.
@@ -275,7 +277,7 @@ impl Sim {
             .unwrap_or_else(|| format!("host-{}", id.0));
         let token = self.rng_hosts.next();
         // Each clock has its own epoch.
-        let offset = self.rng_hosts.below(1_000_000_000_000) as i64;
+        let offset = (1_000_000_000_000 + self.rng_hosts.below(1_000_000_000_000)) as i64;
         self.hosts.push(Host::new(name, options, token, offset));
         self.boot(id, Identity::Same);
         id
@@ -377,6 +379,12 @@ impl Sim {
         let result = match sent.unwrap_or(Err(SendError::Closed)) {
             Ok(digest) => {
                 self.note(conn.host, format_args!("{handle:?} sends {digest:016x}"));
+                if self.is_streaming(conn) {
+                    self.violated(
+                        "stream-whole",
+                        format_args!("{handle:?} took a message in the middle of another"),
+                    );
+                }
                 self.record_sent(conn.host, handle, digest);
                 Ok(())
             }
@@ -654,12 +662,12 @@ impl Sim {
         }
     }
 
-    fn is_current(&self, conn: Conn) -> bool {
+    pub(crate) fn is_current(&self, conn: Conn) -> bool {
         let host = &self.hosts[conn.host.0];
         host.engine.is_some() && host.incarnation == conn.incarnation
     }
 
-    fn with_connection(
+    pub(crate) fn with_connection(
         &mut self,
         conn: Conn,
         job: impl FnOnce(&mut peer_core::peer::DataConnection<'_>, Instant) + 'static,

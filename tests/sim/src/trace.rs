@@ -95,5 +95,10 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
 
 /// A short name for some bytes.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
-    hash(0xcbf2_9ce4_8422_2325, bytes)
+    digest_on(0xcbf2_9ce4_8422_2325, bytes)
+}
+
+/// The short name of what `digest` names and some bytes more.
+pub(crate) fn digest_on(digest: u64, bytes: &[u8]) -> u64 {
+    hash(digest, bytes)
 }

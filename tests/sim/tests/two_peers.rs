@@ -205,6 +205,101 @@ fn a_clock_that_jumps_ahead_fails_what_was_due_and_nothing_else() {
     assert_eq!(sim.take_messages(here.host).len(), 1);
 }
 
+/// What a driver owes an engine whose clock may be set back, and what an engine does that is not given it.
+#[test]
+fn a_clock_that_is_set_back_costs_nothing_or_the_time_until_it_has_caught_up() {
+    for monotonic in [true, false] {
+        let mut sim = Sim::new(5);
+        let alice = sim.add_host(HostOptions {
+            monotonic,
+            ..HostOptions::new("alice")
+        });
+        let bob = sim.add_host(HostOptions::new("bob"));
+        sim.run_for(SECOND);
+        let open = sim
+            .connect(alice, "bob", ConnectOptions::default())
+            .unwrap();
+        assert!(sim.wait(SECOND, |sim| sim.is_open(open)));
+        let carol = sim.add_host(HostOptions::new("carol"));
+        sim.run_for(SECOND);
+        sim.act(Action::Pause(carol));
+        // Nobody answers this one.
+        let pending = sim
+            .connect(alice, "carol", ConnectOptions::default())
+            .unwrap();
+        sim.run_for(SECOND);
+        sim.act(Action::Jump(alice, -600));
+        sim.run_for(45 * SECOND);
+        assert_eq!(sim.is_over(pending), monotonic);
+        // Connections live by the network's time.
+        assert!(sim.is_open(open));
+        sim.send(open, "here").unwrap();
+        sim.close_flush(open);
+        sim.run_for(SECOND);
+        assert_eq!(sim.take_messages(bob).len(), 1);
+        if !monotonic {
+            // Heartbeats wait too, so the broker takes it for dead, and says so.
+            sim.run_for(60 * SECOND);
+            assert!(!sim.is_online(alice) || !kinds(&sim.take_events(alice)).is_empty());
+        }
+        sim.run_for(600 * SECOND);
+        assert!(sim.is_over(pending) && sim.is_online(alice));
+    }
+}
+
+#[test]
+fn messages_are_streamed_out_of_less_memory() {
+    for (link, reliable) in [
+        (Link::lan(), true),
+        (Link::bad(), true),
+        (Link::wifi(), false),
+    ] {
+        let mut sim = Sim::new(6);
+        let sensor = sim.add_host(HostOptions {
+            link,
+            // Its outbox fills before it is polled.
+            lazy: 1.0,
+            ..HostOptions::new("sensor")
+        });
+        let hub = sim.add_host(HostOptions {
+            capacity: Capacity {
+                inbox: 120_000,
+                ..Capacity::default()
+            },
+            ..HostOptions::new("hub")
+        });
+        assert!(sim.wait(20 * SECOND, |sim| sim.is_online(sensor)
+            && sim.is_online(hub)));
+        let options = ConnectOptions {
+            reliable,
+            ..ConnectOptions::default()
+        };
+        let conn = sim.connect(sensor, "hub", options).unwrap();
+        assert!(sim.wait(20 * SECOND, |sim| sim.is_open(conn)));
+        // Its outbox holds 2,048 bytes.
+        sim.stream(conn, 100_000, 700).unwrap();
+        assert!(sim.is_streaming(conn));
+        assert_eq!(sim.send(conn, "between"), Err(SendError::Streaming));
+        assert!(sim.wait(60 * SECOND, |sim| !sim.is_streaming(conn)));
+        sim.send(conn, "behind").unwrap();
+        sim.run_for(20 * SECOND);
+        let messages = sim.take_messages(hub);
+        let lens: Vec<usize> = messages.iter().map(|message| message.bytes.len()).collect();
+        assert!(
+            lens.contains(&100_005) && lens.contains(&7) && lens.len() == 2,
+            "{lens:?}"
+        );
+
+        // One that is given up is not there, and the next one is.
+        sim.stream(conn, 100_000, 700).unwrap();
+        sim.abort_stream(conn);
+        sim.send(conn, "again").unwrap();
+        sim.run_for(20 * SECOND);
+        assert_eq!(sim.take_messages(hub).len(), 1);
+        assert_eq!(sim.stats().streamed, 1);
+    }
+}
+
 #[test]
 fn a_broker_restart_leaves_connections_alone() {
     for orderly in [true, false] {
