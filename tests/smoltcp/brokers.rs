@@ -19,6 +19,7 @@ use peer_core::{
     peer::{ConnectOptions, Event, Input, PeerState, RtcInput},
 };
 use peer_net::broker::{Broker, BrokerClient, BrokerOptions};
+use peer_sim::lan::Treatment;
 use serde_json::{Value, json};
 use smoltcp::{phy::Medium, socket::tcp::State};
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -26,7 +27,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     lan::{Lan, Setup},
-    router::{Treatment, forward},
+    router::forward,
 };
 
 // ---- the servers -----------------------------------------------------------------------------------------------
@@ -380,10 +381,10 @@ fn an_id_that_is_taken_is_said_so() {
         ..quick()
     };
     let mut lan = Lan::new(setup, forward(address));
-    lan.router.listening = false;
+    lan.router.server.listening = false;
     let far = Far::start(&runtime, address);
     far.wait_for(&mut lan, "OPEN");
-    lan.router.listening = true;
+    lan.router.server.listening = true;
     lan.run_until("taken", |lan| lan.saw(Event::Closed));
     let error = Event::Error(peer_core::peer::PeerError::UnavailableId);
     assert!(lan.saw(error), "{:?}", lan.events);

@@ -13,6 +13,7 @@ use peer_core::{
     time::Instant,
     wire::http::Broker,
 };
+use peer_sim::lan::{Port, Treatment, carry, hardware_address};
 use smoltcp::{
     iface::{Interface, SocketHandle, SocketSet},
     phy::Medium,
@@ -20,10 +21,7 @@ use smoltcp::{
     wire::{IpAddress, IpCidr},
 };
 
-use crate::{
-    cable::{End, cable},
-    router::{Behind, PORT, Router, Treatment, hardware_address},
-};
+use crate::router::{Behind, PORT, Router};
 
 /// What a test chooses.
 #[derive(Clone)]
@@ -68,7 +66,7 @@ fn sevens(bytes: &mut [u8]) {
 
 pub(crate) struct Lan {
     pub(crate) router: Router,
-    pub(crate) device: End,
+    pub(crate) device: Port,
     pub(crate) iface: Interface,
     pub(crate) sockets: SocketSet<'static>,
     pub(crate) tcp: SocketHandle,
@@ -93,8 +91,8 @@ pub(crate) struct Lan {
 
 impl Lan {
     pub(crate) fn new(setup: Setup, behind: Box<dyn FnMut() -> Behind>) -> Self {
-        let (mut device, other) = cable(setup.medium, setup.mtu);
-        let router = Router::new(other, setup.medium, setup.treatment, behind);
+        let mut device = Port::new(setup.medium, setup.mtu);
+        let router = Router::new(setup.medium, setup.mtu, setup.treatment, behind);
         let mut config = smoltcp::iface::Config::new(hardware_address(setup.medium, 7));
         config.random_seed = 7;
         let mut iface = Interface::new(config, &mut device, timestamp(Instant::ZERO));
@@ -189,12 +187,14 @@ impl Lan {
         };
         self.iface
             .poll(timestamp(now), &mut self.device, &mut self.sockets);
+        carry(&mut self.device, &mut self.router.server.port);
         self.router.turn(now);
+        carry(&mut self.device, &mut self.router.server.port);
         self.wait();
     }
 
     fn wait(&mut self) {
-        let quiet = self.device.is_quiet() && !self.router.busy;
+        let quiet = self.device.is_quiet() && !self.router.server.busy;
         if let Some(started) = self.started {
             if quiet {
                 std::thread::sleep(Duration::from_micros(200));
@@ -208,7 +208,7 @@ impl Lan {
                 .map(peer_core::net::instant),
         );
         let next = next
-            .chain(self.router.next_timeout(self.now))
+            .chain(self.router.server.next_timeout(self.now))
             .chain(self.horizon)
             .min();
         // A turn costs something; that it does also shows what never waits.
@@ -235,7 +235,7 @@ impl Lan {
                 self.events.last(),
                 self.rtc,
                 self.tcp_state(),
-                self.router.accepted,
+                self.router.server.accepted,
             );
         }
     }

@@ -13,6 +13,7 @@ use peer_core::{
     peer::{BrokerCommand, BrokerInput, Config, Event, Input, Peer, PeerResources},
     time::Instant,
 };
+use peer_sim::lan::{Port, Treatment, Wire, carry, hardware_address};
 use smoltcp::{
     iface::{Interface, SocketSet},
     phy::Medium,
@@ -20,10 +21,7 @@ use smoltcp::{
     wire::{IpAddress, IpCidr, IpEndpoint},
 };
 
-use crate::{
-    cable::cable,
-    router::{Behind, PORT, Router, Treatment, Wire, hardware_address},
-};
+use crate::router::{Behind, PORT, Router};
 
 struct Keys(Key);
 
@@ -86,9 +84,9 @@ fn a_leaf_comes_up_and_comes_back() {
             window: buffer,
             paused: false,
         };
-        let (mut device, other) = cable(Medium::Ethernet, 1500);
+        let mut device = Port::new(Medium::Ethernet, 1500);
         let behind = gateway(&opens, &wires);
-        let mut router = Router::new(other, Medium::Ethernet, treatment, behind);
+        let mut router = Router::new(Medium::Ethernet, 1500, treatment, behind);
         let mut config = smoltcp::iface::Config::new(hardware_address(Medium::Ethernet, 7));
         config.random_seed = 7;
         let mut iface = Interface::new(config, &mut device, timestamp(Instant::ZERO));
@@ -134,7 +132,9 @@ fn a_leaf_comes_up_and_comes_back() {
             };
             link.flush(now, socket, &mut leaf);
             iface.poll(timestamp(now), &mut device, &mut sockets);
+            carry(&mut device, &mut router.server.port);
             router.turn(now);
+            carry(&mut device, &mut router.server.port);
 
             let ups = outputs
                 .iter()
@@ -146,12 +146,12 @@ fn a_leaf_comes_up_and_comes_back() {
             match (ups, open.count(), cut) {
                 (1, 1, false) => {
                     // The gateway's machine goes for a while.
-                    router.listening = false;
-                    router.cut();
+                    router.server.listening = false;
+                    router.server.cut();
                     cut = true;
                 }
                 (1, 1, true) if link.last_error() == Some(SocketError::Refused) => {
-                    router.listening = true;
+                    router.server.listening = true;
                 }
                 (2, ..) => {
                     let _ = peer.reconnect(now);
@@ -170,10 +170,10 @@ fn a_leaf_comes_up_and_comes_back() {
                 .into_iter()
                 .chain(link.next_timeout())
                 .chain(iface.poll_at(timestamp(now), &sockets).map(net::instant))
-                .chain(router.next_timeout(now))
+                .chain(router.server.next_timeout(now))
                 .min();
             now = now + Duration::from_micros(100);
-            if let (true, Some(next)) = (device.is_quiet() && !router.busy, next) {
+            if let (true, Some(next)) = (device.is_quiet() && !router.server.busy, next) {
                 now = now.max(next);
             }
         }

@@ -2,7 +2,6 @@
 //! broker that is scripted, ours, or npm `peer`.
 
 mod brokers;
-mod cable;
 mod lan;
 mod link;
 mod router;

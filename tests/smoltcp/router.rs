@@ -2,208 +2,63 @@
 
 use core::net::SocketAddr;
 use std::{
+    collections::BTreeMap,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
 };
 
-use peer_core::{net::timestamp, time::Instant};
+use peer_core::time::Instant;
+use peer_sim::lan::{Server, ServerOptions, Treatment, Wire, WireId};
 use smoltcp::{
-    iface::{Config, Interface, SocketHandle, SocketSet},
     phy::Medium,
-    socket::tcp::{self, State},
-    wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr},
+    wire::{IpAddress, IpCidr},
 };
-
-use crate::cable::End;
 
 /// Where the LAN finds the broker.
 pub(crate) const PORT: u16 = 9000;
-/// Connections at once.
-const LEGS: usize = 4;
-/// Bytes held for one direction of one connection.
+/// Bytes of a server that wait for one connection.
 const HELD_MAX: usize = 16_384;
-
-/// The bytes of one connection, in and out.
-#[derive(Default)]
-pub(crate) struct Wire {
-    pub(crate) received: Vec<u8>,
-    pub(crate) send: Vec<u8>,
-    /// Nothing more is to be sent.
-    pub(crate) close: bool,
-    /// To be reset.
-    pub(crate) reset: bool,
-    /// The device has closed its half.
-    pub(crate) finished: bool,
-}
 
 /// What is behind one connection.
 pub(crate) type Behind = Box<dyn FnMut(Instant, &mut Wire)>;
 
-/// How the router treats the bytes.
-#[derive(Clone, Copy)]
-pub(crate) struct Treatment {
-    /// The receive buffer of its sockets, which is the device's send window.
-    pub(crate) window: usize,
-    /// The most bytes it takes and gives a connection in one turn.
-    pub(crate) bite: usize,
-    /// It reads nothing, so that the device's window closes.
-    pub(crate) paused: bool,
-}
-
-impl Default for Treatment {
-    fn default() -> Self {
-        Self {
-            window: 4096,
-            bite: usize::MAX,
-            paused: false,
-        }
-    }
-}
-
 pub(crate) struct Router {
-    pub(crate) device: End,
-    iface: Interface,
-    sockets: SocketSet<'static>,
-    legs: Vec<Leg>,
+    pub(crate) server: Server,
+    legs: BTreeMap<WireId, Behind>,
     behind: Box<dyn FnMut() -> Behind>,
-    pub(crate) treatment: Treatment,
-    /// Connections so far.
-    pub(crate) accepted: usize,
-    /// Whether it listens.
-    pub(crate) listening: bool,
-    /// Bytes moved in the last turn, so more may be to do at once.
-    pub(crate) busy: bool,
-}
-
-struct Leg {
-    handle: SocketHandle,
-    active: Option<(Wire, Behind)>,
-}
-
-/// A hardware address for the medium.
-pub(crate) fn hardware_address(medium: Medium, last: u8) -> HardwareAddress {
-    match medium {
-        Medium::Ethernet => EthernetAddress([2, 0, 0, 0, 0, last]).into(),
-        _ => HardwareAddress::Ip,
-    }
 }
 
 impl Router {
     pub(crate) fn new(
-        mut device: End,
         medium: Medium,
+        mtu: usize,
         treatment: Treatment,
         behind: Box<dyn FnMut() -> Behind>,
     ) -> Self {
-        let mut config = Config::new(hardware_address(medium, 1));
-        config.random_seed = 1;
-        let mut iface = Interface::new(config, &mut device, timestamp(Instant::ZERO));
-        iface.update_ip_addrs(|addresses| {
-            addresses
-                .push(IpCidr::new(IpAddress::v4(192, 0, 2, 1), 24))
-                .unwrap();
-            addresses
-                .push(IpCidr::new(IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 1), 64))
-                .unwrap();
-        });
-        let mut sockets = SocketSet::new(Vec::new());
-        let legs = (0..LEGS)
-            .map(|_| Leg {
-                handle: sockets.add(tcp::Socket::new(
-                    tcp::SocketBuffer::new(vec![0; treatment.window]),
-                    tcp::SocketBuffer::new(vec![0; 4096]),
-                )),
-                active: None,
-            })
-            .collect();
+        let mut options = ServerOptions::new([192, 0, 2, 1]);
+        let ipv6 = IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+        options.addresses.push(IpCidr::new(ipv6, 64));
+        options.medium = medium;
+        options.mtu = mtu;
+        options.port = PORT;
+        options.treatment = treatment;
         Self {
-            device,
-            iface,
-            sockets,
-            legs,
+            server: Server::new(options),
+            legs: BTreeMap::new(),
             behind,
-            treatment,
-            accepted: 0,
-            listening: true,
-            busy: false,
         }
     }
 
     pub(crate) fn turn(&mut self, now: Instant) {
-        self.iface
-            .poll(timestamp(now), &mut self.device, &mut self.sockets);
-        self.busy = false;
-        for leg in &mut self.legs {
-            let socket = self.sockets.get_mut::<tcp::Socket<'_>>(leg.handle);
-            let gone = socket.state() == State::Closed && socket.remote_endpoint().is_none();
-            if gone || socket.state() == State::TimeWait {
-                if let Some((mut wire, mut behind)) = leg.active.take() {
-                    wire.finished = true;
-                    behind(now, &mut wire);
-                }
-                socket.abort();
-                if self.listening {
-                    socket.listen(PORT).unwrap();
-                }
-                continue;
-            }
-            match socket.state() {
-                State::Listen if !self.listening => {
-                    socket.abort();
-                    continue;
-                }
-                State::Closed | State::Listen | State::SynReceived => continue,
-                _ => {}
-            }
-            let (wire, behind) = leg.active.get_or_insert_with(|| {
-                self.accepted += 1;
-                (Wire::default(), (self.behind)())
-            });
-            let mut left = self.treatment.bite;
-            while socket.can_recv()
-                && left > 0
-                && wire.received.len() < HELD_MAX
-                && !self.treatment.paused
-            {
-                let taken = socket.recv(|bytes| {
-                    let len = bytes.len().min(left);
-                    wire.received.extend_from_slice(&bytes[..len]);
-                    (len, len)
-                });
-                left -= taken.unwrap();
-                self.busy = true;
-            }
-            wire.finished = !socket.may_recv();
+        self.server.receive(now);
+        for (id, wire) in self.server.wires() {
+            let behind = self.legs.entry(id).or_insert_with(|| (self.behind)());
             behind(now, wire);
-            if wire.reset {
-                socket.abort();
-                continue;
-            }
-            let piece = wire.send.len().min(self.treatment.bite);
-            if socket.may_send() {
-                let len = socket.send_slice(&wire.send[..piece]).unwrap();
-                wire.send.drain(..len);
-                self.busy |= len > 0;
-            }
-            if wire.close && wire.send.is_empty() {
-                socket.close();
+            if wire.gone {
+                self.legs.remove(&id);
             }
         }
-        self.iface
-            .poll(timestamp(now), &mut self.device, &mut self.sockets);
-    }
-
-    /// Resets every connection.
-    pub(crate) fn cut(&mut self) {
-        for leg in &self.legs {
-            self.sockets.get_mut::<tcp::Socket<'_>>(leg.handle).abort();
-        }
-    }
-
-    pub(crate) fn next_timeout(&mut self, now: Instant) -> Option<Instant> {
-        self.iface
-            .poll_at(timestamp(now), &self.sockets)
-            .map(peer_core::net::instant)
+        self.server.send(now);
     }
 }
 

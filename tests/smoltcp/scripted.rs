@@ -8,66 +8,25 @@ use peer_core::{
     net::SocketError,
     peer::{BrokerInput, ConnectOptions, Event, Input, PeerError, PeerState, RtcInput},
     time::Instant,
-    wire::{
-        http::{ResponseError, accept_key},
-        websocket::{FrameError, apply_mask},
-    },
+    wire::{http::ResponseError, websocket::FrameError},
+};
+use peer_sim::lan::{
+    Treatment, Wire,
+    websocket::{self, client_frames, frame},
 };
 use proptest::prelude::*;
 use smoltcp::{phy::Medium, socket::tcp::State, wire::IpAddress};
 
 use crate::{
     lan::{Lan, Setup},
-    router::{Behind, Treatment, Wire},
+    router::Behind,
 };
 
 const OPEN: &[u8] = b"\x81\x0f{\"type\":\"OPEN\"}";
 
-/// A server's frame.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(len as u8),
-        len => {
-            frame.push(126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(payload);
-    frame
-}
-
 /// The answer to the upgrade of a device whose nonce is all sevens.
 fn upgrade() -> Vec<u8> {
-    let accept = accept_key(&[7; 16]);
-    let accept = core::str::from_utf8(&accept).unwrap();
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// The client's frames in some bytes, unmasked: first byte and payload; what is left over is not whole.
-fn client_frames(mut bytes: &[u8]) -> (Vec<(u8, Vec<u8>)>, usize) {
-    let mut frames = Vec::new();
-    while let [first, second, rest @ ..] = bytes {
-        assert_eq!(second & 0x80, 0x80, "a client masks");
-        let (len, rest) = match (second & 0x7f, rest) {
-            (126, [a, b, rest @ ..]) => (usize::from(u16::from_be_bytes([*a, *b])), rest),
-            (126.., _) => break,
-            (len, rest) => (usize::from(len), rest),
-        };
-        if rest.len() < 4 + len {
-            break;
-        }
-        let mask: [u8; 4] = rest[..4].try_into().unwrap();
-        let mut payload = rest[4..4 + len].to_vec();
-        apply_mask(&mut payload, mask, 0);
-        frames.push((*first, payload));
-        bytes = &rest[4 + len..];
-    }
-    (frames, bytes.len())
+    websocket::upgrade(&[7; 16])
 }
 
 /// What a scripted broker has seen of all its WebSockets.
@@ -88,10 +47,8 @@ fn broker(
         let mut asked = false;
         Box::new(move |_, wire: &mut Wire| {
             if !asked {
-                let end = wire.received.windows(4).position(|end| end == b"\r\n\r\n");
-                let Some(end) = end else { return };
-                let request: Vec<_> = wire.received.drain(..end + 4).collect();
-                let request = String::from_utf8(request).unwrap();
+                let request = websocket::take_request(&mut wire.received);
+                let Some(request) = request else { return };
                 wire.send.extend((answer.borrow_mut())(&request));
                 wire.close = request.contains("/id?");
                 seen.borrow_mut().requests.push(request);
@@ -150,11 +107,14 @@ fn opens_beats_and_leaves_in_order() {
                 .filter(|(first, text)| *first == 0x81 && text == br#"{"type":"HEARTBEAT"}"#);
             assert_eq!(beats.count(), 4);
             assert_eq!(seen.frames.last(), Some(&(0x88, b"\x03\xe8".to_vec())));
-            assert_eq!((lan.router.accepted, lan.broker.stats().failed), (1, 0));
+            assert_eq!(
+                (lan.router.server.accepted, lan.broker.stats().failed),
+                (1, 0)
+            );
             // Left on purpose: it does not come back, and nothing is scheduled.
             let turns = lan.turns;
             lan.run_for(Duration::from_secs(300));
-            assert_eq!(lan.router.accepted, 1);
+            assert_eq!(lan.router.server.accepted, 1);
             assert!(turns < 500 && lan.turns < turns + 100, "it waits, {turns}");
         }
     }
@@ -260,7 +220,7 @@ fn bad_answers_are_told_apart() {
         }
         // Each time it comes back by itself.
         lan.run_until("reopened", |lan| {
-            lan.router.accepted == 2 && lan.peer.state() == PeerState::Open
+            lan.router.server.accepted == 2 && lan.peer.state() == PeerState::Open
         });
         assert!(lan.saw(Event::Disconnected) && lan.saw(Event::Error(PeerError::Network)));
         assert_eq!(lan.broker.last_error(), None);
@@ -277,7 +237,7 @@ fn what_the_broker_spells_out_is_not_tried_again() {
         lan.saw(Event::Error(PeerError::UnavailableId))
     });
     lan.run_for(Duration::from_secs(300));
-    assert_eq!(lan.router.accepted, 1);
+    assert_eq!(lan.router.server.accepted, 1);
 }
 
 #[test]
@@ -310,7 +270,7 @@ fn a_connect_that_goes_nowhere_has_a_deadline_and_pauses_double() {
 #[test]
 fn nobody_listening_and_no_address_are_failures_like_others() {
     let mut lan = Lan::new(Setup::default(), broker(&Rc::default(), opened(b"")));
-    lan.router.listening = false;
+    lan.router.server.listening = false;
     lan.run_until("refused", |lan| {
         lan.broker.last_error() == Some(SocketError::Refused)
     });
@@ -318,7 +278,7 @@ fn nobody_listening_and_no_address_are_failures_like_others() {
     lan.run_until("no address", |lan| {
         lan.broker.last_error() == Some(SocketError::Unaddressable)
     });
-    lan.router.listening = true;
+    lan.router.server.listening = true;
     lan.iface.update_ip_addrs(|addresses| {
         let address = smoltcp::wire::IpCidr::new(IpAddress::v4(192, 0, 2, 8), 24);
         addresses.push(address).unwrap();
@@ -342,10 +302,10 @@ fn an_id_is_asked_for_again_while_the_network_is_down() {
         false => answer(request),
     };
     let mut lan = Lan::new(setup, broker(&seen, answer));
-    lan.router.listening = false;
+    lan.router.server.listening = false;
     lan.run_until("three attempts", |lan| lan.broker.stats().failed == 3);
     assert_eq!(lan.peer.state(), PeerState::Connecting);
-    lan.router.listening = true;
+    lan.router.server.listening = true;
     lan.run_until("open", |lan| lan.saw(Event::Open));
     assert_eq!(lan.peer.id().map(PeerId::as_str), Some("alice"));
 
@@ -355,7 +315,7 @@ fn an_id_is_asked_for_again_while_the_network_is_down() {
         ..Setup::default()
     };
     let mut lan = Lan::new(setup, broker(&seen, |_| Vec::new()));
-    lan.router.listening = false;
+    lan.router.server.listening = false;
     lan.run_until("the end", |lan| lan.saw(Event::Closed));
     let attempts = lan.broker.stats().failed;
     lan.run_for(Duration::from_secs(300));
@@ -376,7 +336,7 @@ fn nothing_is_lost_while_the_broker_reads_nothing() {
     };
     let mut lan = Lan::new(setup, broker(&seen, opened(b"")));
     lan.run_until("open", |lan| lan.saw(Event::Open));
-    lan.router.treatment.paused = true;
+    lan.router.server.treatment.paused = true;
     let remote = PeerId::new("far").unwrap();
     let handle = lan
         .peer
@@ -398,7 +358,7 @@ fn nothing_is_lost_while_the_broker_reads_nothing() {
     lan.run_for(Duration::from_secs(5));
     let written = seen.borrow().frames.len();
     assert_eq!(written, 0);
-    lan.router.treatment.paused = false;
+    lan.router.server.treatment.paused = false;
     // The offer, its own candidate, and these.
     lan.run_until("all signals", |_| seen.borrow().frames.len() == fed + 2);
     let seen = seen.borrow();
@@ -425,12 +385,12 @@ fn a_broker_that_never_reads_again_counts_as_lost() {
     };
     let mut lan = Lan::new(setup, broker(&Rc::default(), opened(b"")));
     lan.run_until("open", |lan| lan.saw(Event::Open));
-    lan.router.treatment.paused = true;
+    lan.router.server.treatment.paused = true;
     lan.run_until("stalled", |lan| {
         lan.broker.last_error() == Some(SocketError::Stalled)
     });
     assert!(lan.saw(Event::Disconnected));
-    lan.router.treatment.paused = false;
+    lan.router.server.treatment.paused = false;
     lan.run_until("reopened", |lan| lan.peer.state() == PeerState::Open);
 }
 
@@ -514,7 +474,7 @@ fn an_open_before_the_old_socket_is_gone_waits_for_it() {
     let mut lan = Lan::new(Setup::default(), broker(&seen, opened(b"")));
     for turn in 1..20 {
         lan.run_until("open", |lan| lan.peer.state() == PeerState::Open);
-        assert_eq!(lan.router.accepted, turn);
+        assert_eq!(lan.router.server.accepted, turn);
         lan.peer.disconnect(lan.now);
         lan.peer.reconnect(lan.now).unwrap();
     }

@@ -50,6 +50,7 @@ mod driver;
 mod engine;
 mod host;
 mod io;
+pub mod lan;
 mod ledger;
 mod link;
 mod random;
