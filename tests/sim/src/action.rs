@@ -66,7 +66,7 @@ impl Sim {
             Action::Crash(host) => self.crash_host(host),
             Action::Start(host, identity) => self.boot(host, identity),
             Action::Pause(host) => {
-                if self.hosts[host.0].engine.is_some() {
+                if self.hosts[host.0].runs() {
                     self.hosts[host.0].paused = true;
                     self.note(host, format_args!("pauses"));
                 }
@@ -78,6 +78,7 @@ impl Sim {
                 // Ports of a model NAT, used again after some ten thousand.
                 place.address_epoch = (place.address_epoch + 1) % 50_000;
                 self.note(host, format_args!("has a new address"));
+                self.broker_lan_forgets(host);
             }
             Action::Link(host, link) => {
                 self.net.set_link(host.node(), link);
@@ -121,6 +122,9 @@ impl Sim {
             }
             Action::Destroy(host) => {
                 self.note(host, format_args!("destroys its peer"));
+                for record in &mut self.hosts[host.0].records {
+                    record.closed_here = true;
+                }
                 self.will_tell_time(host);
                 self.call(host, |peer, now| peer.destroy(now));
                 self.drain(host);

@@ -5,8 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use peer_core::time::{Duration, Instant};
 use peer_net::broker::{Action, ClientMessage, Realm, RealmOptions, SessionId};
 
+use crate::broker_lan::BrokerLan;
 use crate::host::HostId;
 use crate::io::{Stimulus, kind_of};
+use crate::lan::WireId;
 use crate::link::BROKER;
 use crate::sim::{Happening, Sim};
 
@@ -53,6 +55,8 @@ struct Lane {
 #[derive(Debug)]
 pub(crate) struct Socket {
     host: HostId,
+    /// Where it is: at the host, or at the gateway it uses.
+    machine: HostId,
     incarnation: u32,
     session: SessionId,
     /// NAT binding it was made with; segments of an older one get a reset.
@@ -60,6 +64,14 @@ pub(crate) struct Socket {
     client_open: bool,
     server_open: bool,
     lanes: [Lane; 2],
+}
+
+/// Where a session's messages go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Route {
+    Modelled(usize),
+    /// A connection over smoltcp's TCP.
+    Tcp(WireId),
 }
 
 /// A lane's number: from the client, from the server.
@@ -72,10 +84,15 @@ pub(crate) struct Broker {
     pub(crate) up: bool,
     options: RealmOptions,
     sockets: Vec<Socket>,
-    by_session: HashMap<SessionId, usize>,
+    pub(crate) by_session: HashMap<SessionId, Route>,
     timer: Option<Instant>,
     offset: Duration,
     relayed: VecDeque<(SessionId, String)>,
+    /// The same broker on the LAN, while its machine runs.
+    pub(crate) lan: Option<BrokerLan>,
+    /// Hosts that use it there, and sessions so far.
+    pub(crate) on_lan: usize,
+    pub(crate) lan_sessions: u64,
 }
 
 impl Broker {
@@ -89,10 +106,13 @@ impl Broker {
             timer: None,
             offset: Duration::ZERO,
             relayed: VecDeque::new(),
+            lan: None,
+            on_lan: 0,
+            lan_sessions: 0,
         }
     }
 
-    fn local(&self, now: Instant) -> Instant {
+    pub(crate) fn local(&self, now: Instant) -> Instant {
         now + self.offset
     }
 }
@@ -106,6 +126,7 @@ impl Sim {
             .line(self.now, format_args!("broker stops, orderly: {orderly}"));
         self.broker.realm = Realm::new(self.broker.options.clone());
         self.broker.by_session.clear();
+        self.stop_broker_lan(orderly);
         for index in 0..self.broker.sockets.len() {
             let socket = &mut self.broker.sockets[index];
             if !core::mem::replace(&mut socket.server_open, false) {
@@ -122,6 +143,7 @@ impl Sim {
     pub(crate) fn start_broker_now(&mut self) {
         if !core::mem::replace(&mut self.broker.up, true) {
             self.trace.line(self.now, format_args!("broker starts"));
+            self.start_broker_lan();
         }
     }
 
@@ -159,8 +181,8 @@ impl Sim {
     pub(crate) fn retrieve_id(&mut self, id: HostId) {
         self.note(id, format_args!("> broker retrieve id"));
         let now = self.now;
-        let to = id.node();
-        let incarnation = self.hosts[id.0].incarnation;
+        let to = self.machine(id).node();
+        let incarnation = self.lease(id);
         let ask = self.net.send(now, to, BROKER, UPGRADE)[0];
         let answer = ask.and_then(|at| self.net.send(at, BROKER, to, 300)[0]);
         let happening = match answer {
@@ -182,12 +204,15 @@ impl Sim {
             self.socket_client_closed(old);
         }
         let index = self.broker.sockets.len();
+        let (machine, incarnation) = (self.machine(id), self.lease(id));
+        let epoch = self.hosts[machine.0].address_epoch;
         let host = &mut self.hosts[id.0];
         self.broker.sockets.push(Socket {
             host: id,
-            incarnation: host.incarnation,
+            machine,
+            incarnation,
             session: SessionId(index as u64),
-            epoch: host.address_epoch,
+            epoch,
             client_open: true,
             server_open: false,
             lanes: Default::default(),
@@ -239,16 +264,15 @@ impl Sim {
         let now = self.now;
         loop {
             let socket = &mut self.broker.sockets[index];
-            let host = &self.hosts[socket.host.0];
-            let client = socket.host.node();
+            let host = &self.hosts[socket.machine.0];
+            let client = socket.machine.node();
             let (from, to) = if direction == UP {
                 (client, BROKER)
             } else {
                 (BROKER, client)
             };
             // A kernel acknowledges, or resets, as long as its machine runs. A rebound NAT has forgotten the way in.
-            let listens =
-                direction == UP || (host.engine.is_some() && host.address_epoch == socket.epoch);
+            let listens = direction == UP || (host.runs() && host.address_epoch == socket.epoch);
             let lane = &mut socket.lanes[direction];
             let Some(segment) = lane.waiting.front() else {
                 return;
@@ -315,7 +339,7 @@ impl Sim {
         }
         socket.lanes[UP].waiting.clear();
         let (id, incarnation) = (socket.host, socket.incarnation);
-        if self.hosts[id.0].incarnation == incarnation && self.hosts[id.0].socket == Some(index) {
+        if self.lease(id) == incarnation && self.hosts[id.0].socket == Some(index) {
             self.hosts[id.0].socket = None;
             let now = self.now;
             self.schedule(
@@ -342,15 +366,16 @@ impl Sim {
         }
         let socket = &self.broker.sockets[index];
         let (id, incarnation) = (socket.host, socket.incarnation);
-        let host = &self.hosts[id.0];
-        let is_ours = host.incarnation == incarnation
-            && host.engine.is_some()
-            && host.socket == Some(index)
+        let machine = socket.machine;
+        let runs = self.hosts[machine.0].runs();
+        let is_ours = self.lease(id) == incarnation
+            && runs
+            && self.hosts[id.0].socket == Some(index)
             && socket.client_open;
         if !is_ours {
             // The machine runs but the socket is gone: a reset goes back.
-            if host.engine.is_some() && self.net.is_reachable(id.node(), BROKER) {
-                let at = self.now + self.net.latency(id.node(), BROKER);
+            if runs && self.net.is_reachable(machine.node(), BROKER) {
+                let at = self.now + self.net.latency(machine.node(), BROKER);
                 self.schedule(at, Happening::Reset(index, UP));
             }
             return;
@@ -368,7 +393,7 @@ impl Sim {
         let now = self.now;
         let local = self.broker.local(now);
         let socket = &mut self.broker.sockets[index];
-        let (session, id) = (socket.session, socket.host);
+        let (session, id) = (socket.session, socket.machine);
         let rebound = socket.epoch != self.hosts[id.0].address_epoch;
         let knows = socket.server_open || matches!(segment, Segment::Upgrade { .. });
         if !self.broker.up || !knows || rebound {
@@ -382,7 +407,8 @@ impl Sim {
         match segment {
             Segment::Upgrade { id: peer, token } => {
                 socket.server_open = true;
-                self.broker.by_session.insert(session, index);
+                let route = Route::Modelled(index);
+                self.broker.by_session.insert(session, route);
                 self.send_segment(index, DOWN, Segment::Accepted);
                 let key = self.broker.options.key.clone();
                 let actions = self
@@ -416,14 +442,18 @@ impl Sim {
         }
     }
 
-    fn realm_actions(&mut self, actions: Vec<Action>) {
+    pub(crate) fn realm_actions(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Send { session, text } => self.deliver_to(session, text),
                 Action::Relay { from, to, text } => {
-                    let full = self.broker.by_session.get(&to).is_some_and(|index| {
-                        self.broker.sockets[*index].lanes[DOWN].waiting.len() >= LANE_MAX / 4
-                    });
+                    let full = match self.broker.by_session.get(&to) {
+                        Some(&Route::Modelled(index)) => {
+                            self.broker.sockets[index].lanes[DOWN].waiting.len() >= LANE_MAX / 4
+                        }
+                        Some(&Route::Tcp(wire)) => self.lan_is_full(wire),
+                        None => false,
+                    };
                     if full {
                         let actions = self.broker.realm.refused(from, to);
                         self.realm_actions(actions);
@@ -443,9 +473,13 @@ impl Sim {
                             format_args!("{session:?} is closed and still known"),
                         );
                     }
-                    if let Some(index) = self.broker.by_session.remove(&session) {
-                        self.broker.sockets[index].server_open = false;
-                        self.send_segment(index, DOWN, Segment::End);
+                    match self.broker.by_session.remove(&session) {
+                        Some(Route::Modelled(index)) => {
+                            self.broker.sockets[index].server_open = false;
+                            self.send_segment(index, DOWN, Segment::End);
+                        }
+                        Some(Route::Tcp(wire)) => self.lan_close(wire),
+                        None => {}
                     }
                 }
             }
@@ -454,7 +488,8 @@ impl Sim {
 
     fn deliver_to(&mut self, session: SessionId, text: String) {
         match self.broker.by_session.get(&session) {
-            Some(&index) => self.send_segment(index, DOWN, Segment::Text(text)),
+            Some(&Route::Modelled(index)) => self.send_segment(index, DOWN, Segment::Text(text)),
+            Some(&Route::Tcp(wire)) => self.lan_send(wire, &text),
             None => self.violated(
                 "realm-sessions",
                 format_args!("a message for {session:?}, which is closed"),
@@ -488,7 +523,7 @@ impl Sim {
         self.arm_realm();
     }
 
-    fn arm_realm(&mut self) {
+    pub(crate) fn arm_realm(&mut self) {
         let Some(at) = self.broker.realm.next_timeout() else {
             return;
         };

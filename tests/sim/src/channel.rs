@@ -272,6 +272,13 @@ impl Sim {
         true
     }
 
+    /// So many bytes were taken, or dropped.
+    pub(crate) fn release_held(&mut self, host: HostId, handle: ConnectionHandle, len: usize) {
+        if let Some(rx) = self.receiver(host, handle) {
+            rx.held_bytes = rx.held_bytes.saturating_sub(len);
+        }
+    }
+
     /// Keeps a frame that the engine refused for now.
     pub(crate) fn hold(&mut self, host: HostId, stimulus: Stimulus) {
         let Stimulus::Rtc(handle, rtc) = stimulus else {

@@ -5,7 +5,7 @@ use peer_core::peer::{ConnectionHandle, Event, InputError, PeerState, ReconnectE
 use peer_core::serialization::{FrameKind, Serialization};
 use peer_core::time::Duration;
 
-use crate::host::{Conn, HostEvent, HostId, KEPT_MAX, Message};
+use crate::host::{Access, Conn, HostEvent, HostId, KEPT_MAX, Message};
 use crate::io::{Command, RtcStimulus, Stimulus, kind_of, poll};
 use crate::sim::{Happening, Sim};
 
@@ -17,8 +17,15 @@ const LAZY_MAX: Duration = Duration::from_millis(30);
 impl Sim {
     /// Feeds one input, polls if need be and feeds it again, then polls.
     pub(crate) fn stimulate(&mut self, id: HostId, incarnation: u32, stimulus: Stimulus) {
+        if self.lease(id) != incarnation {
+            return;
+        }
+        if self.machine(id) != id {
+            self.tell_leaf(id, incarnation, stimulus);
+            return;
+        }
         let host = &mut self.hosts[id.0];
-        if host.incarnation != incarnation || host.engine.is_none() {
+        if host.engine.is_none() {
             return;
         }
         if host.paused {
@@ -39,7 +46,8 @@ impl Sim {
     pub(crate) fn poll_soon(&mut self, id: HostId) {
         let host = &self.hosts[id.0];
         let (lazy, incarnation) = (host.options.lazy, host.incarnation);
-        if host.engine.is_none() || host.paused || !self.rng_hosts.chance(lazy) {
+        if host.engine.is_none() || host.paused || host.is_device() || !self.rng_hosts.chance(lazy)
+        {
             self.drain(id);
             return;
         }
@@ -55,10 +63,15 @@ impl Sim {
     /// Polls at most so many outputs and does what they say; whether the engine waits now.
     fn poll_some(&mut self, id: HostId, at_most: usize) -> bool {
         let host = &mut self.hosts[id.0];
+        let is_device = host.is_device();
         let Some(engine) = &mut host.engine else {
             return true;
         };
-        let batch = engine.with(move |peer| poll(peer, at_most));
+        let batch = if is_device {
+            self.turn(id)
+        } else {
+            engine.with(move |peer| poll(peer, at_most))
+        };
         self.count_outputs(id, batch.commands.len());
         for command in batch.commands {
             self.perform(id, command);
@@ -127,7 +140,9 @@ impl Sim {
         }
         let local = host.local(now);
         let told = host.told;
-        if host.wanted.is_some_and(|wanted| wanted <= local.max(told)) {
+        if host.is_device() {
+            self.drain(id);
+        } else if host.wanted.is_some_and(|wanted| wanted <= local.max(told)) {
             self.input(id, &Stimulus::Timeout);
             self.drain(id);
             let host = &self.hosts[id.0];
@@ -181,7 +196,7 @@ impl Sim {
         }
     }
 
-    fn perform(&mut self, id: HostId, command: Command) {
+    pub(crate) fn perform(&mut self, id: HostId, command: Command) {
         match command {
             Command::RetrieveId => self.retrieve_id(id),
             Command::Open { id: peer, token } => self.open_socket(id, peer, token),
@@ -194,6 +209,19 @@ impl Sim {
             }
             Command::Rtc(handle, rtc) => self.session_command(id, handle, rtc),
             Command::Event(event) => self.event(id, event),
+            Command::Done(what) => self.note(id, format_args!("> {what}")),
+            Command::Attempts => self.hosts[id.0].attempts = true,
+            Command::LinkUp => {
+                self.note(id, format_args!("link up"));
+                self.hosts[id.0].was_up = true;
+            }
+            Command::LinkDown(reason) => {
+                self.note(id, format_args!("link down: {reason:?}"));
+                // What its gateway handed on may be lost.
+                for record in &mut self.hosts[id.0].records {
+                    record.told_close = false;
+                }
+            }
         }
     }
 
@@ -244,7 +272,8 @@ impl Sim {
 
     fn plan_reconnect(&mut self, id: HostId) {
         let host = &mut self.hosts[id.0];
-        let Some(first) = host.options.reconnect else {
+        let comes_back = host.options.reconnect;
+        let Some(first) = comes_back.filter(|_| host.options.access != Access::Tcp) else {
             return;
         };
         if core::mem::replace(&mut host.reconnect_pending, true) {
@@ -375,7 +404,7 @@ impl Sim {
         }
     }
 
-    fn note_stimulus(&mut self, id: HostId, stimulus: &Stimulus) {
+    pub(crate) fn note_stimulus(&mut self, id: HostId, stimulus: &Stimulus) {
         match stimulus {
             Stimulus::Timeout => self.note(id, format_args!("< timeout")),
             Stimulus::IdRetrieved(peer) => self.note(id, format_args!("< id {peer}")),

@@ -1,11 +1,9 @@
 //! A real engine together with the memory it borrows.
 
-use core::cell::Cell;
-use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
-use std::rc::Rc;
-
 use peer_core::peer::{Config, ConnectionSlot, Peer, PeerSlices};
+
+use crate::device::{Attachment, Device, FaceMemory};
+use crate::house::{House, Tenant};
 
 /// What a host's engine may use. See [`PeerResources`](peer_core::peer::PeerResources).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,22 +33,18 @@ impl Default for Capacity {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Peer<'_>)>;
+pub(crate) struct Devices;
 
-/// An engine that owns its memory.
-///
-/// A `Peer` borrows its memory, and a struct cannot hold both. An async block can: this is one that does whatever
-/// job is handed to it, as the task of a real driver does. Nobody ever awaits it.
-pub(crate) struct Engine {
-    task: Pin<Box<dyn Future<Output = ()>>>,
-    job: Rc<Cell<Option<Job>>>,
+impl Tenant for Devices {
+    type With<'m> = Device<'m>;
 }
 
+/// An engine that owns its memory, and what is around it.
+pub(crate) struct Engine(House<Devices>);
+
 impl Engine {
-    pub(crate) fn new(config: Config, capacity: Capacity) -> Self {
-        let job = Rc::new(Cell::new(None::<Job>));
-        let jobs = Rc::clone(&job);
-        let task = Box::pin(async move {
+    pub(crate) fn new(config: Config, capacity: Capacity, attachment: Option<Attachment>) -> Self {
+        Self(House::new(move |jobs| async move {
             let count = capacity.connections;
             let mut slots: Vec<ConnectionSlot> =
                 (0..count).map(|_| ConnectionSlot::default()).collect();
@@ -58,6 +52,7 @@ impl Engine {
             let mut outbox = vec![0; count * capacity.outbox];
             let mut inbox = vec![0; count * capacity.inbox];
             let mut metadata = vec![0; count * capacity.metadata];
+            let mut face = FaceMemory::new(attachment.as_ref(), capacity);
             let memory = PeerSlices {
                 slots: &mut slots,
                 control: &mut control,
@@ -65,27 +60,22 @@ impl Engine {
                 inbox: &mut inbox,
                 metadata: &mut metadata,
             };
-            let mut peer = Peer::with_slices(config, memory);
-            core::future::poll_fn(|_| {
-                if let Some(job) = jobs.take() {
-                    job(&mut peer);
-                }
-                Poll::<()>::Pending
-            })
-            .await;
-        });
-        Self { task, job }
+            let peer = Peer::with_slices(config, memory);
+            let mut device = Device::new(peer, attachment, &mut face);
+            jobs.serve(&mut device).await;
+        }))
     }
 
     /// Has the engine do something.
     pub(crate) fn with<R: 'static>(&mut self, job: impl FnOnce(&mut Peer<'_>) -> R + 'static) -> R {
-        let result = Rc::new(Cell::new(None));
-        let place = Rc::clone(&result);
-        self.job.set(Some(Box::new(move |peer| {
-            place.set(Some(job(peer)));
-        })));
-        let mut context = Context::from_waker(Waker::noop());
-        let _never_ready = self.task.as_mut().poll(&mut context);
-        result.take().expect("the task does the job it is given")
+        self.0.with(move |device| job(&mut device.peer))
+    }
+
+    /// Has the device around it do something.
+    pub(crate) fn with_device<R: 'static>(
+        &mut self,
+        job: impl FnOnce(&mut Device<'_>) -> R + 'static,
+    ) -> R {
+        self.0.with(job)
     }
 }

@@ -1,16 +1,21 @@
 //! One host: what it is like, what is kept of it, and its starts and ends.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
+use peer_core::link::Key;
 use peer_core::peer::{Config, ConnectionHandle, Event};
 use peer_core::serialization::{DecodeError, FrameKind, Serialization};
 use peer_core::time::{Duration, Instant, Monotonic};
 use peer_core::{PeerId, Token};
 use serde::de::DeserializeOwned;
 
+use crate::Rng;
 use crate::check::Record;
+use crate::device::{Attachment, To};
 use crate::engine::{Capacity, Engine};
-use crate::link::{Link, Node};
+use crate::gateway::{Keys, Leased, Machine};
+use crate::link::{BROKER, Link, Node, SiteId};
 use crate::session::EndId;
 use crate::sim::{Happening, Sim};
 
@@ -43,6 +48,20 @@ pub struct Conn {
     pub(crate) handle: ConnectionHandle,
 }
 
+/// How a host reaches its broker and its peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// By the models of this crate.
+    #[default]
+    Modelled,
+    /// Its broker by [`peer_core::net`]: HTTP and a WebSocket over smoltcp's TCP, whose frames travel over the links.
+    /// Its sessions are modelled.
+    Tcp,
+    /// Broker and sessions by [`peer_core::link`] over smoltcp's TCP through this
+    /// [gateway](Sim::add_gateway), whose sessions are modelled.
+    Leaf(HostId),
+}
+
 /// What a host is like.
 ///
 /// ```
@@ -56,10 +75,15 @@ pub struct HostOptions {
     pub id: Option<String>,
     /// Its access to the network. Default: [`Link::lan`].
     pub link: Link,
+    /// Where it stands. Default: nowhere in particular, directly at the internet.
+    pub site: Option<SiteId>,
+    /// How it reaches its broker and its peers. Default: [`Access::Modelled`].
+    pub access: Access,
     /// What its engine may use.
     pub capacity: Capacity,
     /// The application comes back after it lost the broker, first after this long, doubled up to 30 s, with a random
-    /// half. Default: 1 s. `None`: it does not.
+    /// half. Default: 1 s. `None`: it does not. With [`Access::Tcp`] that is for
+    /// [`BrokerSocket`](peer_core::net::BrokerSocket) to do, with its own pauses.
     pub reconnect: Option<Duration>,
     /// The application reads a message at most so much later than it could. Default: at once.
     pub reads_after: Duration,
@@ -88,6 +112,8 @@ impl HostOptions {
         Self {
             id: None,
             link: Link::lan(),
+            site: None,
+            access: Access::Modelled,
             capacity: Capacity::default(),
             reconnect: Some(Duration::from_secs(1)),
             reads_after: Duration::ZERO,
@@ -96,6 +122,13 @@ impl HostOptions {
             monotonic: true,
             tune: |_| {},
         }
+    }
+}
+
+impl Default for HostOptions {
+    /// [`HostOptions::anonymous`].
+    fn default() -> Self {
+        Self::anonymous()
     }
 }
 
@@ -194,6 +227,19 @@ pub(crate) struct Host {
     pub(crate) busy: (Instant, u32),
     pub(crate) backoff: u32,
     pub(crate) reconnect_pending: bool,
+    /// A gateway, while it runs.
+    pub(crate) gateway: Option<Box<Machine>>,
+    pub(crate) is_gateway: bool,
+    /// Who may use it.
+    pub(crate) keys: Rc<Keys>,
+    /// A leaf's place at its gateway.
+    pub(crate) leased: Leased,
+    /// A leaf's engine is polled, and told the time, from its first session on.
+    pub(crate) was_up: bool,
+    /// What the engine had counted as malformed.
+    pub(crate) malformed: u32,
+    /// Turns of a device that did nothing, since when.
+    pub(crate) idle_turns: (Instant, u32),
 }
 
 impl Host {
@@ -225,7 +271,24 @@ impl Host {
             busy: (Instant::ZERO, 0),
             backoff: 0,
             reconnect_pending: false,
+            gateway: None,
+            is_gateway: false,
+            keys: Rc::default(),
+            leased: Leased::default(),
+            was_up: false,
+            malformed: 0,
+            idle_turns: (Instant::ZERO, 0),
         }
+    }
+
+    /// Whether the machine runs, or stands still.
+    pub(crate) const fn runs(&self) -> bool {
+        self.engine.is_some() || self.gateway.is_some()
+    }
+
+    /// Whether there is smoltcp around the engine.
+    pub(crate) const fn is_device(&self) -> bool {
+        !matches!(self.options.access, Access::Modelled)
     }
 
     /// The time that its driver tells the engine.
@@ -251,10 +314,10 @@ impl Host {
     }
 
     pub(crate) fn state(&self) -> HostState {
-        match &self.engine {
-            None => HostState::Down,
-            Some(_) if self.paused => HostState::Paused,
-            Some(_) => HostState::Up,
+        match self.runs() {
+            false => HostState::Down,
+            true if self.paused => HostState::Paused,
+            true => HostState::Up,
         }
     }
 
@@ -268,12 +331,17 @@ impl Host {
         if !self.paused {
             return Some(happening);
         }
-        let may_drop = matches!(happening, Happening::Datagram(_));
+        let may_drop = matches!(happening, Happening::Datagram(_) | Happening::Frame(..));
         if !may_drop || self.backlog.len() < BACKLOG_MAX {
             self.backlog.push_back(happening);
         }
         None
     }
+}
+
+/// The key of a leaf. Nobody is kept out by it.
+pub(crate) fn leaf_key(id: HostId) -> Key {
+    Key::new([id.0 as u8 | 1; 32])
 }
 
 impl Sim {
@@ -282,7 +350,11 @@ impl Sim {
         let fresh_token = self.rng_hosts.next();
         let random = self.rng_hosts.next();
         let host = &mut self.hosts[id.0];
-        if host.engine.is_some() {
+        if host.runs() {
+            return;
+        }
+        if host.is_gateway {
+            self.boot_gateway(id, random);
             return;
         }
         if identity == Identity::NewToken {
@@ -295,8 +367,12 @@ impl Sim {
             .as_deref()
             .map(|id| PeerId::from_wire(id).expect("the host's id is one the engine takes"));
         (host.options.tune)(&mut config);
-        host.engine = Some(Engine::new(config, host.options.capacity));
+        let attachment = self.attachment(id, random);
+        let host = &mut self.hosts[id.0];
+        host.engine = Some(Engine::new(config, host.options.capacity, attachment));
         host.incarnation += 1;
+        host.was_up = false;
+        host.malformed = 0;
         host.clock = Monotonic::new();
         host.told = Instant::ZERO;
         host.wanted = None;
@@ -312,25 +388,77 @@ impl Sim {
         self.drain(id);
     }
 
-    /// Everything but id and token is gone, and nobody is told.
-    pub(crate) fn crash_host(&mut self, id: HostId) {
+    fn boot_gateway(&mut self, id: HostId, random: u64) {
+        let connections = 4 + 2 * self.hosts[id.0].keys.len();
+        let machine = Machine::new(id.node(), Rng::new(random), connections);
         let host = &mut self.hosts[id.0];
-        if host.engine.take().is_none() {
-            return;
-        }
-        host.paused = false;
-        host.backlog.clear();
-        host.ended.clear();
-        host.records.clear();
+        host.gateway = Some(Box::new(machine));
+        host.clock = Monotonic::new();
+        host.incarnation += 1;
+        let incarnation = host.incarnation;
+        self.note(id, format_args!("starts, incarnation {incarnation}"));
+        self.gateway_soon(id);
+    }
+
+    /// What is around the engine of a device.
+    fn attachment(&self, id: HostId, random: u64) -> Option<Attachment> {
+        let host = &self.hosts[id.0];
+        let (remote, to) = match host.options.access {
+            Access::Modelled => return None,
+            Access::Tcp => (
+                BROKER,
+                To::Broker {
+                    key: self.options.realm.key.clone(),
+                    reconnect: host.options.reconnect.is_some(),
+                },
+            ),
+            Access::Leaf(gateway) => (
+                gateway.node(),
+                To::Gateway {
+                    name: host.name.clone(),
+                    key: leaf_key(id),
+                },
+            ),
+        };
+        Some(Attachment {
+            own: id.node(),
+            remote,
+            rng: Rng::new(random),
+            to,
+        })
+    }
+
+    /// What a machine's stack holds for a host is gone, and nobody is told.
+    pub(crate) fn drop_stack(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
         let mut ends: Vec<EndId> = host.ends.drain().map(|(_, end)| end).collect();
         ends.sort_unstable();
         let socket = host.socket.take();
-        self.note(id, format_args!("crashes"));
         for end in ends {
             self.forget_end(end);
         }
         if let Some(socket) = socket {
             self.socket_client_vanished(socket);
+        }
+    }
+
+    /// Everything but id and token is gone, and nobody is told.
+    pub(crate) fn crash_host(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
+        if !host.runs() {
+            return;
+        }
+        host.engine = None;
+        host.gateway = None;
+        host.paused = false;
+        host.backlog.clear();
+        host.ended.clear();
+        host.records.clear();
+        self.note(id, format_args!("crashes"));
+        if self.hosts[id.0].is_gateway {
+            self.gateway_vanished(id);
+        } else if self.machine(id) == id {
+            self.drop_stack(id);
         }
     }
 
@@ -345,6 +473,7 @@ impl Sim {
             let now = self.now;
             self.schedule(now, happening);
         }
+        self.gateway_soon(id);
         self.drain(id);
     }
 

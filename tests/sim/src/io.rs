@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use peer_core::link::DownReason;
 use peer_core::peer::{
     BrokerCommand, BrokerInput, ConnectionHandle, Event, IceState, Input, InputError, Output, Peer,
     RtcCommand, RtcFailure, RtcInput,
@@ -35,6 +36,11 @@ pub(crate) enum RtcStimulus {
 
 impl Stimulus {
     pub(crate) fn feed(&self, peer: &mut Peer<'_>, now: Instant) -> Result<(), InputError> {
+        self.with_input(|input| peer.handle_input(now, input))
+    }
+
+    /// Makes an input of it for a while.
+    pub(crate) fn with_input<R>(&self, take: impl FnOnce(Input<'_>) -> R) -> R {
         let mut bytes;
         let input = match self {
             Self::IdRetrieved(id) => Input::Broker(BrokerInput::IdRetrieved(id)),
@@ -66,7 +72,7 @@ impl Stimulus {
                 },
             ),
         };
-        peer.handle_input(now, input)
+        take(input)
     }
 }
 
@@ -74,11 +80,20 @@ impl Stimulus {
 #[derive(Debug)]
 pub(crate) enum Command {
     RetrieveId,
-    Open { id: String, token: String },
+    Open {
+        id: String,
+        token: String,
+    },
     Send(String),
     CloseSocket,
     Rtc(ConnectionHandle, Rtc),
     Event(Event),
+    /// The device did this by itself; it is for the trace.
+    Done(String),
+    /// The device's engine connects to its broker, by itself as it may be.
+    Attempts,
+    LinkUp,
+    LinkDown(DownReason),
 }
 
 #[derive(Debug)]
@@ -93,9 +108,12 @@ pub(crate) enum Rtc {
 
 /// Outputs until an event, which the application may want to look into before the next poll, or until there are no
 /// more: then with the time of the timeout.
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) commands: Vec<Command>,
     pub(crate) waits: Option<Option<Instant>>,
+    /// What a device has sent.
+    pub(crate) frames: Vec<Vec<u8>>,
 }
 
 /// The type of a signalling message, for the trace.
@@ -112,36 +130,45 @@ pub(crate) fn poll(peer: &mut Peer<'_>, at_most: usize) -> Batch {
                 return Batch {
                     commands,
                     waits: Some(at),
+                    frames: Vec::new(),
                 };
             }
             Output::Event(event) => {
                 commands.push(Command::Event(event));
                 break;
             }
-            Output::Broker(BrokerCommand::RetrieveId) => Command::RetrieveId,
-            Output::Broker(BrokerCommand::Open { id, token }) => Command::Open {
-                id: id.to_owned(),
-                token: token.to_owned(),
-            },
-            Output::Broker(BrokerCommand::Send(text)) => Command::Send(text.to_owned()),
-            Output::Broker(BrokerCommand::Close) => Command::CloseSocket,
-            Output::Rtc(handle, command) => Command::Rtc(
-                handle,
-                match command {
-                    RtcCommand::CreateOffer { reliable, .. } => Rtc::CreateOffer { reliable },
-                    RtcCommand::AcceptOffer { sdp } => Rtc::AcceptOffer(sdp.to_owned()),
-                    RtcCommand::ApplyAnswer { sdp } => Rtc::ApplyAnswer(sdp.to_owned()),
-                    RtcCommand::AddCandidate { candidate } => {
-                        Rtc::AddCandidate(candidate.to_owned())
-                    }
-                    RtcCommand::Send(frame) => Rtc::Send(frame.kind(), frame.as_bytes().into()),
-                    RtcCommand::Close => Rtc::Close,
-                },
-            ),
+            Output::Broker(command) => broker_command(&command),
+            Output::Rtc(handle, command) => Command::Rtc(handle, rtc_command(&command)),
         });
     }
     Batch {
         commands,
         waits: None,
+        frames: Vec::new(),
+    }
+}
+
+pub(crate) fn broker_command(command: &BrokerCommand<'_>) -> Command {
+    match *command {
+        BrokerCommand::RetrieveId => Command::RetrieveId,
+        BrokerCommand::Open { id, token } => Command::Open {
+            id: id.to_owned(),
+            token: token.to_owned(),
+        },
+        BrokerCommand::Send(text) => Command::Send(text.to_owned()),
+        BrokerCommand::Close => Command::CloseSocket,
+    }
+}
+
+pub(crate) fn rtc_command(command: &RtcCommand<'_>) -> Rtc {
+    match command {
+        RtcCommand::CreateOffer { reliable, .. } => Rtc::CreateOffer {
+            reliable: *reliable,
+        },
+        RtcCommand::AcceptOffer { sdp } => Rtc::AcceptOffer((*sdp).to_owned()),
+        RtcCommand::ApplyAnswer { sdp } => Rtc::ApplyAnswer((*sdp).to_owned()),
+        RtcCommand::AddCandidate { candidate } => Rtc::AddCandidate((*candidate).to_owned()),
+        RtcCommand::Send(frame) => Rtc::Send(frame.kind(), frame.as_bytes().into()),
+        RtcCommand::Close => Rtc::Close,
     }
 }

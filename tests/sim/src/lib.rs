@@ -44,11 +44,15 @@
 
 mod action;
 mod broker;
+mod broker_lan;
 mod channel;
 mod check;
+mod device;
 mod driver;
 mod engine;
+mod gateway;
 mod host;
+mod house;
 mod io;
 pub mod lan;
 mod ledger;
@@ -65,8 +69,11 @@ mod trace;
 pub use action::Action;
 pub use check::INVARIANTS;
 pub use engine::Capacity;
-pub use host::{Conn, HostEvent, HostId, HostOptions, HostState, Identity, KEPT_MAX, Message};
-pub use link::Link;
+pub use gateway::GatewayOptions;
+pub use host::{
+    Access, Conn, HostEvent, HostId, HostOptions, HostState, Identity, KEPT_MAX, Message,
+};
+pub use link::{Link, SiteId};
 pub use random::Rng;
 pub use session::LIVENESS;
 pub use sim::{Sim, SimOptions, SimStats};

@@ -1,6 +1,7 @@
 //! The network: one access link a node, and what lies between.
 
-use std::collections::BTreeSet;
+use core::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peer_core::time::{Duration, Instant};
 
@@ -94,19 +95,70 @@ impl Link {
 pub(crate) type Node = usize;
 
 pub(crate) const BROKER: Node = 0;
+/// Where gateways and the broker listen on the LAN, and the longest IP packet there.
+pub(crate) const LAN_PORT: u16 = 9_000;
+pub(crate) const MTU: usize = 1_500;
+/// How long a NAT keeps a mapping that nobody inside uses (RFC 4787, section 4.3: two minutes or more).
+const NAT_FORGETS: Duration = Duration::from_secs(120);
 
+/// A node's address on the LAN, in 10/8.
+pub(crate) fn address(node: Node) -> Ipv4Addr {
+    let [_, a, b, c] = (node as u32 + 1).to_be_bytes();
+    Ipv4Addr::new(10, a, b, c)
+}
+
+/// Whom an Ethernet frame is for. A question who has an address goes to whoever has it: there is no broadcast.
+pub(crate) fn destination(frame: &[u8]) -> Option<Node> {
+    let target = match frame.get(12..14)? {
+        [0x08, 0x00] => frame.get(30..34)?,
+        [0x08, 0x06] => frame.get(38..42)?,
+        _ => return None,
+    };
+    let [10, a, b, c] = *target else { return None };
+    (u32::from_be_bytes([0, a, b, c]) as usize).checked_sub(1)
+}
+
+/// Names a site of a [`Sim`](crate::Sim).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub(crate) usize);
+
+/// Until when the last bits sent each way take.
 #[derive(Debug)]
-struct Access {
-    link: Link,
-    island: u32,
+struct Queues {
     up_free: Instant,
     down_free: Instant,
+}
+
+impl Queues {
+    const EMPTY: Self = Self {
+        up_free: Instant::ZERO,
+        down_free: Instant::ZERO,
+    };
+}
+
+#[derive(Debug)]
+struct Attached {
+    link: Link,
+    site: Option<SiteId>,
+    island: u32,
+    queues: Queues,
+}
+
+/// A LAN behind one uplink.
+#[derive(Debug)]
+struct SiteNet {
+    uplink: Link,
+    is_cut: bool,
+    /// Who inside has sent to whom outside, and when last. `None`: no NAT.
+    mappings: Option<BTreeMap<(Node, Node), Instant>>,
+    queues: Queues,
 }
 
 /// Who can reach whom, and how fast.
 #[derive(Debug)]
 pub(crate) struct Network {
-    nodes: Vec<Access>,
+    nodes: Vec<Attached>,
+    sites: Vec<SiteNet>,
     cuts: BTreeSet<(Node, Node)>,
     islands: u32,
     rng: Rng,
@@ -118,6 +170,7 @@ impl Network {
     pub(crate) const fn new(rng: Rng) -> Self {
         Self {
             nodes: Vec::new(),
+            sites: Vec::new(),
             cuts: BTreeSet::new(),
             islands: 0,
             rng,
@@ -126,18 +179,43 @@ impl Network {
         }
     }
 
-    pub(crate) fn add(&mut self, link: Link) -> Node {
-        self.nodes.push(Access {
+    pub(crate) fn add(&mut self, link: Link, site: Option<SiteId>) -> Node {
+        self.nodes.push(Attached {
             link,
+            site,
             island: 0,
-            up_free: Instant::ZERO,
-            down_free: Instant::ZERO,
+            queues: Queues::EMPTY,
         });
         self.nodes.len() - 1
     }
 
+    pub(crate) fn add_site(&mut self, uplink: Link, nat: bool) -> SiteId {
+        self.sites.push(SiteNet {
+            uplink,
+            is_cut: false,
+            mappings: nat.then(BTreeMap::new),
+            queues: Queues::EMPTY,
+        });
+        SiteId(self.sites.len() - 1)
+    }
+
     pub(crate) fn set_link(&mut self, node: Node, link: Link) {
         self.nodes[node].link = link;
+    }
+
+    pub(crate) fn set_uplink(&mut self, site: SiteId, link: Link) {
+        self.sites[site.0].uplink = link;
+    }
+
+    pub(crate) fn cut_site(&mut self, site: SiteId) {
+        self.sites[site.0].is_cut = true;
+    }
+
+    /// The site's NAT starts anew.
+    pub(crate) fn forget_mappings(&mut self, site: SiteId) {
+        if let Some(mappings) = &mut self.sites[site.0].mappings {
+            mappings.clear();
+        }
     }
 
     /// Cuts these off from all others. They still reach each other.
@@ -158,16 +236,39 @@ impl Network {
         for node in &mut self.nodes {
             node.island = 0;
         }
+        for site in &mut self.sites {
+            site.is_cut = false;
+        }
+    }
+
+    /// The sites that a packet leaves and enters; none when it stays where it is.
+    fn borders(&self, from: Node, to: Node) -> [Option<SiteId>; 2] {
+        let (from, to) = (self.nodes[from].site, self.nodes[to].site);
+        if from == to { [None; 2] } else { [from, to] }
     }
 
     pub(crate) fn is_reachable(&self, from: Node, to: Node) -> bool {
         self.nodes[from].island == self.nodes[to].island
             && (self.cuts.is_empty() || !self.cuts.contains(&(from, to)))
+            && (self.borders(from, to).into_iter().flatten()).all(|site| !self.sites[site.0].is_cut)
+    }
+
+    /// The links on the way.
+    fn path(&self, from: Node, to: Node) -> [Option<Link>; 4] {
+        let uplinks = self.borders(from, to);
+        let uplink = |site: Option<SiteId>| site.map(|site| self.sites[site.0].uplink);
+        [
+            Some(self.nodes[from].link),
+            uplink(uplinks[0]),
+            uplink(uplinks[1]),
+            Some(self.nodes[to].link),
+        ]
     }
 
     /// One way without waiting, jitter or loss.
     pub(crate) fn latency(&self, from: Node, to: Node) -> Duration {
-        self.nodes[from].link.latency + self.nodes[to].link.latency
+        let path = self.path(from, to);
+        path.iter().flatten().map(|link| link.latency).sum()
     }
 
     /// Sends so many bytes in as many packets as they need: when they are there, if all get through, and when a
@@ -185,34 +286,64 @@ impl Network {
             self.lost += 1;
             return [None; 2];
         }
-        let (up, down) = (self.nodes[from].link, self.nodes[to].link);
-        let twice = self.rng.chance(up.duplicate) || self.rng.chance(down.duplicate);
+        let path = self.path(from, to);
+        let twice = path
+            .iter()
+            .flatten()
+            .any(|link| self.rng.chance(link.duplicate));
         let again = twice.then(|| self.pass(now, from, to, bytes)).flatten();
         [arrives, again]
     }
 
     fn pass(&mut self, now: Instant, from: Node, to: Node, bytes: usize) -> Option<Instant> {
-        if !self.is_reachable(from, to) {
+        if !self.is_reachable(from, to) || !self.translate(now, from, to) {
             return None;
         }
-        let (up, down) = (self.nodes[from].link, self.nodes[to].link);
+        let path = self.path(from, to);
+        let links = || path.iter().flatten();
         for _ in 0..bytes.div_ceil(PACKET).max(1) {
-            if self.rng.chance(up.loss) || self.rng.chance(down.loss) {
+            if links().any(|link| self.rng.chance(link.loss)) {
                 return None;
             }
         }
-        let sent = queue(&mut self.nodes[from].up_free, now, up.rate, bytes)?;
-        let mut delay = up.latency + down.latency;
-        delay += self.rng.up_to(up.jitter) + self.rng.up_to(down.jitter);
-        if self.rng.chance(up.reorder) || self.rng.chance(down.reorder) {
-            delay += 2 * (up.latency + up.jitter + down.latency + down.jitter);
+        let [leaves, enters] = self.borders(from, to);
+        let up = &mut self.nodes[from];
+        let mut sent = queue(&mut up.queues.up_free, now, up.link.rate, bytes)?;
+        if let Some(site) = leaves {
+            let site = &mut self.sites[site.0];
+            sent = queue(&mut site.queues.up_free, sent, site.uplink.rate, bytes)?;
         }
-        queue(
-            &mut self.nodes[to].down_free,
-            sent + delay,
-            down.rate,
-            bytes,
-        )
+        let mut delay: Duration = links().map(|link| link.latency).sum();
+        for link in links() {
+            delay += self.rng.up_to(link.jitter);
+        }
+        if links().any(|link| self.rng.chance(link.reorder)) {
+            let held: Duration = links().map(|link| link.latency + link.jitter).sum();
+            delay += 2 * held;
+        }
+        let mut there = sent + delay;
+        if let Some(site) = enters {
+            let site = &mut self.sites[site.0];
+            there = queue(&mut site.queues.down_free, there, site.uplink.rate, bytes)?;
+        }
+        let down = &mut self.nodes[to];
+        queue(&mut down.queues.down_free, there, down.link.rate, bytes)
+    }
+
+    /// Whether NATs on the way let a packet through. They let in what was asked for, address by address.
+    fn translate(&mut self, now: Instant, from: Node, to: Node) -> bool {
+        let [leaves, enters] = self.borders(from, to);
+        if let Some(site) = leaves
+            && let Some(mappings) = &mut self.sites[site.0].mappings
+        {
+            mappings.insert((from, to), now);
+        }
+        let mappings = enters.and_then(|site| self.sites[site.0].mappings.as_ref());
+        mappings.is_none_or(|mappings| {
+            mappings
+                .get(&(to, from))
+                .is_some_and(|used| now.saturating_duration_since(*used) < NAT_FORGETS)
+        })
     }
 }
 

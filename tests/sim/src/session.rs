@@ -84,6 +84,8 @@ pub(crate) enum Stage {
 
 pub(crate) struct End {
     pub(crate) host: HostId,
+    /// Where the stack is: the host, or the gateway it uses.
+    machine: HostId,
     pub(crate) incarnation: u32,
     pub(crate) handle: ConnectionHandle,
     pub(crate) offerer: bool,
@@ -197,18 +199,19 @@ impl Sim {
     ) {
         let end = self.ends.len();
         let now = self.now;
+        let (machine, incarnation) = (self.machine(id), self.lease(id));
+        let own = Address {
+            host: machine.0,
+            epoch: self.hosts[machine.0].address_epoch,
+        };
         let host = &mut self.hosts[id.0];
         host.ends.insert(handle, end);
-        let incarnation = host.incarnation;
-        let own = Address {
-            host: id.0,
-            epoch: host.address_epoch,
-        };
         if let Some(record) = host.record_mut(handle) {
             record.end = Some(end);
         }
         self.ends.push(Some(Box::new(End {
             host: id,
+            machine,
             incarnation,
             handle,
             offerer: offer.is_none(),
@@ -261,7 +264,7 @@ impl Sim {
         }
         let mut stimuli = vec![(description, RtcStimulus::Description(emit.to_string()))];
         let idle = (0..self.rng_stack.below(IDLE_CANDIDATES + 1)).map(|number| Address {
-            host: id.0,
+            host: machine.0,
             epoch: 50_000 + number as u16,
         });
         for address in core::iter::once(own).chain(idle) {
@@ -356,7 +359,7 @@ impl Sim {
         let (Some(to), Some(target)) = (end.remote, address.or(end.address)) else {
             return;
         };
-        let host = end.host;
+        let host = end.machine;
         let source = Address {
             host: host.0,
             epoch: self.hosts[host.0].address_epoch,
@@ -399,7 +402,7 @@ impl Sim {
     /// A packet is there.
     pub(crate) fn datagram(&mut self, datagram: Box<Datagram>) {
         let host = &mut self.hosts[datagram.target.host];
-        if host.engine.is_none() || host.address_epoch != datagram.target.epoch {
+        if !host.runs() || host.address_epoch != datagram.target.epoch {
             return;
         }
         let Some(Happening::Datagram(datagram)) = host.keep(Happening::Datagram(datagram)) else {
@@ -417,7 +420,7 @@ impl Sim {
         let Some(end) = self.end(id).filter(|end| end.stage != Stage::Dead) else {
             return;
         };
-        let host = end.host;
+        let host = end.machine;
         // Credentials and keys: packets from anyone but the described remote are refused, checks excepted, whose
         // credentials are ours.
         if !matches!(body, Body::Check) && end.remote != Some(from) {
@@ -547,7 +550,7 @@ impl Sim {
             return;
         }
         end.timer = None;
-        let host = end.host;
+        let host = end.machine;
         if self.hosts[host.0].keep(Happening::EndTick(id)).is_some() {
             self.tick(id);
         }

@@ -3,6 +3,7 @@
 use core::cmp::Reverse;
 use core::fmt;
 use std::collections::BinaryHeap;
+use std::rc::Rc;
 
 use peer_core::connection::SendError;
 use peer_core::peer::{
@@ -16,10 +17,12 @@ use serde::Serialize;
 use crate::action::Action;
 use crate::broker::{Broker, Segment};
 use crate::check::{AUDIT_EVERY, Offer};
-use crate::host::{Conn, Host, HostEvent, HostId, HostOptions, HostState, Identity, Message};
+use crate::host::{
+    Access, Conn, Host, HostEvent, HostId, HostOptions, HostState, Identity, Message, leaf_key,
+};
 use crate::io::Stimulus;
 use crate::ledger::Ledger;
-use crate::link::{Link, Network};
+use crate::link::{Link, Network, Node};
 use crate::session::{Datagram, End, EndId};
 use crate::trace::Trace;
 use crate::{Rng, trace};
@@ -86,6 +89,8 @@ pub struct SimStats {
     pub sends_full: u64,
     /// Frames delivered by channels.
     pub frames: u64,
+    /// Frames that machines with smoltcp sent.
+    pub lan_frames: u64,
     /// Inputs that were `Full` at first.
     pub full: u64,
     /// Frames that were `InboxFull` at first.
@@ -102,6 +107,10 @@ pub struct SimStats {
 #[derive(Debug)]
 pub(crate) enum Happening {
     HostTimer(HostId),
+    /// A frame reaches a node of the LAN.
+    Frame(Node, Vec<u8>),
+    GatewayTurn(HostId),
+    BrokerTurn,
     HostPoll(HostId, u32),
     HostRead(HostId, u32, ConnectionHandle),
     Reconnect(HostId, u32),
@@ -215,7 +224,7 @@ impl Sim {
     pub fn with_options(seed: u64, options: SimOptions) -> Self {
         let mut rng = Rng::new(seed);
         let mut net = Network::new(rng.fork());
-        net.add(options.broker_link);
+        net.add(options.broker_link, None);
         let mut sim = Self {
             seed,
             steps: 0,
@@ -267,18 +276,43 @@ impl Sim {
     /// Adds a host and starts it.
     ///
     /// # Panics
-    /// The id is not one the engine takes.
+    /// The id is not one the engine takes, or longer than a leaf's name may be.
     pub fn add_host(&mut self, options: HostOptions) -> HostId {
-        let id = HostId(self.hosts.len());
-        self.net.add(options.link);
+        let number = self.hosts.len();
         let name = options
             .id
             .clone()
-            .unwrap_or_else(|| format!("host-{}", id.0));
+            .unwrap_or_else(|| format!("host-{number}"));
+        self.place_host(name, options, false)
+    }
+
+    /// Adds a host or a gateway and starts it.
+    pub(crate) fn place_host(
+        &mut self,
+        name: String,
+        options: HostOptions,
+        is_gateway: bool,
+    ) -> HostId {
+        let id = HostId(self.hosts.len());
+        self.net.add(options.link, options.site);
+        match options.access {
+            Access::Modelled => {}
+            Access::Tcp => self.put_broker_on_lan(),
+            Access::Leaf(gateway) => {
+                let gateway = &mut self.hosts[gateway.0];
+                let keys = Rc::make_mut(&mut gateway.keys);
+                keys.add(&name, leaf_key(id), options.id.clone());
+                if let Some(machine) = &mut gateway.gateway {
+                    machine.grow();
+                }
+            }
+        }
         let token = self.rng_hosts.next();
         // Each clock has its own epoch.
         let offset = (1_000_000_000_000 + self.rng_hosts.below(1_000_000_000_000)) as i64;
-        self.hosts.push(Host::new(name, options, token, offset));
+        let mut host = Host::new(name, options, token, offset);
+        host.is_gateway = is_gateway;
+        self.hosts.push(host);
         self.boot(id, Identity::Same);
         id
     }
@@ -402,6 +436,7 @@ impl Sim {
     /// Closes a connection. See [`DataConnection::close`](peer_core::peer::DataConnection::close).
     pub fn close(&mut self, conn: Conn) {
         self.note(conn.host, format_args!("closes {:?}", conn.handle));
+        self.mark_closed(conn);
         self.with_connection(conn, |connection, _| connection.close());
     }
 
@@ -412,6 +447,7 @@ impl Sim {
             conn.host,
             format_args!("closes {:?} with a flush", conn.handle),
         );
+        self.mark_closed(conn);
         self.with_connection(conn, |connection, now| connection.close_flush(now));
     }
 
@@ -601,6 +637,9 @@ impl Sim {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::HostTimer(host) => self.host_timer(host),
+            Happening::Frame(node, frame) => self.frame(node, frame),
+            Happening::GatewayTurn(host) => self.gateway_timer(host),
+            Happening::BrokerTurn => self.broker_timer(),
             Happening::HostPoll(host, incarnation) => self.host_poll(host, incarnation),
             Happening::HostRead(host, incarnation, handle) => {
                 self.host_read(host, incarnation, handle);
@@ -665,6 +704,14 @@ impl Sim {
     pub(crate) fn is_current(&self, conn: Conn) -> bool {
         let host = &self.hosts[conn.host.0];
         host.engine.is_some() && host.incarnation == conn.incarnation
+    }
+
+    fn mark_closed(&mut self, conn: Conn) {
+        if self.is_current(conn)
+            && let Some(record) = self.hosts[conn.host.0].record_mut(conn.handle)
+        {
+            record.closed_here = true;
+        }
     }
 
     pub(crate) fn with_connection(

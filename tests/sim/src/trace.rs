@@ -43,6 +43,11 @@ impl Trace {
         self.trim();
     }
 
+    /// Something that is no line but counts for the hash.
+    pub(crate) fn count(&mut self, bytes: &[u8]) {
+        self.hash = hash(self.hash, bytes);
+    }
+
     pub(crate) const fn hash(&self) -> u64 {
         self.hash
     }

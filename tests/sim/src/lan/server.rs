@@ -154,10 +154,7 @@ impl Server {
         let mut sockets = SocketSet::new(Vec::new());
         let legs = (0..options.connections)
             .map(|_| Leg {
-                handle: sockets.add(tcp::Socket::new(
-                    tcp::SocketBuffer::new(vec![0; options.treatment.window]),
-                    tcp::SocketBuffer::new(vec![0; SEND_BUFFER]),
-                )),
+                handle: sockets.add(socket(options.treatment.window)),
                 wire: None,
             })
             .collect();
@@ -260,6 +257,30 @@ impl Server {
             .poll(timestamp(now), &mut self.port, &mut self.sockets);
     }
 
+    /// Listens with more sockets.
+    pub fn grow(&mut self, by: usize) {
+        for _ in 0..by {
+            let handle = self.sockets.add(socket(self.treatment.window));
+            self.legs.push(Leg { handle, wire: None });
+        }
+    }
+
+    /// Forgets the connections with this address, without a word to it: which ones.
+    pub fn forget(&mut self, remote: impl Into<IpAddress>) -> Vec<WireId> {
+        let remote = remote.into();
+        let mut forgotten = Vec::new();
+        for leg in &mut self.legs {
+            let old = self.sockets.get::<tcp::Socket<'_>>(leg.handle);
+            if old.remote_endpoint().is_none_or(|end| end.addr != remote) {
+                continue;
+            }
+            self.sockets.remove(leg.handle);
+            leg.handle = self.sockets.add(socket(self.treatment.window));
+            forgotten.extend(leg.wire.take().map(|(id, _)| id));
+        }
+        forgotten
+    }
+
     /// Resets every connection.
     pub fn cut(&mut self) {
         for leg in &self.legs {
@@ -273,6 +294,13 @@ impl Server {
             .poll_at(timestamp(now), &self.sockets)
             .map(instant)
     }
+}
+
+fn socket(window: usize) -> tcp::Socket<'static> {
+    tcp::Socket::new(
+        tcp::SocketBuffer::new(vec![0; window]),
+        tcp::SocketBuffer::new(vec![0; SEND_BUFFER]),
+    )
 }
 
 /// Makes a socket whose connection is over ready for the next one.
