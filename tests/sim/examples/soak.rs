@@ -10,7 +10,7 @@ fn main() {
         Ok(options) => options,
         Err(error) => {
             eprintln!(
-                "{error}\nusage: soak [--seeds N] [--from N] [--hosts N] [--actions N]; the first seed that fails is told"
+                "{error}\nusage: soak [--seeds N] [--from N] [--leaves] [--hosts N] [--actions N]; the first seed that fails is told"
             );
             std::process::exit(2);
         }
@@ -57,6 +57,10 @@ fn options() -> Result<(u64, u64, Hard), String> {
     let (mut from, mut seeds, mut hard) = (0, 200, Hard::default());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        if word == "--leaves" {
+            hard = Hard::leaves();
+            continue;
+        }
         let number = words
             .next()
             .ok_or_else(|| format!("{word} needs a number"))?;

@@ -4,7 +4,7 @@ use peer_core::peer::ConnectOptions;
 use peer_core::time::{Duration, Instant};
 
 use crate::host::{HostId, Identity};
-use crate::link::Link;
+use crate::link::{Link, SiteId};
 use crate::sim::{Happening, Sim};
 
 /// One thing that is done to the world.
@@ -23,8 +23,14 @@ pub enum Action {
     Jump(HostId, i32),
     /// The host's NAT forgets it: the address others know leads nowhere, the broker's socket is dead.
     Rebind(HostId),
+    /// The NAT of a site forgets all its hosts.
+    RebindSite(SiteId),
     /// The host's access changes.
     Link(HostId, Link),
+    /// A site's uplink changes.
+    Uplink(SiteId, Link),
+    /// A site's uplink is dead.
+    CutSite(SiteId),
     /// These hosts reach each other only, not even the broker.
     Partition(Vec<HostId>),
     /// Packets from one host to another are lost. One way.
@@ -83,6 +89,23 @@ impl Sim {
             Action::Link(host, link) => {
                 self.net.set_link(host.node(), link);
                 self.note(host, format_args!("has a new link"));
+            }
+            Action::RebindSite(site) => {
+                self.net.forget_mappings(site);
+                let hosts = self.hosts().filter(|host| self.site(*host) == Some(site));
+                for host in hosts.collect::<Vec<_>>() {
+                    self.act(Action::Rebind(host));
+                }
+            }
+            Action::Uplink(site, link) => {
+                self.net.set_uplink(site, link);
+                self.trace
+                    .line(self.now, format_args!("site {} has a new uplink", site.0));
+            }
+            Action::CutSite(site) => {
+                self.net.cut_site(site);
+                self.trace
+                    .line(self.now, format_args!("site {} is cut off", site.0));
             }
             Action::Partition(hosts) => {
                 self.net.partition(hosts.iter().map(|host| host.node()));

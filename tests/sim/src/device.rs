@@ -387,6 +387,7 @@ impl Sim {
         if let Some(engine) = &mut self.hosts[index].engine {
             engine.with_device(move |device| device.deliver(frame));
             self.drain(id);
+            self.retry_held(id);
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::sim::{Happening, Sim};
 const BATCH_MAX: usize = 64;
 /// A driver that polls late does so at most this much later.
 const LAZY_MAX: Duration = Duration::from_millis(30);
+/// A `BrokerSocket` that was lost comes back by itself within 30 s. One that the engine closed does not, so the
+/// application comes after.
+const SOCKET_COMES_BACK: Duration = Duration::from_secs(70);
 
 impl Sim {
     /// Feeds one input, polls if need be and feeds it again, then polls.
@@ -33,6 +36,10 @@ impl Sim {
                 .push_back(Happening::Stimulus(id, incarnation, stimulus));
             return;
         }
+        if !host.leased.held.is_empty() {
+            host.leased.held.push_back(stimulus);
+            return;
+        }
         if let Stimulus::Rtc(handle, rtc) = &stimulus
             && self.must_hold(id, *handle, rtc)
         {
@@ -40,6 +47,17 @@ impl Sim {
         }
         self.input(id, &stimulus);
         self.poll_soon(id);
+    }
+
+    /// A device has turned: what its engine had no room for may find some.
+    pub(crate) fn retry_held(&mut self, id: HostId) {
+        if self.machine(id) != id || self.hosts[id.0].leased.held.is_empty() {
+            return;
+        }
+        for stimulus in core::mem::take(&mut self.hosts[id.0].leased.held) {
+            let incarnation = self.hosts[id.0].incarnation;
+            self.stimulate(id, incarnation, stimulus);
+        }
     }
 
     /// Polls, or lets a driver that polls late do so: a few outputs now and the others later.
@@ -94,7 +112,11 @@ impl Sim {
             self.stats.full += 1;
             self.drain(id);
             result = self.feed(id, stimulus);
-            if result == Err(InputError::Full) {
+            if result == Err(InputError::Full) && self.hosts[id.0].options.access == Access::Tcp {
+                // Documented: while TCP takes nothing the engine is not polled.
+                let held = &mut self.hosts[id.0].leased.held;
+                held.push_back(stimulus.clone());
+            } else if result == Err(InputError::Full) {
                 self.violated(
                     "full-helps",
                     format_args!("{stimulus:?} is Full after polling"),
@@ -142,6 +164,7 @@ impl Sim {
         let told = host.told;
         if host.is_device() {
             self.drain(id);
+            self.retry_held(id);
         } else if host.wanted.is_some_and(|wanted| wanted <= local.max(told)) {
             self.input(id, &Stimulus::Timeout);
             self.drain(id);
@@ -272,14 +295,17 @@ impl Sim {
 
     fn plan_reconnect(&mut self, id: HostId) {
         let host = &mut self.hosts[id.0];
-        let comes_back = host.options.reconnect;
-        let Some(first) = comes_back.filter(|_| host.options.access != Access::Tcp) else {
+        let Some(first) = host.options.reconnect else {
             return;
         };
         if core::mem::replace(&mut host.reconnect_pending, true) {
             return;
         }
-        let wait = (first * (1 << host.backoff.min(5))).min(Duration::from_secs(30));
+        let wait = if host.options.access == Access::Tcp {
+            SOCKET_COMES_BACK
+        } else {
+            (first * (1 << host.backoff.min(5))).min(Duration::from_secs(30))
+        };
         host.backoff += 1;
         let incarnation = host.incarnation;
         let at = self.now + wait / 2 + self.rng_hosts.up_to(wait / 2);

@@ -82,8 +82,9 @@ pub struct HostOptions {
     /// What its engine may use.
     pub capacity: Capacity,
     /// The application comes back after it lost the broker, first after this long, doubled up to 30 s, with a random
-    /// half. Default: 1 s. `None`: it does not. With [`Access::Tcp`] that is for
-    /// [`BrokerSocket`](peer_core::net::BrokerSocket) to do, with its own pauses.
+    /// half. Default: 1 s. `None`: it does not. With [`Access::Tcp`]
+    /// [`BrokerSocket`](peer_core::net::BrokerSocket) does it with its own pauses, and the application after 35 to
+    /// 70 s what that leaves to it.
     pub reconnect: Option<Duration>,
     /// The application reads a message at most so much later than it could. Default: at once.
     pub reads_after: Duration,
@@ -454,6 +455,9 @@ impl Sim {
         host.backlog.clear();
         host.ended.clear();
         host.records.clear();
+        if !matches!(host.options.access, Access::Leaf(_)) {
+            host.leased.held.clear();
+        }
         self.note(id, format_args!("crashes"));
         if self.hosts[id.0].is_gateway {
             self.gateway_vanished(id);

@@ -64,6 +64,7 @@ mod sim;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod topology;
 mod trace;
 
 pub use action::Action;
@@ -73,7 +74,7 @@ pub use gateway::GatewayOptions;
 pub use host::{
     Access, Conn, HostEvent, HostId, HostOptions, HostState, Identity, KEPT_MAX, Message,
 };
-pub use link::{Link, SiteId};
+pub use link::{Link, SiteId, SiteOptions};
 pub use random::Rng;
 pub use session::LIVENESS;
 pub use sim::{Sim, SimOptions, SimStats};

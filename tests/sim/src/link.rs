@@ -54,6 +54,17 @@ impl Link {
         }
     }
 
+    /// A site's way out by cable or DSL: 8 to 12 ms, 0.1 % loss, 40 Mbit/s.
+    pub const fn cable_modem() -> Self {
+        Self {
+            latency: Duration::from_millis(8),
+            jitter: Duration::from_millis(4),
+            loss: 0.001,
+            rate: Some(5_000_000),
+            ..Self::perfect()
+        }
+    }
+
     /// A radio in the house: 2 to 12 ms, 0.5 % loss, 20 Mbit/s.
     pub const fn wifi() -> Self {
         Self {
@@ -116,6 +127,26 @@ pub(crate) fn destination(frame: &[u8]) -> Option<Node> {
     };
     let [10, a, b, c] = *target else { return None };
     (u32::from_be_bytes([0, a, b, c]) as usize).checked_sub(1)
+}
+
+/// What a site is like: a LAN, each of whose hosts has its own link, behind one uplink to the internet that they
+/// share. What stays at the site does not use the uplink.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SiteOptions {
+    /// The way out. Default: [`Link::cable_modem`].
+    pub uplink: Link,
+    /// Whether there is a NAT, which lets in only what its site has asked for: packets from an address that a host
+    /// has sent to before, 120 s at most. Default: no.
+    pub nat: bool,
+}
+
+impl Default for SiteOptions {
+    fn default() -> Self {
+        Self {
+            uplink: Link::cable_modem(),
+            nat: false,
+        }
+    }
 }
 
 /// Names a site of a [`Sim`](crate::Sim).

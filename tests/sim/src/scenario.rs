@@ -6,7 +6,8 @@ use peer_core::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    Action, Capacity, Conn, HostId, HostOptions, HostState, Identity, Link, Rng, Sim, SimOptions,
+    Access, Action, Capacity, Conn, GatewayOptions, HostId, HostOptions, HostState, Identity, Link,
+    Rng, Sim, SimOptions, SiteOptions,
 };
 
 /// How hard [`hard_with`] is.
@@ -14,6 +15,12 @@ use crate::{
 pub struct Hard {
     /// Hosts.
     pub hosts: usize,
+    /// Gateways, each at a site of its own.
+    pub gateways: usize,
+    /// Leaves of those gateways.
+    pub leaves: usize,
+    /// Hosts that reach the broker over smoltcp.
+    pub devices: usize,
     /// Things that are done to them, one every 40 ms on average.
     pub actions: usize,
     /// How long the healed world may take to be well again.
@@ -21,12 +28,29 @@ pub struct Hard {
 }
 
 impl Default for Hard {
-    /// 30 hosts, 1,000 actions, 100 s.
+    /// 30 hosts, 1,000 actions, 100 s; neither gateways nor devices.
     fn default() -> Self {
         Self {
             hosts: 30,
+            gateways: 0,
+            leaves: 0,
+            devices: 0,
             actions: 1_000,
             settles_within: Duration::from_secs(100),
+        }
+    }
+}
+
+impl Hard {
+    /// 6 hosts, 2 gateways with 6 leaves, 4 devices, 300 actions.
+    pub fn leaves() -> Self {
+        Self {
+            hosts: 6,
+            gateways: 2,
+            leaves: 6,
+            devices: 4,
+            actions: 300,
+            ..Self::default()
         }
     }
 }
@@ -57,9 +81,40 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         options.stack_fails = 0.05;
     }
     let mut sim = Sim::with_options(seed, options);
-    sim.set_replay("cargo run --release -p peer-sim --example soak -- --from {seed} --seeds 1");
+    let mut replay =
+        "cargo run --release -p peer-sim --example soak -- --from {seed} --seeds 1".to_owned();
+    if hard.leaves + hard.devices > 0 {
+        replay.push_str(" --leaves");
+    }
+    sim.set_replay(&replay);
     for number in 0..hard.hosts {
         let options = any_host(sim.rng(), number);
+        sim.add_host(options);
+    }
+    let gateways: Vec<HostId> = (0..hard.gateways)
+        .map(|number| {
+            let uplink = any_link(sim.rng());
+            let nat = sim.rng().chance(0.5);
+            let site = sim.add_site(SiteOptions { uplink, nat });
+            let link = any_link(sim.rng());
+            sim.add_gateway(GatewayOptions {
+                link,
+                site: Some(site),
+                ..GatewayOptions::new(&format!("gateway-{number}"))
+            })
+        })
+        .collect();
+    for number in 0..hard.leaves + hard.devices {
+        let mut options = any_host(sim.rng(), hard.hosts + number);
+        match gateways.get(number % gateways.len().max(1)) {
+            Some(gateway) if number < hard.leaves => {
+                options.access = Access::Leaf(*gateway);
+                // A gateway forgets whom the broker has named how, and then does not let the leaf be that.
+                options.id = Some(format!("leaf-{number}"));
+                options.site = sim.site(*gateway);
+            }
+            _ => options.access = Access::Tcp,
+        }
         sim.add_host(options);
     }
     sim.run_for(Duration::from_secs(2));
@@ -195,7 +250,14 @@ fn any_action(sim: &mut Sim) {
             };
             sim.act(Action::Jump(host, seconds));
         }
-        920..935 => sim.act(Action::Rebind(host)),
+        920..935 => match sim.site(host) {
+            Some(site) if sim.rng().chance(0.5) => sim.act(Action::RebindSite(site)),
+            Some(site) if sim.rng().chance(0.5) => {
+                sim.act(Action::CutSite(site));
+                sim.after(soon, Action::Heal);
+            }
+            _ => sim.act(Action::Rebind(host)),
+        },
         935..950 => {
             let link = any_link(sim.rng());
             sim.act(Action::Link(host, link));
@@ -300,6 +362,9 @@ fn heal(sim: &mut Sim) {
         sim.act(Action::Resume(host));
         sim.act(Action::Start(host, Identity::Same));
         sim.act(Action::Link(host, Link::lan()));
+        if let Some(site) = sim.site(host) {
+            sim.act(Action::Uplink(site, Link::lan()));
+        }
     }
 }
 
@@ -308,6 +373,9 @@ fn assert_well(sim: &mut Sim) {
     let mut online = Vec::new();
     for host in sim.hosts() {
         assert_eq!(sim.state(host), HostState::Up);
+        if sim.hosts[host.0].is_gateway {
+            continue;
+        }
         match sim.peer_state(host) {
             Some(PeerState::Open) => online.push(host),
             Some(PeerState::Destroyed) => {}

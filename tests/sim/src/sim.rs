@@ -22,7 +22,7 @@ use crate::host::{
 };
 use crate::io::Stimulus;
 use crate::ledger::Ledger;
-use crate::link::{Link, Network, Node};
+use crate::link::{Link, Network, Node, SiteId, SiteOptions};
 use crate::session::{Datagram, End, EndId};
 use crate::trace::Trace;
 use crate::{Rng, trace};
@@ -329,7 +329,17 @@ impl Sim {
             .collect()
     }
 
-    /// All hosts, in the order they were added.
+    /// Adds a site: a LAN behind one uplink. See [`topology`](crate::topology) for whole ones.
+    pub fn add_site(&mut self, options: SiteOptions) -> SiteId {
+        self.net.add_site(options.uplink, options.nat)
+    }
+
+    /// Where a host stands.
+    pub fn site(&self, host: HostId) -> Option<SiteId> {
+        self.hosts[host.0].options.site
+    }
+
+    /// All hosts, gateways included, in the order they were added.
     pub fn hosts(&self) -> impl Iterator<Item = HostId> + use<> {
         (0..self.hosts.len()).map(HostId)
     }

@@ -4,17 +4,17 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use peer_core::peer::ConnectOptions;
 use peer_core::time::Duration;
-use peer_sim::scenario::{crowd, hard, idle};
+use peer_sim::scenario::{Hard, crowd, hard, hard_with, idle};
 use peer_sim::{Action, HostOptions, Link, Sim};
 
 /// Set to run one seed only, as a failure tells to.
 const SEED: &str = "PEER_SIM_SEED";
 
-#[test]
-fn two_hundred_seeds_of_the_hard_scenario() {
+/// Runs seeds from 0 on all cores, or the one that is asked for; messages read by all of them.
+fn seeds(count: u64, run: impl Fn(u64) -> Sim + Sync) -> u64 {
     if let Ok(seed) = std::env::var(SEED) {
-        hard(seed.parse().expect("PEER_SIM_SEED is a number"));
-        return;
+        run(seed.parse().expect("PEER_SIM_SEED is a number"));
+        return u64::MAX;
     }
     let next = AtomicU64::new(0);
     let read = AtomicU64::new(0);
@@ -24,17 +24,27 @@ fn two_hundred_seeds_of_the_hard_scenario() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= 200 {
+                    if seed >= count {
                         return;
                     }
-                    let sim = hard(seed);
+                    let sim = run(seed);
                     read.fetch_add(sim.stats().messages_read, Ordering::Relaxed);
                 }
             });
         }
     });
+    read.into_inner()
+}
+
+#[test]
+fn two_hundred_seeds_of_the_hard_scenario() {
     // It was not all quiet.
-    assert!(read.into_inner() > 200 * 100);
+    assert!(seeds(200, hard) > 200 * 100);
+}
+
+#[test]
+fn forty_seeds_of_the_hard_scenario_with_leaves() {
+    assert!(seeds(40, |seed| hard_with(seed, Hard::leaves())) > 40 * 20);
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn a_device_reaches_the_broker_over_tcp_and_finds_it_again() {
                 "{orderly}"
             );
             assert!(
-                sim.wait(90 * SECOND, |sim| sim.is_online(sensor)),
+                sim.wait(20 * SECOND, |sim| sim.is_online(sensor)),
                 "{orderly}"
             );
             // Connections do without it.
