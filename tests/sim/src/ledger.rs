@@ -11,8 +11,9 @@ use crate::sim::{Happening, Sim};
 
 /// How long something may be undelivered on a channel that is idle.
 const DELIVERY_SLACK: Duration = Duration::from_secs(2);
-/// The same where it travels over a link's TCP too, which is not looked into.
-const LEAF_SLACK: Duration = Duration::from_secs(40);
+/// The same for a device, which does not poll its engine while its TCP takes nothing. What travels over a link is not
+/// looked into either.
+const DEVICE_SLACK: Duration = Duration::from_secs(40);
 
 /// PeerJS's close message in BinaryPack and in JSON.
 const CLOSE_MESSAGES: [&[u8]; 2] = [
@@ -155,8 +156,8 @@ impl Sim {
     /// Everything this end handed to its channel has been acknowledged: whether it was read, too, and whether its
     /// application knows that there is room, is looked at a little later.
     pub(crate) fn check_delivered(&mut self, end: EndId) {
-        let slack = if self.is_of_leaf(end) {
-            LEAF_SLACK
+        let slack = if self.is_of_device(end) {
+            DEVICE_SLACK
         } else {
             DELIVERY_SLACK
         };
@@ -190,14 +191,14 @@ impl Sim {
         }
     }
 
-    /// Whether one of both ends belongs to a leaf.
-    fn is_of_leaf(&self, end: EndId) -> bool {
-        let is_leaf = |end: EndId| {
+    /// Whether one of both ends belongs to a device.
+    fn is_of_device(&self, end: EndId) -> bool {
+        let is_device = |end: EndId| {
             let end = self.ends[end].as_deref();
-            end.is_some_and(|end| self.machine(end.host) != end.host)
+            end.is_some_and(|end| self.hosts[end.host.0].is_device())
         };
         let remote = self.ends[end].as_deref().and_then(|end| end.remote);
-        is_leaf(end) || remote.is_some_and(is_leaf)
+        is_device(end) || remote.is_some_and(is_device)
     }
 
     fn wants_room(&self, end: EndId) -> bool {
