@@ -9,7 +9,7 @@ use peer_core::serialization::Serialization;
 use peer_core::time::{Duration, Instant};
 
 use crate::host::{Access, Host, HostId};
-use crate::session::EndId;
+use crate::session::{End, EndId};
 use crate::sim::Sim;
 use crate::stream::Streaming;
 
@@ -175,14 +175,12 @@ impl Host {
         remote: String,
         ordered: bool,
         timeout: Duration,
+        end: Option<EndId>,
     ) {
         // The slot is used again; what was in it is over.
         self.records
             .retain(|record| record.handle.index() != handle.index());
         let deadline = self.told + timeout;
-        // At a gateway one of the same name may be left of a leaf that has started again.
-        let is_leaf = matches!(self.options.access, Access::Leaf(_));
-        let end = self.ends.get(&handle).copied().filter(|_| !is_leaf);
         self.records.push(Record {
             handle,
             remote,
@@ -279,11 +277,11 @@ impl Sim {
                     })
                 });
                 let timeout = self.connect_timeout(id);
+                let end = self.end_of(id, handle);
                 let host = &mut self.hosts[id.0];
                 let legal = !known && described.is_some();
                 let (remote, ordered, offer) = described.unwrap_or_default();
-                host.add_record(handle, remote, ordered, timeout);
-                let end = host.ends.get(&handle).copied();
+                host.add_record(handle, remote, ordered, timeout, end);
                 let remote_end = end
                     .and_then(|end| self.ends[end].as_deref())
                     .and_then(|end| end.remote);
@@ -375,6 +373,17 @@ impl Sim {
             );
         }
         Some(handle)
+    }
+
+    /// The end of a connection's session. At a gateway one of the same name may be left of a leaf that has started
+    /// again.
+    pub(crate) fn end_of(&self, id: HostId, handle: ConnectionHandle) -> Option<EndId> {
+        let host = &self.hosts[id.0];
+        let end = *host.ends.get(&handle)?;
+        let is_leaf = matches!(host.options.access, Access::Leaf(_));
+        let is_older = |end: &End| end.incarnation <= host.leased.before_start;
+        let older = is_leaf && self.ends[end].as_deref().is_some_and(is_older);
+        Some(end).filter(|_| !older)
     }
 
     fn over(&mut self, id: HostId, handle: ConnectionHandle, opened: bool) -> bool {

@@ -55,6 +55,8 @@ impl GatewayOptions {
 pub(crate) struct Leased {
     /// Sessions of the link so far. What is meant for an older one is void.
     pub(crate) session: u32,
+    /// As many of them as there were when the leaf started last.
+    pub(crate) before_start: u32,
     /// The connection that carries it.
     wire: Option<WireId>,
     /// What the link had no room for yet, in order.

@@ -373,6 +373,7 @@ impl Sim {
         host.engine = Some(Engine::new(config, host.options.capacity, attachment));
         host.incarnation += 1;
         host.was_up = false;
+        host.leased.before_start = host.leased.session;
         host.malformed = 0;
         host.clock = Monotonic::new();
         host.told = Instant::ZERO;

@@ -6,12 +6,12 @@
 //!
 //! | what | how it is modelled |
 //! |---|---|
-//! | time | virtual, in microseconds; each host has a clock with its own epoch, which can jump |
-//! | network | an access [`Link`] a node; packets are lost, late, doubled, overtaken; partitions; one-way cuts |
+//! | time | virtual, in microseconds; each host has a clock with its own epoch, which can jump ahead and be set back |
+//! | network | an access [`Link`] a node, and where it stands at a site the [uplink](SiteOptions) that all there share; packets are lost, late, doubled, overtaken; partitions; one-way cuts |
 //! | broker's socket | reliable and ordered; loss is delay (retransmission from 250 ms, doubling to 4 s); breaks after 20 s without progress; a dead end answers with a reset |
 //! | ICE | descriptions and candidates travel as texts; checks from 100 ms, doubling to 2 s, given up after 25 s; one candidate that works and up to four that do not |
 //! | consent | every 2.5 s; `Disconnected` after 6 s, failed after [`LIVENESS`] of silence |
-//! | NAT | a new binding silences sessions (or not, [`SimOptions::follows_rebinding`]) and resets the broker's socket |
+//! | NAT | a new binding silences sessions (or not, [`SimOptions::follows_rebinding`]) and resets the broker's socket; a site's lets in only what was asked for, address by address |
 //! | DTLS and SCTP set-up | eight flights, repeated by the DTLS client; then DCEP's OPEN |
 //! | channel | a message is one unit, acknowledged one by one, repeated from 600 ms; 64 KiB on the way; ordered or not |
 //! | end | `Close` sends one ABORT, which may be lost; a crash is silence |
@@ -20,23 +20,71 @@
 //! Not modelled: several candidates and paths, TURN, congestion control, cryptography, streams that are reset, the
 //! cost of computing.
 //!
+//! # Leaves
+//! A host may be a device with smoltcp around its engine, by its [`Access`]. Nothing of the following is a model: the
+//! program's loop, [`peer_core::net`] or [`peer_core::link`], TCP, IPv4, ARP, and Ethernet's frames, which travel over
+//! the links like all other packets.
+//!
+//! ```text
+//! Access::Tcp      engine, BrokerSocket, smoltcp ──frames── smoltcp, WebSocket, realm       sessions: modelled
+//! Access::Leaf     engine, Leaf, LinkSocket, smoltcp ──frames── smoltcp, link::Gateway      the gateway's broker
+//!                                                                                           socket and sessions: modelled
+//! ```
+//! A [gateway](Sim::add_gateway) is a machine of its own, which can crash, stand still and be cut off as any host. All
+//! machines are in one Ethernet whose switch knows who has which address, so none needs a router. [`lan`] has the parts.
+//!
+//! # Clocks
+//! An engine wants a monotonic clock. Drivers here read a clock that may be set, and make it monotonic as they have to,
+//! with [`Monotonic`](peer_core::time::Monotonic). A host whose driver does not
+//! ([`HostOptions::monotonic`]) shows what an engine does then: no deadline comes nearer until the clock has caught up,
+//! and nothing else happens.
+//!
 //! # Determinism
 //! One seed and the same calls give the same [trace](Sim::trace), bit for bit: no wall clock, no randomness but
-//! [`Rng`], no order that depends on a hash.
+//! [`Rng`], from which TCP's sequence numbers and ports come too, no order that depends on a hash. The trace's
+//! [hash](Sim::trace_hash) covers every frame. `tests/snapshots` holds traces of small worlds; who changes behaviour
+//! renews them, see `tests/snapshots.rs`.
 //!
 //! # Use
-//! See [`Sim`]. `examples/fleet.rs` is a whole program, with `tests/fleet.rs` to assert what it showed.
+//! See [`Sim`], and [`topology`] for whole places:
+//!
+//! ```
+//! use peer_core::time::Duration;
+//! use peer_sim::topology::{Site, Star};
+//! use peer_sim::{HostOptions, Link, Sim};
+//!
+//! let mut sim = Sim::new(7);
+//! let sensor = HostOptions { link: Link::wifi(), ..HostOptions::default() };
+//! let mut star = Star::build(&mut sim, "hub", "sensor", 50, &sensor);
+//! let plant = Site::new("plant").nat().leaves(8, &sensor).build(&mut sim);
+//! star.spokes.extend(&plant.leaves);
+//! sim.run_for(Duration::from_secs(10));
+//!
+//! let conns = star.connect(&mut sim);
+//! assert!(sim.wait(Duration::from_secs(30), |sim| conns.iter().all(|conn| sim.is_open(*conn))));
+//! for conn in conns {
+//!     sim.send(conn, 21.5)?;
+//! }
+//! sim.restart_broker(Duration::from_secs(3));
+//! sim.run_for(Duration::from_secs(60));
+//! assert_eq!(sim.take_messages(star.hub).len(), 58);
+//! assert!(star.is_online(&sim));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//! `examples/fleet.rs` is a whole program, with `tests/fleet.rs` to assert what it showed.
 //!
 //! | command | what |
 //! |---|---|
-//! | `cargo test -p peer-sim` | all, with 200 seeds of the [hard scenario](scenario::hard) |
-//! | `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred` | one seed of it |
-//! | `cargo run --release -p peer-sim --example soak -- --seeds 10000 [--from N]` | as many seeds as you like; `--hosts`, `--actions` |
+//! | `cargo test -p peer-sim` | all, with 200 seeds of the [hard scenario](scenario::hard) and 40 of it [with leaves](scenario::Hard::leaves) |
+//! | `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred` | one seed of it; `forty`: with leaves |
+//! | `PEER_SIM_RENEW=1 cargo test -p peer-sim --test snapshots` | writes the stored traces anew |
+//! | `cargo run --release -p peer-sim --example soak -- --seeds 10000 [--from N] [--leaves]` | as many seeds as you like; `--hosts`, `--actions` |
 //! | `cargo run --release -p peer-sim --example crowd` | 10,000 idle peers, then 1,000 peers with 10,000 connects, measured |
 //! | `cargo run -p peer-sim --example fleet` | the fleet, as a picture |
 //!
 //! # Invariants
-//! [`INVARIANTS`] lists them. All are on; [`Sim::waive`] switches one off. A violation panics with the seed, the
+//! [`INVARIANTS`] lists them. All are on, for devices too, whose links and sockets may add their own documented waits;
+//! [`Sim::waive`] switches one off. A violation panics with the seed, the
 //! step, the last lines of the trace and the command to replay it, which a scenario sets with [`Sim::set_replay`]. So
 //! does any other panic while a [`Sim`] lives.
 
@@ -57,6 +105,7 @@ mod io;
 pub mod lan;
 mod ledger;
 mod link;
+mod options;
 mod random;
 pub mod scenario;
 mod session;
@@ -75,6 +124,7 @@ pub use host::{
     Access, Conn, HostEvent, HostId, HostOptions, HostState, Identity, KEPT_MAX, Message,
 };
 pub use link::{Link, SiteId, SiteOptions};
+pub use options::{SimOptions, SimStats};
 pub use random::Rng;
 pub use session::LIVENESS;
-pub use sim::{Sim, SimOptions, SimStats};
+pub use sim::Sim;

@@ -11,7 +11,7 @@ use peer_core::peer::{
 };
 use peer_core::time::{Duration, Instant};
 use peer_core::{PeerId, Token};
-use peer_net::broker::{Realm, RealmOptions};
+use peer_net::broker::Realm;
 use serde::Serialize;
 
 use crate::action::Action;
@@ -22,86 +22,11 @@ use crate::host::{
 };
 use crate::io::Stimulus;
 use crate::ledger::Ledger;
-use crate::link::{Link, Network, Node, SiteId, SiteOptions};
+use crate::link::{Network, Node, SiteId, SiteOptions};
+use crate::options::{SimOptions, SimStats};
 use crate::session::{Datagram, End, EndId};
 use crate::trace::Trace;
 use crate::{Rng, trace};
-
-/// What a simulation is like, besides its hosts.
-#[derive(Clone, Debug)]
-pub struct SimOptions {
-    /// The broker's options. Default: those of the real one, `alive_timeout` 60 s as its command has it.
-    pub realm: RealmOptions,
-    /// The broker's access to the network. Default: 5 ms, no loss.
-    pub broker_link: Link,
-    /// Whether sessions live on when a NAT gives one end a new address, as browsers' do; webrtc-ice's fail. Default: no.
-    pub follows_rebinding: bool,
-    /// Probability that the stack below a connection fails: no resources, DTLS, SCTP. Default: 0.
-    pub stack_fails: f64,
-}
-
-impl Default for SimOptions {
-    fn default() -> Self {
-        Self {
-            realm: RealmOptions {
-                alive_timeout: Duration::from_secs(60),
-                ..RealmOptions::default()
-            },
-            broker_link: Link {
-                latency: Duration::from_millis(5),
-                ..Link::perfect()
-            },
-            follows_rebinding: false,
-            stack_fails: 0.0,
-        }
-    }
-}
-
-/// What a simulation has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SimStats {
-    /// Inputs fed to engines.
-    pub inputs: u64,
-    /// Outputs polled from engines.
-    pub outputs: u64,
-    /// Messages engines sent to the broker.
-    pub signals: u64,
-    /// Ends of sessions made.
-    pub sessions: u64,
-    /// Connections started by hosts.
-    pub connects: u64,
-    /// Connections that came in.
-    pub incoming: u64,
-    /// Connections that opened, both ends counted.
-    pub opened: u64,
-    /// Connections that closed after they were open.
-    pub closed: u64,
-    /// Connections that failed.
-    pub failed: u64,
-    /// Messages accepted by engines.
-    pub messages_sent: u64,
-    /// Of those, how many were streamed.
-    pub streamed: u64,
-    /// Messages read by applications.
-    pub messages_read: u64,
-    /// Messages not accepted for want of room.
-    pub sends_full: u64,
-    /// Frames delivered by channels.
-    pub frames: u64,
-    /// Frames that machines with smoltcp sent.
-    pub lan_frames: u64,
-    /// Inputs that were `Full` at first.
-    pub full: u64,
-    /// Frames that were `InboxFull` at first.
-    pub inbox_full: u64,
-    /// Messages dropped because they did not fit the receiver's memory.
-    pub too_big: u64,
-    /// Packets sent, and of those lost.
-    pub packets: u64,
-    /// Packets lost.
-    pub packets_lost: u64,
-}
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -389,8 +314,9 @@ impl Sim {
         self.note(host, format_args!("connects to {remote}: {handle:?}"));
         self.stats.connects += 1;
         let timeout = self.connect_timeout(host);
+        let end = self.end_of(host, handle);
         let place = &mut self.hosts[host.0];
-        place.add_record(handle, remote.to_owned(), reliable, timeout);
+        place.add_record(handle, remote.to_owned(), reliable, timeout, end);
         if let Some(record) = place.record_mut(handle) {
             record.offer = Some(offer);
         }

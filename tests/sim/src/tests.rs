@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use peer_core::peer::ConnectOptions;
+use peer_core::peer::{ConnectOptions, Output};
 use peer_core::serialization::FrameKind;
 use peer_core::time::Duration;
 
@@ -139,4 +139,22 @@ fn a_failure_tells_seed_step_trace_and_replay() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+#[test]
+#[should_panic(expected = "invariant `stream-whole` violated at alice")]
+fn a_stream_that_takes_more_than_it_was_announced_with() {
+    let (mut sim, here, _) = connected();
+    sim.hosts[here.host.0].options.lazy = 1.0;
+    sim.stream(here, 60_000, 700).unwrap();
+    assert!(sim.is_streaming(here));
+    // Another one in its place, behind the application's back.
+    let handle = here.handle;
+    sim.call(here.host, move |peer, _| {
+        while !matches!(peer.poll_output(), Output::Timeout(_)) {}
+        let mut connection = peer.connection(handle).unwrap();
+        connection.abort_stream();
+        connection.stream(70_000, 700).unwrap();
+    });
+    sim.stream_on(here.host, handle);
 }
