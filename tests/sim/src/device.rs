@@ -42,7 +42,7 @@ pub(crate) struct Attachment {
     pub(crate) to: To,
 }
 
-/// Turns of one device in one second of its life that had nothing to do. More is a busy loop.
+/// Turns of one device in one second that it wanted and had nothing to do in. More is a busy loop.
 const IDLE_TURNS_MAX: u32 = 1_000;
 
 #[derive(Clone)]
@@ -332,18 +332,26 @@ impl Sim {
                 self.excuse(id, handle);
             }
         }
-        let host = &mut self.hosts[id.0];
-        if now.saturating_duration_since(host.idle_turns.0) > Duration::from_secs(1) {
-            host.idle_turns = (now, 0);
-        }
-        if batch.frames.is_empty() && batch.commands.is_empty() {
-            host.idle_turns.1 += 1;
-            if host.idle_turns.1 > IDLE_TURNS_MAX {
-                self.violated("busy-loop", format_args!("a device turns and turns"));
-            }
+        if !batch.frames.is_empty() || !batch.commands.is_empty() {
+            self.hosts[id.0].idle_turns.1 = 0;
         }
         self.send_frames(id.node(), core::mem::take(&mut batch.frames));
         batch
+    }
+
+    /// A device turns because it wanted to.
+    pub(crate) fn timed_turn(&mut self, id: HostId) {
+        let now = self.now;
+        let (since, count) = &mut self.hosts[id.0].idle_turns;
+        if now.saturating_duration_since(*since) > Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        if *count > IDLE_TURNS_MAX {
+            self.violated("busy-loop", format_args!("a device turns and turns"));
+        }
+        self.drain(id);
+        self.retry_held(id);
     }
 
     /// Sends what a network card has sent to whom it is for.

@@ -163,8 +163,7 @@ impl Sim {
         let local = host.local(now);
         let told = host.told;
         if host.is_device() {
-            self.drain(id);
-            self.retry_held(id);
+            self.timed_turn(id);
         } else if host.wanted.is_some_and(|wanted| wanted <= local.max(told)) {
             self.input(id, &Stimulus::Timeout);
             self.drain(id);

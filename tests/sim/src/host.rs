@@ -239,7 +239,7 @@ pub(crate) struct Host {
     pub(crate) was_up: bool,
     /// What the engine had counted as malformed.
     pub(crate) malformed: u32,
-    /// Turns of a device that did nothing, since when.
+    /// Turns that a device wanted and did nothing in, since when.
     pub(crate) idle_turns: (Instant, u32),
 }
 
