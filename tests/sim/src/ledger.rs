@@ -63,8 +63,8 @@ impl Sim {
         let Some(remote) = record
             .remote_end
             .filter(|_| record.told_close && record.ended && !record.reading)
-            // A leaf may have closed by itself while the message was on its way to it.
-            .filter(|_| !record.closed_here || self.machine(id) == id)
+            // It may have closed by itself, and not have been polled since.
+            .filter(|_| !record.closed_here)
         else {
             return;
         };

@@ -383,7 +383,10 @@ impl Sim {
             conn.host,
             format_args!("closes {:?} with a flush", conn.handle),
         );
-        self.mark_closed(conn);
+        if self.machine(conn.host) != conn.host {
+            // It may give up while the remote's close message is on its way through the link.
+            self.mark_closed(conn);
+        }
         self.with_connection(conn, |connection, now| connection.close_flush(now));
     }
 
