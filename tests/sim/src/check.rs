@@ -431,7 +431,12 @@ impl Sim {
         self.subject = Some(id);
         let now = self.now;
         let host = &mut self.hosts[id.0];
-        let told = host.told;
+        let told = if host.is_device() {
+            // What is around its engine goes by the clock, even one that was set back.
+            host.local(now).min(host.told)
+        } else {
+            host.told
+        };
         // A device polls its engine only while there is room for what it may say. How long there is none is limited.
         let slack = match host.options.access {
             Access::Modelled => OUTCOME_SLACK,
