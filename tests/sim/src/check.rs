@@ -449,6 +449,8 @@ impl Sim {
             // Documented: before a leaf's first session its engine stands still.
             let stands_still = is_leaf && !host.was_up;
             if record.opened || record.ended || record.deadline > told || stands_still {
+                // Not late, or not any more: the clock was set back.
+                record.late_since = None;
                 continue;
             }
             let since = *record.late_since.get_or_insert(now);
