@@ -132,8 +132,8 @@ pub(crate) struct Record {
     pub(crate) ended: bool,
     /// On the host's clock.
     pub(crate) deadline: Instant,
-    /// When it was first seen to be late.
-    pub(crate) late_since: Option<Instant>,
+    /// When it was first seen to be late, and what the host's driver had for the time then.
+    pub(crate) late_since: Option<(Instant, Instant)>,
     pub(crate) end: Option<EndId>,
     pub(crate) remote_end: Option<EndId>,
     /// The application knows of messages and will read them.
@@ -431,7 +431,8 @@ impl Sim {
         self.subject = Some(id);
         let now = self.now;
         let host = &mut self.hosts[id.0];
-        let told = if host.is_device() {
+        let is_device = host.is_device();
+        let told = if is_device {
             // What is around its engine goes by the clock, even one that was set back.
             host.local(now).min(host.told)
         } else {
@@ -453,8 +454,13 @@ impl Sim {
                 record.late_since = None;
                 continue;
             }
-            let since = *record.late_since.get_or_insert(now);
-            if now.saturating_duration_since(since) > slack {
+            let (since, local_since) = *record.late_since.get_or_insert((now, told));
+            let mut late_by = now.saturating_duration_since(since);
+            if is_device {
+                // The waits of what is around its engine are by its clock, which loses time when it is set back.
+                late_by = late_by.min(told.saturating_duration_since(local_since));
+            }
+            if late_by > slack {
                 late = Some((record.handle, record.deadline));
             }
         }
