@@ -283,6 +283,8 @@ impl Record {
             connections: shown
                 .connections
                 .iter()
+                // They went with it.
+                .filter(|_| self.present)
                 .map(|counts| counts.status())
                 .collect(),
         }

@@ -365,3 +365,39 @@ impl Relay {
         self.inputs.send(input).await.map_err(|_| Gone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leaf_hears_how_far_its_session_has_come() {
+        let (events, queue) = mpsc::channel(EVENTS_MAX);
+        let (inputs, mut told) = mpsc::channel(INPUTS_MAX);
+        let mut relay = Relay {
+            events: queue,
+            inputs,
+        };
+        tokio::spawn(async move {
+            let _ = relay.relay().await;
+        });
+        for event in [
+            SessionEvent::IceState(IceState::Connected),
+            SessionEvent::DtlsConnected,
+            SessionEvent::Failed(RtcFailure::Sctp, "it was refused".to_owned()),
+        ] {
+            assert!(events.send(event).await.is_ok());
+        }
+        let mut next = async || told.recv().await;
+        assert!(matches!(
+            next().await,
+            Some(SessionInput::IceState(IceState::Connected))
+        ));
+        assert!(matches!(next().await, Some(SessionInput::DtlsConnected)));
+        let failed = next().await;
+        assert!(matches!(
+            failed,
+            Some(SessionInput::Failed(RtcFailure::Sctp))
+        ));
+    }
+}

@@ -176,6 +176,7 @@ async fn one_that_dies_in_the_middle_of_a_frame_is_gone() -> Outcome {
         let status = until_status(&gateway, |status| status.present == 1).await;
         let end = status.leaves[0].last_end.as_deref().unwrap_or_default();
         assert!(end.starts_with("its line is gone"), "{end}");
+        assert!(status.leaves[0].connections.is_empty());
         talk(&good, ours, &theirs).await?;
     }
     Ok(())

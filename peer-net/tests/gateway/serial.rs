@@ -1,5 +1,4 @@
 //! Serial ports, which are pseudo-terminals here.
-#![cfg(unix)]
 
 use core::time::Duration;
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ fn the_example_says_everything() {
     let config = parse(text).unwrap();
     assert_eq!(config.status, STATUS_ADDRESS.parse().ok());
     assert!(!config.options.leaves.is_empty());
+    assert_eq!(config.options.limits, GatewayLimits::default());
 }
 
 #[test]
