@@ -6,6 +6,7 @@ mod life;
 mod telling;
 
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,8 @@ const BROKER_END: Duration = Duration::from_secs(2);
 pub(super) struct Line {
     /// What it is, for people: `tcp 192.0.2.7:4711`.
     pub(super) name: String,
+    /// Who opened it, where anybody may.
+    pub(super) from: Option<IpAddr>,
     pub(super) timing: Timing,
     /// The longest frame taken.
     pub(super) frame: usize,
@@ -112,7 +115,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
     let Some(alive) = lock(&common.alive).clone() else {
         return (End::Stop, false);
     };
-    let shown = registry::Link::new(line.name);
+    let shown = registry::Link::new(line.name, line.from);
     let settings = common.settings.subscribe();
     let current = settings.borrow().clone();
     if line.is_open_to_all {

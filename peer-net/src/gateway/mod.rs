@@ -41,7 +41,7 @@
 //! | bytes of a leaf's link | 64 KiB each way, the longest message | the leaf waits, or the browser; longer messages of a browser are dropped and told |
 //! | sessions begun by a leaf, [`GatewayLimits::sessions`] | 32, then 8 a second | the session fails (`Resources`) |
 //! | broker sockets and ids of a leaf, [`GatewayLimits::opens`] | 8, then 1 a second | it fails, as if the broker were gone |
-//! | streams whose leaf has not proved its key, [`GatewayLimits::unproven`] | 64 | the oldest is closed |
+//! | streams whose leaf has not proved its key, [`GatewayLimits::unproven`] | 64 | the oldest of the address that has most is closed; an IPv6 network counts as one |
 //! | the time to prove a key, on TCP, [`GatewayLimits::prove_within`] | 30 s | the stream is closed |
 //! | bytes without a proved key, on TCP | 256 KiB | the stream is closed |
 //! | a message that a full channel does not take, [`GatewayLimits::stall`] | 10 s | that session is closed; until then the leaf's others wait |
@@ -159,8 +159,9 @@ impl Gateway {
 
     /// Takes new options, all of them. A leaf whose key is another or gone, or whose id it may no longer use, is cut; so is
     /// one on a server or a serial port that is no longer named or has another speed. Others stay, those included
-    /// that came over an address which is no longer listened on: broker, ICE servers, buffers and timers count for sockets,
-    /// sessions and streams from now on, and no leaf is cut for a lower limit.
+    /// that came over an address which is no longer listened on; when the broker is another one their sockets to the
+    /// old one are lost, and their connections stay. ICE servers, buffers and timers count for sessions and streams from now
+    /// on, and no leaf is cut for a lower limit.
     ///
     /// # Errors
     /// [`GatewayError`]: the options cannot be used, or a new address cannot be listened on. Nothing has changed.

@@ -86,7 +86,8 @@ pub struct GatewayLimits {
     /// a share is the longest message that a browser is let send, up to 256 KiB. At least [`CONNECTION_BYTES_MIN`] a connection, and
     /// one of 1 MiB lets a leaf run ahead as far as its engine does. Default 8 MiB.
     pub bytes: usize,
-    /// Streams over TCP whose leaf has not proved its key. A further one takes the place of the oldest. Default 64.
+    /// Streams over TCP whose leaf has not proved its key. A further one takes the place of the oldest from the
+    /// address that has most of them, so who floods keeps out himself. Default 64.
     pub unproven: usize,
     /// How long a leaf on TCP may take to prove its key before its stream is closed. More than a leaf waits that was
     /// refused, or it is cut while it waits. Default 30 s.

@@ -1,5 +1,6 @@
 //! What the tasks of a gateway share: who is there, and what was turned away.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +23,7 @@ pub(super) struct Registry {
 struct Inner {
     /// Of every leaf that ever proved its key, so never more than are configured.
     leaves: BTreeMap<String, Record>,
-    /// The oldest gives way to one too many, so a flood of them keeps nobody out who is fast.
+    /// In the order they came. One too many takes the place of another, so a flood of them keeps nobody out who is fast.
     unproven: VecDeque<Arc<Link>>,
     streams: u64,
     refused: RefusedCounts,
@@ -53,6 +54,8 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) line: String,
+    /// Where it comes from, if not from where the options say.
+    from: Option<IpAddr>,
     /// Rung when the stream has to end: another one has come in its place.
     pub(super) cut: Notify,
     pub(super) shown: Mutex<Shown>,
@@ -67,10 +70,36 @@ pub(super) struct Shown {
     pub(super) connections: Vec<Arc<Counts>>,
 }
 
+impl Inner {
+    /// Which stream gives way to a new one: the oldest of those who have most, the new one counted. So a flood from one
+    /// place is at the expense of that place.
+    fn to_give_way(&self, new: Option<IpAddr>) -> Option<usize> {
+        let mut counts = BTreeMap::from([(new, 1)]);
+        for link in &self.unproven {
+            *counts.entry(link.from).or_insert(0) += 1;
+        }
+        let of = |link: &Arc<Link>| counts.get(&link.from);
+        let most = self.unproven.iter().map(of).max()?;
+        self.unproven.iter().position(|link| of(link) == most)
+    }
+}
+
+/// What an address counts as: one who has an IPv6 address has all of its network.
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            [a, b, c, d, 0, 0, 0, 0].into()
+        }
+    }
+}
+
 impl Link {
-    pub(super) fn new(line: String) -> Arc<Self> {
+    pub(super) fn new(line: String, from: Option<IpAddr>) -> Arc<Self> {
         Arc::new(Self {
             line,
+            from: from.map(place),
             cut: Notify::new(),
             shown: Mutex::default(),
         })
@@ -98,10 +127,11 @@ impl Registry {
             return;
         }
         while inner.unproven.len() >= limit
-            && let Some(oldest) = inner.unproven.pop_front()
+            && let Some(index) = inner.to_give_way(link.from)
+            && let Some(other) = inner.unproven.remove(index)
         {
             inner.refused.unproven += 1;
-            oldest.cut.notify_one();
+            other.cut.notify_one();
         }
         inner.unproven.push_back(link.clone());
     }
@@ -288,5 +318,19 @@ impl Record {
                 .map(|counts| counts.status())
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_network_is_one() {
+        let of = |text: &str| place(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::7"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::7"), of("2001:db8:1:3::7"));
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
     }
 }

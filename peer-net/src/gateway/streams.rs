@@ -1,5 +1,6 @@
 //! Where leaves come from: TCP listeners, TCP servers that are called, serial ports.
 
+use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -47,7 +48,8 @@ pub(super) async fn listen(
                 let common = common.clone();
                 let stop = common.stop.subscribe();
                 tokio::spawn(async move {
-                    let _ = tcp(stream, format!("tcp {from}"), stop, &common).await;
+                    let (name, from) = (format!("tcp {from}"), Some(from.ip()));
+                    let _ = tcp(stream, name, from, stop, &common).await;
                 });
             }
             Err(error) => {
@@ -61,6 +63,7 @@ pub(super) async fn listen(
 async fn tcp(
     stream: TcpStream,
     name: String,
+    from: Option<IpAddr>,
     stop: watch::Receiver<bool>,
     common: &Common,
 ) -> (End, bool) {
@@ -69,6 +72,7 @@ async fn tcp(
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let line = Line {
         name,
+        from,
         timing: common.settings.borrow().timing,
         frame: FRAME,
         is_open_to_all: true,
@@ -93,7 +97,7 @@ pub(super) async fn call(address: String, stop: watch::Receiver<bool>, common: A
         }
     };
     again_and_again(&name, stop.clone(), &common, open, |stream| {
-        tcp(stream, name.clone(), stop.clone(), &common)
+        tcp(stream, name.clone(), None, stop.clone(), &common)
     })
     .await;
 }
@@ -108,6 +112,7 @@ pub(super) async fn serial(port: SerialPort, stop: watch::Receiver<bool>, common
     again_and_again(&name, stop.clone(), &common, open, |stream| async {
         let line = Line {
             name: name.clone(),
+            from: None,
             timing: serial_timing(&common, port.speed),
             frame: SERIAL_FRAME,
             is_open_to_all: false,

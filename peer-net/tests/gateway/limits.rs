@@ -1,6 +1,7 @@
 //! What happens at each limit.
 
 use core::time::Duration;
+use std::io::ErrorKind;
 
 use peer_core::link::LeafOutput;
 use peer_core::link::Timing;
@@ -198,6 +199,20 @@ async fn streams_without_a_proved_key_are_few_and_short() -> Outcome {
     }
     assert_eq!(soon(streams[0].read(&mut [0])).await?, 0);
     assert_eq!(gateway.status().refused.unproven, 1);
+    streams.remove(0);
+
+    // One from elsewhere takes the place of one of these, and is not driven away by more of them.
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 3], 0).into())?;
+    streams.insert(0, socket.connect(address).await?);
+    for refused in 2..10 {
+        until_status(&gateway, |status| status.refused.unproven == refused).await;
+        streams.push(TcpStream::connect(address).await?);
+    }
+    until_status(&gateway, |status| status.refused.unproven == 10).await;
+    let elsewhere = streams[0].try_read(&mut [0]);
+    let kind = elsewhere.map_err(|error| error.kind());
+    assert_eq!(kind, Err(ErrorKind::WouldBlock), "it is still open");
 
     // The others have 30 seconds, until the limit is another.
     options.limits.prove_within = Duration::from_millis(50);
@@ -206,7 +221,7 @@ async fn streams_without_a_proved_key_are_few_and_short() -> Outcome {
         assert_eq!(soon(stream.read(&mut [0])).await?, 0);
     }
     let status = until_status(&gateway, |status| status.unproven == 0).await;
-    assert_eq!((status.refused.unproven, status.present), (3, 1));
+    assert_eq!((status.refused.unproven, status.present), (12, 1));
     good.with(|engine, now| engine.disconnect(now)).await;
     Ok(())
 }

@@ -2,13 +2,13 @@
 
 use peer_core::link::{LeafOutput, Refusal};
 use peer_core::peer::Event;
-use peer_net::Serialization;
 use peer_net::gateway::{Gateway, GatewayError};
+use peer_net::{Peer, Serialization};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::device::{Device, timing};
 use crate::surroundings::{
-    Outcome, bob, broker, entry, from_bob, options, soon, talk, until, until_status,
+    Outcome, bob, broker, entry, from_bob, options, rtc, soon, talk, until, until_status,
 };
 
 #[tokio::test]
@@ -46,6 +46,33 @@ async fn a_reload_changes_leaves_while_others_stay() -> Outcome {
     .await;
     assert!(status.leaves.iter().all(|leaf| leaf.name != "one"));
     drop(three);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_broker_and_connections_stay() -> Outcome {
+    let old = broker().await;
+    let new = broker().await;
+    let mut gateway = Gateway::bind(options(&old)).await?;
+    let bob = bob(&old).await;
+    let leaf = Device::open(&gateway, "one", 1).await;
+    let (theirs, ours) = from_bob(&bob, &leaf, "one", Serialization::Json).await;
+    leaf.forget();
+    gateway.reload(options(&new)).await?;
+    leaf.until(&LeafOutput::Event(Event::Disconnected)).await;
+    talk(&leaf, ours, &theirs).await?;
+    leaf.with(|engine, now| engine.reconnect(now)).await?;
+    leaf.until(&LeafOutput::Event(Event::Open)).await;
+    let carol = Peer::builder().broker(new.url()).rtc(rtc()).id("carol");
+    let carol = soon(carol.open()).await?;
+    let (to_carol, of_carol) = from_bob(&carol, &leaf, "one", Serialization::Json).await;
+    talk(&leaf, of_carol, &to_carol).await?;
+    talk(&leaf, ours, &theirs).await?;
+    let status = gateway.status();
+    assert_eq!(
+        (status.leaves[0].arrivals, status.leaves[0].link.sessions),
+        (1, 2)
+    );
     Ok(())
 }
 

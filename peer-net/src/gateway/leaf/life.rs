@@ -85,6 +85,9 @@ impl Served<'_> {
                     new.allows_id(id) || (!old.allows_id(id) && new.options.random_id)
                 })
         });
+        if self.current.client.address() != settings.client.address() {
+            self.broker.change(settings.client.clone());
+        }
         self.current = settings;
         if stays {
             self.changed = true;
