@@ -1,5 +1,6 @@
 //! Serial ports, which are pseudo-terminals here.
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
@@ -113,6 +114,40 @@ async fn a_port_that_is_unplugged_and_plugged_again_goes_on() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_reload_changes_serial_ports() -> Outcome {
+    let broker = broker().await;
+    let (end, cable) = Cable::new();
+    cable.plug().await?;
+    let mut options = options(&broker);
+    options.serial = vec![port(cable.name())];
+    let mut gateway = Gateway::bind(options.clone()).await?;
+    let leaf = Device::start(end, "one", 1, "one", timing());
+    leaf.until(&LeafOutput::Event(Event::Open)).await;
+    leaf.forget();
+
+    // Another speed: the port is closed, and opened again by nobody before that.
+    options.serial[0].speed = 57_600;
+    gateway.reload(options.clone()).await?;
+    leaf.down().await;
+    leaf.until(&LeafOutput::Up).await;
+    let status = until_status(&gateway, |status| status.present == 1).await;
+    assert_eq!(status.leaves[0].arrivals, 2);
+
+    // Another port, which is not there.
+    leaf.forget();
+    options.serial = vec![port("/nowhere/tty")];
+    gateway.reload(options.clone()).await?;
+    leaf.down().await;
+    let gone = |status: &GatewayStatus| status.present == 0 && status.absent.len() == 1;
+    let status = until_status(&gateway, gone).await;
+    assert_eq!(status.absent[0].line, "serial /nowhere/tty");
+    options.serial.clear();
+    gateway.reload(options).await?;
+    until_status(&gateway, |status| status.absent.is_empty()).await;
+    Ok(())
+}
+
 /// A cable from a device to wherever it is plugged, which is a new pseudo-terminal each time. While it is nowhere what the
 /// device says is lost, as on a UART.
 struct Cable {
@@ -130,7 +165,9 @@ impl Drop for Cable {
 impl Cable {
     /// And its end for the device.
     fn new() -> (DuplexStream, Self) {
-        let link = format!("port-{}", std::process::id());
+        static CABLES: AtomicU32 = AtomicU32::new(0);
+        let number = CABLES.fetch_add(1, Ordering::Relaxed);
+        let link = format!("port-{}-{number}", std::process::id());
         let (end, far) = tokio::io::duplex(4096);
         let (plugs, queue) = mpsc::channel(1);
         tokio::spawn(carry(far, queue));
