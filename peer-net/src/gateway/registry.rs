@@ -30,6 +30,8 @@ struct Inner {
     /// Why each line is not there, and how often it was tried.
     absent: BTreeMap<String, (String, u64)>,
     present: usize,
+    /// A leaf was one too many, and none has gone since.
+    is_full: bool,
 }
 
 /// Why a leaf that has proved its key may not stay.
@@ -162,6 +164,10 @@ impl Registry {
         let was_present = known.as_ref().is_some_and(|record| record.present);
         if !was_present && inner.present >= limits.leaves {
             inner.refused.limit += 1;
+            // Once, however often they try.
+            if !core::mem::replace(&mut inner.is_full, true) {
+                tracing::warn!(target: "peer_net", leaf = name, "a leaf was cut: {} are here already", limits.leaves);
+            }
             return Err(Unwelcome::TooMany);
         }
         if !was_present {
@@ -209,6 +215,7 @@ impl Registry {
             record.since = Instant::now();
             record.last_end = Some(reason.to_owned());
             inner.present -= 1;
+            inner.is_full = false;
         }
     }
 

@@ -45,6 +45,10 @@ async fn a_reload_changes_leaves_while_others_stay() -> Outcome {
     })
     .await;
     assert!(status.leaves.iter().all(|leaf| leaf.name != "one"));
+    for leaf in &status.leaves {
+        let end = leaf.last_end.as_deref().unwrap_or_default();
+        assert!(end.starts_with("the gateway has another key"), "{end}");
+    }
     drop(three);
     Ok(())
 }

@@ -24,7 +24,7 @@ impl Served<'_> {
         let rates = match self.common.registry.arrived(&name, &self.shown, limits) {
             Ok(rates) => rates,
             Err(unwelcome) => {
-                tracing::warn!(target: "peer_net", leaf = name, "the leaf was cut: {unwelcome}");
+                tracing::debug!(target: "peer_net", leaf = name, "the leaf was cut: {unwelcome}");
                 self.unwelcome = true;
                 self.link.close();
                 return;
@@ -91,11 +91,13 @@ impl Served<'_> {
         self.current = settings;
         if stays {
             self.changed = true;
-        } else {
+            return;
+        }
+        if self.leaf.is_some() {
             let cause = "the gateway has another key or other ids for it now";
             self.cause = Some(cause.to_owned());
-            self.link.close();
         }
+        self.link.close();
     }
 
     pub(super) fn show(&mut self) {
