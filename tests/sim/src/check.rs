@@ -438,11 +438,12 @@ impl Sim {
         } else {
             host.told
         };
-        // A device polls its engine only while there is room for what it may say. How long there is none is limited.
+        // A device polls its engine only while there is room for what it may say. How long nothing moves is limited;
+        // something that moves slowly, and then no more, takes a few times as long.
         let slack = match host.options.access {
             Access::Modelled => OUTCOME_SLACK,
-            Access::Tcp => SocketTiming::default().stall_timeout + OUTCOME_SLACK,
-            Access::Leaf(_) => Timing::default().dead_after + OUTCOME_SLACK,
+            Access::Tcp => 2 * SocketTiming::default().stall_timeout,
+            Access::Leaf(_) => 3 * Timing::default().dead_after,
         };
         let is_leaf = matches!(host.options.access, Access::Leaf(_));
         let mut late = None;
