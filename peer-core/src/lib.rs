@@ -88,6 +88,7 @@ extern crate std;
 mod fmt;
 
 pub mod binarypack;
+mod bytes;
 pub mod config;
 pub mod connection;
 mod id;

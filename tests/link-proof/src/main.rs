@@ -4,6 +4,8 @@
 #![no_std]
 #![no_main]
 
+#[macro_use]
+mod fixed;
 mod data;
 mod leaf;
 mod life;

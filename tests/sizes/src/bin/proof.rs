@@ -2,10 +2,17 @@
 #![no_std]
 #![no_main]
 
+#[macro_use]
+#[path = "../../../link-proof/src/fixed.rs"]
+mod fixed;
 #[path = "../../../link-proof/src/data.rs"]
 mod data;
+#[path = "../../../link-proof/src/leaf.rs"]
+mod leaf;
 #[path = "../../../link-proof/src/life.rs"]
 mod life;
+#[path = "../../../link-proof/src/net.rs"]
+mod net;
 #[path = "../../../link-proof/src/wire.rs"]
 mod wire;
 
@@ -17,10 +24,12 @@ const PAINT: u32 = 0x5741_4e45;
 
 #[entry]
 fn main() -> ! {
-    let parts: [(&str, fn() -> Option<()>); 3] = [
+    let parts: [(&str, fn() -> Option<()>); 5] = [
         ("life", life::run),
         ("data", data::run),
         ("wire", wire::run),
+        ("leaf", leaf::run),
+        ("net", net::run),
     ];
     for (name, part) in parts {
         let bottom = paint();
