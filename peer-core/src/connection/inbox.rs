@@ -118,6 +118,20 @@ impl Inbox {
         }
     }
 
+    /// Makes it as a new one is, in place: a new one is too large to be moved about on a small stack.
+    pub(crate) fn reset(&mut self, serialization: Serialization) {
+        self.serialization = serialization;
+        (self.head, self.tail) = (0, 0);
+        self.messages = 0;
+        self.frames = 0;
+        self.dropped = 0;
+        for slot in &mut self.assemblies {
+            slot.len = 0;
+        }
+        self.recent.fill(0);
+        self.recent_next = 0;
+    }
+
     /// How values are read.
     pub const fn serialization(&self) -> Serialization {
         self.serialization

@@ -11,10 +11,13 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use peer_core::{
     PeerId, Token,
     link::{
-        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LinkResources, Sleep, Timing, read_ready,
-        write_all,
+        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LinkResources, Sleep, Timing,
+        read_ready, write_all,
     },
-    peer::{BrokerCommand, BrokerInput, Config, ConnectOptions, Input, Peer, PeerResources, PeerState, RtcCommand},
+    peer::{
+        BrokerCommand, BrokerInput, Config, ConnectOptions, Input, Peer, PeerResources, PeerState,
+        RtcCommand,
+    },
     sync::Shared,
     time::Instant,
 };
@@ -57,7 +60,11 @@ pub(crate) fn run() -> Option<()> {
     let [up, down, reader, writer] = fixed!(WIRES: [Wire; 4] = [const { Wire::new() }; 4]);
     let mut offered = false;
     for _ in 0..20 {
-        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+        if task
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+        {
             return None;
         }
         read_ready(down, |bytes| leaf.receive(clock(), bytes)).ok()?;
@@ -75,9 +82,13 @@ pub(crate) fn run() -> Option<()> {
                 _ => false,
             };
             if opened {
-                gateway.handle_input(&Input::Broker(BrokerInput::Opened)).ok()?;
+                gateway
+                    .handle_input(&Input::Broker(BrokerInput::Opened))
+                    .ok()?;
                 let mut open = *br#"{"type":"OPEN"}"#;
-                gateway.handle_input(&Input::Broker(BrokerInput::Message(&mut open))).ok()?;
+                gateway
+                    .handle_input(&Input::Broker(BrokerInput::Message(&mut open)))
+                    .ok()?;
             }
         }
         write_all(down, |room| gateway.transmit(clock(), room)).ok()?;
@@ -86,7 +97,9 @@ pub(crate) fn run() -> Option<()> {
 
     // And over an asynchronous stream, which ends at once.
     let ended = pin!(shared.run_leaf(&mut leaf, reader, writer, &Clock, |_| {}));
-    let over = ended.poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    let over = ended
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready();
     (over && shared.state() == PeerState::Disconnected).then_some(())
 }
 
@@ -110,7 +123,10 @@ struct Wire {
 
 impl Wire {
     const fn new() -> Self {
-        Self { bytes: [0; 2048], len: 0 }
+        Self {
+            bytes: [0; 2048],
+            len: 0,
+        }
     }
 }
 

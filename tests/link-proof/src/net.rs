@@ -56,11 +56,7 @@ pub(crate) fn run() -> Option<()> {
         key: "peerjs",
     };
     let message = fixed!(MESSAGE: [u8; 512] = [0; 512]);
-    let mut broker = BrokerSocket::new(
-        BrokerSocketConfig::new(ADDRESS, target),
-        message,
-        random,
-    );
+    let mut broker = BrokerSocket::new(BrokerSocketConfig::new(ADDRESS, target), message, random);
     let mut link = LinkSocket::new(IpEndpoint::new(ADDRESS, 1), SocketTiming::default(), random);
     let memory = fixed!(LINK: LinkResources<2> = LinkResources::new());
     let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);

@@ -11,6 +11,8 @@ mod data;
 mod leaf;
 #[path = "../../../link-proof/src/life.rs"]
 mod life;
+#[path = "../../../link-proof/src/logs.rs"]
+mod logs;
 #[path = "../../../link-proof/src/net.rs"]
 mod net;
 #[path = "../../../link-proof/src/wire.rs"]
@@ -24,12 +26,13 @@ const PAINT: u32 = 0x5741_4e45;
 
 #[entry]
 fn main() -> ! {
-    let parts: [(&str, fn() -> Option<()>); 5] = [
+    let parts: [(&str, fn() -> Option<()>); 6] = [
         ("life", life::run),
         ("data", data::run),
         ("wire", wire::run),
         ("leaf", leaf::run),
         ("net", net::run),
+        ("logs", logs::run),
     ];
     for (name, part) in parts {
         let bottom = paint();
