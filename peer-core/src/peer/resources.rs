@@ -10,7 +10,7 @@ use super::{early::EarlySignals, slot::Slot};
 ///
 /// | parameter | bytes | holds | at the limit |
 /// |---|---|---|---|
-/// | `CONNS` | 1,008 each on 32 bits | connections | `connect` is refused, OFFERs are dropped and counted |
+/// | `CONNS` | 856 each on 32 bits | connections | `connect` is refused, OFFERs are dropped and counted |
 /// | `CONTROL` | 3⁄8 | signals on their way to the broker | [`InputError::Full`](super::InputError::Full) |
 /// | | 3⁄8 | descriptions and candidates on their way to the WebRTC stack | the same |
 /// | | 1⁄4 | candidates that came too early | the oldest goes, counted |
