@@ -23,14 +23,22 @@ after(async () => {
   await lab?.stop();
 });
 
+/** Where a page waits in vain, what everybody said last tells more than the page. */
+function explained(promise, at) {
+  return promise.catch((error) => {
+    throw new Error(`${error.message}\n${at.tail()}`);
+  });
+}
+
 /** A page with PeerJS that is connected to a firmware. */
-async function connected(serialization, reliable = true, { brokerPort } = lab) {
+async function connected(serialization, reliable = true, at = lab) {
   const page = await chromium.newPage();
   page.setDefaultTimeout(PATIENCE);
   await page.goto(pages.url("1.5.5"));
-  await page.evaluate(
-    ({ id, port, serialization, reliable }) =>
+  const opened = page.evaluate(
+    ({ id, port, serialization, reliable, patience }) =>
       new Promise((resolve, reject) => {
+        setTimeout(reject, patience, new Error("the connection did not open"));
         window.got = []; // messages, unread
         window.raw = serialization === "raw";
         window.peer = new Peer({ host: "127.0.0.1", port, path: "/", config: { iceServers: [] } });
@@ -43,8 +51,9 @@ async function connected(serialization, reliable = true, { brokerPort } = lab) {
           connection.on("data", (data) => got.push(raw && typeof data === "string" ? JSON.parse(data) : data));
         });
       }),
-    { id: PEER_ID, port: brokerPort, serialization, reliable },
+    { id: PEER_ID, port: at.brokerPort, serialization, reliable, patience: PATIENCE },
   );
+  await explained(opened, at);
   return {
     page,
     send: (value) => page.evaluate((value) => connection.send(raw ? JSON.stringify(value) : value), value),
@@ -53,7 +62,7 @@ async function connected(serialization, reliable = true, { brokerPort } = lab) {
     sendAsIs: (value) => page.evaluate((value) => connection.send(value), value),
     /** Takes the first message of this type. */
     async next(type) {
-      const handle = await page.waitForFunction(
+      const taken = page.waitForFunction(
         (type) => {
           const at = got.findIndex((message) => message.type === type);
           return at >= 0 && { message: got.splice(at, 1)[0] };
@@ -61,11 +70,12 @@ async function connected(serialization, reliable = true, { brokerPort } = lab) {
         type,
         { timeout: PATIENCE, polling: 20 },
       );
+      const handle = await explained(taken, at);
       return (await handle.jsonValue()).message;
     },
     /** The history, however it came: how many bytes, and their checksum. */
     async history() {
-      await page.waitForFunction(
+      const whole = page.waitForFunction(
         (whole) => {
           window.blob ??= new Uint8Array(whole);
           window.came ??= 0;
@@ -86,16 +96,19 @@ async function connected(serialization, reliable = true, { brokerPort } = lab) {
         BLOB,
         { timeout: PATIENCE, polling: 50 },
       );
+      await explained(whole, at);
       return page.evaluate(() => ({
         bytes: came,
         checksum: blob.reduce((sum, byte) => Math.imul(sum ^ byte, 0x01000193), 0x811c9dc5) >>> 0,
         start: new TextDecoder().decode(blob.subarray(0, 32)),
       }));
     },
-    /** Says goodbye: the firmware has room for four, and a page that vanishes is missed only when ICE gives up. */
+    /** Says goodbye: the firmware has room for four, and a page that vanishes is missed only after 15 s. */
     async end() {
+      const since = lab.log.length;
       await page.evaluate(() => peer.destroy());
       await page.close();
+      await lab.logged(/page \d is gone/, since);
     },
   };
 }
@@ -166,6 +179,17 @@ test("a page that floods does not keep others from their readings", async () => 
   await polite.next("reading");
   await rude.end();
   await polite.end();
+});
+
+test("pages that vanish without a word make room for others", async () => {
+  const since = lab.log.length;
+  const gone = await Promise.all(SERIALIZATIONS.map((serialization) => connected(serialization)));
+  for (const device of gone) await device.page.close();
+  // ICE notices: 15 s.
+  await lab.logged(/page \d is gone/, since);
+  const device = await connected("binary");
+  await device.next("reading");
+  await device.end();
 });
 
 test("noise on the wire is repaired, and counted", async () => {
