@@ -105,10 +105,10 @@ async function connected(serialization, reliable = true, at = lab) {
     },
     /** Says goodbye: the firmware has room for four, and a page that vanishes is missed only after 15 s. */
     async end() {
-      const since = lab.log.length;
+      const since = at.log.length;
       await page.evaluate(() => peer.destroy());
       await page.close();
-      await lab.logged(/page \d is gone/, since);
+      await at.logged(/page \d is gone/, since);
     },
   };
 }
