@@ -3,24 +3,33 @@
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use webrtc_ice::agent::Agent;
 use webrtc_ice::agent::agent_config::{AgentConfig, InterfaceFilterFn, IpFilterFn};
 use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
-use webrtc_ice::candidate::{Candidate, CandidateType};
+use webrtc_ice::candidate::{Candidate, CandidatePairState, CandidateType};
 use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::network_type::NetworkType;
 use webrtc_ice::state::ConnectionState;
 use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
+use super::silence::Silence;
 use super::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Between two rounds of checks while no pair works.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two looks whether a pair works that could be nominated: an eighth of the time gone by, so that they make
+/// connecting no more than that slower, within these limits.
+const HASTE_MIN: Duration = Duration::from_millis(1);
+const HASTE_MAX: Duration = Duration::from_millis(25);
+/// How often the agent is prompted to nominate. It is once for each pair that works, usually once in all.
+const PROMPTS_MAX: u16 = 32;
 /// Checks of one pair until it is given up: 30 s of them, longer than the agent stays in `Checking`. The crate's
 /// own 7 would be over before a slow remote has its candidates.
 const MAX_BINDING_REQUESTS: u16 = 300;
@@ -35,24 +44,40 @@ const LOCAL_CANDIDATES: usize = 64;
 const MAX_SERVERS: usize = 8;
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
+/// Addresses a remote may check from, its candidates included. The agent takes every one for a new candidate, without
+/// a limit; with more the session ends. Looked at as often as for silence, so some thousands can be there for a moment.
+const MAX_REMOTE_ADDRESSES: usize = 128;
+/// Longest time between two looks for silence.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+/// The agent judges silence by the wall clock, so it must not judge: [`Silence`] does. Failing altogether is off with
+/// zero, and disconnecting comes after this.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The agent's own close can wait for its locks.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// Gathering that is under way when an agent closes goes on for the crate's 5 s and adds sockets afterwards; they
-/// are swept until then.
-const SWEEPS: u32 = 12;
-/// Without servers there is nothing to wait for but the system.
-const SWEEPS_LOCAL: u32 = 2;
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Gathering that is under way when an agent closes cannot be ended (`agent/mod.rs`: "TODO: add cancel"). It goes on
+/// until its servers answered or were waited for, 5 s for STUN and 8 s for TURN, and only then can its sockets be
+/// closed. So long somebody waits, looking this often, and no longer than this.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+const SWEEPS_MAX: u32 = 120;
+/// One that was about to begin does not show yet.
+const SWEEPS_MIN: u32 = 2;
+
+const STRANDED: &str = "only relayed paths are allowed, and no TURN server gave one: check the servers' addresses, user \
+                        names and credentials";
 
 /// An agent whose callbacks became channels.
 pub(super) struct Ice {
     agent: Arc<Agent>,
     controlling: bool,
-    state: watch::Receiver<ConnectionState>,
+    state: Arc<watch::Sender<ConnectionState>>,
     gathered: Arc<AtomicBool>,
-    /// Only relayed candidates may be used, and there are none.
-    stranded: watch::Receiver<bool>,
-    sweeps: u32,
+    /// Why there will be no path, whatever the agent still tries.
+    hopeless: Arc<watch::Sender<Option<&'static str>>>,
+    /// The remote has not been heard for a while.
+    quiet: Arc<Notify>,
+    minder: Mutex<Option<JoinHandle<()>>>,
+    disconnected_timeout: Duration,
+    failed_timeout: Duration,
     mdns: bool,
 }
 
@@ -63,11 +88,6 @@ impl Ice {
         controlling: bool,
     ) -> Result<(Self, mpsc::Receiver<String>), webrtc_ice::Error> {
         let urls = server_urls(&config.ice_servers);
-        let sweeps = if urls.is_empty() {
-            SWEEPS_LOCAL
-        } else {
-            SWEEPS
-        };
         let relay_only = config.ice_transport_policy == IceTransportPolicy::Relay;
         let candidate_types = match (relay_only, urls.is_empty()) {
             (true, _) => vec![CandidateType::Relay],
@@ -87,8 +107,8 @@ impl Ice {
             } else {
                 MulticastDnsMode::Disabled
             },
-            disconnected_timeout: Some(config.disconnected_timeout),
-            failed_timeout: Some(config.failed_timeout),
+            disconnected_timeout: Some(NEVER),
+            failed_timeout: Some(Duration::ZERO),
             keepalive_interval: Some(KEEPALIVE_INTERVAL.min(config.disconnected_timeout / 2)),
             check_interval: CHECK_INTERVAL,
             max_binding_requests: Some(MAX_BINDING_REQUESTS),
@@ -105,15 +125,17 @@ impl Ice {
         })
         .await?;
 
-        let (state_sender, state) = watch::channel(ConnectionState::New);
+        let state = Arc::new(watch::Sender::new(ConnectionState::New));
+        let states = Arc::clone(&state);
         agent.on_connection_state_change(Box::new(move |state| {
-            state_sender.send_replace(state);
+            states.send_replace(state);
             Box::pin(async {})
         }));
         let (candidate_sender, candidates) = mpsc::channel(LOCAL_CANDIDATES);
+        let hopeless = Arc::new(watch::Sender::new(None));
+        let stranded = Arc::clone(&hopeless);
         let gathered = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&gathered);
-        let (stranded_sender, stranded) = watch::channel(false);
         let mut found = false;
         agent.on_candidate(Box::new(move |candidate| {
             match candidate {
@@ -126,7 +148,9 @@ impl Ice {
                 }
                 None => {
                     done.store(true, Ordering::Relaxed);
-                    stranded_sender.send_replace(relay_only && !found);
+                    if relay_only && !found {
+                        stranded.send_replace(Some(STRANDED));
+                    }
                 }
             }
             Box::pin(async {})
@@ -136,8 +160,11 @@ impl Ice {
             controlling,
             state,
             gathered,
-            stranded,
-            sweeps,
+            hopeless,
+            quiet: Arc::default(),
+            minder: Mutex::default(),
+            disconnected_timeout: config.disconnected_timeout,
+            failed_timeout: config.failed_timeout,
             mdns: config.mdns,
         };
         Ok((ice, candidates))
@@ -166,24 +193,45 @@ impl Ice {
         }
     }
 
+    /// Checking, connected, disconnected after some silence, failed after more.
     pub(super) fn state(&self) -> watch::Receiver<ConnectionState> {
-        self.state.clone()
+        self.state.subscribe()
     }
 
-    /// Waits until gathering is over and left nothing that the policy allows. Never, if something was found.
-    pub(super) async fn stranded(&self) {
-        let mut stranded = self.stranded.clone();
-        if stranded.wait_for(|stranded| *stranded).await.is_err() {
-            core::future::pending::<()>().await;
+    /// Waits until it is certain that there will be no path, and says why: gathering left nothing that the policy
+    /// allows, or the remote checks from too many addresses.
+    pub(super) async fn hopeless(&self) -> &'static str {
+        let mut hopeless = self.hopeless.subscribe();
+        // The sender lives in `self`.
+        match hopeless.wait_for(Option::is_some).await.map(|why| *why) {
+            Ok(Some(why)) => why,
+            _ => core::future::pending().await,
         }
     }
 
-    /// Checks until a pair works. Whether the agent gave up is told by [`state`](Self::state) alone.
+    /// Waits until the remote has not been heard for a while, once for each look. What it sends then, in answer to
+    /// whatever it is sent, ends the silence. The agent's own checks do not come while the wall clock is behind
+    /// where it was (`agent_internal.rs`, `check_keepalive`).
+    pub(super) async fn quiet(&self) {
+        self.quiet.notified().await;
+    }
+
+    /// Checks until a pair works. Whether it took too long is told by [`state`](Self::state) alone.
     pub(super) async fn connect(
         &self,
         ufrag: String,
         pwd: String,
     ) -> Result<Arc<dyn Conn + Send + Sync>, webrtc_ice::Error> {
+        let minder = Minder {
+            agent: Arc::clone(&self.agent),
+            controlling: self.controlling,
+            state: Arc::clone(&self.state),
+            hopeless: Arc::clone(&self.hopeless),
+            quiet: Arc::clone(&self.quiet),
+            disconnected_timeout: self.disconnected_timeout,
+            failed_timeout: self.failed_timeout,
+        };
+        *lock(&self.minder) = Some(tokio::spawn(minder.run()));
         // Dropping the future cancels; the agent's own channel for that is never used.
         let (_cancel, cancelled) = mpsc::channel(1);
         Ok(if self.controlling {
@@ -195,6 +243,9 @@ impl Ice {
 
     /// Frees sockets and tasks. An agent that is merely dropped leaks them.
     pub(super) async fn close(&self) {
+        if let Some(minder) = lock(&self.minder).take() {
+            minder.abort();
+        }
         if tokio::time::timeout(CLOSE_DEADLINE, self.agent.close())
             .await
             .is_err()
@@ -205,16 +256,132 @@ impl Ice {
             return;
         }
         let agent = Arc::clone(&self.agent);
-        let sweeps = self.sweeps;
         tokio::spawn(async move {
-            for _ in 0..sweeps {
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-                for candidate in agent.get_local_candidates().await.unwrap_or_default() {
-                    let _ = candidate.close().await;
+            for sweep in 0..SWEEPS_MAX {
+                if sweep >= SWEEPS_MIN && !is_gathering(&agent).await {
+                    break;
                 }
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+            }
+            for candidate in agent.get_local_candidates().await.unwrap_or_default() {
+                let _ = candidate.close().await;
             }
         });
     }
+}
+
+/// Whether a closed agent still gathers. It does not tell, but a restart is refused for another reason then.
+async fn is_gathering(agent: &Agent) -> bool {
+    let refusal = agent.restart(String::new(), String::new()).await;
+    matches!(refusal, Err(webrtc_ice::Error::ErrRestartWhenGathering))
+}
+
+/// What the agent has to be told or asked from time to time, from the first check to the end.
+struct Minder {
+    agent: Arc<Agent>,
+    controlling: bool,
+    state: Arc<watch::Sender<ConnectionState>>,
+    hopeless: Arc<watch::Sender<Option<&'static str>>>,
+    quiet: Arc<Notify>,
+    disconnected_timeout: Duration,
+    failed_timeout: Duration,
+}
+
+impl Minder {
+    async fn run(self) {
+        let tolerated = self.disconnected_timeout + self.failed_timeout;
+        let begun = Instant::now();
+        let mut prompts = PROMPTS_MAX;
+        let mut worked = 0;
+        while self.agent.get_selected_candidate_pair().is_none() {
+            if begun.elapsed() > tolerated {
+                self.state.send_replace(ConnectionState::Failed);
+                return;
+            }
+            if self.controlling {
+                let works = self.working_pairs().await;
+                if works > worked && prompts > 0 {
+                    prompts -= 1;
+                    self.prompt(prompts);
+                }
+                worked = works;
+            }
+            if self.is_crowded().await {
+                return;
+            }
+            tokio::time::sleep((begun.elapsed() / 8).clamp(HASTE_MIN, HASTE_MAX)).await;
+        }
+
+        let interval = (self.disconnected_timeout / 8).clamp(HASTE_MIN, LOOK_MAX);
+        let mut silence = Silence::new(2 * interval, Instant::now());
+        while let Some(pair) = self.agent.get_selected_candidate_pair() {
+            let silent = silence.look(pair.remote.last_received(), Instant::now());
+            if silent > self.disconnected_timeout * 3 / 5 {
+                self.quiet.notify_one();
+            }
+            self.tell(if silent > tolerated {
+                ConnectionState::Failed
+            } else if silent > self.disconnected_timeout {
+                ConnectionState::Disconnected
+            } else {
+                ConnectionState::Connected
+            });
+            if silent > tolerated || self.is_crowded().await {
+                return;
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    fn tell(&self, now: ConnectionState) {
+        self.state.send_if_modified(|state| {
+            let modified = *state != now && *state != ConnectionState::Closed;
+            if modified {
+                *state = now;
+            }
+            modified
+        });
+    }
+
+    async fn is_crowded(&self) -> bool {
+        let crowded = self.agent.get_remote_candidates_stats().await.len() > MAX_REMOTE_ADDRESSES;
+        if crowded {
+            self.hopeless
+                .send_replace(Some("the remote checks from too many addresses"));
+        }
+        crowded
+    }
+
+    async fn working_pairs(&self) -> usize {
+        let pairs = self.agent.get_candidate_pairs_stats().await;
+        pairs
+            .iter()
+            .filter(|pair| pair.state == CandidatePairState::Succeeded)
+            .count()
+    }
+
+    /// Has the controlling agent nominate a pair that works. By itself it looks only once an interval of checks, or
+    /// when the remote happens to check that pair again (`agent_selector.rs`, `contact_candidates`). Nothing of its own
+    /// makes it look for us; a new candidate of the remote does, and one over TCP has no other effect, since nothing
+    /// here is paired with it.
+    fn prompt(&self, number: u16) {
+        let line = format!(
+            "1 1 tcp 1 192.0.2.1 {} typ host tcptype passive",
+            number + 1
+        );
+        match unmarshal_candidate(&line) {
+            Ok(candidate) => {
+                let candidate: Arc<dyn Candidate + Send + Sync> = Arc::new(candidate);
+                let _ = self.agent.add_remote_candidate(&candidate);
+            }
+            Err(error) => tracing::debug!(%error, "the agent was not prompted"),
+        }
+    }
+}
+
+/// The lock holds a plain value, valid after any panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn ip_filter(config: &RtcConfig) -> IpFilterFn {

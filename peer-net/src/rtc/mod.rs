@@ -18,6 +18,7 @@ mod guard;
 mod ice;
 mod sctp;
 mod session;
+mod silence;
 #[cfg(test)]
 mod tests;
 
