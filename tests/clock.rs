@@ -101,6 +101,8 @@ async fn under_steps(offset: &Path) -> Outcome {
     let (ours, theirs) = (ours?, theirs.ok_or("bob ended")?);
     exchange(&ours, &theirs).await?;
 
+    // Nothing is under way any more that could come right after the step.
+    sleep(SILENCE / 6).await;
     let before = SystemTime::now();
     step_to(HOUR)?;
     let passed = SystemTime::now().duration_since(before)?;
