@@ -44,8 +44,9 @@ const LOCAL_CANDIDATES: usize = 64;
 const MAX_SERVERS: usize = 8;
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
-/// Addresses a remote may check from, its candidates included. The agent takes every one for a new candidate, without
-/// a limit; with more the session ends. Looked at as often as for silence, so some thousands can be there for a moment.
+/// Addresses a remote may check from, its candidates included. The agent takes every new one for a candidate, without a
+/// limit (`agent_internal.rs`, `handle_inbound`); with more the session ends. Looked at as often as for silence: a flood
+/// had added some hundreds by then, less than 1 MB.
 const MAX_REMOTE_ADDRESSES: usize = 128;
 /// Longest time between two looks for silence.
 const LOOK_MAX: Duration = Duration::from_millis(500);
@@ -117,7 +118,12 @@ impl Ice {
             srflx_acceptance_min_wait: Some(SRFLX_WAIT),
             // A browser behind mDNS names is only ever seen as peer-reflexive.
             prflx_acceptance_min_wait: Some(Duration::ZERO),
-            relay_acceptance_min_wait: Some(RELAY_WAIT),
+            // Where all are relayed there is no better one to wait for.
+            relay_acceptance_min_wait: Some(if relay_only {
+                Duration::ZERO
+            } else {
+                RELAY_WAIT
+            }),
             include_loopback: config.include_loopback,
             ip_filter: Arc::new(Some(ip_filter(config))),
             interface_filter: Arc::new(interface_filter(config)),
