@@ -1,13 +1,12 @@
 //! The ICE agent: candidates in and out, states, the connection it finds.
 
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
 use tokio::task::JoinHandle;
 use webrtc_ice::agent::Agent;
 use webrtc_ice::agent::agent_config::{AgentConfig, InterfaceFilterFn, IpFilterFn};
@@ -42,6 +41,10 @@ const RELAY_WAIT: Duration = Duration::from_millis(500);
 const LOCAL_CANDIDATES: usize = 64;
 /// URLs of STUN and TURN servers; each costs a socket an address. More are passed over.
 const MAX_SERVERS: usize = 8;
+/// The same of all sessions of this process that wait for their servers. A dead one is waited for up to 8 s, whatever
+/// becomes of its session, and a name that is not resolved takes two of tokio's 512 blocking threads, which SCTP needs
+/// for every packet. A session that comes when they are taken does without servers, and says so in the log.
+static SERVERS: Semaphore = Semaphore::const_new(128);
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
 /// Addresses a remote may check from, its candidates included. The agent takes every new one for a candidate, without a
@@ -71,7 +74,8 @@ pub(super) struct Ice {
     agent: Arc<Agent>,
     controlling: bool,
     state: Arc<watch::Sender<ConnectionState>>,
-    gathered: Arc<AtomicBool>,
+    /// There while gathering is under way.
+    claim: Arc<Mutex<Option<Claim>>>,
     /// Why there will be no path, whatever the agent still tries.
     hopeless: Arc<watch::Sender<Option<&'static str>>>,
     /// The remote has not been heard for a while.
@@ -88,7 +92,7 @@ impl Ice {
         config: &RtcConfig,
         controlling: bool,
     ) -> Result<(Self, mpsc::Receiver<String>), webrtc_ice::Error> {
-        let urls = server_urls(&config.ice_servers);
+        let (urls, claim) = claim(&SERVERS, server_urls(&config.ice_servers));
         let relay_only = config.ice_transport_policy == IceTransportPolicy::Relay;
         let candidate_types = match (relay_only, urls.is_empty()) {
             (true, _) => vec![CandidateType::Relay],
@@ -140,8 +144,8 @@ impl Ice {
         let (candidate_sender, candidates) = mpsc::channel(LOCAL_CANDIDATES);
         let hopeless = Arc::new(watch::Sender::new(None));
         let stranded = Arc::clone(&hopeless);
-        let gathered = Arc::new(AtomicBool::new(false));
-        let done = Arc::clone(&gathered);
+        let claim = Arc::new(Mutex::new(Some(claim)));
+        let claimed = Arc::clone(&claim);
         let mut found = false;
         agent.on_candidate(Box::new(move |candidate| {
             match candidate {
@@ -153,7 +157,7 @@ impl Ice {
                     }
                 }
                 None => {
-                    done.store(true, Ordering::Relaxed);
+                    *lock(&claimed) = None;
                     if relay_only && !found {
                         stranded.send_replace(Some(STRANDED));
                     }
@@ -165,7 +169,7 @@ impl Ice {
             agent: Arc::new(agent),
             controlling,
             state,
-            gathered,
+            claim,
             hopeless,
             quiet: Arc::default(),
             minder: Mutex::default(),
@@ -258,9 +262,9 @@ impl Ice {
         {
             tracing::warn!("the ICE agent did not close in time");
         }
-        if self.gathered.load(Ordering::Relaxed) {
+        let Some(claim) = lock(&self.claim).take() else {
             return;
-        }
+        };
         let agent = Arc::clone(&self.agent);
         tokio::spawn(async move {
             for sweep in 0..SWEEPS_MAX {
@@ -272,7 +276,26 @@ impl Ice {
             for candidate in agent.get_local_candidates().await.unwrap_or_default() {
                 let _ = candidate.close().await;
             }
+            drop(claim);
         });
+    }
+}
+
+/// A session's share of [`SERVERS`]; none without servers.
+type Claim = Option<SemaphorePermit<'static>>;
+
+/// What of `urls` may be used now, and the claim to hold as long as they are.
+fn claim(servers: &'static Semaphore, urls: Vec<Url>) -> (Vec<Url>, Claim) {
+    let count = u32::try_from(urls.len()).unwrap_or(u32::MAX);
+    if count == 0 {
+        return (urls, None);
+    }
+    match servers.try_acquire_many(count) {
+        Ok(permit) => (urls, Some(permit)),
+        Err(_) => {
+            tracing::warn!("too many sessions wait for ICE servers; one goes without");
+            (Vec::new(), None)
+        }
     }
 }
 
@@ -509,6 +532,18 @@ mod tests {
             assert!(server_url(url, &server(url)).is_err(), "{url}");
         }
         assert!(server_url("turn:a.example", &IceServer::default()).is_err());
+    }
+
+    #[test]
+    fn sessions_beyond_the_servers_that_may_be_waited_for_do_without() {
+        static SERVERS: Semaphore = Semaphore::const_new(3);
+        let urls = || ["stun:192.0.2.1", "stun:192.0.2.2"].map(|url| Url::parse_url(url).unwrap());
+        let (first, held) = claim(&SERVERS, urls().to_vec());
+        assert_eq!(first.len(), 2);
+        assert_eq!(claim(&SERVERS, urls().to_vec()).0.len(), 0);
+        drop(held);
+        assert_eq!(claim(&SERVERS, urls().to_vec()).0.len(), 2);
+        assert!(claim(&SERVERS, Vec::new()).1.is_none());
     }
 
     #[test]

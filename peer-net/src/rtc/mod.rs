@@ -34,7 +34,8 @@ pub use session::Session;
 /// How sessions are made. The defaults suit a machine on an ordinary network; every wait and buffer is bounded.
 #[derive(Clone, Debug)]
 pub struct RtcConfig {
-    /// STUN and TURN servers. Default: none, so only host candidates.
+    /// STUN and TURN servers. Default: none, so only host candidates. While 128 of them are waited for in this process,
+    /// a further session does without.
     pub ice_servers: Vec<IceServer>,
     /// Which local candidates are used: PeerJS's `config.iceTransportPolicy`. Default: all.
     pub ice_transport_policy: IceTransportPolicy,
