@@ -3,7 +3,6 @@
 use core::net::IpAddr;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
@@ -11,24 +10,18 @@ use tokio::task::JoinHandle;
 use webrtc_ice::agent::Agent;
 use webrtc_ice::agent::agent_config::{AgentConfig, InterfaceFilterFn, IpFilterFn};
 use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
-use webrtc_ice::candidate::{Candidate, CandidatePairState, CandidateType};
+use webrtc_ice::candidate::{Candidate, CandidateType};
 use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::network_type::NetworkType;
 use webrtc_ice::state::ConnectionState;
 use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
-use super::silence::Silence;
+use super::minder::Minder;
 use super::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Between two rounds of checks while no pair works.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// Between two looks whether a pair works that could be nominated: an eighth of the time gone by, so that they make
-/// connecting no more than that slower, within these limits.
-const HASTE_MIN: Duration = Duration::from_millis(1);
-const HASTE_MAX: Duration = Duration::from_millis(25);
-/// How often the agent is prompted to nominate. It is once for each pair that works, usually once in all.
-const PROMPTS_MAX: u16 = 32;
 /// Checks of one pair until it is given up: 30 s of them, longer than the agent stays in `Checking`. The crate's
 /// own 7 would be over before a slow remote has its candidates.
 const MAX_BINDING_REQUESTS: u16 = 300;
@@ -47,13 +40,7 @@ const MAX_SERVERS: usize = 8;
 static SERVERS: Semaphore = Semaphore::const_new(128);
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
-/// Addresses a remote may check from, its candidates included. The agent takes every new one for a candidate, without a
-/// limit (`agent_internal.rs`, `handle_inbound`); with more the session ends. Looked at as often as for silence: a flood
-/// had added some hundreds by then, less than 1 MB.
-const MAX_REMOTE_ADDRESSES: usize = 128;
-/// Longest time between two looks for silence.
-const LOOK_MAX: Duration = Duration::from_millis(500);
-/// The agent judges silence by the wall clock, so it must not judge: [`Silence`] does. Failing altogether is off with
+/// The agent judges silence by the wall clock, so it must not judge: [`Minder`] does. Failing altogether is off with
 /// zero, and disconnecting comes after this.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The agent's own close can wait for its locks.
@@ -303,109 +290,6 @@ fn claim(servers: &'static Semaphore, urls: Vec<Url>) -> (Vec<Url>, Claim) {
 async fn is_gathering(agent: &Agent) -> bool {
     let refusal = agent.restart(String::new(), String::new()).await;
     matches!(refusal, Err(webrtc_ice::Error::ErrRestartWhenGathering))
-}
-
-/// What the agent has to be told or asked from time to time, from the first check to the end.
-struct Minder {
-    agent: Arc<Agent>,
-    controlling: bool,
-    state: Arc<watch::Sender<ConnectionState>>,
-    hopeless: Arc<watch::Sender<Option<&'static str>>>,
-    quiet: Arc<Notify>,
-    disconnected_timeout: Duration,
-    failed_timeout: Duration,
-}
-
-impl Minder {
-    async fn run(self) {
-        let tolerated = self.disconnected_timeout + self.failed_timeout;
-        let begun = Instant::now();
-        let mut prompts = PROMPTS_MAX;
-        let mut worked = 0;
-        while self.agent.get_selected_candidate_pair().is_none() {
-            if begun.elapsed() > tolerated {
-                self.state.send_replace(ConnectionState::Failed);
-                return;
-            }
-            if self.controlling {
-                let works = self.working_pairs().await;
-                if works > worked && prompts > 0 {
-                    prompts -= 1;
-                    self.prompt(prompts);
-                }
-                worked = works;
-            }
-            if self.is_crowded().await {
-                return;
-            }
-            tokio::time::sleep((begun.elapsed() / 8).clamp(HASTE_MIN, HASTE_MAX)).await;
-        }
-
-        let interval = (self.disconnected_timeout / 8).clamp(HASTE_MIN, LOOK_MAX);
-        let mut silence = Silence::new(2 * interval, Instant::now());
-        while let Some(pair) = self.agent.get_selected_candidate_pair() {
-            let silent = silence.look(pair.remote.last_received(), Instant::now());
-            if silent > self.disconnected_timeout * 3 / 5 {
-                self.quiet.notify_one();
-            }
-            self.tell(if silent > tolerated {
-                ConnectionState::Failed
-            } else if silent > self.disconnected_timeout {
-                ConnectionState::Disconnected
-            } else {
-                ConnectionState::Connected
-            });
-            if silent > tolerated || self.is_crowded().await {
-                return;
-            }
-            tokio::time::sleep(interval).await;
-        }
-    }
-
-    fn tell(&self, now: ConnectionState) {
-        self.state.send_if_modified(|state| {
-            let modified = *state != now && *state != ConnectionState::Closed;
-            if modified {
-                *state = now;
-            }
-            modified
-        });
-    }
-
-    async fn is_crowded(&self) -> bool {
-        let crowded = self.agent.get_remote_candidates_stats().await.len() > MAX_REMOTE_ADDRESSES;
-        if crowded {
-            self.hopeless
-                .send_replace(Some("the remote checks from too many addresses"));
-        }
-        crowded
-    }
-
-    async fn working_pairs(&self) -> usize {
-        let pairs = self.agent.get_candidate_pairs_stats().await;
-        pairs
-            .iter()
-            .filter(|pair| pair.state == CandidatePairState::Succeeded)
-            .count()
-    }
-
-    /// Has the controlling agent nominate a pair that works. By itself it looks only once an interval of checks, or
-    /// when the remote happens to check that pair again (`agent_selector.rs`, `contact_candidates`). Nothing of its own
-    /// makes it look for us; a new candidate of the remote does, and one over TCP has no other effect, since nothing
-    /// here is paired with it.
-    fn prompt(&self, number: u16) {
-        let line = format!(
-            "1 1 tcp 1 192.0.2.1 {} typ host tcptype passive",
-            number + 1
-        );
-        match unmarshal_candidate(&line) {
-            Ok(candidate) => {
-                let candidate: Arc<dyn Candidate + Send + Sync> = Arc::new(candidate);
-                let _ = self.agent.add_remote_candidate(&candidate);
-            }
-            Err(error) => tracing::debug!(%error, "the agent was not prompted"),
-        }
-    }
 }
 
 /// The lock holds a plain value, valid after any panic.

@@ -15,6 +15,7 @@ mod dtls;
 mod flight;
 mod guard;
 mod ice;
+mod minder;
 mod sctp;
 mod session;
 mod silence;
