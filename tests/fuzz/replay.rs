@@ -2,12 +2,11 @@
 
 #[allow(
     unreachable_pub,
-    reason = "they are a crate of their own for libFuzzer"
+    reason = "libFuzzer's crate shows them to its binaries"
 )]
-#[path = "src/lib.rs"]
+#[path = "src/targets/mod.rs"]
 mod targets;
 
-use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
@@ -75,28 +74,14 @@ impl Random {
     }
 }
 
-/// Recorded and written seeds, and the empty one.
-fn all_seeds(name: &str) -> Vec<Vec<u8>> {
-    let mut all = vec![Vec::new()];
-    all.extend(seeds(name));
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/seeds")
-        .join(name);
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .map(|files| files.map(|file| file.unwrap().path()).collect())
-        .unwrap_or_default();
-    files.sort();
-    all.extend(files.iter().map(|file| fs::read(file).unwrap()));
-    all
-}
-
 fn replay(name: &str, target: Target) {
-    let seeds = all_seeds(name);
-    assert!(seeds.len() > 1, "{name} has seeds");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let seeds = seeds(name, &folder);
+    assert!(!seeds.is_empty(), "{name} has seeds");
     let mutants = std::env::var("FUZZ_MUTANTS").map_or(MUTANTS, |n| n.parse().unwrap());
     let mut random = Random(1);
     let mutants = (0..mutants).map(|_| random.mutant(&seeds));
-    for input in seeds.clone().into_iter().chain(mutants) {
+    for input in [Vec::new()].into_iter().chain(seeds.clone()).chain(mutants) {
         if catch_unwind(|| target(&input)).is_err() {
             panic!(
                 "{name} fails with this input: {:?}",

@@ -1,3 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| peer_fuzz::http(data));
+libfuzzer_sys::fuzz_target!(
+    init: peer_fuzz::plant("http"),
+    |data: &[u8]| peer_fuzz::http(data)
+);

@@ -1,41 +1,19 @@
-//! One function for each thing that is read from a network: it takes any bytes, and panics where a promise of the
-//! documentation is broken. libFuzzer calls them from `fuzz_targets`, the test `fuzz` with seeds and mutants of them.
+//! The fuzz targets for libFuzzer.
 
-mod binarypack;
-mod broker;
-mod bytes;
-mod chunks;
-mod engine;
-mod framing;
-mod link;
-mod seeds;
-mod wire;
+use std::path::Path;
+use std::{env, fs};
 
-pub use binarypack::binarypack;
-pub use broker::{envelope, realm};
-pub use chunks::chunks;
-pub use engine::engine;
-pub use framing::{http, websocket};
-pub use link::link;
-pub use seeds::seeds;
-pub use wire::{candidate, dcep, json, sdp, signal};
+mod targets;
 
-/// Takes any bytes; panics where something is wrong.
-pub type Target = fn(&[u8]);
+pub use targets::*;
 
-/// Every target and its name.
-pub const TARGETS: [(&str, Target); 13] = [
-    ("json", json),
-    ("signal", signal),
-    ("sdp", sdp),
-    ("candidate", candidate),
-    ("dcep", dcep),
-    ("chunks", chunks),
-    ("binarypack", binarypack),
-    ("http", http),
-    ("websocket", websocket),
-    ("link", link),
-    ("engine", engine),
-    ("envelope", envelope),
-    ("realm", realm),
-];
+/// Puts the seeds of a target into its corpus, the first folder that libFuzzer is called with.
+pub fn plant(target: &str) {
+    let mut folders = env::args_os().skip(1).filter(|arg| Path::new(arg).is_dir());
+    let Some(corpus) = folders.next() else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    for (n, seed) in seeds(target, &folder).iter().enumerate() {
+        // Without them it only takes longer.
+        let _ = fs::write(Path::new(&corpus).join(format!("seed-{n}")), seed);
+    }
+}

@@ -1,31 +1,37 @@
 //! Inputs to begin with: the recorded vectors, and what was written by hand.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
-const SIGNALLING: &str = include_str!("../../vectors/signalling_vectors.json");
-const BINARYPACK: &str = include_str!("../../vectors/binarypack_vectors.json");
-const BINARYPACK_DECODE: &str = include_str!("../../vectors/binarypack_decode_vectors.json");
-const WIRE: &str = include_str!("../../vectors/wire_vectors.json");
-const LINK: &str = include_str!("../../vectors/link_vectors.json");
+const SIGNALLING: &str = include_str!("../../../vectors/signalling_vectors.json");
+const BINARYPACK: &str = include_str!("../../../vectors/binarypack_vectors.json");
+const BINARYPACK_DECODE: &str = include_str!("../../../vectors/binarypack_decode_vectors.json");
+const WIRE: &str = include_str!("../../../vectors/wire_vectors.json");
+const LINK: &str = include_str!("../../../vectors/link_vectors.json");
 /// Longer vectors are left out: they are the same again.
 const SEED_MAX: usize = 4_096;
 
-/// The seeds of a target, without those in `seeds`.
-pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+/// The seeds of a target. `folder` is this crate's `seeds`.
+pub fn seeds(target: &str, folder: &Path) -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = match target {
         "json" | "signal" | "envelope" => signals(),
-        "sdp" => found(&signals(), "sdp")
-            .into_iter()
-            .filter(|text| text.starts_with(b"v=0"))
-            .collect(),
+        "sdp" => {
+            let mut texts = found(&signals(), "sdp");
+            texts.retain(|text| text.starts_with(b"v=0"));
+            texts
+        }
         "candidate" => found(&signals(), "candidate"),
         "binarypack" => packed(&[BINARYPACK, BINARYPACK_DECODE]),
-        "chunks" => packed(&[WIRE]).iter().map(|frame| frames(frame)).collect(),
-        "link" => packed(&[LINK]).iter().map(|frame| garbage(frame)).collect(),
-        "engine" => signals().iter().map(|text| told(text)).collect(),
+        "chunks" => packed(&[WIRE]).iter().map(|it| frames(it)).collect(),
+        "link" => packed(&[LINK]).iter().map(|it| garbage(it)).collect(),
+        "engine" => signals().iter().map(|it| told(it)).collect(),
         _ => Vec::new(),
     };
     seeds.retain(|seed| seed.len() <= SEED_MAX);
+    let files = fs::read_dir(folder.join(target)).into_iter().flatten();
+    seeds.extend(files.map(|file| fs::read(file.unwrap().path()).unwrap()));
     seeds.sort();
     seeds.dedup();
     seeds
