@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use peer_core::time::Instant;
 use tokio::sync::Notify;
 
+use super::addresses::Addresses;
 use super::budget::Budget;
 use super::message::ClientMessage;
 use super::options::BrokerOptions;
@@ -20,8 +21,9 @@ pub(super) struct Hub {
     pub(super) base_path: String,
     /// What all sessions may have read of unfinished messages.
     pub(super) incoming: Arc<Budget>,
-    /// What all outboxes may hold.
-    outgoing: Arc<Budget>,
+    /// What all outboxes and the lists of peers that are being read may hold.
+    pub(super) outgoing: Arc<Budget>,
+    pub(super) addresses: Arc<Addresses>,
     state: Mutex<State>,
     epoch: tokio::time::Instant,
     /// The realm's next timeout came nearer.
@@ -44,6 +46,7 @@ impl Hub {
             base_path: options.base_path(),
             incoming: Arc::new(Budget::new(options.limits.incoming_bytes)),
             outgoing: Arc::new(Budget::new(options.limits.outboxes_bytes)),
+            addresses: Arc::new(Addresses::new(options.limits.connections_per_address)),
             options,
             state: Mutex::new(State {
                 realm,
@@ -82,7 +85,7 @@ impl Hub {
         self.perform(&mut state, actions);
     }
 
-    /// The outbox that has no room for this message now, if it is for one.
+    /// The outbox that has no room for this message now but may get some, if it is for one.
     pub(super) fn congested(
         &self,
         session: SessionId,
@@ -93,7 +96,8 @@ impl Hub {
         let state = self.lock();
         let to = state.realm.session(message.dst.as_deref()?)?;
         let outbox = state.outboxes.get(&to)?;
-        (!outbox.has_room(session, size)).then(|| outbox.clone())
+        let wait = !outbox.has_room(session, size) && !outbox.is_stalled();
+        wait.then(|| outbox.clone())
     }
 
     /// A free id by `generate`, or `None` if it does not find one in `attempts`.

@@ -12,6 +12,10 @@ use super::budget::Budget;
 
 /// Header of a client's control frame: two bytes and the mask.
 const CONTROL_HEADER: usize = 6;
+/// Header of ours.
+const PONG_HEADER: usize = 2;
+/// Bytes of answers to pings that a client may leave unread, beyond what the system buffers.
+pub(super) const PONGS_MAX: usize = 16 * 1024;
 
 /// A stream whose unfinished input counts against a budget of all sessions.
 ///
@@ -33,6 +37,8 @@ pub(super) struct Unfinished {
     taken: AtomicUsize,
     /// What even a message in many fragments does not need.
     read_max: usize,
+    /// Bytes of answers to pings that may wait to be written.
+    pongs: AtomicUsize,
 }
 
 impl<S> Incoming<S> {
@@ -50,6 +56,7 @@ impl<S> Incoming<S> {
             read: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             read_max: message_bytes.saturating_mul(2).saturating_add(Self::FREE),
+            pongs: AtomicUsize::new(0),
         });
         (
             Self {
@@ -83,6 +90,21 @@ impl Unfinished {
         }
     }
 
+    /// A ping of `payload` bytes came, which will be answered by as many. Whether the client reads the answers.
+    pub(super) fn ping(&self, payload: usize) -> bool {
+        let bytes = payload + PONG_HEADER;
+        let waiting = self.pongs.fetch_add(bytes, Ordering::Relaxed);
+        waiting.saturating_add(bytes) <= PONGS_MAX
+    }
+
+    /// Whatever it was, it was written before any answer that still waits.
+    fn written(&self, bytes: usize) {
+        let less = |value: usize| Some(value.saturating_sub(bytes));
+        let _ = self
+            .pongs
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
     fn add(&self, bytes: usize, free: usize) -> io::Result<()> {
         let read = self
             .read
@@ -91,7 +113,7 @@ impl Unfinished {
         if read <= free {
             return Ok(());
         }
-        if read > self.read_max || !self.budget.take(bytes, 0) {
+        if read > self.read_max || !self.budget.take(bytes) {
             return Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
                 "too many long messages are unfinished",
@@ -131,7 +153,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Incoming<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = core::task::ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.unfinished.written(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -145,7 +169,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Incoming<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -173,6 +197,18 @@ mod tests {
         one.read_exact(&mut piece).await.unwrap();
         drop((one, finish));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn answers_to_pings_wait_in_small_number() {
+        let budget = Arc::new(Budget::new(0));
+        let (mut stream, account) = Incoming::new(io::Cursor::new(vec![0; 1 << 16]), budget, 0);
+        let ping = 125;
+        let fit = PONGS_MAX / (ping + PONG_HEADER);
+        assert!((0..fit).all(|_| account.ping(ping)));
+        assert!(!account.ping(ping));
+        stream.write_all(&[0; PONGS_MAX]).await.unwrap();
+        assert!(account.ping(ping));
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@
 
 mod absent;
 mod address;
+mod addresses;
 mod budget;
 mod client;
 mod error;

@@ -1,10 +1,11 @@
 //! One client's WebSocket at the broker.
 
 use core::pin::pin;
+use core::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -13,8 +14,9 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::address::percent_decode;
 use super::hub::Hub;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, PONGS_MAX};
 use super::message::ClientMessage;
+use crate::rate::Rate;
 
 /// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
 const READ_BUFFER: usize = 4 * 1024;
@@ -28,12 +30,18 @@ where
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
+        // Messages go out one by one; beyond them there are only answers to pings.
+        .max_write_buffer_size(limits.outbox_bytes.saturating_add(PONGS_MAX))
         .max_message_size(Some(limits.realm.message_bytes))
         .max_frame_size(Some(limits.realm.message_bytes));
     let (stream, unfinished) =
         Incoming::new(stream, hub.incoming.clone(), limits.realm.message_bytes);
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
+
+    let per_second = limits.messages_per_second.max(1);
+    let mut rate = Rate::new(per_second, per_second);
+    let turn = Duration::from_secs(1) / per_second;
 
     let [key, id, token] = ["key", "id", "token"].map(|name| parameter(query, name));
     let (session, outbox) = hub.connect(&key, &id, &token);
@@ -62,6 +70,15 @@ where
                     Ok(other) => unfinished.control(other.len()),
                     Err(_) => {}
                 }
+                if let Ok(Message::Ping(payload)) = &frame
+                    && !unfinished.ping(payload.len())
+                {
+                    tracing::debug!(session = session.0, "it does not read answers to its pings");
+                    return None;
+                }
+                while !rate.take() {
+                    sleep(turn).await;
+                }
                 match frame {
                     Ok(Message::Text(text)) => receive(hub, session, text.as_str()).await,
                     Ok(Message::Binary(bytes)) => match core::str::from_utf8(&bytes) {
@@ -74,9 +91,17 @@ where
             }
             None
         };
+        let too_slow = async {
+            outbox.closed().await;
+            sleep(limits.write_timeout).await;
+        };
         let (mut write, mut read) = (pin!(write), pin!(read));
         tokio::select! {
             error = &mut read => error,
+            () = too_slow => {
+                tracing::debug!(session = session.0, "cut: it reads too slowly to be closed");
+                return;
+            }
             () = outbox.cut_off() => {
                 tracing::debug!(session = session.0, "cut: it provokes more than it reads");
                 return;
@@ -127,7 +152,12 @@ async fn receive(hub: &Hub, session: super::SessionId, text: &str) {
             let size = text.len() + 2 * hub.options.limits.realm.id_bytes;
             if let Some(outbox) = hub.congested(session, &message, size) {
                 let room = outbox.room(session, size);
-                let _ = timeout(hub.options.limits.relay_timeout, room).await;
+                if timeout(hub.options.limits.relay_timeout, room)
+                    .await
+                    .is_err()
+                {
+                    outbox.stall();
+                }
             }
             hub.message(session, &message);
         }

@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use peer_net::broker::{BindError, Broker, BrokerOptions, CorsOptions, CorsOrigin, Ssl};
+use peer_net::broker::{
+    BindError, Broker, BrokerLimits, BrokerOptions, CorsOptions, CorsOrigin, Ssl,
+};
 
 use crate::failure::{Failure, sentence};
 use crate::signals::interrupted;
@@ -12,7 +14,7 @@ use crate::signals::interrupted;
 /// Run a broker that PeerJS clients can use in place of npm's PeerServer.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Flags and defaults are those of npm `peer` 1.0.2; `--expire-timeout` and `--expire_timeout` are the \
+Flags and defaults are those of npm `peer` 1.0.2, and one more; `--expire-timeout` and `--expire_timeout` are the \
 same. The first line on stdout is `Listening on URL (key KEY)`. Ctrl-C and SIGTERM close every \
 client's socket and end with status 0.
 
@@ -57,13 +59,22 @@ pub(crate) struct Args {
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     allow_discovery: bool,
-    /// A reverse proxy is in front: take client addresses from X-Forwarded-For.
+    /// A reverse proxy is in front: the last address in X-Forwarded-For is the client's.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     proxied: bool,
-    /// Origins of web pages that may use the HTTP API. Default: all.
-    #[arg(long, num_args = 1.., value_name = "ORIGIN")]
-    cors: Vec<String>,
+    /// Connections that one client address may have at once; more get status 429. npm's has no such limit.
+    #[arg(
+        long = "max_connections_per_address",
+        alias = "max-connections-per-address",
+        value_name = "N"
+    )]
+    #[arg(default_value_t = BrokerLimits::default().connections_per_address)]
+    max_connections_per_address: usize,
+    /// Origins of web pages that may use the HTTP API, letter by letter; none after it: no page may. Default:
+    /// all.
+    #[arg(long, num_args = 0.., value_name = "ORIGIN")]
+    cors: Option<Vec<String>>,
     /// PEM file with the TLS key; needs --sslcert.
     #[arg(long, requires = "sslcert", value_name = "FILE")]
     sslkey: Option<PathBuf>,
@@ -106,11 +117,7 @@ fn options(args: Args) -> Result<BrokerOptions, Failure> {
         }),
         _ => None,
     };
-    let origin = if args.cors.is_empty() {
-        CorsOrigin::Reflect
-    } else {
-        CorsOrigin::List(args.cors)
-    };
+    let origin = args.cors.map_or(CorsOrigin::Reflect, CorsOrigin::List);
     let mut options = BrokerOptions {
         path: args.path,
         key: args.key,
@@ -128,6 +135,7 @@ fn options(args: Args) -> Result<BrokerOptions, Failure> {
         .concurrent_limit
         .saturating_add(args.concurrent_limit / 2);
     options.limits.connections = options.limits.connections.max(connections);
+    options.limits.connections_per_address = args.max_connections_per_address;
     Ok(options)
 }
 
