@@ -284,6 +284,18 @@ for (const [flags, prefix] of [[[], ''], [['--path', '/my/app', '--allow_discove
   }
 }
 
+for (const cors of [
+  ['--cors'], ['--cors', '*'], ['--cors', ''], ['--cors', 'http://a.test,http://b.test'], ['--cors=http://b.test'],
+  ['--cors', 'http://b.test', 'http://a.test'], ['--cors', 'true'],
+]) {
+  for (const origin of [undefined, 'http://a.test', 'HTTP://A.TEST', '*', 'null', 'true']) {
+    for (const method of ['GET', 'OPTIONS']) {
+      asks(`${method} from ${origin} with ${cors.join(' ')}`, cors, ({ port }) =>
+        request(port, method, '/peerjs/id', origin ? { Origin: origin } : {}));
+    }
+  }
+}
+
 const QUERY = 'key=peerjs&id=up&token=t';
 for (const [name, head] of Object.entries({
   'upgrade': upgradeHead(`/peerjs?${QUERY}`),

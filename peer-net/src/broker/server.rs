@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -19,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::addresses::Place;
 use super::http::{self, Answer, Body};
 use super::hub::Hub;
-use super::options::BrokerOptions;
+use super::options::{BrokerOptions, Ssl};
 use super::realm::RealmStats;
 use super::session;
 use super::tls::{self, TlsError};
@@ -62,6 +63,7 @@ pub enum BindError {
 pub struct Broker {
     local_addr: SocketAddr,
     hub: Arc<Hub>,
+    tls: watch::Sender<Option<Arc<ServerConfig>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -76,17 +78,19 @@ impl Broker {
     /// Outside of a tokio runtime.
     pub async fn bind(addr: impl ToSocketAddrs, options: BrokerOptions) -> Result<Self, BindError> {
         let tls = match &options.ssl {
-            Some(ssl) => Some(TlsAcceptor::from(tls::server_config(ssl)?)),
+            Some(ssl) => Some(tls::server_config(ssl)?),
             None => None,
         };
         let listener = TcpListener::bind(addr).await.map_err(BindError::Listen)?;
         let local_addr = listener.local_addr().map_err(BindError::Listen)?;
         let hub = Arc::new(Hub::new(options));
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(serve(hub.clone(), listener, tls, stopped));
+        let (tls, latest_tls) = watch::channel(tls);
+        let task = tokio::spawn(serve(hub.clone(), listener, latest_tls, stopped));
         Ok(Self {
             local_addr,
             hub,
+            tls,
             stop,
             task,
         })
@@ -127,6 +131,18 @@ impl Broker {
         self.hub.stats()
     }
 
+    /// Takes another key and certificate, such as a renewed one, for the connections that come from now on.
+    ///
+    /// # Errors
+    /// They cannot be used, or the broker was started without TLS; nothing has changed.
+    pub fn set_ssl(&self, ssl: &Ssl) -> Result<(), TlsError> {
+        if self.tls.borrow().is_none() {
+            return Err(TlsError::Off);
+        }
+        self.tls.send_replace(Some(tls::server_config(ssl)?));
+        Ok(())
+    }
+
     /// Stops listening, closes every socket and waits for that, at most twice
     /// [`close_timeout`](super::BrokerLimits::close_timeout).
     pub async fn shutdown(self) {
@@ -139,7 +155,7 @@ impl Broker {
 async fn serve(
     hub: Arc<Hub>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(hub.options.limits.connections));
@@ -162,7 +178,8 @@ async fn serve(
                         tracing::debug!(%remote, "closed: too many connections of its address");
                         continue;
                     };
-                    let (hub, tls, stopped) = (hub.clone(), tls.clone(), for_connections.clone());
+                    let (hub, stopped) = (hub.clone(), for_connections.clone());
+                    let tls = tls.borrow().clone().map(TlsAcceptor::from);
                     connections.spawn(async move {
                         connection(&hub, stream, remote, &entry, tls, stopped).await;
                     });

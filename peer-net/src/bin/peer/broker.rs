@@ -1,5 +1,6 @@
 //! `peer broker`: a PeerServer.
 
+use core::pin::pin;
 use core::time::Duration;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,14 +10,14 @@ use peer_net::broker::{
 };
 
 use crate::failure::{Failure, sentence};
-use crate::signals::interrupted;
+use crate::signals::{Hangups, interrupted};
 
 /// Run a broker that PeerJS clients can use in place of npm's PeerServer.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Flags and defaults are those of npm `peer` 1.0.2, and one more; `--expire-timeout` and `--expire_timeout` are the \
 same. The first line on stdout is `Listening on URL (key KEY)`. Ctrl-C and SIGTERM close every \
-client's socket and end with status 0.
+client's socket and end with status 0. SIGHUP reads the files of --sslkey and --sslcert again.
 
 Clients: new Peer(id, { host: 'HOST', port: PORT, path: 'PATH' })")]
 pub(crate) struct Args {
@@ -90,9 +91,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (host, port) = (args.host.clone(), args.port);
     let key = args.key.clone();
+    let files = args.sslkey.clone().zip(args.sslcert.clone());
     let options = options(args)?;
     // Before the line that tells scripts they may go on.
-    let interrupted = interrupted();
+    let mut interrupted = pin!(interrupted());
+    let mut hangups = files.is_some().then(Hangups::new);
     let broker = bind(host.as_deref(), port, options)
         .await
         .map_err(|error| {
@@ -104,9 +107,39 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::other(format!("stdout cannot be written: {error}")))?;
 
-    interrupted.await;
+    loop {
+        let hangup = async {
+            match &mut hangups {
+                Some(hangups) => hangups.next().await,
+                None => core::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut interrupted => break,
+            () = hangup => match renew(&broker, files.as_ref()) {
+                // Nobody may be there to read it.
+                Ok(()) => drop(writeln!(stdout, "Key and certificate were read again.")),
+                Err(why) => drop(writeln!(io::stderr(), "peer: {why}; nothing has changed")),
+            },
+        }
+    }
     broker.shutdown().await;
     Ok(())
+}
+
+/// Takes the key and the certificate that are in the files now. Why not.
+fn renew(broker: &Broker, files: Option<&(PathBuf, PathBuf)>) -> Result<(), String> {
+    let Some((key, cert)) = files else {
+        return Ok(());
+    };
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    let ssl = Ssl {
+        key: read(key)?,
+        cert: read(cert)?,
+    };
+    broker.set_ssl(&ssl).map_err(|error| sentence(&error))
 }
 
 fn options(args: Args) -> Result<BrokerOptions, Failure> {

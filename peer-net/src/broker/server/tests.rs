@@ -832,6 +832,48 @@ async fn tls_is_offered_and_certificates_are_checked() {
 }
 
 #[tokio::test]
+async fn another_certificate_serves_those_who_come_after() {
+    let certify = || rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let ssl = |certified: &rcgen::CertifiedKey| Ssl {
+        key: certified.key_pair.serialize_pem().into_bytes(),
+        cert: certified.cert.pem().into_bytes(),
+    };
+    let (old, new) = (certify(), certify());
+    let broker = bind(BrokerOptions {
+        ssl: Some(ssl(&old)),
+        ..BrokerOptions::default()
+    })
+    .await;
+    let client = |certified: &rcgen::CertifiedKey| {
+        let client = BrokerClient::new(broker.url().parse().unwrap()).unwrap();
+        client
+            .root_certificates(certified.cert.pem().as_bytes())
+            .unwrap()
+    };
+    let (mut sender, mut receiver) = client(&old).connect("alice", "t").await.unwrap().split();
+    assert_eq!(next(&mut receiver).await, OPEN);
+
+    broker.set_ssl(&ssl(&new)).unwrap();
+    assert_eq!(client(&new).retrieve_id().await.unwrap().len(), 36);
+    assert!(client(&old).retrieve_id().await.is_err());
+    let mixed = Ssl {
+        key: ssl(&old).key,
+        ..ssl(&new)
+    };
+    assert!(matches!(broker.set_ssl(&mixed), Err(TlsError::Unusable(_))));
+    assert_eq!(client(&new).retrieve_id().await.unwrap().len(), 36);
+    // Those who were there go on.
+    sender
+        .send(r#"{"type":"OFFER","dst":"alice"}"#)
+        .await
+        .unwrap();
+    assert!(next(&mut receiver).await.contains("OFFER"));
+
+    let plain = bind(BrokerOptions::default()).await;
+    assert!(matches!(plain.set_ssl(&ssl(&new)), Err(TlsError::Off)));
+}
+
+#[tokio::test]
 async fn unusable_keys_and_certificates_are_told_apart() {
     let pair = |names: &str| rcgen::generate_simple_self_signed(vec![names.to_owned()]).unwrap();
     let (one, other) = (pair("a"), pair("b"));
