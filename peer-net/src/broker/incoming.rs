@@ -1,4 +1,4 @@
-//! Counts what a session has read of a message that is not complete yet.
+//! Counts what a session needs to read its messages.
 
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +17,9 @@ const PONG_HEADER: usize = 2;
 /// Bytes of answers to pings that a client may leave unread, beyond what the system buffers.
 pub(super) const PONGS_MAX: usize = 16 * 1024;
 
-/// A stream whose unfinished input counts against a budget of all sessions.
+/// A stream whose longest message counts against a budget of all sessions.
 ///
-/// Without it every session could hold an unfinished message of the full size at the same time. Each
+/// Without it every session could hold a buffer for a message of the full size at the same time. Each
 /// may hold [`FREE`](Self::FREE) bytes in any case, so that small messages pass whatever others do.
 #[derive(Debug)]
 pub(super) struct Incoming<S> {
@@ -33,7 +33,7 @@ pub(super) struct Unfinished {
     budget: Arc<Budget>,
     /// Bytes read since the last complete message.
     read: AtomicUsize,
-    /// Of them, bytes taken from the budget.
+    /// Bytes taken from the budget: the longest message, beyond what is free.
     taken: AtomicUsize,
     /// What even a message in many fragments does not need.
     read_max: usize,
@@ -42,7 +42,7 @@ pub(super) struct Unfinished {
 }
 
 impl<S> Incoming<S> {
-    /// Bytes of an unfinished message that no budget has to allow.
+    /// Bytes of a message that no budget has to allow.
     pub(super) const FREE: usize = 16 * 1024;
 
     /// Messages have at most `message_bytes`; the frames around them may take as much again.
@@ -69,25 +69,17 @@ impl<S> Incoming<S> {
 }
 
 impl Unfinished {
-    /// A message is complete and will be gone soon.
+    /// A message is complete and will be gone soon. The buffer it was in stays as large.
     pub(super) fn finish(&self) {
         self.read.store(0, Ordering::Relaxed);
-        self.budget.give(self.taken.swap(0, Ordering::Relaxed));
     }
 
     /// A control frame of `payload` bytes is answered; the message around it may go on.
     pub(super) fn control(&self, payload: usize) {
-        let bytes = payload + CONTROL_HEADER;
-        let less = |value: usize| Some(value.saturating_sub(bytes));
+        let less = |value: usize| Some(value.saturating_sub(payload + CONTROL_HEADER));
         let _ = self
             .read
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        if let Ok(taken) = self
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-        {
-            self.budget.give(taken.min(bytes));
-        }
     }
 
     /// A ping of `payload` bytes came, which will be answered by as many. Whether the client reads the answers.
@@ -110,23 +102,22 @@ impl Unfinished {
             .read
             .fetch_add(bytes, Ordering::Relaxed)
             .saturating_add(bytes);
-        if read <= free {
-            return Ok(());
-        }
-        if read > self.read_max || !self.budget.take(bytes) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let lacking = read.saturating_sub(free).saturating_sub(taken);
+        if read > self.read_max || !self.budget.take_for(lacking, taken, 0) {
             return Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
-                "too many long messages are unfinished",
+                "too many clients have long messages",
             ));
         }
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.taken.fetch_add(lacking, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.finish();
+        self.budget.give(self.taken.load(Ordering::Relaxed));
     }
 }
 
@@ -174,12 +165,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn unfinished_input_counts_until_it_is_finished_or_dropped() {
+    async fn the_longest_message_counts_until_the_session_ends() {
         const FREE: usize = Incoming::<()>::FREE;
         let budget = Arc::new(Budget::new(FREE));
-        let input = vec![0; 4 * FREE];
+        let input = vec![0; 8 * FREE];
         let mut piece = vec![0; FREE];
-        let (mut one, finish) = Incoming::new(&input[..], budget.clone(), FREE);
+        let (mut one, account) = Incoming::new(&input[..], budget.clone(), FREE);
         let (mut two, _other) = Incoming::new(&input[..], budget.clone(), FREE);
 
         one.read_exact(&mut piece).await.unwrap();
@@ -189,13 +180,16 @@ mod tests {
         assert_eq!(budget.used(), FREE);
         let error = two.read_exact(&mut piece).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
-        finish.control(FREE / 2);
-        assert_eq!(budget.used(), FREE / 2 - CONTROL_HEADER);
-        finish.finish();
-        assert_eq!(budget.used(), 0);
-        one.read_exact(&mut piece).await.unwrap();
-        one.read_exact(&mut piece).await.unwrap();
-        drop((one, finish));
+
+        // Others as long are in the same buffer, and what was a control frame is not in there.
+        account.finish();
+        for _ in 0..2 {
+            one.read_exact(&mut piece).await.unwrap();
+        }
+        account.control(FREE / 2);
+        one.read_exact(&mut piece[..FREE / 2]).await.unwrap();
+        assert_eq!(budget.used(), FREE);
+        drop((one, account));
         assert_eq!(budget.used(), 0);
     }
 

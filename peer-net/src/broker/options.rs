@@ -149,8 +149,8 @@ impl fmt::Debug for GenerateClientId {
 
 /// What a broker spends at most.
 ///
-/// With the defaults that is at most 64 MiB for what clients do not read, 64 MiB for what they do not
-/// finish, 32 MiB for what waits for absent peers, and some 50 KiB for each connection (TLS included).
+/// With the defaults that is at most 64 MiB for what clients do not read, 128 MiB to read long messages
+/// into, 32 MiB for what waits for absent peers, and some 100 KiB for each connection (TLS included).
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
     /// The limits of the realm.
@@ -181,8 +181,9 @@ pub struct BrokerLimits {
     /// for outboxes of up to 16 KiB; the rest for the broker's own, and for lists of peers that are being
     /// read. Beyond: as for a single full outbox; for a list status 503.
     pub outboxes_bytes: usize,
-    /// Bytes read of messages that are not complete yet, over all clients, 64 MiB; each client's first
-    /// 16 KiB are not counted. Beyond: the client whose message it is is disconnected.
+    /// Bytes to read messages into, over all clients, 128 MiB: each client's longest message counts while it
+    /// is connected, without its first 16 KiB. Half is only for messages of up to 32 KiB. Beyond: the client
+    /// whose message it is is disconnected.
     pub incoming_bytes: usize,
     /// Messages and pings that are taken from one client in a second, 1,000, and as many at once.
     /// Beyond: it is not read from until it is its turn again; nothing is lost.
@@ -207,7 +208,7 @@ impl Default for BrokerLimits {
             outbox_bytes: 4 * 1024 * 1024,
             relay_timeout: Duration::from_secs(5),
             outboxes_bytes: 64 * 1024 * 1024,
-            incoming_bytes: 64 * 1024 * 1024,
+            incoming_bytes: 128 * 1024 * 1024,
             messages_per_second: 1_000,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),

@@ -3,12 +3,14 @@
 use core::pin::pin;
 use core::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data as OpData, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -20,6 +22,8 @@ use crate::rate::Rate;
 
 /// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
 const READ_BUFFER: usize = 4 * 1024;
+/// Most of a message that goes into one frame, in bytes.
+const FRAME_MAX: usize = 16 * 1024;
 
 /// Serves an upgraded connection until it ends. `query` is the request's, undecoded.
 pub(super) async fn run<S>(hub: &Hub, stream: S, query: &str)
@@ -30,8 +34,8 @@ where
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        // Messages go out one by one; beyond them there are only answers to pings.
-        .max_write_buffer_size(limits.outbox_bytes.saturating_add(PONGS_MAX))
+        // Frames go out one by one; beyond them there are only answers to pings.
+        .max_write_buffer_size(2 * FRAME_MAX + PONGS_MAX)
         .max_message_size(Some(limits.realm.message_bytes))
         .max_frame_size(Some(limits.realm.message_bytes));
     let (stream, unfinished) =
@@ -51,7 +55,7 @@ where
         let write = async {
             while let Some(text) = outbox.next().await {
                 if !matches!(
-                    timeout(limits.write_timeout, sink.send(Message::text(text))).await,
+                    timeout(limits.write_timeout, send(&mut sink, text)).await,
                     Ok(Ok(()))
                 ) {
                     return false;
@@ -129,6 +133,25 @@ where
             let _ = timeout(limits.close_timeout, sink.send(Message::Close(Some(frame)))).await;
         }
     }
+}
+
+/// Sends one message, a long one in several frames: the buffer stays as large as its largest frame was.
+async fn send<S>(sink: &mut S, text: String) -> Result<(), Error>
+where
+    S: Sink<Message, Error = Error> + Unpin,
+{
+    if text.len() <= FRAME_MAX {
+        return sink.send(Message::text(text)).await;
+    }
+    let mut rest = Bytes::from(text);
+    let mut opcode = OpData::Text;
+    while !rest.is_empty() {
+        let piece = rest.split_to(FRAME_MAX.min(rest.len()));
+        let frame = Frame::message(piece, OpCode::Data(opcode), rest.is_empty());
+        sink.send(Message::Frame(frame)).await?;
+        opcode = OpData::Continue;
+    }
+    Ok(())
 }
 
 /// Whatever way a session ends, its id is free again.

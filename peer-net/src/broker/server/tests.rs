@@ -207,7 +207,7 @@ async fn bad_frames_hurt_nobody() {
 #[tokio::test]
 async fn unfinished_messages_are_bounded_over_all_clients() {
     let limits = BrokerLimits {
-        incoming_bytes: 300_000,
+        incoming_bytes: 600_000,
         ..BrokerLimits::default()
     };
     let broker = bind(BrokerOptions {
