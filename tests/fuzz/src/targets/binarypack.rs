@@ -7,7 +7,7 @@ use peer_core::serialization::{Frame, FrameKind, Serialization};
 use serde::{Deserialize, Serialize};
 
 /// Types of every shape that serde knows.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 struct Everything {
     unit: (),
@@ -26,7 +26,7 @@ struct Everything {
     raw: [u32; 2],
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 enum Choice {
     Unit,
     Newtype(Option<u32>),
@@ -138,7 +138,7 @@ fn types(data: &[u8]) {
         let mut buffer = vec![0; len];
         let written = binarypack::to_slice(&everything, &mut buffer).unwrap();
         let again: Everything = binarypack::from_slice(written).unwrap();
-        assert_eq!(format!("{everything:?}"), format!("{again:?}"));
+        assert_eq!(everything, again);
     }
     let _ = binarypack::from_slice::<serde_json::Value>(data);
     let _ = binarypack::from_slice::<Choice>(data);

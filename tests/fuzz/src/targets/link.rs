@@ -46,6 +46,7 @@ pub fn link(data: &[u8]) {
         peer: Peer::new(config, &mut engine),
         keys: Keys(Key::new([7; 32])),
         handles: Vec::new(),
+        reads: false,
         sessions: Vec::new(),
     };
     if bytes.below(8) > 0 {
@@ -55,6 +56,8 @@ pub fn link(data: &[u8]) {
     while !bytes.is_empty() {
         world.step(&mut bytes);
     }
+    // An application that does not read holds up all that comes.
+    world.reads = true;
     world.wait(Duration::from_secs(40));
     assert!(
         world.leaf.is_up() && world.gateway.is_up(),
@@ -81,6 +84,8 @@ struct World<'m> {
     keys: Keys,
     /// The engine's connections.
     handles: Vec<ConnectionHandle>,
+    /// Whether the application drops what comes, as soon as it comes.
+    reads: bool,
     /// The stack's sessions.
     sessions: Vec<ConnectionHandle>,
 }
@@ -180,6 +185,9 @@ impl World<'_> {
     fn drive(&mut self, wire: &mut Wire<'_, '_>) -> Option<Instant> {
         for _ in 0..2_000 {
             let mut busy = false;
+            if self.reads {
+                busy |= self.read();
+            }
             let leaf = loop {
                 match self.leaf.poll(self.now, &mut self.peer) {
                     LeafOutput::Timeout(at) => break at,
@@ -231,6 +239,19 @@ impl World<'_> {
             }
         }
         panic!("they never come to rest");
+    }
+
+    /// Drops what can be read; whether there was something.
+    fn read(&mut self) -> bool {
+        let mut busy = false;
+        let handles: Vec<_> = self.peer.connections().collect();
+        for handle in handles {
+            if let Some(mut connection) = self.peer.connection(handle) {
+                busy |= connection.readable() > 0;
+                connection.release();
+            }
+        }
+        busy
     }
 
     /// Time passes, in the steps that somebody asks for, and the wire is left alone.
