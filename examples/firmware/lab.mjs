@@ -70,6 +70,11 @@ export class Lab {
     return this.#wait(() => this.log.slice(since).find((line) => pattern.test(line)), `the firmware to say ${pattern}`);
   }
 
+  /** What everybody said last. */
+  tail() {
+    return [...this.said.slice(-15), ...this.log.slice(-15)].join("\n");
+  }
+
   async stop() {
     await Promise.all([this.gateway, this.qemu, this.broker].map((child) => child?.stop()));
     this.wire.close();
@@ -113,8 +118,7 @@ export class Lab {
     return new Promise((resolve, reject) => {
       const patience = setTimeout(() => {
         this.#waiting.delete(check);
-        const tail = [...this.said.slice(-15), ...this.log.slice(-15)].join("\n");
-        reject(new Error(`waited for ${what}\n${tail}`));
+        reject(new Error(`waited for ${what}\n${this.tail()}`));
       }, Number(process.env.INTEROP_PATIENCE ?? 60_000));
       const check = () => {
         const found = find();

@@ -22,14 +22,22 @@ after(async () => {
   await lab?.stop();
 });
 
+/** Where a page waits in vain, what everybody said last tells more than the page. */
+function explained(promise) {
+  return promise.catch((error) => {
+    throw new Error(`${error.message}\n${lab.tail()}`);
+  });
+}
+
 /** A page with PeerJS that is connected to the firmware. */
 async function connected(serialization, reliable = true) {
   const page = await chromium.newPage();
   page.setDefaultTimeout(PATIENCE);
   await page.goto(pages.url("1.5.5"));
-  await page.evaluate(
-    ({ id, port, serialization, reliable }) =>
+  const opened = page.evaluate(
+    ({ id, port, serialization, reliable, patience }) =>
       new Promise((resolve, reject) => {
+        setTimeout(reject, patience, new Error("the connection did not open"));
         window.got = []; // messages, unread
         window.raw = serialization === "raw";
         window.peer = new Peer({ host: "127.0.0.1", port, path: "/", config: { iceServers: [] } });
@@ -42,15 +50,16 @@ async function connected(serialization, reliable = true) {
           connection.on("data", (data) => got.push(raw && typeof data === "string" ? JSON.parse(data) : data));
         });
       }),
-    { id: PEER_ID, port: lab.brokerPort, serialization, reliable },
+    { id: PEER_ID, port: lab.brokerPort, serialization, reliable, patience: PATIENCE },
   );
+  await explained(opened);
   return {
     page,
     send: (value) => page.evaluate((value) => connection.send(raw ? JSON.stringify(value) : value), value),
     sendAsIs: (value) => page.evaluate((value) => connection.send(value), value),
     /** Takes the first message of this type. */
     async next(type) {
-      const handle = await page.waitForFunction(
+      const taken = page.waitForFunction(
         (type) => {
           const at = got.findIndex((message) => message.type === type);
           return at >= 0 && { message: got.splice(at, 1)[0] };
@@ -58,11 +67,12 @@ async function connected(serialization, reliable = true) {
         type,
         { timeout: PATIENCE, polling: 20 },
       );
+      const handle = await explained(taken);
       return (await handle.jsonValue()).message;
     },
     /** The history, however it came: how many bytes, and their checksum. */
     async history() {
-      await page.waitForFunction(
+      const whole = page.waitForFunction(
         (whole) => {
           window.blob ??= new Uint8Array(whole);
           window.came ??= 0;
@@ -83,16 +93,19 @@ async function connected(serialization, reliable = true) {
         BLOB,
         { timeout: PATIENCE, polling: 50 },
       );
+      await explained(whole);
       return page.evaluate(() => ({
         bytes: came,
         checksum: blob.reduce((sum, byte) => Math.imul(sum ^ byte, 0x01000193), 0x811c9dc5) >>> 0,
         start: new TextDecoder().decode(blob.subarray(0, 32)),
       }));
     },
-    /** Says goodbye: the firmware has room for four, and a page that vanishes is missed only when ICE gives up. */
+    /** Says goodbye: the firmware has room for four, and a page that vanishes is missed only after 15 s. */
     async end() {
+      const since = lab.log.length;
       await page.evaluate(() => peer.destroy());
       await page.close();
+      await lab.logged(/page \d is gone/, since);
     },
   };
 }
@@ -155,6 +168,17 @@ test("a page that floods does not keep others from their readings", async () => 
   await polite.next("reading");
   await rude.end();
   await polite.end();
+});
+
+test("pages that vanish without a word make room for others", async () => {
+  const since = lab.log.length;
+  const gone = await Promise.all(SERIALIZATIONS.map((serialization) => connected(serialization)));
+  for (const device of gone) await device.page.close();
+  // ICE notices: 15 s.
+  await lab.logged(/page \d is gone/, since);
+  const device = await connected("binary");
+  await device.next("reading");
+  await device.end();
 });
 
 test("noise on the wire is repaired, and counted", async () => {

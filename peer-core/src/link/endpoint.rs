@@ -6,10 +6,11 @@ use crate::time::Instant;
 
 use super::{
     DownReason, FRAME_MAX, FRAME_MIN, LEAF_NAME_MAX, LinkSlices, LinkStats, NONCE_LEN, PROOF_LEN,
-    RESENDS_MAX, Refusal, Timing, VERSION, WINDOW_MIN,
+    Refusal, Timing, VERSION, WINDOW_MIN,
     cobs::{Decoded, Decoder, stuffed_len},
     frame::{CONTROL_MAX, Frame, Greeting, Status, seal},
     message::Outbound,
+    retransmission::Retransmission,
     window::{Accepted, Incoming, Outgoing},
 };
 
@@ -36,8 +37,7 @@ pub(super) struct Endpoint<'m> {
     complain: bool,
     /// It was asked for, and has not come yet.
     complained: bool,
-    resend_at: Option<Instant>,
-    resends: u8,
+    retransmission: Retransmission,
     pub(super) stats: LinkStats,
 }
 
@@ -70,8 +70,7 @@ impl<'m> Endpoint<'m> {
             status_due: false,
             complain: false,
             complained: false,
-            resend_at: None,
-            resends: 0,
+            retransmission: Retransmission::new(timing.resend),
             stats: LinkStats::default(),
         };
         endpoint.drop_session();
@@ -124,8 +123,7 @@ impl<'m> Endpoint<'m> {
         self.status_due = false;
         self.complain = false;
         self.complained = false;
-        self.resend_at = None;
-        self.resends = 0;
+        self.retransmission = Retransmission::new(self.timing.resend);
     }
 
     /// Queues a control frame. One that finds no room is dropped: its timer brings it again.
@@ -179,18 +177,14 @@ impl<'m> Endpoint<'m> {
             Frame::Status(_) | Frame::Data { .. } if !self.up => Heard::Stray,
             Frame::Status(status) => {
                 self.heard = now;
-                if status.resend {
-                    self.stats.resends = self.stats.resends.wrapping_add(1);
+                let outgoing = &mut self.outgoing;
+                if outgoing.acknowledge(status.next, status.limit, status.resend) {
+                    let more = outgoing.awaits_acknowledgement();
+                    self.retransmission.acknowledged(now, status.next, more);
                 }
-                if self
-                    .outgoing
-                    .acknowledge(status.next, status.limit, status.resend)
-                {
-                    self.resends = 0;
-                    self.resend_at = self
-                        .outgoing
-                        .awaits_acknowledgement()
-                        .then(|| now + self.timing.resend);
+                if status.resend {
+                    self.retransmission.asked();
+                    self.stats.resends = self.stats.resends.wrapping_add(1);
                 }
                 return None;
             }
@@ -270,9 +264,9 @@ impl<'m> Endpoint<'m> {
     }
 
     fn write_data(&mut self, now: Instant, room: &mut [u8]) -> usize {
-        let (len, whole) = self.outgoing.write(room);
-        if whole {
-            self.resend_at = Some(now + self.timing.resend);
+        let (len, frame) = self.outgoing.write(room);
+        if let Some(frame) = frame {
+            self.retransmission.written(now, frame.number, frame.again);
         }
         len
     }
@@ -301,7 +295,8 @@ impl<'m> Endpoint<'m> {
             return None;
         }
         let next = self.status_at.min(self.heard + self.timing.dead_after);
-        Some(self.resend_at.map_or(next, |at| at.min(next)))
+        let resend = self.retransmission.next_timeout();
+        Some(resend.map_or(next, |at| at.min(next)))
     }
 
     /// Whether the session has to end, and why.
@@ -313,7 +308,9 @@ impl<'m> Endpoint<'m> {
         if self.heard + self.timing.dead_after <= now {
             return Some(DownReason::Silent);
         }
-        (self.resends > RESENDS_MAX).then_some(DownReason::NoProgress)
+        self.retransmission
+            .is_exhausted()
+            .then_some(DownReason::NoProgress)
     }
 
     /// Makes due what the time has come for.
@@ -326,10 +323,7 @@ impl<'m> Endpoint<'m> {
             self.status_due = true;
             self.status_at = now + self.timing.keep_alive;
         }
-        if self.resend_at.take_if(|at| *at <= now).is_some()
-            && self.outgoing.awaits_acknowledgement()
-        {
-            self.resends = self.resends.saturating_add(1);
+        if self.outgoing.awaits_acknowledgement() && self.retransmission.fire(now) {
             self.stats.resends = self.stats.resends.wrapping_add(1);
             self.outgoing.resend();
         }

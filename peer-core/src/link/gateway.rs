@@ -10,8 +10,8 @@ use crate::{
 };
 
 use super::{
-    DownReason, KEY_LEN, Key, LinkError, LinkSlices, LinkStats, OUTPUT_OVERHEAD, PROOF_LEN,
-    Refusal, Session, Timing, VERSION,
+    DownReason, KEY_LEN, Key, LinkError, LinkSlices, LinkStats, NONCE_LEN, OUTPUT_OVERHEAD,
+    PROOF_LEN, Refusal, Session, Timing, VERSION,
     auth::{Nonces, Prover, Transcript},
     endpoint::{Endpoint, Heard, Name, is_usable},
     frame::{Frame, Greeting},
@@ -79,6 +79,8 @@ pub struct Gateway<'m> {
 struct Pending {
     leaf: Name,
     greeting: Greeting,
+    /// Of the challenge.
+    nonce: [u8; NONCE_LEN],
     /// The only right one.
     proof: [u8; PROOF_LEN],
     /// It was given; the session begins once nothing is left of the one before.
@@ -406,7 +408,14 @@ impl<'m> Gateway<'m> {
                 return;
             }
         };
-        let challenge = self.endpoint.greeting(self.nonces.draw());
+        // A hello that is said again gets the same challenge: the leaf may have answered the first one already.
+        let known = self
+            .pending
+            .as_ref()
+            .filter(|pending| pending.leaf == leaf && pending.greeting == *greeting)
+            .map(|pending| pending.nonce);
+        let nonce = known.unwrap_or_else(|| self.nonces.draw());
+        let challenge = self.endpoint.greeting(nonce);
         let hello = greeting.hello(&leaf);
         let transcript = Transcript {
             hello: &hello,
@@ -417,6 +426,7 @@ impl<'m> Gateway<'m> {
         self.pending = Some(Pending {
             leaf,
             greeting: *greeting,
+            nonce,
             proof: transcript.prove(key, Prover::Leaf),
             given: false,
         });

@@ -88,7 +88,8 @@
 //! the first 16 bytes of HMAC-SHA-256 of a counter, keyed with random bytes from the caller.
 //!
 //! The leaf says hello again, with the same nonce, each [`Timing::handshake_retry`] until it is challenged, then its proof
-//! until it is welcomed. A gateway answers each hello with a new challenge; only the last one counts. A session that
+//! until it is welcomed. A gateway answers the same hello with the same challenge, so that a proof is right whatever crossed it; another one
+//! with a new challenge, and only the last counts. A session that
 //! runs ends only when a new proof is right, so a stray hello harms nothing. When the proof of the running session comes
 //! again, the welcome was lost: it is said again. A proof that nothing is pending for is answered by reset.
 //!
@@ -114,7 +115,8 @@
 //! A status says: the number that is waited for, so all before it have come; the limit; whether to send again from that number. It
 //! is due whenever data came, when a quarter of the window became free, and each [`Timing::keep_alive`] whatever
 //! happens. Several that are due are one. A sender keeps frames until they are acknowledged. It sends all of them again, in order, when it is
-//! asked to, or when nothing was acknowledged for [`Timing::resend`]; without an acknowledgement after 8
+//! asked to, or when nothing was acknowledged in time: [`Timing::resend`] at first, then as RFC 6298 learns it from how long
+//! acknowledgements take, and twice as long each time that none comes, up to 8 s ([`RESEND_WAIT_MAX`]). Without one after 8
 //! ([`RESENDS_MAX`]) times the session ends (reason 4). Statuses that acknowledge what was not sent, or less than before, are ignored.
 //!
 //! ## Credit
@@ -204,6 +206,7 @@ mod gateway;
 mod leaf;
 mod message;
 mod pump;
+mod retransmission;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -243,6 +246,8 @@ pub const WINDOW_MIN: u32 = 2048;
 pub const FRAMES_MAX: u8 = 127;
 /// Times that frames are sent again without an acknowledgement.
 pub const RESENDS_MAX: u8 = 8;
+/// The longest wait for an acknowledgement, unless [`Timing::resend`] is longer.
+pub const RESEND_WAIT_MAX: Duration = Duration::from_secs(8);
 /// What a message costs of the credit beside its bytes.
 pub const MESSAGE_COST: usize = 4;
 
@@ -261,8 +266,8 @@ pub struct Timing {
     pub keep_alive: Duration,
     /// An end that was silent so long is dead. Three times its keep-alive or more. Default 7 s.
     pub dead_after: Duration,
-    /// Frames are sent again when the last one was sent so long ago and none was acknowledged since. Longer than the
-    /// stream takes for a frame and a status, buffers below included. Default 500 ms.
+    /// Frames are sent again when the last one was sent so long ago and none was acknowledged since. It is the least: on a
+    /// stream that is slower, an end waits as long as acknowledgements there take. Default 500 ms.
     pub resend: Duration,
     /// Hellos and proofs are said again so often. Default 1 s.
     pub handshake_retry: Duration,

@@ -39,6 +39,14 @@ pub(super) struct Outgoing<'m> {
     longest: usize,
 }
 
+/// A frame that was written whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) number: u8,
+    /// Not for the first time.
+    pub(super) again: bool,
+}
+
 impl<'m> Outgoing<'m> {
     pub(super) fn new(memory: &'m mut [u8]) -> Self {
         Self {
@@ -177,13 +185,13 @@ impl<'m> Outgoing<'m> {
             .is_some_and(|(_, cost)| is_within(self.cursor_cost.wrapping_add(cost), self.limit))
     }
 
-    /// Writes bytes of the frame that is next, as far as the credit goes: how many, and whether a frame is whole.
-    pub(super) fn write(&mut self, out: &mut [u8]) -> (usize, bool) {
+    /// Writes bytes of the frame that is next, as far as the credit goes: how many, and the frame if it is whole.
+    pub(super) fn write(&mut self, out: &mut [u8]) -> (usize, Option<Written>) {
         if self.written == 0 && !self.may_write() {
-            return (0, false);
+            return (0, None);
         }
         let Some((len, cost)) = self.record(self.cursor) else {
-            return (0, false);
+            return (0, None);
         };
         let used = self.cursor_cost.wrapping_add(cost);
         let start = self.cursor + RECORD + self.written;
@@ -193,20 +201,24 @@ impl<'m> Outgoing<'m> {
             .unwrap_or_default();
         let now = bytes.len().min(out.len());
         let (Some(from), Some(to)) = (bytes.get(..now), out.get_mut(..now)) else {
-            return (0, false);
+            return (0, None);
         };
         to.copy_from_slice(from);
         self.written += now;
         if self.written < len {
-            return (now, false);
+            return (now, None);
         }
+        let frame = Written {
+            number: self.first.wrapping_add(self.before),
+            again: self.before < self.sent,
+        };
         self.written = 0;
         self.cursor += RECORD + len;
         self.cursor_cost = used;
         self.before += 1;
         self.sent = self.sent.max(self.before);
         self.tidy();
-        (now, true)
+        (now, Some(frame))
     }
 
     /// The other end waits for frame `next`, and takes data up to `limit`. Whether it has more than before.

@@ -54,7 +54,7 @@ pub enum PeerError {
     PeerUnavailable,
     /// The broker does not speak TLS.
     SslUnavailable,
-    /// The broker failed or sent an error.
+    /// The broker could not be asked for an id, or sent an error.
     ServerError,
     /// The broker's socket failed.
     SocketError,
@@ -98,7 +98,7 @@ impl fmt::Display for PeerError {
             Self::Network => "the connection to the broker was lost or could not be made",
             Self::PeerUnavailable => "no peer with that id is at the broker",
             Self::SslUnavailable => "the broker does not offer TLS",
-            Self::ServerError => "the broker reported an error",
+            Self::ServerError => "the broker could not be reached, or reported an error",
             Self::SocketError => "the socket to the broker failed",
             Self::SocketClosed => "the socket to the broker closed unexpectedly",
             Self::UnavailableId => "the id is taken by another peer",

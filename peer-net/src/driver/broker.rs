@@ -37,7 +37,7 @@ pub(crate) struct BrokerSocket {
     signals: Option<mpsc::Sender<String>>,
     task: Option<JoinHandle<()>>,
     last_error: Option<Arc<BrokerError>>,
-    /// The socket took no more signals.
+    /// The socket took no more signals, or is one of another broker.
     stuck: bool,
     /// What an error of now means: the call failed, or the socket closed.
     retrieving: bool,
@@ -61,6 +61,13 @@ impl BrokerSocket {
             stuck: false,
             retrieving: false,
         }
+    }
+
+    /// Speaks to another broker from now on. A call or a socket of before counts as lost.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn change(&mut self, client: BrokerClient) {
+        self.client = client;
+        self.stuck = self.events.is_some();
     }
 
     /// Why the last call or socket failed, until the next begins.
@@ -126,7 +133,7 @@ impl BrokerSocket {
     pub(crate) async fn next(&mut self) -> BrokerEvent {
         if self.stuck {
             self.close();
-            return BrokerEvent::Closed;
+            return self.lost();
         }
         let Some(events) = &mut self.events else {
             return pending().await;
@@ -142,20 +149,21 @@ impl BrokerSocket {
                 tracing::debug!(target: "peer_net", %error, "the broker's socket or call failed");
                 self.last_error = Some(error);
                 self.close();
-                if self.retrieving {
-                    BrokerEvent::Failed
-                } else {
-                    BrokerEvent::Closed
-                }
+                self.lost()
             }
             None => {
                 self.close();
-                if self.retrieving {
-                    BrokerEvent::Failed
-                } else {
-                    BrokerEvent::Closed
-                }
+                self.lost()
             }
+        }
+    }
+
+    /// What an end means.
+    fn lost(&self) -> BrokerEvent {
+        if self.retrieving {
+            BrokerEvent::Failed
+        } else {
+            BrokerEvent::Closed
         }
     }
 

@@ -166,6 +166,9 @@ impl Driver {
                     engine.handle_input(now, Input::Rtc(handle, RtcInput::IceState(state)))
                 });
             }
+            SessionEvent::DtlsConnected => self.feed(engine, |engine, now| {
+                engine.handle_input(now, Input::Rtc(handle, RtcInput::DtlsConnected))
+            }),
             SessionEvent::Open(sender, receiver) => {
                 self.connections.attach(handle, sender, receiver);
                 self.feed(engine, |engine, now| {

@@ -14,7 +14,7 @@ pub enum GatewayError {
     #[error("the broker's address cannot be used")]
     Broker(#[source] BrokerError),
     /// An address cannot be listened on.
-    #[error("leaves cannot be listened for on {address}")]
+    #[error("leaves cannot be listened for on {address}; take a free address of this machine")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -27,9 +27,9 @@ pub enum GatewayError {
     /// A name twice.
     #[error("there are two leaves named '{0}'; each has its own name")]
     TwoLeaves(String),
-    /// The limit of leaves is zero.
-    #[error("the limit of leaves is zero, so none could come")]
-    NoLeaves,
+    /// A limit is zero.
+    #[error("the limit `{0}` is zero, which lets nothing through; raise it")]
+    Zero(&'static str),
     /// The limit of connections is out of bounds.
     #[error("the connections of a leaf are limited to a number from 1 to {CONNECTIONS_MAX}")]
     Connections,

@@ -2,15 +2,16 @@
 //! own, and tells it what comes of that. Whatever the leaf does, it does to itself.
 
 mod commands;
+mod life;
 mod telling;
 
+use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use peer_core::link::{
-    DownReason, Gateway as Link, GatewayOutput, KEY_LEN, LinkSlices, Session, Timing,
-};
+use peer_core::link::{Gateway as Link, GatewayOutput, KEY_LEN, LinkSlices, Session, Timing};
 use peer_core::peer::{ConnectionHandle, RtcCommand, RtcFailure};
 use peer_core::serialization::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -19,14 +20,15 @@ use tokio::time::{Instant, timeout};
 
 use super::Common;
 use super::options::{CONNECTIONS_MAX, Settings};
+use super::rates::Rates;
 use super::registry;
+use super::remotes::Remotes;
 use super::sessions::{SessionInput, Sessions};
 use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::driver::{now, sleep_until};
-use crate::rate::Rate;
 use crate::rtc::{Message, SendError};
 use crate::shared::lock;
-use commands::{broker_command, rtc_command};
+use commands::{Parts, broker_command, rtc_command};
 
 /// Memory for frames to a leaf that it has not acknowledged; the longest message to a leaf is a little shorter.
 const TRANSMIT_BYTES: usize = 64 << 10;
@@ -34,37 +36,33 @@ const TRANSMIT_BYTES: usize = 64 << 10;
 const RECEIVE_BYTES: usize = 64 << 10;
 /// Bytes moved between the stream and the link at once.
 const PIECE: usize = 4096;
-/// How long a stream may take no byte before it is cut.
-const WRITE_STALL: Duration = Duration::from_secs(10);
-/// How long a session may take no message that its leaf sent, and hold up the leaf's other ones, before it is closed. An engine
-/// of ours never gets here: it stops long before a channel is full.
-const SEND_STALL: Duration = Duration::from_secs(10);
+/// Bytes that a stream may bring before a leaf has proved its key, where anybody may open one. A handshake is some hundred;
+/// the rest is for what was under way when the gateway or a serial device server was started anew.
+const UNPROVEN_BYTES: u64 = 256 << 10;
 /// Between two tries to hand a message to a channel that is full.
 const SEND_RETRY: Duration = Duration::from_millis(10);
 /// How long the last frames may take when the stream is ended by this side.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// How long the broker's socket may take to end.
 const BROKER_END: Duration = Duration::from_secs(2);
-/// Ids asked for and sockets opened by one leaf: so many at once, then one a second.
-const OPEN_BURST: u32 = 8;
-const OPENS_PER_SECOND: u32 = 1;
-/// Sessions begun by one leaf: so many at once, then so many a second. Further ones fail at once.
-const SESSION_BURST: u32 = 32;
-const SESSIONS_PER_SECOND: u32 = 8;
 
 /// How a stream is to be treated.
 pub(super) struct Line {
     /// What it is, for people: `tcp 192.0.2.7:4711`.
     pub(super) name: String,
+    /// Who opened it, where anybody may.
+    pub(super) from: Option<IpAddr>,
     pub(super) timing: Timing,
     /// The longest frame taken.
     pub(super) frame: usize,
-    /// How long the leaf may take to prove its key. `None`: as long as it likes, since nobody else has the line.
-    pub(super) prove_within: Option<Duration>,
+    /// Whether anybody may open such a stream. Then its leaf has to prove its key soon.
+    pub(super) is_open_to_all: bool,
+    /// Says when the stream has to end.
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Why a stream is no longer served.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum End {
     /// It ended or failed by itself.
     Stream(String),
@@ -72,21 +70,34 @@ pub(super) enum End {
     Unproven,
     /// Another stream took its place.
     Replaced,
-    /// There are as many leaves as there may be.
-    Full,
-    /// It takes no bytes.
-    Stuck,
-    /// The gateway ends.
+    /// There are as many leaves as there may be, or it came too often.
+    Unwelcome,
+    /// It took no byte for so long.
+    Stuck(Duration),
+    /// The gateway ends, or the line is no longer configured.
     Stop,
 }
 
-/// Serves a stream until it ends.
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(why) => write!(f, "its line is gone: {why}"),
+            Self::Unproven => f.write_str("no key was proved on its line"),
+            Self::Replaced => f.write_str("another stream took its place"),
+            Self::Unwelcome => f.write_str("it was one too many, or came too often"),
+            Self::Stuck(stall) => write!(f, "it took no byte for {} s", stall.as_secs_f32()),
+            Self::Stop => f.write_str("the gateway closed its line"),
+        }
+    }
+}
+
+/// Serves a stream until it ends. Whether a leaf has come on it, too.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
     stream: S,
     line: Line,
     random: [u8; KEY_LEN],
     common: &Common,
-) -> End {
+) -> (End, bool) {
     let mut sessions = vec![Session::default(); CONNECTIONS_MAX];
     let mut frame = vec![0; line.frame];
     let mut transmit = vec![0; TRANSMIT_BYTES];
@@ -99,17 +110,17 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
     };
     let link = match Link::new(line.timing, random, memory) {
         Ok(link) => link,
-        Err(error) => return End::Stream(error.to_string()),
+        Err(error) => return (End::Stream(error.to_string()), false),
     };
     let Some(alive) = lock(&common.alive).clone() else {
-        return End::Stop;
+        return (End::Stop, false);
     };
-    let shown = registry::Link::new(line.name);
-    if line.prove_within.is_some() {
-        common.registry.unproven(&shown);
-    }
+    let shown = registry::Link::new(line.name, line.from);
     let settings = common.settings.subscribe();
     let current = settings.borrow().clone();
+    if line.is_open_to_all {
+        common.registry.unproven(&shown, current.limits.unproven);
+    }
     let now = Instant::now();
     let mut served = Served {
         common,
@@ -118,24 +129,27 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
         epoch: now,
         broker: BrokerSocket::new(current.client.clone()),
         sessions: Sessions::new(alive),
+        remotes: Remotes::new(),
         current,
         changed: false,
         leaf: None,
         held: None,
         answers: VecDeque::new(),
         unsent: None,
-        opens: Rate::new(OPEN_BURST, OPENS_PER_SECOND),
-        begins: Rate::new(SESSION_BURST, SESSIONS_PER_SECOND),
-        prove_within: line.prove_within,
+        is_open_to_all: line.is_open_to_all,
         unproven_since: now,
+        unproven_bytes: 0,
+        garbage: 0,
         heard: now,
         dead_after: line.timing.dead_after,
-        full: false,
+        cause: None,
+        unwelcome: false,
+        was_welcome: false,
     };
-    let end = served.run(stream, settings).await;
-    served.finish().await;
+    let end = served.run(stream, settings, line.stop).await;
+    served.finish(&end).await;
     tracing::debug!(target: "peer_net", line = served.shown.line, "a stream ended: {end:?}");
-    end
+    (end, served.was_welcome)
 }
 
 struct Served<'m> {
@@ -145,6 +159,7 @@ struct Served<'m> {
     epoch: Instant,
     broker: BrokerSocket,
     sessions: Sessions,
+    remotes: Remotes,
     current: Arc<Settings>,
     /// Keys have changed since the session began, so a handshake of before may not count.
     changed: bool,
@@ -155,23 +170,30 @@ struct Served<'m> {
     answers: VecDeque<Told>,
     /// What a channel had no room for. The leaf is asked for nothing new before it has.
     unsent: Option<Unsent>,
-    opens: Rate,
-    begins: Rate,
-    prove_within: Option<Duration>,
+    is_open_to_all: bool,
+    /// When the wait for a key began, and what has come since.
     unproven_since: Instant,
+    unproven_bytes: u64,
+    /// Frames that were none, as far as they were counted.
+    garbage: u32,
     /// When bytes came last, and how long none may.
     heard: Instant,
     dead_after: Duration,
-    full: bool,
+    /// Why the session is being ended by this side.
+    cause: Option<String>,
+    unwelcome: bool,
+    was_welcome: bool,
 }
 
 /// The leaf that is there.
 struct Leaf {
     name: String,
+    rates: Arc<Mutex<Rates>>,
     id: Option<String>,
     broker: &'static str,
     refused_commands: u64,
     senseless: u64,
+    stalled: u64,
 }
 
 /// Something for the leaf.
@@ -192,6 +214,7 @@ impl Served<'_> {
         &mut self,
         stream: S,
         mut settings: watch::Receiver<Arc<Settings>>,
+        mut stop: watch::Receiver<bool>,
     ) -> End {
         let (reader, writer) = tokio::io::split(stream);
         let mut reader = core::pin::pin!(reader);
@@ -200,7 +223,6 @@ impl Served<'_> {
         let mut out = vec![0; PIECE];
         let (mut from, mut to) = (0, 0);
         let mut stuck_since = Instant::now();
-        let mut stop = self.common.stop.subscribe();
         let shown = self.shown.clone();
         let mut end = None;
         loop {
@@ -211,7 +233,8 @@ impl Served<'_> {
                 stuck_since = now;
             }
             self.show();
-            if let Some(end) = end.take().or_else(|| self.full.then_some(End::Full)) {
+            let unwelcome = self.unwelcome.then_some(End::Unwelcome);
+            if let Some(end) = end.take().or(unwelcome) {
                 let farewell = async {
                     while to > from {
                         let rest = out.get(from..to).unwrap_or_default();
@@ -227,12 +250,13 @@ impl Served<'_> {
             }
             let deadline = self.deadline(now, to > from);
             let unproven = self.unproven_until();
-            if unproven.is_some_and(|at| at <= now) {
-                self.common.registry.timed_out();
+            if unproven.is_some_and(|at| at <= now || self.unproven_bytes > UNPROVEN_BYTES) {
+                self.common.registry.closed_unproven();
                 return End::Unproven;
             }
-            if to > from && stuck_since + WRITE_STALL <= now {
-                return End::Stuck;
+            let stall = self.current.limits.stall;
+            if to > from && stuck_since + stall <= now {
+                return End::Stuck(stall);
             }
             let idle = self.held.is_none();
             let rest = out.get(from..to).unwrap_or_default();
@@ -243,6 +267,7 @@ impl Served<'_> {
                         let bytes = piece.get(..len).unwrap_or_default();
                         let time = self.now();
                         self.heard = Instant::now();
+                        self.unproven_bytes += len as u64;
                         self.link.receive(time, bytes, &*self.current);
                         lock(&shown.shown).counts.bytes_received += len as u64;
                     }
@@ -263,19 +288,21 @@ impl Served<'_> {
                 }
                 () = sleep_until(deadline) => {}
                 () = sleep_until(unproven) => {}
-                () = tokio::time::sleep(WRITE_STALL), if to > from => {}
+                () = sleep_until(Some(stuck_since + stall)), if to > from => {}
                 Ok(()) = settings.changed() => {
                     let settings = settings.borrow_and_update().clone();
                     self.set(settings);
                 }
-                () = shown.cut.notified() => {
-                    self.link.close();
-                    end = Some(End::Replaced);
-                }
-                () = super::stopped(&mut stop) => {
-                    self.link.close();
-                    end = Some(End::Stop);
-                }
+                () = shown.cut.notified() => end = Some(End::Replaced),
+                () = super::stopped(&mut stop) => end = Some(End::Stop),
+            }
+            if let Some(end) = end.take_if(|_| !self.link.is_up()) {
+                // There is nobody to be told.
+                return end;
+            }
+            if let Some(end) = &end {
+                self.cause = Some(end.to_string());
+                self.link.close();
             }
         }
     }
@@ -285,8 +312,8 @@ impl Served<'_> {
     }
 
     fn unproven_until(&self) -> Option<Instant> {
-        let within = self.prove_within.filter(|_| self.leaf.is_none())?;
-        Some(self.unproven_since + within)
+        let waits = self.is_open_to_all && self.leaf.is_none();
+        waits.then(|| self.unproven_since + self.current.limits.prove_within)
     }
 
     /// Does what the leaf wants and tells it what there is, as far as there is room.
@@ -354,12 +381,15 @@ impl Served<'_> {
                     tracing::info!(target: "peer_net", leaf, "the leaf wants the id '{id}', which it may not use");
                     None
                 }
-                GatewayOutput::Broker(command) => broker_command(
-                    &mut self.broker,
-                    &mut self.opens,
-                    self.leaf.as_mut(),
-                    &command,
-                ),
+                GatewayOutput::Broker(command) => {
+                    let parts = Parts {
+                        broker: &mut self.broker,
+                        sessions: &mut self.sessions,
+                        remotes: &mut self.remotes,
+                        leaf: self.leaf.as_mut(),
+                    };
+                    broker_command(parts, &command)
+                }
                 GatewayOutput::Rtc(handle, RtcCommand::Send(frame)) => {
                     let message = match frame {
                         Frame::Text(text) => Message::Text(text.to_owned()),
@@ -377,8 +407,13 @@ impl Served<'_> {
                     None
                 }
                 GatewayOutput::Rtc(handle, command) => {
-                    let begins = &mut self.begins;
-                    rtc_command(&mut self.sessions, begins, &settings, handle, &command)
+                    let parts = Parts {
+                        broker: &mut self.broker,
+                        sessions: &mut self.sessions,
+                        remotes: &mut self.remotes,
+                        leaf: self.leaf.as_mut(),
+                    };
+                    rtc_command(parts, &settings, handle, &command)
                 }
             };
             if let Some(answer) = refused {
@@ -411,118 +446,19 @@ impl Served<'_> {
             Ok(()) => return slot.counts.sent(unsent.message.len()),
             // Its end is on the way.
             Err(SendError::Closed) => return,
-            Err(SendError::Full) if unsent.since.elapsed() < SEND_STALL => {
+            Err(SendError::Full) if unsent.since.elapsed() < self.current.limits.stall => {
                 self.unsent = Some(unsent);
                 return;
             }
             Err(error) => error,
         };
+        if let (SendError::Full, Some(leaf)) = (&failed, &mut self.leaf) {
+            leaf.stalled += 1;
+        }
         // Something is lost, and a connection does not lose anything.
         tracing::warn!(target: "peer_net", "a leaf's session is closed: {failed}");
         slot.session.close();
         let failed = SessionInput::Failed(RtcFailure::Channel);
         self.answers.push_back(Told::Session(unsent.handle, failed));
-    }
-
-    // The leaf comes and goes.
-
-    fn up(&mut self) {
-        let Some(name) = self.link.leaf().map(str::to_owned) else {
-            return;
-        };
-        // A handshake that began with the keys of before does not count.
-        if core::mem::take(&mut self.changed) {
-            self.link.close();
-            return;
-        }
-        let limit = self.current.limits.leaves;
-        if !self.common.registry.arrived(&name, &self.shown, limit) {
-            tracing::warn!(target: "peer_net", leaf = name, "the leaf was cut: {limit} leaves are here already");
-            self.full = true;
-            self.link.close();
-            return;
-        }
-        self.common.registry.no_longer_unproven(&self.shown);
-        tracing::info!(target: "peer_net", leaf = name, line = self.shown.line, "the leaf is here");
-        // What stood in the settings when the stream began may be old.
-        self.broker = BrokerSocket::new(self.current.client.clone());
-        self.leaf = Some(Leaf {
-            name,
-            id: None,
-            broker: "none",
-            refused_commands: 0,
-            senseless: 0,
-        });
-    }
-
-    fn down(&mut self, reason: DownReason) {
-        self.gone(&reason.to_string());
-        if self.prove_within.is_some() {
-            self.common.registry.unproven(&self.shown);
-        }
-    }
-
-    /// Nothing of the session is left.
-    fn gone(&mut self, reason: &str) {
-        self.held = None;
-        self.answers.clear();
-        self.unsent = None;
-        self.unproven_since = Instant::now();
-        self.show();
-        if let Some(leaf) = self.leaf.take() {
-            tracing::info!(target: "peer_net", leaf = leaf.name, "the leaf is gone: {reason}");
-            self.common.registry.left(&leaf.name, &self.shown, reason);
-        }
-    }
-
-    /// New settings. A leaf that may no longer be what it is, is cut.
-    fn set(&mut self, settings: Arc<Settings>) {
-        let stays = self.leaf.as_ref().is_some_and(|leaf| {
-            let (old, new) = (
-                self.current.leaves.get(&leaf.name),
-                settings.leaves.get(&leaf.name),
-            );
-            let (Some(old), Some(new)) = (old, new) else {
-                return false;
-            };
-            old.options.key == new.options.key
-                && leaf.id.as_ref().is_none_or(|id| {
-                    // The broker gave it, or the new settings allow it.
-                    new.allows_id(id) || (!old.allows_id(id) && new.options.random_id)
-                })
-        });
-        self.current = settings;
-        if stays {
-            self.changed = true;
-        } else {
-            self.link.close();
-        }
-    }
-
-    fn show(&self) {
-        let Some(leaf) = &self.leaf else { return };
-        let mut shown = lock(&self.shown.shown);
-        if shown.id != leaf.id {
-            shown.id.clone_from(&leaf.id);
-        }
-        shown.broker = leaf.broker;
-        shown.counts.take(self.link.stats());
-        shown.counts.refused_commands = leaf.refused_commands;
-        shown.counts.senseless = leaf.senseless;
-        shown.counts.sessions = self.sessions.begun;
-        shown.connections = self.sessions.counts();
-    }
-
-    /// The stream is no more. Every session is closed, so every remote notices; and so is the broker's socket.
-    async fn finish(&mut self) {
-        self.link.close();
-        self.unsent = None;
-        self.answers.clear();
-        self.held = None;
-        self.execute();
-        self.gone("its line is gone");
-        self.common.registry.no_longer_unproven(&self.shown);
-        self.broker.close();
-        let _ = timeout(BROKER_END, self.broker.ended()).await;
     }
 }

@@ -35,15 +35,19 @@
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | leaves, [`GatewayLimits::leaves`] | 32 | a further one is cut and counted |
+//! | times that a leaf comes, [`GatewayLimits::arrivals`] | 8, then 1 a second | it is cut and counted |
 //! | sessions of a leaf, [`GatewayLimits::connections`] | 8, as many more closing | the session fails (`Resources`) |
 //! | bytes of a leaf's sessions, [`GatewayLimits::bytes`] | 8 MiB | the leaf waits, or the browser |
 //! | bytes of a leaf's link | 64 KiB each way, the longest message | the leaf waits, or the browser; longer messages of a browser are dropped and told |
-//! | sessions begun by a leaf | 32, then 8 a second | the session fails (`Resources`) |
-//! | broker sockets and ids of a leaf | 8, then 1 a second | it fails, as if the broker were gone |
-//! | streams whose leaf has not proved its key | 64 | the oldest is closed |
-//! | the time to prove a key, on TCP | 30 s | the stream is closed |
-//! | a message that a full channel does not take | 10 s | that session is closed |
-//! | a stream that takes no byte | 10 s | it is cut |
+//! | sessions begun by a leaf, [`GatewayLimits::sessions`] | 32, then 8 a second | the session fails (`Resources`) |
+//! | broker sockets and ids of a leaf, [`GatewayLimits::opens`] | 8, then 1 a second | it fails, as if the broker were gone |
+//! | streams whose leaf has not proved its key, [`GatewayLimits::unproven`] | 64 | the oldest of the address that has most is closed; an IPv6 network counts as one |
+//! | the time to prove a key, on TCP, [`GatewayLimits::prove_within`] | 30 s | the stream is closed |
+//! | bytes without a proved key, on TCP | 256 KiB | the stream is closed |
+//! | a message that a full channel does not take, [`GatewayLimits::stall`] | 10 s | that session is closed; until then the leaf's others wait |
+//! | a stream that takes no byte, [`GatewayLimits::stall`] | 10 s | it is cut |
+//! | bytes that the system holds for a leaf on TCP | 64 KiB, which Linux doubles | the leaf waits, or the browser |
+//! | remotes' names in the status | 128 bytes each, those of 16 offers that wait | cut; such a connection is shown without |
 //!
 //! The link neither hides nor signs what it carries after its handshake: TCP outside of a trusted network belongs into
 //! a VPN or a tunnel.
@@ -51,8 +55,11 @@
 mod config;
 mod error;
 mod leaf;
+mod lines;
 mod options;
+mod rates;
 mod registry;
+mod remotes;
 mod sessions;
 mod status;
 mod streams;
@@ -62,11 +69,10 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use lines::Lines;
 use options::Settings;
 use registry::Registry;
 
@@ -75,7 +81,8 @@ use crate::shared::lock;
 pub use config::{ConfigError, GatewayConfig, STATUS_ADDRESS};
 pub use error::GatewayError;
 pub use options::{
-    CONNECTION_BYTES_MIN, CONNECTIONS_MAX, GatewayLimits, GatewayOptions, LeafOptions, SerialPort,
+    CONNECTION_BYTES_MIN, CONNECTIONS_MAX, GatewayLimits, GatewayOptions, LeafOptions, RateLimit,
+    SerialPort,
 };
 pub use status::{
     AbsentLine, ConnectionStatus, GatewayStatus, LeafStatus, LinkCounts, RefusedCounts,
@@ -88,9 +95,7 @@ const END_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Gateway {
     common: Arc<Common>,
-    options: GatewayOptions,
-    local_addrs: Vec<SocketAddr>,
-    tasks: JoinSet<()>,
+    lines: Lines,
     /// Ends when nothing of the gateway is left.
     ended: mpsc::Receiver<()>,
 }
@@ -120,12 +125,8 @@ impl Gateway {
     /// [`GatewayError`]: the options cannot be used, or an address cannot be listened on. Nothing was started.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
         let settings = Settings::new(&options)?;
-        let mut listeners = Vec::new();
-        for &address in &options.listen {
-            let listener = TcpListener::bind(address).await;
-            let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-            listeners.push(bound.map_err(|source| GatewayError::Listen { address, source })?);
-        }
+        let mut lines = Lines::default();
+        let bound = lines.bind(&options.listen).await?;
         let (alive, ended) = mpsc::channel(1);
         let common = Arc::new(Common {
             settings: watch::Sender::new(Arc::new(settings)),
@@ -133,30 +134,17 @@ impl Gateway {
             registry: Registry::new(),
             alive: Mutex::new(Some(alive)),
         });
-        let mut tasks = JoinSet::new();
-        let mut local_addrs = Vec::new();
-        for (address, listener) in listeners {
-            local_addrs.push(address);
-            tasks.spawn(streams::listen(listener, common.clone()));
-        }
-        for address in &options.connect {
-            tasks.spawn(streams::call(address.clone(), common.clone()));
-        }
-        for port in &options.serial {
-            tasks.spawn(streams::serial(port.clone(), common.clone()));
-        }
+        lines.serve(&options, bound, &common);
         Ok(Self {
             common,
-            options,
-            local_addrs,
-            tasks,
+            lines,
             ended,
         })
     }
 
     /// The addresses listened on, in the order of [`GatewayOptions::listen`].
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.local_addrs
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.lines.local_addrs()
     }
 
     /// Every leaf, its connections and counters.
@@ -169,38 +157,30 @@ impl Gateway {
         StatusSource(self.common.clone())
     }
 
-    /// Takes new leaves, keys, ids, limits, broker and ICE servers. A leaf whose key is another or gone, or whose id it may
-    /// no longer use, is cut. Others stay: broker and ICE servers count for sockets and sessions from now on, buffers too,
-    /// and no leaf is cut for a lower limit.
-    ///
-    /// Addresses, servers, serial ports and timers stay as they are: what is returned names those that differ.
+    /// Takes new options, all of them. A leaf whose key is another or gone, or whose id it may no longer use, is cut; so is
+    /// one on a server or a serial port that is no longer named or has another speed. Others stay, those included
+    /// that came over an address which is no longer listened on; when the broker is another one their sockets to the
+    /// old one are lost, and their connections stay. ICE servers, buffers and timers count for sessions and streams from now
+    /// on, and no leaf is cut for a lower limit.
     ///
     /// # Errors
-    /// [`GatewayError`]: the options cannot be used, and nothing has changed.
-    pub fn reload(&mut self, options: GatewayOptions) -> Result<Vec<&'static str>, GatewayError> {
-        let mut settings = Settings::new(&options)?;
-        settings.timing = self.options.timing;
-        let old = &self.options;
-        let differ = [
-            ("listen", old.listen != options.listen),
-            ("connect", old.connect != options.connect),
-            ("serial", old.serial != options.serial),
-            ("timing", old.timing != options.timing),
-        ];
+    /// [`GatewayError`]: the options cannot be used, or a new address cannot be listened on. Nothing has changed.
+    pub async fn reload(&mut self, options: GatewayOptions) -> Result<(), GatewayError> {
+        let settings = Settings::new(&options)?;
+        let bound = self.lines.bind(&options.listen).await?;
         self.common.registry.retain(&settings);
         self.common.settings.send_replace(Arc::new(settings));
-        Ok(differ
-            .into_iter()
-            .filter_map(|(name, differs)| differs.then_some(name))
-            .collect())
+        self.lines.serve(&options, bound, &self.common);
+        Ok(())
     }
 
     /// Ends it: leaves are told, their sessions and sockets closed so that every remote notices. Waits for that, for
     /// five seconds at most.
     pub async fn shutdown(mut self) {
         self.common.stop.send_replace(true);
+        let lines = core::mem::take(&mut self.lines);
         let end = async {
-            while self.tasks.join_next().await.is_some() {}
+            lines.end().await;
             *lock(&self.common.alive) = None;
             while self.ended.recv().await.is_some() {}
         };

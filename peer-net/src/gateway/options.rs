@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -85,15 +86,70 @@ pub struct GatewayLimits {
     /// a share is the longest message that a browser is let send, up to 256 KiB. At least [`CONNECTION_BYTES_MIN`] a connection, and
     /// one of 1 MiB lets a leaf run ahead as far as its engine does. Default 8 MiB.
     pub bytes: usize,
+    /// Streams over TCP whose leaf has not proved its key. A further one takes the place of the oldest from the
+    /// address that has most of them, so who floods keeps out himself. Default 64.
+    pub unproven: usize,
+    /// How long a leaf on TCP may take to prove its key before its stream is closed. More than a leaf waits that was
+    /// refused, or it is cut while it waits. Default 30 s.
+    pub prove_within: Duration,
+    /// How long a leaf's stream may take no byte before it is cut, and a session no message of its leaf before it is
+    /// closed. Default 10 s.
+    pub stall: Duration,
+    /// How often one leaf may come. One that comes more often is cut and counted. Default 8, then 1 a second.
+    pub arrivals: RateLimit,
+    /// Sessions begun by one leaf. Further ones fail at once. Default 32, then 8 a second.
+    pub sessions: RateLimit,
+    /// Ids asked for and sockets opened by one leaf. Further ones fail, as if the broker were gone. Default 8, then
+    /// 1 a second.
+    pub opens: RateLimit,
+}
+
+/// How often something may be done: so many times at once, then so many a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// At once.
+    pub burst: u32,
+    /// Then in each second.
+    pub per_second: u32,
 }
 
 impl Default for GatewayLimits {
     fn default() -> Self {
+        let slowly = RateLimit {
+            burst: 8,
+            per_second: 1,
+        };
         Self {
             leaves: 32,
             connections: 8,
             bytes: 8 << 20,
+            unproven: 64,
+            prove_within: Duration::from_secs(30),
+            stall: Duration::from_secs(10),
+            arrivals: slowly,
+            sessions: RateLimit {
+                burst: 32,
+                per_second: 8,
+            },
+            opens: slowly,
         }
+    }
+}
+
+impl GatewayLimits {
+    /// The first limit that lets nothing through.
+    fn zero(&self) -> Option<&'static str> {
+        let zeros = [
+            ("leaves", self.leaves == 0),
+            ("unproven", self.unproven == 0),
+            ("prove_within", self.prove_within.is_zero()),
+            ("stall", self.stall.is_zero()),
+            ("arrivals", self.arrivals.burst == 0),
+            ("sessions", self.sessions.burst == 0),
+            ("opens", self.opens.burst == 0),
+        ];
+        let zero = zeros.into_iter().find(|(_, is_zero)| *is_zero);
+        zero.map(|(name, _)| name)
     }
 }
 
@@ -130,8 +186,8 @@ impl Settings {
     pub(super) fn new(options: &GatewayOptions) -> Result<Self, GatewayError> {
         let client = BrokerClient::new(options.broker.clone()).map_err(GatewayError::Broker)?;
         let limits = options.limits;
-        if limits.leaves == 0 {
-            return Err(GatewayError::NoLeaves);
+        if let Some(name) = limits.zero() {
+            return Err(GatewayError::Zero(name));
         }
         if !(1..=CONNECTIONS_MAX).contains(&limits.connections) {
             return Err(GatewayError::Connections);
@@ -241,6 +297,7 @@ mod tests {
                 leaves: 1,
                 connections,
                 bytes,
+                ..GatewayLimits::default()
             };
             let rtc = settings(|options| options.limits = limits).unwrap().rtc;
             let one = rtc.receive_window as usize + rtc.receive_buffer + rtc.send_buffer;
@@ -257,6 +314,7 @@ mod tests {
         assert!(told(|options| options.leaves.push(leaf(""))).contains("name"));
         assert!(told(|options| options.limits.bytes = 1 << 20).contains("2097152"));
         assert!(told(|options| options.limits.connections = 0).contains("256"));
+        assert!(told(|options| options.limits.stall = Duration::ZERO).contains("`stall`"));
         let debug = format!("{:?}", settings(|_| {}).unwrap());
         assert!(!debug.contains("7, 7"), "a key is in {debug}");
     }

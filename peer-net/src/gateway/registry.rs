@@ -1,5 +1,6 @@
 //! What the tasks of a gateway share: who is there, and what was turned away.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -7,14 +8,11 @@ use peer_core::link::Refusal;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::options::Settings;
+use super::options::{GatewayLimits, Settings};
+use super::rates::Rates;
 use super::sessions::Counts;
 use super::status::{AbsentLine, GatewayStatus, LeafStatus, LinkCounts, RefusedCounts};
 use crate::shared::lock;
-
-/// Streams over TCP whose leaf has not proved its key. A further one takes the place of the oldest, so a flood of
-/// them keeps nobody out who is fast.
-const UNPROVEN_MAX: usize = 64;
 
 pub(super) struct Registry {
     started: Instant,
@@ -25,10 +23,24 @@ pub(super) struct Registry {
 struct Inner {
     /// Of every leaf that ever proved its key, so never more than are configured.
     leaves: BTreeMap<String, Record>,
+    /// In the order they came. One too many takes the place of another, so a flood of them keeps nobody out who is fast.
     unproven: VecDeque<Arc<Link>>,
+    streams: u64,
     refused: RefusedCounts,
-    absent: BTreeMap<String, String>,
+    /// Why each line is not there, and how often it was tried.
+    absent: BTreeMap<String, (String, u64)>,
     present: usize,
+    /// A leaf was one too many, and none has gone since.
+    is_full: bool,
+}
+
+/// Why a leaf that has proved its key may not stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unwelcome {
+    #[error("there are as many leaves as there may be")]
+    TooMany,
+    #[error("it came too often")]
+    TooSoon,
 }
 
 struct Record {
@@ -36,6 +48,7 @@ struct Record {
     present: bool,
     since: Instant,
     arrivals: u64,
+    rates: Arc<Mutex<Rates>>,
     last_end: Option<String>,
 }
 
@@ -43,6 +56,8 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) line: String,
+    /// Where it comes from, if not from where the options say.
+    from: Option<IpAddr>,
     /// Rung when the stream has to end: another one has come in its place.
     pub(super) cut: Notify,
     pub(super) shown: Mutex<Shown>,
@@ -57,10 +72,36 @@ pub(super) struct Shown {
     pub(super) connections: Vec<Arc<Counts>>,
 }
 
+impl Inner {
+    /// Which stream gives way to a new one: the oldest of those who have most, the new one counted. So a flood from one
+    /// place is at the expense of that place.
+    fn to_give_way(&self, new: Option<IpAddr>) -> Option<usize> {
+        let mut counts = BTreeMap::from([(new, 1)]);
+        for link in &self.unproven {
+            *counts.entry(link.from).or_insert(0) += 1;
+        }
+        let of = |link: &Arc<Link>| counts.get(&link.from);
+        let most = self.unproven.iter().map(of).max()?;
+        self.unproven.iter().position(|link| of(link) == most)
+    }
+}
+
+/// What an address counts as: one who has an IPv6 address has all of its network.
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            [a, b, c, d, 0, 0, 0, 0].into()
+        }
+    }
+}
+
 impl Link {
-    pub(super) fn new(line: String) -> Arc<Self> {
+    pub(super) fn new(line: String, from: Option<IpAddr>) -> Arc<Self> {
         Arc::new(Self {
             line,
+            from: from.map(place),
             cut: Notify::new(),
             shown: Mutex::default(),
         })
@@ -75,17 +116,24 @@ impl Registry {
         }
     }
 
-    /// A stream begins that anybody may have opened.
-    pub(super) fn unproven(&self, link: &Arc<Link>) {
+    /// A stream has come over TCP.
+    pub(super) fn stream(&self) {
+        let streams = &mut lock(&self.inner).streams;
+        *streams = streams.wrapping_add(1);
+    }
+
+    /// Nobody has proved a key on a stream that anybody may have opened.
+    pub(super) fn unproven(&self, link: &Arc<Link>, limit: usize) {
         let mut inner = lock(&self.inner);
         if inner.unproven.iter().any(|other| Arc::ptr_eq(other, link)) {
             return;
         }
-        if inner.unproven.len() >= UNPROVEN_MAX
-            && let Some(oldest) = inner.unproven.pop_front()
+        while inner.unproven.len() >= limit
+            && let Some(index) = inner.to_give_way(link.from)
+            && let Some(other) = inner.unproven.remove(index)
         {
             inner.refused.unproven += 1;
-            oldest.cut.notify_one();
+            other.cut.notify_one();
         }
         inner.unproven.push_back(link.clone());
     }
@@ -97,20 +145,35 @@ impl Registry {
             .retain(|other| !Arc::ptr_eq(other, link));
     }
 
-    /// A leaf has proved its key. `false`: it is one too many. Where it was before, it is no more.
-    pub(super) fn arrived(&self, name: &str, link: &Arc<Link>, limit: usize) -> bool {
+    /// A leaf has proved its key. If it may stay, it is no more where it was before.
+    pub(super) fn arrived(
+        &self,
+        name: &str,
+        link: &Arc<Link>,
+        limits: &GatewayLimits,
+    ) -> Result<Arc<Mutex<Rates>>, Unwelcome> {
         let mut inner = lock(&self.inner);
         let inner = &mut *inner;
-        let known = inner.leaves.get_mut(name);
+        let mut known = inner.leaves.get_mut(name);
+        if let Some(record) = &mut known
+            && !lock(&record.rates).takes_arrival(limits)
+        {
+            inner.refused.rate += 1;
+            return Err(Unwelcome::TooSoon);
+        }
         let was_present = known.as_ref().is_some_and(|record| record.present);
-        if !was_present && inner.present >= limit {
+        if !was_present && inner.present >= limits.leaves {
             inner.refused.limit += 1;
-            return false;
+            // Once, however often they try.
+            if !core::mem::replace(&mut inner.is_full, true) {
+                tracing::warn!(target: "peer_net", leaf = name, "a leaf was cut: {} are here already", limits.leaves);
+            }
+            return Err(Unwelcome::TooMany);
         }
         if !was_present {
             inner.present += 1;
         }
-        match known {
+        let rates = match known {
             Some(record) => {
                 if record.present && !Arc::ptr_eq(&record.link, link) {
                     record.link.cut.notify_one();
@@ -120,19 +183,24 @@ impl Registry {
                 record.present = true;
                 record.since = Instant::now();
                 record.arrivals += 1;
+                record.rates.clone()
             }
             None => {
+                let rates = Arc::new(Mutex::new(Rates::new(limits)));
+                lock(&rates).takes_arrival(limits);
                 let record = Record {
                     link: link.clone(),
                     present: true,
                     since: Instant::now(),
                     arrivals: 1,
+                    rates: rates.clone(),
                     last_end: None,
                 };
                 inner.leaves.insert(name.to_owned(), record);
+                rates
             }
-        }
-        true
+        };
+        Ok(rates)
     }
 
     /// A leaf is gone, unless it is back on another stream already.
@@ -147,6 +215,7 @@ impl Registry {
             record.since = Instant::now();
             record.last_end = Some(reason.to_owned());
             inner.present -= 1;
+            inner.is_full = false;
         }
     }
 
@@ -159,16 +228,25 @@ impl Registry {
         } += 1;
     }
 
-    pub(super) fn timed_out(&self) {
+    /// A stream was closed because nobody proved a key on it.
+    pub(super) fn closed_unproven(&self) {
         lock(&self.inner).refused.unproven += 1;
     }
 
-    /// A port or a server is not there.
-    pub(super) fn absent(&self, line: &str, reason: String) -> bool {
-        let previous = lock(&self.inner)
-            .absent
-            .insert(line.to_owned(), reason.clone());
-        previous != Some(reason)
+    /// So many frames were none, on streams where nobody has proved a key.
+    pub(super) fn garbage(&self, frames: u32) {
+        let garbage = &mut lock(&self.inner).refused.garbage;
+        *garbage = garbage.wrapping_add(frames.into());
+    }
+
+    /// A port or a server is not there. Whether that, or why, is new.
+    pub(super) fn absent(&self, line: &str, reason: &str) -> bool {
+        let mut inner = lock(&self.inner);
+        let (known, tries) = inner.absent.entry(line.to_owned()).or_default();
+        *tries = tries.wrapping_add(1);
+        let is_new = known != reason;
+        reason.clone_into(known);
+        is_new
     }
 
     pub(super) fn found(&self, line: &str) {
@@ -209,15 +287,17 @@ impl Registry {
             broker: format!("{}:{}", address.host, address.port),
             present: inner.present,
             limit: settings.limits.leaves,
+            streams: inner.streams,
             unproven: inner.unproven.len(),
             refused: inner.refused,
             leaves: leaves.collect(),
             absent: inner
                 .absent
                 .iter()
-                .map(|(line, reason)| AbsentLine {
+                .map(|(line, (reason, tries))| AbsentLine {
                     line: line.clone(),
                     reason: reason.clone(),
+                    tries: *tries,
                 })
                 .collect(),
         }
@@ -240,8 +320,24 @@ impl Record {
             connections: shown
                 .connections
                 .iter()
+                // They went with it.
+                .filter(|_| self.present)
                 .map(|counts| counts.status())
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_network_is_one() {
+        let of = |text: &str| place(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::7"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::7"), of("2001:db8:1:3::7"));
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
     }
 }

@@ -3,13 +3,14 @@
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::task::Poll;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use peer_core::peer::{ConnectionHandle, IceState, RtcFailure};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::options::{CONNECTIONS_MAX, Settings};
+use super::remotes::Remote;
 use super::status::ConnectionStatus;
 use crate::rtc::{ChannelReceiver, ChannelSender, Message, Session, SessionEvent};
 
@@ -24,6 +25,7 @@ pub(super) enum SessionInput {
     LocalDescription(String),
     LocalCandidate(String),
     IceState(IceState),
+    DtlsConnected,
     Opened(ChannelSender),
     Message(Message),
     /// The remote has something of what was sent.
@@ -48,8 +50,10 @@ pub(super) struct Slot {
     pub(super) handle: ConnectionHandle,
     pub(super) session: Session,
     pub(super) channel: Option<ChannelSender>,
-    /// The amount that the leaf was told is not acknowledged.
-    pub(super) told: u32,
+    /// What the leaf was told last: the bytes that are not acknowledged, of so many that it had sent.
+    pub(super) told: (u32, u64),
+    /// What the description of the leaf's offer is known by, once it has one.
+    pub(super) offered: Option<u64>,
     pub(super) counts: Arc<Counts>,
     inputs: mpsc::Receiver<SessionInput>,
     over: bool,
@@ -60,8 +64,10 @@ pub(super) struct Slot {
 pub(super) struct Counts {
     number: u64,
     incoming: bool,
+    remote: OnceLock<Remote>,
     began: Instant,
     open: AtomicBool,
+    interrupted: AtomicBool,
     over: AtomicBool,
     messages_sent: AtomicU64,
     bytes_sent: AtomicU64,
@@ -72,8 +78,14 @@ pub(super) struct Counts {
 
 /// How a session begins.
 pub(super) enum Beginning<'a> {
-    Offer { label: &'a str, ordered: bool },
-    Answer { offer: &'a str },
+    Offer {
+        label: &'a str,
+        ordered: bool,
+    },
+    Answer {
+        offer: &'a str,
+        remote: Option<Remote>,
+    },
 }
 
 impl Sessions {
@@ -92,7 +104,7 @@ impl Sessions {
         &mut self,
         settings: &Settings,
         handle: ConnectionHandle,
-        beginning: &Beginning<'_>,
+        beginning: Beginning<'_>,
     ) -> bool {
         let limit = settings.limits.connections;
         let taken = 2 * CONNECTIONS_MAX - self.places.available_permits();
@@ -104,15 +116,21 @@ impl Sessions {
         };
         let (events, queue) = mpsc::channel(EVENTS_MAX);
         let rtc = settings.rtc.clone();
-        let (session, incoming) = match *beginning {
+        self.begun += 1;
+        let (session, counts) = match beginning {
             Beginning::Offer { label, ordered } => (
                 Session::offer(rtc, label.to_owned(), ordered, events),
-                false,
+                Counts::new(self.begun, false),
             ),
-            Beginning::Answer { offer } => (Session::answer(rtc, offer.to_owned(), events), true),
+            Beginning::Answer { offer, remote } => {
+                let counts = Counts::new(self.begun, true);
+                if let Some(remote) = remote {
+                    let _ = counts.remote.set(remote);
+                }
+                (Session::answer(rtc, offer.to_owned(), events), counts)
+            }
         };
-        self.begun += 1;
-        let counts = Arc::new(Counts::new(self.begun, incoming));
+        let counts = Arc::new(counts);
         let (sender, inputs) = mpsc::channel(INPUTS_MAX);
         let relay = Relay {
             events: queue,
@@ -123,7 +141,8 @@ impl Sessions {
             handle,
             session,
             channel: None,
-            told: 0,
+            told: (0, 0),
+            offered: None,
             counts,
             inputs,
             over: false,
@@ -138,6 +157,20 @@ impl Sessions {
     /// Closes a session, so that its remote notices, and forgets it.
     pub(super) fn close(&mut self, handle: ConnectionHandle) {
         self.slots.retain(|slot| slot.handle != handle);
+    }
+
+    /// Whether the leaf is about to send an offer.
+    pub(super) fn expect_offer(&self) -> bool {
+        let mut counts = self.slots.iter().map(|slot| &slot.counts);
+        counts.any(|counts| !counts.incoming && counts.remote.get().is_none())
+    }
+
+    /// The offer with this description goes to this remote.
+    pub(super) fn offered(&mut self, description: u64, remote: Remote) {
+        let mut slots = self.slots.iter();
+        if let Some(slot) = slots.find(|slot| slot.offered == Some(description)) {
+            let _ = slot.counts.remote.set(remote);
+        }
     }
 
     pub(super) fn counts(&self) -> Vec<Arc<Counts>> {
@@ -171,6 +204,11 @@ impl Sessions {
 }
 
 impl Slot {
+    pub(super) fn ice_state(&self, state: IceState) {
+        let interrupted = state == IceState::Disconnected;
+        self.counts.interrupted.store(interrupted, Relaxed);
+    }
+
     pub(super) fn open(&mut self, channel: ChannelSender) {
         self.channel = Some(channel);
         self.counts.open.store(true, Relaxed);
@@ -191,8 +229,10 @@ impl Counts {
         Self {
             number,
             incoming,
+            remote: OnceLock::new(),
             began: Instant::now(),
             open: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
             over: AtomicBool::new(false),
             messages_sent: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
@@ -207,19 +247,31 @@ impl Counts {
         self.bytes_sent.fetch_add(bytes as u64, Relaxed);
     }
 
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.bytes_sent.load(Relaxed)
+    }
+
     pub(super) fn received(&self, bytes: usize) {
         self.messages_received.fetch_add(1, Relaxed);
         self.bytes_received.fetch_add(bytes as u64, Relaxed);
     }
 
     pub(super) fn status(&self) -> ConnectionStatus {
-        let state = match (self.over.load(Relaxed), self.open.load(Relaxed)) {
-            (true, _) => "closed",
-            (false, true) => "open",
-            (false, false) => "connecting",
+        let state = if self.over.load(Relaxed) {
+            "closed"
+        } else if !self.open.load(Relaxed) {
+            "connecting"
+        } else if self.interrupted.load(Relaxed) {
+            "interrupted"
+        } else {
+            "open"
         };
+        let remote = self.remote.get();
         ConnectionStatus {
             number: self.number,
+            peer: remote.map(|remote| remote.peer.clone()),
+            connection_id: remote.and_then(|remote| remote.connection_id.clone()),
+            label: remote.and_then(|remote| remote.label.clone()),
             state,
             incoming: self.incoming,
             since: self.began.elapsed().as_secs(),
@@ -298,6 +350,7 @@ impl Relay {
             SessionEvent::LocalDescription(sdp) => SessionInput::LocalDescription(sdp),
             SessionEvent::LocalCandidate(candidate) => SessionInput::LocalCandidate(candidate),
             SessionEvent::IceState(state) => SessionInput::IceState(state),
+            SessionEvent::DtlsConnected => SessionInput::DtlsConnected,
             SessionEvent::Open(sender, _) => SessionInput::Opened(sender),
             SessionEvent::Closed => SessionInput::Closed,
             SessionEvent::Failed(failure, sentence) => {
@@ -310,5 +363,41 @@ impl Relay {
 
     async fn put(&self, input: SessionInput) -> Result<(), Gone> {
         self.inputs.send(input).await.map_err(|_| Gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leaf_hears_how_far_its_session_has_come() {
+        let (events, queue) = mpsc::channel(EVENTS_MAX);
+        let (inputs, mut told) = mpsc::channel(INPUTS_MAX);
+        let mut relay = Relay {
+            events: queue,
+            inputs,
+        };
+        tokio::spawn(async move {
+            let _ = relay.relay().await;
+        });
+        for event in [
+            SessionEvent::IceState(IceState::Connected),
+            SessionEvent::DtlsConnected,
+            SessionEvent::Failed(RtcFailure::Sctp, "it was refused".to_owned()),
+        ] {
+            assert!(events.send(event).await.is_ok());
+        }
+        let mut next = async || told.recv().await;
+        assert!(matches!(
+            next().await,
+            Some(SessionInput::IceState(IceState::Connected))
+        ));
+        assert!(matches!(next().await, Some(SessionInput::DtlsConnected)));
+        let failed = next().await;
+        assert!(matches!(
+            failed,
+            Some(SessionInput::Failed(RtcFailure::Sctp))
+        ));
     }
 }

@@ -15,7 +15,9 @@ pub struct GatewayStatus {
     pub present: usize,
     /// The limit of them.
     pub limit: usize,
-    /// Streams over TCP whose leaf has not proved its key.
+    /// Streams over TCP that came or were called, since the start.
+    pub streams: u64,
+    /// Those of them that are there and whose leaf has not proved its key.
     pub unproven: usize,
     /// What was turned away, since the start.
     pub refused: RefusedCounts,
@@ -37,8 +39,12 @@ pub struct RefusedCounts {
     pub other: u64,
     /// Leaves beyond the limit.
     pub limit: u64,
-    /// Streams over TCP that proved no key in time, or gave way to newer ones.
+    /// Leaves that came again too soon.
+    pub rate: u64,
+    /// Streams over TCP that proved no key in time, said too much without one, or gave way to newer ones.
     pub unproven: u64,
+    /// Frames that were none, on streams where nobody had proved a key.
+    pub garbage: u64,
 }
 
 /// A serial port or a TCP server that cannot be used at the moment.
@@ -49,6 +55,8 @@ pub struct AbsentLine {
     pub line: String,
     /// Why.
     pub reason: String,
+    /// How often it was tried since it was there last.
+    pub tries: u64,
 }
 
 /// One leaf.
@@ -103,6 +111,8 @@ pub struct LinkCounts {
     pub senseless: u64,
     /// Sessions begun.
     pub sessions: u64,
+    /// Sessions closed because their remote took nothing for too long.
+    pub stalled: u64,
 }
 
 impl LinkCounts {
@@ -122,7 +132,14 @@ impl LinkCounts {
 pub struct ConnectionStatus {
     /// Counts the sessions of the link.
     pub number: u64,
-    /// `connecting`, `open` or `closed`.
+    /// The id of the remote peer: what the broker says of one that called, what the leaf says of one it calls. `None`
+    /// until that is known. At most 128 bytes of it, as of the next two, and whatever characters they have.
+    pub peer: Option<String>,
+    /// PeerJS's id of the connection.
+    pub connection_id: Option<String>,
+    /// The connection's label.
+    pub label: Option<String>,
+    /// `connecting`, `open`, `interrupted` while the network path does not answer, or `closed`.
     pub state: &'static str,
     /// The remote started it.
     pub incoming: bool,

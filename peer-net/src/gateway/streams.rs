@@ -1,10 +1,13 @@
 //! Where leaves come from: TCP listeners, TCP servers that are called, serial ports.
 
+use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_serial::SerialStream;
 
@@ -18,8 +21,9 @@ const FRAME: usize = 4096;
 const SERIAL_FRAME: usize = 1024;
 /// What a serial driver holds of bytes that were written.
 const SERIAL_BUFFER: u64 = 4096;
-/// How long a leaf on a TCP stream may take to prove its key. More than a leaf that was refused waits.
-const PROVE_WITHIN: Duration = Duration::from_secs(30);
+/// What the system may hold of bytes for a leaf on a TCP stream. Its own default is megabytes, so that one who reads
+/// nothing would be found out late.
+const SEND_BUFFER: usize = 64 << 10;
 /// How long a TCP server that is called may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before a port or a server is tried again: the first, doubled until the last.
@@ -28,9 +32,12 @@ const LAST_PAUSE: Duration = Duration::from_secs(4);
 /// A pause when the system lends no more sockets, and before a leaf that is one too many is looked at again.
 const SHORT_OF_SOMETHING: Duration = Duration::from_secs(1);
 
-/// Accepts streams until the gateway ends.
-pub(super) async fn listen(listener: TcpListener, common: Arc<Common>) {
-    let mut stop = common.stop.subscribe();
+/// Accepts streams until it is stopped.
+pub(super) async fn listen(
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+    common: Arc<Common>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -39,8 +46,10 @@ pub(super) async fn listen(listener: TcpListener, common: Arc<Common>) {
         match accepted {
             Ok((stream, from)) => {
                 let common = common.clone();
+                let stop = common.stop.subscribe();
                 tokio::spawn(async move {
-                    let _ = tcp(stream, format!("tcp {from}"), &common).await;
+                    let (name, from) = (format!("tcp {from}"), Some(from.ip()));
+                    let _ = tcp(stream, name, from, stop, &common).await;
                 });
             }
             Err(error) => {
@@ -51,22 +60,32 @@ pub(super) async fn listen(listener: TcpListener, common: Arc<Common>) {
     }
 }
 
-async fn tcp(stream: TcpStream, name: String, common: &Common) -> End {
+async fn tcp(
+    stream: TcpStream,
+    name: String,
+    from: Option<IpAddr>,
+    stop: watch::Receiver<bool>,
+    common: &Common,
+) -> (End, bool) {
+    common.registry.stream();
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let line = Line {
         name,
+        from,
         timing: common.settings.borrow().timing,
         frame: FRAME,
-        prove_within: Some(PROVE_WITHIN),
+        is_open_to_all: true,
+        stop,
     };
     match super::random() {
         Ok(random) => serve(stream, line, random, common).await,
-        Err(error) => End::Stream(error.to_string()),
+        Err(error) => (End::Stream(error.to_string()), false),
     }
 }
 
 /// Calls a TCP server again and again.
-pub(super) async fn call(address: String, common: Arc<Common>) {
+pub(super) async fn call(address: String, stop: watch::Receiver<bool>, common: Arc<Common>) {
     let name = format!("tcp {address}");
     let open = || async {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
@@ -77,29 +96,31 @@ pub(super) async fn call(address: String, common: Arc<Common>) {
             )),
         }
     };
-    again_and_again(&name, &common, open, |stream| {
-        tcp(stream, name.clone(), &common)
+    again_and_again(&name, stop.clone(), &common, open, |stream| {
+        tcp(stream, name.clone(), None, stop.clone(), &common)
     })
     .await;
 }
 
 /// Opens a serial port again and again.
-pub(super) async fn serial(port: SerialPort, common: Arc<Common>) {
+pub(super) async fn serial(port: SerialPort, stop: watch::Receiver<bool>, common: Arc<Common>) {
     let name = format!("serial {}", port.path);
     let open = || async {
         let builder = tokio_serial::new(&port.path, port.speed);
         SerialStream::open(&builder).map_err(io::Error::from)
     };
-    again_and_again(&name, &common, open, |stream| async {
+    again_and_again(&name, stop.clone(), &common, open, |stream| async {
         let line = Line {
             name: name.clone(),
+            from: None,
             timing: serial_timing(&common, port.speed),
             frame: SERIAL_FRAME,
-            prove_within: None,
+            is_open_to_all: false,
+            stop: stop.clone(),
         };
         match super::random() {
             Ok(random) => serve(stream, line, random, &common).await,
-            Err(error) => End::Stream(error.to_string()),
+            Err(error) => (End::Stream(error.to_string()), false),
         }
     })
     .await;
@@ -116,52 +137,53 @@ fn serial_timing(common: &Common, speed: u32) -> peer_core::link::Timing {
     timing
 }
 
-/// Opens a line and serves what is there until it is gone; then again, after a pause, until the gateway ends.
+/// Opens a line and serves what is there until it is gone; then again, after a pause, until it is stopped.
 async fn again_and_again<T, O, S>(
     name: &str,
+    mut stop: watch::Receiver<bool>,
     common: &Common,
     open: impl Fn() -> O,
     serve: impl Fn(T) -> S,
 ) where
     O: Future<Output = io::Result<T>>,
-    S: Future<Output = End>,
+    S: Future<Output = (End, bool)>,
 {
-    let mut stop = common.stop.subscribe();
     let mut pause = FIRST_PAUSE;
     loop {
         let opened = tokio::select! {
             opened = open() => opened,
-            () = super::stopped(&mut stop) => return,
+            () = super::stopped(&mut stop) => break,
         };
         match opened {
             Ok(stream) => {
                 common.registry.found(name);
                 tracing::info!(target: "peer_net", "{name} is there");
                 let since = tokio::time::Instant::now();
-                match serve(stream).await {
-                    End::Stop => return,
-                    End::Full => pause = LAST_PAUSE,
-                    end => {
-                        if since.elapsed() > LAST_PAUSE {
-                            pause = FIRST_PAUSE;
-                        }
-                        if let End::Stream(reason) = end {
-                            tracing::info!(target: "peer_net", "{name} is gone: {reason}");
-                        }
+                let (end, leaf_came) = serve(stream).await;
+                if leaf_came || since.elapsed() > LAST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
+                match end {
+                    End::Stop => break,
+                    End::Unwelcome => pause = LAST_PAUSE,
+                    End::Stream(reason) => {
+                        tracing::info!(target: "peer_net", "{name} is gone: {reason}");
                     }
+                    _ => {}
                 }
             }
             Err(error) => {
                 // Once for each reason.
-                if common.registry.absent(name, error.to_string()) {
+                if common.registry.absent(name, &error.to_string()) {
                     tracing::warn!(target: "peer_net", "{name} cannot be used, and is tried again: {error}");
                 }
             }
         }
         tokio::select! {
             () = sleep(pause) => {}
-            () = super::stopped(&mut stop) => return,
+            () = super::stopped(&mut stop) => break,
         }
         pause = (2 * pause).min(LAST_PAUSE);
     }
+    common.registry.found(name);
 }

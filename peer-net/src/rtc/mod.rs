@@ -135,6 +135,8 @@ pub enum SessionEvent {
     LocalCandidate(String),
     /// The ICE transport moved.
     IceState(IceState),
+    /// DTLS has shaken hands, with the remote of the description. The [`IceState`] that made it possible may come after.
+    DtlsConnected,
     /// The data channel is open.
     Open(ChannelSender, ChannelReceiver),
     /// The session is over: closed by either side, or the path died after the channel had opened. What arrived

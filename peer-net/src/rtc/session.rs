@@ -467,6 +467,7 @@ impl Negotiation {
             })?;
         let conn = Arc::clone(&dtls.conn) as Arc<dyn Conn + Send + Sync>;
         progress.parts(|parts| parts.dtls = Some(Arc::new(dtls)));
+        self.emit(SessionEvent::DtlsConnected).await;
 
         progress.enter(ASSOCIATE);
         let config = &*self.config;

@@ -64,19 +64,28 @@ async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -
         Session::answer(config, offer, events)
     };
     let (mut open_a, mut open_b) = (None, None);
+    let (mut encrypted_a, mut encrypted_b) = (false, false);
     let wire = async {
         while open_a.is_none() || open_b.is_none() {
             tokio::select! {
                 Some(event) = from_a.recv() => match event {
                     SessionEvent::LocalCandidate(candidate) => b.add_candidate(candidate),
-                    SessionEvent::Open(sender, receiver) => open_a = Some((sender, receiver)),
+                    SessionEvent::Open(sender, receiver) => {
+                        assert!(encrypted_a, "DTLS is told before");
+                        open_a = Some((sender, receiver));
+                    }
+                    SessionEvent::DtlsConnected => encrypted_a = true,
                     SessionEvent::IceState(_) => {}
                     event => panic!("unexpected {event:?}"),
                 },
                 Some(event) = from_b.recv() => match event {
                     SessionEvent::LocalDescription(answer) => a.apply_answer(answer),
                     SessionEvent::LocalCandidate(candidate) => a.add_candidate(candidate),
-                    SessionEvent::Open(sender, receiver) => open_b = Some((sender, receiver)),
+                    SessionEvent::Open(sender, receiver) => {
+                        assert!(encrypted_b, "DTLS is told before");
+                        open_b = Some((sender, receiver));
+                    }
+                    SessionEvent::DtlsConnected => encrypted_b = true,
                     SessionEvent::IceState(_) => {}
                     event => panic!("unexpected {event:?}"),
                 },

@@ -65,6 +65,17 @@ enum Stimulus {
     Binary(Vec<u8>),
 }
 
+/// A wire that takes its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slow {
+    /// Each byte takes so long.
+    pub(super) byte: Duration,
+    /// Then it is under way so long.
+    pub(super) delay: Duration,
+    /// Bytes that are taken before they are on the wire.
+    pub(super) buffer: usize,
+}
+
 type Noise = Box<dyn FnMut(&mut Vec<u8>)>;
 type End = (Side, ConnectionHandle);
 
@@ -85,6 +96,10 @@ pub(super) struct Lab {
     pub(super) cut: bool,
     /// Bytes on the wire in either direction pass through this.
     pub(super) noise: Noise,
+    /// `None`: bytes are there at once.
+    pub(super) slow: Option<Slow>,
+    /// Bytes on a slow wire, and when they leave it.
+    wires: [VecDeque<(Instant, u8)>; 2],
     pub(super) random: u64,
     sessions: Vec<[Option<End>; 2]>,
     online: [Option<String>; 2],
@@ -135,6 +150,8 @@ impl Lab {
             gateway_works: true,
             cut: false,
             noise: Box::new(|_| {}),
+            slow: None,
+            wires: [VecDeque::new(), VecDeque::new()],
             random: 1,
             sessions: Vec::new(),
             online: [None, None],
@@ -246,6 +263,7 @@ impl Lab {
             }
             busy |= self.deliver(Side::Leaf);
             busy |= self.deliver(Side::Bob);
+            next.extend(self.wires.iter().map(|wire| Some(wire.front()?.0)));
             if !busy {
                 return next.into_iter().flatten().min();
             }
@@ -256,8 +274,18 @@ impl Lab {
     /// Moves bytes over the wire, in pieces of any size. `from` Leaf is towards the gateway.
     fn carry(&mut self, from: Side) -> bool {
         let mut busy = false;
+        while let Some(&(at, byte)) = self.wires[from as usize].front()
+            && at <= self.now
+        {
+            self.wires[from as usize].pop_front();
+            busy = true;
+            self.arrive(from, &[byte]);
+        }
         loop {
             let mut piece = std::vec![0; 1 + self.draw(90) as usize];
+            if let Some(slow) = self.slow {
+                piece.truncate(slow.buffer.saturating_sub(self.wires[from as usize].len()));
+            }
             let len = match from {
                 Side::Leaf => self.leaf.transmit(self.now, &mut piece),
                 Side::Bob => self.gateway.transmit(self.now, &mut piece),
@@ -271,16 +299,28 @@ impl Lab {
             if self.cut {
                 continue;
             }
+            if let Some(slow) = self.slow {
+                let wire = &mut self.wires[from as usize];
+                for byte in piece {
+                    let last = wire.back().map_or(self.now + slow.delay, |(at, _)| *at);
+                    wire.push_back((last.max(self.now + slow.delay) + slow.byte, byte));
+                }
+                continue;
+            }
             let mut rest = &piece[..];
             while !rest.is_empty() {
                 let len = 1 + self.draw(rest.len() as u64) as usize;
                 let (now, after) = rest.split_at(len);
                 rest = after;
-                match from {
-                    Side::Leaf => self.gateway.receive(self.now, now, &self.keys),
-                    Side::Bob => self.leaf.receive(self.now, now),
-                }
+                self.arrive(from, now);
             }
+        }
+    }
+
+    fn arrive(&mut self, from: Side, bytes: &[u8]) {
+        match from {
+            Side::Leaf => self.gateway.receive(self.now, bytes, &self.keys),
+            Side::Bob => self.leaf.receive(self.now, bytes),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{format, string::String, vec, vec::Vec};
 
-use super::lab::{Lab, Side, engine, key, new_gateway, new_leaf};
+use super::lab::{Lab, Side, Slow, engine, key, new_gateway, new_leaf};
 use crate::{
     connection::SendError,
     link::{
@@ -333,6 +333,39 @@ fn noise_costs_time_and_nothing_else() {
         assert!(lab.leaf.stats().resends > 0);
         assert_eq!(lab.trace.iter().filter(|word| *word == "up").count(), 0);
     }
+}
+
+#[test]
+fn a_slow_wire_is_only_slow() {
+    let (mut lab, here, there) = Lab::connected();
+    // 2,400 bits a second behind a socket whose buffers hold minutes.
+    lab.slow = Some(Slow {
+        byte: Duration::from_micros(4_167),
+        delay: Duration::ZERO,
+        buffer: 65_536,
+    });
+    talk(&mut lab, here, there, 40);
+    assert_eq!(lab.trace.iter().filter(|word| *word == "up").count(), 0);
+    // It learns: most of what is sent, is sent once.
+    for stats in [lab.leaf.stats(), lab.gateway.stats()] {
+        assert!(stats.resends <= 6, "{stats:?}");
+    }
+}
+
+#[test]
+fn a_handshake_may_take_longer_than_its_retries() {
+    let mut lab = Lab::new(Some("sensor-7"));
+    lab.slow = Some(Slow {
+        byte: Duration::from_micros(100),
+        delay: Duration::from_millis(2_500),
+        buffer: 4096,
+    });
+    lab.wait(Duration::from_secs(30));
+    assert_eq!(
+        lab.leaf_outputs,
+        [LeafOutput::Up, LeafOutput::Event(Event::Open)]
+    );
+    assert_eq!(lab.trace[..2], ["up", "open sensor-7"]);
 }
 
 #[test]

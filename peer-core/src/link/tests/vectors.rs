@@ -306,7 +306,7 @@ fn data() {
         let mut out = [0; 4096];
         for number in 0..first {
             outgoing.push(&[b"x"]).unwrap();
-            assert!(outgoing.write(&mut out).1);
+            assert!(outgoing.write(&mut out).1.is_some());
             outgoing.acknowledge(number.wrapping_add(1), 1 << 20, false);
         }
         outgoing.push(&[&message[..1], &message[1..]]).unwrap();

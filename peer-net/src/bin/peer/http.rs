@@ -14,6 +14,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 /// Browsers connected at a time; further ones wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 64;
@@ -28,16 +29,16 @@ pub(crate) const JSON: &str = "application/json";
 /// A media type and what is of it.
 pub(crate) type Answer = (&'static str, Bytes);
 
-/// Serves what `answer` has for a path, until the program ends. Gives the address it is at.
+/// Serves what `answer` has for a path, until the program ends or the task is aborted. Gives the address it is at.
 pub(crate) async fn serve(
     address: SocketAddr,
     answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
-) -> std::io::Result<SocketAddr> {
+) -> std::io::Result<(SocketAddr, AbortHandle)> {
     let listener = TcpListener::bind(address).await?;
     let local = listener.local_addr()?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let answer = Arc::new(answer);
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
@@ -63,7 +64,7 @@ pub(crate) async fn serve(
             });
         }
     });
-    Ok(local)
+    Ok((local, task.abort_handle()))
 }
 
 fn respond(answer: Option<Answer>) -> Response<Full<Bytes>> {

@@ -6,26 +6,36 @@ use tokio::runtime::Handle;
 use super::{Leaf, Told};
 use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::gateway::options::Settings;
+use crate::gateway::remotes::Remotes;
 use crate::gateway::sessions::{Beginning, SessionInput, Sessions};
-use crate::rate::Rate;
+use crate::shared::lock;
+
+/// The parts of a served stream that commands are about.
+pub(super) struct Parts<'s> {
+    pub(super) broker: &'s mut BrokerSocket,
+    pub(super) sessions: &'s mut Sessions,
+    pub(super) remotes: &'s mut Remotes,
+    pub(super) leaf: Option<&'s mut Leaf>,
+}
 
 /// Does something with the broker's socket. What comes back is a refusal.
-pub(super) fn broker_command(
-    broker: &mut BrokerSocket,
-    opens: &mut Rate,
-    leaf: Option<&mut Leaf>,
-    command: &BrokerCommand<'_>,
-) -> Option<Told> {
+pub(super) fn broker_command(parts: Parts<'_>, command: &BrokerCommand<'_>) -> Option<Told> {
+    let Parts {
+        broker,
+        sessions,
+        remotes,
+        leaf,
+    } = parts;
     let state = match *command {
         BrokerCommand::RetrieveId => {
-            if !opens.take() {
+            if !takes_open(leaf.as_deref()) {
                 return Some(Told::Broker(BrokerEvent::Failed));
             }
             broker.retrieve_id(&Handle::current());
             "connecting"
         }
         BrokerCommand::Open { id, token } => {
-            if !opens.take() {
+            if !takes_open(leaf.as_deref()) {
                 broker.close();
                 return Some(Told::Broker(BrokerEvent::Closed));
             }
@@ -37,6 +47,11 @@ pub(super) fn broker_command(
             return None;
         }
         BrokerCommand::Send(text) => {
+            if sessions.expect_offer()
+                && let Some((description, remote)) = remotes.sent(text)
+            {
+                sessions.offered(description, remote);
+            }
             broker.send(text);
             return None;
         }
@@ -51,20 +66,27 @@ pub(super) fn broker_command(
     None
 }
 
+fn takes_open(leaf: Option<&Leaf>) -> bool {
+    leaf.is_some_and(|leaf| lock(&leaf.rates).opens.take())
+}
+
 /// Does something with a session. What comes back is a refusal.
 pub(super) fn rtc_command(
-    sessions: &mut Sessions,
-    begins: &mut Rate,
+    parts: Parts<'_>,
     settings: &Settings,
     handle: ConnectionHandle,
     command: &RtcCommand<'_>,
 ) -> Option<Told> {
+    let sessions = parts.sessions;
     let beginning = match *command {
         RtcCommand::CreateOffer { label, reliable } => Beginning::Offer {
             label,
             ordered: reliable,
         },
-        RtcCommand::AcceptOffer { sdp } => Beginning::Answer { offer: sdp },
+        RtcCommand::AcceptOffer { sdp } => Beginning::Answer {
+            offer: sdp,
+            remote: parts.remotes.accepted(sdp),
+        },
         RtcCommand::ApplyAnswer { sdp } => {
             if let Some(slot) = sessions.slot(handle) {
                 slot.session.apply_answer(sdp.to_owned());
@@ -84,7 +106,9 @@ pub(super) fn rtc_command(
         // Messages go another way.
         RtcCommand::Send(_) => return None,
     };
-    if begins.take() && sessions.begin(settings, handle, &beginning) {
+    let leaf = parts.leaf.as_deref();
+    let may_begin = leaf.is_some_and(|leaf| lock(&leaf.rates).sessions.take());
+    if may_begin && sessions.begin(settings, handle, beginning) {
         return None;
     }
     let failed = SessionInput::Failed(RtcFailure::Resources);

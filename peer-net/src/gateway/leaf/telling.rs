@@ -61,11 +61,12 @@ impl Served<'_> {
             Some(unsent) if unsent.handle == handle => unsent.message.len(),
             _ => 0,
         };
-        let mut buffered = 0;
+        let mut news = None;
         let input = match input {
             SessionInput::LocalDescription(sdp) => RtcInput::LocalDescription(sdp),
             SessionInput::LocalCandidate(candidate) => RtcInput::LocalCandidate(candidate),
             SessionInput::IceState(state) => RtcInput::IceState(*state),
+            SessionInput::DtlsConnected => RtcInput::DtlsConnected,
             SessionInput::Opened(_) => RtcInput::ChannelOpened,
             SessionInput::Message(Message::Text(text)) => RtcInput::Message(Frame::Text(text)),
             SessionInput::Message(Message::Binary(bytes)) => {
@@ -76,18 +77,23 @@ impl Served<'_> {
                     return Ok(());
                 };
                 // The link adds what it has not handed out yet.
-                buffered = u32::try_from(slot.buffered() + unsent).unwrap_or(u32::MAX);
-                if slot.told == buffered {
+                let buffered = u32::try_from(slot.buffered() + unsent).unwrap_or(u32::MAX);
+                // The leaf counts what it sends by itself, so the same amount is news when it has sent something since.
+                let told = (buffered, slot.counts.bytes_sent());
+                if slot.told == told {
                     return Ok(());
                 }
+                news = Some(told);
                 RtcInput::ChannelBuffered(buffered)
             }
             SessionInput::Closed => RtcInput::ChannelClosed,
             SessionInput::Failed(failure) => RtcInput::Failed(*failure),
         };
         self.link.handle_input(&Input::Rtc(handle, input))?;
-        if let Some(slot) = self.sessions.slot(handle) {
-            slot.told = buffered;
+        if let Some(told) = news
+            && let Some(slot) = self.sessions.slot(handle)
+        {
+            slot.told = told;
         }
         Ok(())
     }
@@ -96,6 +102,9 @@ impl Served<'_> {
     fn given(&mut self, told: &Told) {
         match told {
             Told::Broker(event) => {
+                if let BrokerEvent::Message(message) = event {
+                    self.remotes.heard(message);
+                }
                 if let Some(leaf) = &mut self.leaf {
                     leaf.broker = match event {
                         BrokerEvent::Opened | BrokerEvent::Message(_) => "connected",
@@ -108,6 +117,10 @@ impl Served<'_> {
                     return;
                 };
                 match input {
+                    SessionInput::LocalDescription(sdp) => {
+                        slot.offered = Some(self.remotes.hash(sdp));
+                    }
+                    SessionInput::IceState(state) => slot.ice_state(*state),
                     SessionInput::Opened(channel) => slot.open(channel.clone()),
                     SessionInput::Message(message) => slot.counts.received(message.len()),
                     _ => {}

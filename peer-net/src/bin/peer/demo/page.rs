@@ -60,7 +60,8 @@ impl Page {
 
 /// Serves the page until the program ends. Gives the address it is at.
 pub(super) async fn serve(page: Arc<Page>, address: SocketAddr) -> std::io::Result<SocketAddr> {
-    http::serve(address, move |path| page.answer(path)).await
+    let served = http::serve(address, move |path| page.answer(path)).await;
+    served.map(|(address, _)| address)
 }
 
 /// PeerJS beside the examples: at or above the current folder, or above the program itself.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use peer_net::gateway::{Gateway, GatewayConfig, StatusSource};
+use tokio::task::AbortHandle;
 
 use crate::failure::{Failure, sentence};
 use crate::http::{self, Answer};
@@ -15,16 +16,18 @@ const PAGE: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The longest configuration that is read.
+/// The longest configuration that is read, in bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
 /// Lend this machine's broker socket and WebRTC stack to microcontrollers that run peer-core.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 examples/gateway.toml explains every setting. Once everything is listened on, stdout says so and then `Ready.`\n\
-SIGHUP reads the file again: leaves, keys, ids, limits, broker and ICE servers change at once, the rest \
-with a restart; a file with a mistake changes nothing. Ctrl-C and SIGTERM close every connection and end \
-with status 0.")]
+SIGHUP reads the file again, and all of it counts at once; leaves that may stay do. A file with a mistake \
+changes nothing, and stderr says so. Ctrl-C and SIGTERM tell every leaf and close every connection, and end \
+with status 0 within five seconds.\n\
+Exit codes: 1 the configuration cannot be used, or an address not be listened on; 6 the configuration cannot \
+be read.")]
 pub(crate) struct Args {
     /// The configuration, TOML.
     #[arg(short, long, value_name = "FILE")]
@@ -47,64 +50,102 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // Before the line that tells scripts they may go on.
     let interrupted = interrupted();
     let mut hangups = Hangups::new();
-    let status = config.status;
-    let mut gateway = Gateway::bind(config.options).await.map_err(|error| {
+    let gateway = Gateway::bind(config.options).await.map_err(|error| {
         Failure::other(format!("the gateway could not start: {}", sentence(&error)))
     })?;
-    let page = match status {
-        Some(address) => Some(show(address, gateway.status_source()).await?),
-        None => None,
-    };
-    announce(&gateway, page)
-        .map_err(|error| Failure::other(format!("stdout cannot be written: {error}")))?;
+    let page = Page::serve(config.status, &gateway)
+        .await
+        .map_err(Failure::other)?;
+    let mut served = Served { gateway, page };
+    let unwritable = |error| Failure::other(format!("stdout cannot be written: {error}"));
+    served.announce("Ready.").map_err(unwritable)?;
 
     tokio::pin!(interrupted);
     loop {
         tokio::select! {
             () = &mut interrupted => break,
-            () = hangups.next() => match reload(&mut gateway, &args.config, status) {
-                Ok(told) => println!("{told}"),
-                Err(failure) => eprintln!("peer: {failure}; nothing has changed"),
+            () = hangups.next() => match served.reload(&args.config).await {
+                Ok(told) => served.announce(&told).map_err(unwritable)?,
+                Err(why) => eprintln!("peer: {why}; nothing has changed"),
             },
         }
     }
-    gateway.shutdown().await;
+    served.gateway.shutdown().await;
     Ok(())
 }
 
-fn announce(gateway: &Gateway, page: Option<SocketAddr>) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    for address in gateway.local_addrs() {
-        writeln!(stdout, "Listening for leaves on {address}")?;
-    }
-    if let Some(address) = page {
-        writeln!(stdout, "Status at http://{address}/")?;
-    }
-    writeln!(stdout, "Ready.")?;
-    stdout.flush()
+struct Served {
+    gateway: Gateway,
+    page: Page,
 }
 
-/// Takes what the file says now. What to tell about it.
-fn reload(
-    gateway: &mut Gateway,
-    path: &Path,
-    status: Option<SocketAddr>,
-) -> Result<String, String> {
-    let config = read(path).map_err(|(_, why)| why)?;
-    let moved = config.status != status;
-    let leaves = config.options.leaves.len();
-    let mut later = gateway
-        .reload(config.options)
-        .map_err(|error| sentence(&error))?;
-    if moved {
-        later.push("status");
+/// The status page.
+struct Page {
+    /// Where it was asked for.
+    wanted: Option<SocketAddr>,
+    served: Option<(SocketAddr, AbortHandle)>,
+}
+
+impl Served {
+    /// Says where everything is, and then `last`.
+    fn announce(&self, last: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        for address in self.gateway.local_addrs() {
+            writeln!(stdout, "Listening for leaves on {address}")?;
+        }
+        if let Some((address, _)) = &self.page.served {
+            writeln!(stdout, "Status at http://{address}/")?;
+        }
+        writeln!(stdout, "{last}")?;
+        stdout.flush()
     }
-    let noun = if leaves == 1 { "leaf" } else { "leaves" };
-    let mut told = format!("Reloaded {}: {leaves} {noun}.", path.display());
-    if !later.is_empty() {
-        told = format!("{told} A restart is needed for: {}.", later.join(", "));
+
+    /// Takes what the file says now. What to tell about it.
+    async fn reload(&mut self, path: &Path) -> Result<String, String> {
+        let config = read(path).map_err(|(_, why)| why)?;
+        let page = if config.status == self.page.wanted {
+            None
+        } else {
+            Some(Page::serve(config.status, &self.gateway).await?)
+        };
+        let leaves = config.options.leaves.len();
+        if let Err(error) = self.gateway.reload(config.options).await {
+            if let Some(page) = page {
+                page.end();
+            }
+            return Err(sentence(&error));
+        }
+        if let Some(page) = page {
+            core::mem::replace(&mut self.page, page).end();
+        }
+        let noun = if leaves == 1 { "leaf" } else { "leaves" };
+        Ok(format!("Reloaded {}: {leaves} {noun}.", path.display()))
     }
-    Ok(told)
+}
+
+impl Page {
+    async fn serve(wanted: Option<SocketAddr>, gateway: &Gateway) -> Result<Self, String> {
+        let served = match wanted {
+            None => None,
+            Some(address) => {
+                let source = gateway.status_source();
+                let served = http::serve(address, move |path| answer(path, &source)).await;
+                Some(served.map_err(|error| {
+                    format!(
+                        "the status page cannot be served at {address}: {error}; `status` names another address, or \
+                         \"off\""
+                    )
+                })?)
+            }
+        };
+        Ok(Self { wanted, served })
+    }
+
+    fn end(self) {
+        if let Some((_, task)) = self.served {
+            task.abort();
+        }
+    }
 }
 
 fn load(path: &Path) -> Result<GatewayConfig, Failure> {
@@ -130,18 +171,14 @@ fn read_text(path: &Path) -> io::Result<String> {
     use io::Read as _;
     let mut text = String::new();
     std::fs::File::open(path)?
-        .take(CONFIG_MAX)
+        .take(CONFIG_MAX + 1)
         .read_to_string(&mut text)?;
+    if text.len() as u64 > CONFIG_MAX {
+        return Err(io::Error::other(format!(
+            "it has more than {CONFIG_MAX} bytes, too many for a configuration"
+        )));
+    }
     Ok(text)
-}
-
-async fn show(address: SocketAddr, source: StatusSource) -> Result<SocketAddr, Failure> {
-    let served = http::serve(address, move |path| answer(path, &source)).await;
-    served.map_err(|error| {
-        Failure::other(format!(
-            "the status page cannot be served at {address}: {error}"
-        ))
-    })
 }
 
 fn answer(path: &str, source: &StatusSource) -> Option<Answer> {

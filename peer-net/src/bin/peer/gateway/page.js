@@ -40,24 +40,29 @@ function facts(leaf) {
   add('Arrivals', String(leaf.arrivals));
   const worries = [['Garbage frames', link.garbage], ['Sent again', link.resends],
     ['Too long', link.too_long], ['Refused ids', link.refused_ids],
-    ['Refused commands', link.refused_commands], ['Senseless', link.senseless]];
+    ['Refused commands', link.refused_commands], ['Senseless', link.senseless],
+    ['Stalled', link.stalled]];
   for (const [name, count] of worries) if (count > 0) add(name, String(count), true);
   return list;
 }
 
-function connections(leaf) {
-  const head = ['', 'to browser', 'from browser', 'waiting'];
-  const table = element('table', {},
-    element('thead', {}, element('tr', {}, ...head.map((text) => element('th', {}, text)))));
-  const body = element('tbody');
-  for (const c of leaf.connections) {
-    const cells = [`${c.incoming ? '←' : '→'} ${c.number} ${c.state} ${span(c.since)}`,
-      `${c.messages_sent} · ${bytes(c.bytes_sent)}`,
-      `${c.messages_received} · ${bytes(c.bytes_received)}`, bytes(c.buffered)];
-    body.append(element('tr', {}, ...cells.map((text) => element('td', {}, text))));
-  }
-  table.append(body);
-  return table;
+// What somebody else chose. It is kept from the text around it, whatever characters it has.
+function foreign(text) {
+  return element('bdi', {}, text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd'));
+}
+
+function connection(c) {
+  const who = element('span', { class: 'who' }, `${c.incoming ? '←' : '→'} `,
+    c.peer ? foreign(c.peer) : 'not known yet');
+  who.title = c.incoming ? 'it called the leaf' : 'the leaf called it';
+  const head = element('div', { class: 'head' }, who,
+    element('span', { class: `state ${c.state}` }, `${c.state} ${span(c.since)}`));
+  const facts = element('p', { class: 'sub' });
+  if (c.label) facts.append(foreign(c.label), ' · ');
+  facts.append(`${c.messages_sent} sent (${bytes(c.bytes_sent)}) · ${c.messages_received} received (${bytes(c.bytes_received)})`);
+  if (c.buffered > 0) facts.append(` · ${bytes(c.buffered)} waiting`);
+  if (c.connection_id) facts.title = `connection ${c.connection_id}`;
+  return element('li', {}, head, facts);
 }
 
 function card(leaf) {
@@ -66,11 +71,15 @@ function card(leaf) {
   const node = element('article', { class: leaf.present ? 'here' : 'away' },
     element('div', { class: 'head' }, element('h2', {}, leaf.name),
       element('span', { class: 'state' }, state)));
-  const sub = [leaf.id ? `id ${leaf.id}` : '', leaf.line,
-    !leaf.present && leaf.last_end ? leaf.last_end : ''].filter((text) => text);
-  node.append(element('p', { class: 'sub' }, sub.join(' · ') || '—'));
+  const sub = element('p', { class: 'sub' });
+  if (leaf.id) sub.append('id ', foreign(leaf.id), ' · ');
+  sub.append(leaf.line || '—');
+  node.append(sub);
+  if (!leaf.present && leaf.last_end) node.append(element('p', { class: 'why' }, `Gone: ${leaf.last_end}`));
   if (leaf.arrivals > 0) node.append(facts(leaf));
-  if (leaf.connections.length > 0) node.append(connections(leaf));
+  if (leaf.connections.length > 0) {
+    node.append(element('ul', { class: 'connections' }, ...leaf.connections.map(connection)));
+  }
   return node;
 }
 
@@ -83,14 +92,17 @@ function show(status) {
   const absent = document.getElementById('absent');
   absent.hidden = status.absent.length === 0;
   absent.querySelector('ul').replaceChildren(
-    ...status.absent.map(({ line, reason }) => element('li', {}, `${line}: ${reason}`)));
+    ...status.absent.map(({ line, reason, tries }) =>
+      element('li', {}, `${line}: ${reason} (tried ${plural(tries, 'time', 'times')})`)));
   const r = status.refused;
   const words = [[r.name, 'unknown name'], [r.key, 'wrong key'], [r.limit, 'too many leaves'],
-    [r.unproven, 'no key in time'], [r.other, 'other version or memory']]
+    [r.rate, 'came too often'], [r.unproven, 'no key in time'], [r.other, 'other version or memory'],
+    [r.garbage, 'garbage from strangers']]
     .filter(([count]) => count > 0).map(([count, why]) => `${count} × ${why}`);
   document.getElementById('refused').textContent =
-    (words.length ? `Turned away: ${words.join(', ')}` : 'Nobody was turned away.') +
-    (status.unproven ? ` · ${plural(status.unproven, 'stream', 'streams')} without a key yet` : '');
+    `${plural(status.streams, 'stream', 'streams')} came over TCP. ` +
+    (words.length ? `Turned away: ${words.join(', ')}.` : 'Nobody was turned away.') +
+    (status.unproven ? ` ${status.unproven} without a key yet.` : '');
 }
 
 async function refresh() {
