@@ -1,6 +1,9 @@
 //! Memory that all sessions share.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 /// Bytes in use of a fixed number.
 #[derive(Debug)]
@@ -67,6 +70,33 @@ impl Budget {
     #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A text that counts while anybody has it. `None`: there is no room.
+pub(super) fn charged(text: String, budget: &Arc<Budget>) -> Option<Bytes> {
+    budget.take(text.len()).then(|| {
+        Bytes::from_owner(Charged {
+            text,
+            budget: budget.clone(),
+        })
+    })
+}
+
+struct Charged {
+    text: String,
+    budget: Arc<Budget>,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.budget.give(self.text.len());
     }
 }
 

@@ -3,8 +3,6 @@
 //! PeerServer is built on Express and `ws`; the corners of their routing that a client can see are
 //! kept: paths in any case, a trailing slash, any word in place of the key.
 
-use std::sync::Arc;
-
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -12,7 +10,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::address::percent_decode_bytes;
-use super::budget::Budget;
 use super::hub::Hub;
 use super::options::{CorsOrigin, GenerateClientId};
 
@@ -85,41 +82,12 @@ fn id(hub: &Hub) -> Response<Body> {
 }
 
 fn peers(hub: &Hub) -> Response<Body> {
-    let ids = hub.ids();
-    let ids: serde_json::Value = ids.iter().map(|id| &**id).collect();
-    match Charged::new(ids.to_string(), &hub.outgoing) {
-        Some(list) => typed(StatusCode::OK, JSON, Bytes::from_owner(list)),
+    match hub.list() {
+        Some(list) => typed(StatusCode::OK, JSON, list),
         None => error_page(
             StatusCode::SERVICE_UNAVAILABLE,
             "Too many lists are being read",
         ),
-    }
-}
-
-/// A long body, counted while somebody reads it.
-struct Charged {
-    text: String,
-    budget: Arc<Budget>,
-}
-
-impl Charged {
-    fn new(text: String, budget: &Arc<Budget>) -> Option<Self> {
-        budget.take(text.len()).then(|| Self {
-            text,
-            budget: budget.clone(),
-        })
-    }
-}
-
-impl AsRef<[u8]> for Charged {
-    fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
-    }
-}
-
-impl Drop for Charged {
-    fn drop(&mut self) {
-        self.budget.give(self.text.len());
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use peer_core::time::Instant;
 use tokio::sync::Notify;
 
 use super::addresses::Addresses;
-use super::budget::Budget;
+use super::budget::{Budget, charged};
 use super::message::ClientMessage;
 use super::options::BrokerOptions;
 use super::outbox::Outbox;
@@ -25,6 +26,8 @@ pub(super) struct Hub {
     pub(super) outgoing: Arc<Budget>,
     pub(super) addresses: Arc<Addresses>,
     state: Mutex<State>,
+    /// The last list of peers and whose it is.
+    list: Mutex<Option<((u64, u64), Bytes)>>,
     epoch: tokio::time::Instant,
     /// The realm's next timeout came nearer.
     sooner: Notify,
@@ -54,6 +57,7 @@ impl Hub {
                 next_session: 0,
                 timeout: None,
             }),
+            list: Mutex::default(),
             epoch: tokio::time::Instant::now(),
             sooner: Notify::new(),
         }
@@ -117,6 +121,25 @@ impl Hub {
 
     pub(super) fn ids(&self) -> Vec<Arc<str>> {
         self.lock().realm.ids()
+    }
+
+    /// The ids as a JSON array. It is made once for all who ask before somebody comes or goes: whoever asks
+    /// often costs the others nothing. `None`: there is no room for one more.
+    pub(super) fn list(&self) -> Option<Bytes> {
+        let mut latest = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let (membership, ids) = {
+            let state = self.lock();
+            let membership = state.realm.membership();
+            if let Some((_, list)) = latest.as_ref().filter(|(of, _)| *of == membership) {
+                return Some(list.clone());
+            }
+            (membership, state.realm.ids())
+        };
+        *latest = None;
+        let ids: serde_json::Value = ids.iter().map(|id| &**id).collect();
+        let list = charged(ids.to_string(), &self.outgoing)?;
+        *latest = Some((membership, list.clone()));
+        Some(list)
     }
 
     pub(super) fn stats(&self) -> RealmStats {

@@ -698,7 +698,13 @@ async fn lists_of_peers_are_bounded_while_they_are_read() {
             .await
             .ends_with("[\"alice\"]")
     );
-    until(|| broker.hub.outgoing.used() == 0).await;
+    until(|| broker.hub.outgoing.used() == "[\"alice\"]".len()).await;
+    let _bob = join(&broker, "bob").await;
+    assert!(
+        get(&broker, "/peerjs/peers", "")
+            .await
+            .ends_with("[\"alice\",\"bob\"]")
+    );
     let _long = join(&broker, &"x".repeat(100)).await;
     let answer = get(&broker, "/peerjs/peers", "").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
