@@ -53,7 +53,7 @@ fn early_candidates_wait_for_their_offer() {
 fn candidates_for_a_connection_that_was_not_offered_yet_are_dropped() {
     let mut lab = Lab::open(&[Some("alice")]);
     let handle = lab.connect(0, "bob", ConnectOptions::default());
-    let mut connection = lab.nodes[0].peer.connection(handle).unwrap();
+    let connection = lab.nodes[0].peer.connection(handle).unwrap();
     let guessed = candidate("bob", connection.connection_id().as_str(), "candidate:1");
     assert_eq!(lab.signal(0, &guessed), Err(InputError::Malformed));
     lab.drive();
