@@ -308,8 +308,8 @@ pub(super) fn too_many_connections() -> Response<Body> {
     let mut response = typed(
         StatusCode::TOO_MANY_REQUESTS,
         TEXT,
-        "Too many connections come from this address. (A broker behind a reverse proxy has to be told so: \
-         --proxied.)",
+        "Too many connections come from this address, see --max_connections_per_address. (A broker behind a \
+         reverse proxy has to be told so: --proxied.)",
     );
     set(response.headers_mut(), header::CONNECTION, "close");
     response

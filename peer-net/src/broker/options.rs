@@ -157,7 +157,7 @@ pub struct BrokerLimits {
     pub realm: RealmLimits,
     /// TCP connections at once, WebSockets included. 8,192. The next one waits in the listen queue.
     pub connections: usize,
-    /// TCP connections of one address at once, WebSockets included: 256. For IPv6 an address is a
+    /// TCP connections of one address at once, WebSockets included: 1,024. For IPv6 an address is a
     /// network of 64 bits. Behind a proxy ([`BrokerOptions::proxied`]) it is WebSockets by the address
     /// that the proxy tells. Beyond: status 429; when very many are being told so, closed.
     pub connections_per_address: usize,
@@ -200,7 +200,7 @@ impl Default for BrokerLimits {
         Self {
             realm: RealmLimits::default(),
             connections: 8_192,
-            connections_per_address: 256,
+            connections_per_address: 1_024,
             request_head_bytes: 16 * 1024,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15),
