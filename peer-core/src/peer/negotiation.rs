@@ -196,7 +196,10 @@ impl Peer<'_> {
         if candidate.len() > CANDIDATE_MAX {
             return self.dropped();
         }
+        let unknown = |slot: &Slot| !slot.incoming && !slot.session;
         match self.find(|slot| slot.is_between(src, id)) {
+            // Nobody can know of it before its offer is made, and there is no session to add it to.
+            Some(handle) if self.table.get(handle).is_some_and(unknown) => Err(self.malformed()),
             Some(handle) => match self.memory.rtc.push(handle, Kind::Candidate, candidate) {
                 Ok(()) => Ok(()),
                 Err(_) => self.dropped(),
