@@ -22,11 +22,12 @@ export class Lab {
   said = []; // what the others did
   #waiting = new Set();
 
-  /** `onLine` sees every line that a process writes. */
-  static async start(onLine = () => {}) {
+  /** `onLine` sees every line that a process writes; `build` are arguments for cargo. */
+  static async start(onLine = () => {}, build = []) {
     const lab = new Lab();
     lab.onLine = onLine;
-    lab.firmware = execFileSync(join(HERE, "build"), { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).trim();
+    lab.firmware = execFileSync(join(HERE, "build"), build, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).trim();
+    lab.frames = join(mkdtempSync(join(tmpdir(), "firmware-")), "defmt"); // what it wrote with the feature `defmt`
     lab.brokerPort = await freePort();
     lab.uartPort = await freePort();
     await lab.startBroker();
@@ -45,7 +46,7 @@ export class Lab {
   startFirmware() {
     const uart = `tcp:127.0.0.1:${this.uartPort},server=on,wait=off,nodelay=on`;
     const machine = ["-M", "mps2-an386", "-display", "none", "-monitor", "none"];
-    this.qemu = this.#run("firmware", "qemu-system-arm", [...machine, "-serial", uart, "-serial", "stdio", "-kernel", this.firmware]);
+    this.qemu = this.#run("firmware", "qemu-system-arm", [...machine, "-serial", uart, "-serial", "stdio", "-serial", `file:${this.frames}`, "-kernel", this.firmware]);
   }
 
   startGateway() {

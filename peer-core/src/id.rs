@@ -42,7 +42,7 @@ macro_rules! text_newtype {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-        pub struct $name(String<{ $max }>);
+        pub struct $name(String<{ $max }, u16>);
 
         impl $name {
             /// No text, all zero: what a free slot holds.

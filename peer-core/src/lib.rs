@@ -77,7 +77,8 @@
 //!
 //! # Panics
 //! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a value, a typed error, or
-//! is dropped and counted in [`Stats`](peer::Stats).
+//! is dropped and counted in [`Stats`](peer::Stats). `tests/sizes/run` in the repository looks into the compiled crate for
+//! places that could.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -88,6 +89,7 @@ extern crate std;
 mod fmt;
 
 pub mod binarypack;
+mod bytes;
 pub mod config;
 pub mod connection;
 mod id;

@@ -284,6 +284,18 @@ for (const [flags, prefix] of [[[], ''], [['--path', '/my/app', '--allow_discove
   }
 }
 
+for (const cors of [
+  ['--cors'], ['--cors', '*'], ['--cors', ''], ['--cors', 'http://a.test,http://b.test'], ['--cors=http://b.test'],
+  ['--cors', 'http://b.test', 'http://a.test'], ['--cors', 'true'],
+]) {
+  for (const origin of [undefined, 'http://a.test', 'HTTP://A.TEST', '*', 'null', 'true']) {
+    for (const method of ['GET', 'OPTIONS']) {
+      asks(`${method} from ${origin} with ${cors.join(' ')}`, cors, ({ port }) =>
+        request(port, method, '/peerjs/id', origin ? { Origin: origin } : {}));
+    }
+  }
+}
+
 const QUERY = 'key=peerjs&id=up&token=t';
 for (const [name, head] of Object.entries({
   'upgrade': upgradeHead(`/peerjs?${QUERY}`),
@@ -487,9 +499,13 @@ differs(
     const [old, other] = [await join(port, 'a'), await join(port, 'other')];
     const attached = second(port);
     await attached.until((what) => what === 'open');
+    // The upgrade is answered before the id is another socket's.
+    attached.socket.ping('here');
+    await attached.until((what) => what === 'pong here');
     await barrier(other, ['a', 'other'], attached, other);
     if (attached.seen.includes('{"type":"OPEN"}')) await old.until((what) => what.startsWith('close'));
-    return [withoutBarriers(old).slice(2), withoutBarriers(attached)];
+    const seen = withoutBarriers(attached).filter((what) => what !== 'pong here');
+    return [withoutBarriers(old).slice(2), seen];
   },
   [[], ['open']],
   [['close 1005'], ['open', '{"type":"OPEN"}']],

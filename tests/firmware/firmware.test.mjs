@@ -1,5 +1,6 @@
 // The firmware, in QEMU, with PeerJS 1.5.5 in Chromium: link, gateway and broker are the real ones.
 import assert from "node:assert/strict";
+import { statSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { join } from "node:path";
 import { PEER_BIN } from "../interop/lib/broker.mjs";
@@ -23,14 +24,14 @@ after(async () => {
 });
 
 /** Where a page waits in vain, what everybody said last tells more than the page. */
-function explained(promise) {
+function explained(promise, at) {
   return promise.catch((error) => {
-    throw new Error(`${error.message}\n${lab.tail()}`);
+    throw new Error(`${error.message}\n${at.tail()}`);
   });
 }
 
-/** A page with PeerJS that is connected to the firmware. */
-async function connected(serialization, reliable = true) {
+/** A page with PeerJS that is connected to a firmware. */
+async function connected(serialization, reliable = true, at = lab) {
   const page = await chromium.newPage();
   page.setDefaultTimeout(PATIENCE);
   await page.goto(pages.url("1.5.5"));
@@ -50,12 +51,14 @@ async function connected(serialization, reliable = true) {
           connection.on("data", (data) => got.push(raw && typeof data === "string" ? JSON.parse(data) : data));
         });
       }),
-    { id: PEER_ID, port: lab.brokerPort, serialization, reliable, patience: PATIENCE },
+    { id: PEER_ID, port: at.brokerPort, serialization, reliable, patience: PATIENCE },
   );
-  await explained(opened);
+  await explained(opened, at);
   return {
     page,
     send: (value) => page.evaluate((value) => connection.send(raw ? JSON.stringify(value) : value), value),
+    /** A signal to the firmware, through the broker. */
+    signal: (signal) => page.evaluate(([id, signal]) => peer.socket.send({ ...signal, dst: id }), [PEER_ID, signal]),
     sendAsIs: (value) => page.evaluate((value) => connection.send(value), value),
     /** Takes the first message of this type. */
     async next(type) {
@@ -67,7 +70,7 @@ async function connected(serialization, reliable = true) {
         type,
         { timeout: PATIENCE, polling: 20 },
       );
-      const handle = await explained(taken);
+      const handle = await explained(taken, at);
       return (await handle.jsonValue()).message;
     },
     /** The history, however it came: how many bytes, and their checksum. */
@@ -93,7 +96,7 @@ async function connected(serialization, reliable = true) {
         BLOB,
         { timeout: PATIENCE, polling: 50 },
       );
-      await explained(whole);
+      await explained(whole, at);
       return page.evaluate(() => ({
         bytes: came,
         checksum: blob.reduce((sum, byte) => Math.imul(sum ^ byte, 0x01000193), 0x811c9dc5) >>> 0,
@@ -102,10 +105,10 @@ async function connected(serialization, reliable = true) {
     },
     /** Says goodbye: the firmware has room for four, and a page that vanishes is missed only after 15 s. */
     async end() {
-      const since = lab.log.length;
+      const since = at.log.length;
       await page.evaluate(() => peer.destroy());
       await page.close();
-      await lab.logged(/page \d is gone/, since);
+      await at.logged(/page \d is gone/, since);
     },
   };
 }
@@ -155,6 +158,14 @@ test("what is no command is answered, and harms nothing", async () => {
   await device.sendAsIs("x".repeat(10_000));
   await device.send({ text: "alive" });
   assert.equal((await device.next("text")).text, "alive");
+  await device.end();
+});
+
+test("what peer-core says is in the log", async () => {
+  const since = lab.log.length;
+  const device = await connected("json");
+  await device.signal({ type: "ANSWER", payload: {} });
+  await lab.logged(/^peer_core\S*: dropped a signal/, since);
   await device.end();
 });
 
@@ -217,7 +228,6 @@ test("it comes back when gateway, broker or itself are started anew", async () =
   }
 });
 
-
 test("the page of the demonstration shows readings, switches LEDs and fetches the history", async () => {
   const env = { ...process.env, PEER_BIN, PEERJS_FILE: join(HERE, "node_modules/peerjs/dist/peerjs.min.js") };
   const run = join(ROOT, "examples/firmware/run");
@@ -238,4 +248,22 @@ test("the page of the demonstration shows readings, switches LEDs and fetches th
   await page.waitForSelector("#log >> text=is right");
   await page.close();
   assert.equal((await child.stop("SIGTERM")).code, 0);
+});
+
+test("with `defmt` in place of `log` it does the same, and frames go to the third UART", async () => {
+  const other = await Lab.start(undefined, ["--no-default-features", "--features", "defmt"]);
+  try {
+    const device = await connected("json", true, other);
+    await device.send({ text: "framed" });
+    assert.equal((await device.next("text")).text, "framed");
+    await device.signal({ type: "ANSWER", payload: {} });
+    while (statSync(other.frames).size === 0) {
+      await device.send({ text: "and" });
+      await device.next("text");
+    }
+    assert.ok(other.log.every((line) => !line.startsWith("peer_core")), "no lines of `log`");
+    await device.end();
+  } finally {
+    await other.stop();
+  }
 });

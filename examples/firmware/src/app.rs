@@ -42,23 +42,24 @@ pub trait Hardware {
     fn log(&mut self, line: fmt::Arguments<'_>);
 }
 
-/// What the device does.
+/// What the device does. All zero at the start, so a static of it sits in `.bss`.
 #[derive(Debug)]
 pub struct App {
-    interval_ms: u32,
+    /// Between readings, if a page asked for something else than [`INTERVAL_MS`].
+    interval_ms: Option<u32>,
     next_reading: Instant,
     readings: u32,
     millidegrees: i32,
     leds: [bool; 2],
-    pages: [Option<Page>; CONNECTIONS],
+    pages: [Page; CONNECTIONS],
     reconnect_at: Option<Instant>,
     answers_dropped: u32,
 }
 
-/// A page that is connected.
+/// A page, where one is connected.
 #[derive(Debug)]
 struct Page {
-    handle: ConnectionHandle,
+    handle: Option<ConnectionHandle>,
     answers: Deque<Answer, ANSWERS_MAX>,
     reading_due: bool,
     history: Option<History>,
@@ -86,12 +87,12 @@ impl App {
     /// A device that takes its first reading at once.
     pub const fn new() -> Self {
         Self {
-            interval_ms: INTERVAL_MS,
+            interval_ms: None,
             next_reading: Instant::ZERO,
             readings: 0,
             millidegrees: 0,
             leds: [false; 2],
-            pages: [const { None }; CONNECTIONS],
+            pages: [const { Page::VACANT }; CONNECTIONS],
             reconnect_at: None,
             answers_dropped: 0,
         }
@@ -126,7 +127,9 @@ impl App {
                 } else {
                     board.log(format_args!("app: page {} is gone", handle.index()));
                 }
-                self.pages[handle.index()] = None;
+                if let Some(page) = self.page(handle) {
+                    page.handle = None;
+                }
                 if let Some(mut connection) = peer.connection(handle) {
                     connection.release();
                 }
@@ -152,10 +155,10 @@ impl App {
             }
         }
         if self.next_reading <= now {
-            self.next_reading = now + Duration::from_millis(self.interval_ms.into());
+            self.next_reading = now + Duration::from_millis(self.interval().into());
             self.readings = self.readings.wrapping_add(1);
             self.millidegrees = board.temperature();
-            for page in self.pages.iter_mut().flatten() {
+            for page in &mut self.pages {
                 page.reading_due = true;
             }
         }
@@ -173,9 +176,12 @@ impl App {
 
     fn page(&mut self, handle: ConnectionHandle) -> Option<&mut Page> {
         self.pages
-            .get_mut(handle.index())?
-            .as_mut()
-            .filter(|page| page.handle == handle)
+            .get_mut(handle.index())
+            .filter(|page| page.handle == Some(handle))
+    }
+
+    fn interval(&self) -> u32 {
+        self.interval_ms.unwrap_or(INTERVAL_MS)
     }
 
     fn welcome(
@@ -190,13 +196,11 @@ impl App {
         let (who, how) = (connection.peer(), connection.serialization().as_str());
         board.log(format_args!("app: page {} is {who}, {how}", handle.index()));
         if let Some(place) = self.pages.get_mut(handle.index()) {
-            *place = Some(Page {
-                handle,
-                answers: Deque::new(),
+            *place = Page {
+                handle: Some(handle),
                 reading_due: self.readings > 0,
-                history: None,
-                waits: false,
-            });
+                ..Page::VACANT
+            };
         }
     }
 
@@ -237,7 +241,7 @@ impl App {
             if !INTERVALS_MS.contains(&ms) {
                 return Answer::Error("the interval must be from 50 to 10000 ms");
             }
-            self.interval_ms = ms;
+            self.interval_ms = Some(ms);
             self.next_reading = now + Duration::from_millis(ms.into());
             Answer::Interval(ms)
         });
@@ -271,14 +275,14 @@ impl App {
             number: self.readings,
             uptime: now.as_micros() / 1000,
             millidegrees: self.millidegrees,
-            interval: self.interval_ms,
+            interval: self.interval(),
             leds: self.leds,
         };
         let leds = self.leds;
-        let Some(page) = self.pages.get_mut(index).and_then(Option::as_mut) else {
+        let Some(page) = self.pages.get_mut(index) else {
             return;
         };
-        let Some(mut connection) = peer.connection(page.handle) else {
+        let Some(mut connection) = page.handle.and_then(|handle| peer.connection(handle)) else {
             return;
         };
         while !page.waits {
@@ -300,6 +304,14 @@ impl Default for App {
 }
 
 impl Page {
+    const VACANT: Self = Self {
+        handle: None,
+        answers: Deque::new(),
+        reading_due: false,
+        history: None,
+        waits: false,
+    };
+
     /// Says one thing. `false`: there is none.
     fn say_next(
         &mut self,

@@ -1,8 +1,8 @@
 //! All that is particular to the board: ARM's MPS2+ with the AN386 image, a Cortex-M4 at 25 MHz, as QEMU's
 //! `mps2-an386` has it. For another board write this file anew; nothing else knows registers.
 //!
-//! Two UARTs: one to the gateway, received by interrupt into a ring; one for log lines. SysTick gives the time. No
-//! DMA, no heap. The file has all `unsafe` of the firmware.
+//! Two UARTs: one to the gateway, received by interrupt into a ring; one for log lines. A third one for the frames of
+//! `defmt`, with that feature. SysTick gives the time. No DMA, no heap. The file has all `unsafe` of the firmware.
 
 use core::{
     cell::{Cell, RefCell},
@@ -32,6 +32,8 @@ const SEED_TICKS: usize = 256;
 
 const LINK: Uart = Uart(0x4000_4000);
 const LOG: Uart = Uart(0x4000_5000);
+#[cfg(feature = "defmt")]
+const FRAMES: Uart = Uart(0x4000_6000);
 /// The LEDs' register in the FPGA's I/O block: bits 0 and 1.
 const LEDS: *mut u32 = 0x4002_8000 as *mut u32;
 
@@ -56,6 +58,10 @@ impl Board {
         core.SYST.enable_interrupt();
         LINK.start(LINK_BAUD, RX_INTERRUPT);
         LOG.start(LOG_BAUD, 0);
+        #[cfg(feature = "log")]
+        lines::start();
+        #[cfg(feature = "defmt")]
+        FRAMES.start(LOG_BAUD, 0);
         // SAFETY: the handler shares data with the rest through a `Mutex` only, so it may run from now on.
         unsafe { NVIC::unmask(Interrupt::LinkReceive) };
         Some(Self { leds: 0 })
@@ -177,6 +183,83 @@ pub fn last_words(info: &core::panic::PanicInfo<'_>) -> ! {
     }
 }
 
+// ---- what peer-core logs ------------------------------------------------------------------------------
+
+/// Each as a line among the firmware's own.
+#[cfg(feature = "log")]
+mod lines {
+    use core::fmt;
+
+    use log::{LevelFilter, Log, Metadata, Record};
+
+    use super::LogLine;
+
+    const LEVEL: LevelFilter = LevelFilter::Debug;
+
+    pub(super) fn start() {
+        // The first and only one.
+        let _ = log::set_logger(&LogLine);
+        log::set_max_level(LEVEL);
+    }
+
+    impl Log for LogLine {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.level() <= LEVEL
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            let (from, what) = (record.target(), record.args());
+            let _ = fmt::write(&mut LogLine, format_args!("{from}: {what}\n"));
+        }
+
+        fn flush(&self) {}
+    }
+}
+
+/// Frames for `defmt-print` and the like, which read the texts from the program's ELF file.
+#[cfg(feature = "defmt")]
+mod frames {
+    use core::cell::UnsafeCell;
+
+    use defmt::Encoder;
+
+    #[defmt::global_logger]
+    struct Frames;
+
+    struct Shared(UnsafeCell<Encoder>);
+
+    // SAFETY: only the main loop logs; no interrupt does.
+    unsafe impl Sync for Shared {}
+
+    static ENCODER: Shared = Shared(UnsafeCell::new(Encoder::new()));
+
+    fn write(bytes: &[u8]) {
+        for byte in bytes {
+            while !super::FRAMES.write(*byte) {}
+        }
+    }
+
+    // SAFETY: only the main loop logs, so that nothing comes between `acquire` and `release`.
+    unsafe impl defmt::Logger for Frames {
+        fn acquire() {
+            // SAFETY: as above.
+            unsafe { (*ENCODER.0.get()).start_frame(write) };
+        }
+
+        unsafe fn flush() {}
+
+        unsafe fn write(bytes: &[u8]) {
+            // SAFETY: as above.
+            unsafe { (*ENCODER.0.get()).write(bytes, write) };
+        }
+
+        unsafe fn release() {
+            // SAFETY: as above.
+            unsafe { (*ENCODER.0.get()).end_frame(write) };
+        }
+    }
+}
+
 // ---- the stack: between the statics and the end of RAM, growing down ----------------------------------
 
 /// What untouched stack holds.
@@ -255,7 +338,7 @@ impl Uart {
     }
 
     fn read(self, register: usize) -> u32 {
-        // SAFETY: only the two constants above make a `Uart`; these are its registers, which may be read at any time.
+        // SAFETY: only the constants above make a `Uart`; these are its registers, which may be read at any time.
         unsafe { ((self.0 + register) as *const u32).read_volatile() }
     }
 

@@ -227,8 +227,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         }
         let all = self.reader.input;
         self.reader.check(self.depth)?;
-        // The reader only moves forward within `all`.
-        visitor.visit_borrowed_bytes(&all[..all.len() - self.reader.input.len()])
+        visitor.visit_borrowed_bytes(self.reader.read_of(all))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {

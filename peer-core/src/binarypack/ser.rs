@@ -73,7 +73,9 @@ impl<W: Write> Serializer<W> {
     ) -> Result<(), EncodeError> {
         // `M` is `N + 1`; the language cannot say so yet.
         let mut bytes = [tag; M];
-        bytes[1..].copy_from_slice(&content);
+        for (place, byte) in bytes.iter_mut().skip(1).zip(content) {
+            *place = byte;
+        }
         self.sink.write(&bytes)
     }
 

@@ -109,8 +109,13 @@ impl<'a> Reader<'a> {
     pub(super) fn take_elements(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let all = self.input;
         self.skip(count)?;
-        // The reader only moves forward within `all`.
-        Ok(&all[..all.len() - self.input.len()])
+        Ok(self.read_of(all))
+    }
+
+    /// What was read since `all` was left. The reader only moves forward within it.
+    pub(super) fn read_of(&self, all: &'a [u8]) -> &'a [u8] {
+        let len = all.len().saturating_sub(self.input.len());
+        all.get(..len).unwrap_or_default()
     }
 
     /// What is left, where that is known to be all the elements.
@@ -156,7 +161,7 @@ impl<'a> Reader<'a> {
                     return Ok(());
                 };
                 level = outer;
-                left = around[level];
+                left = around.get(level).copied().unwrap_or_default();
             }
         }
     }

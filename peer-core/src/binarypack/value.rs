@@ -58,14 +58,8 @@ impl<'a> Value<'a> {
     pub fn from_slice(input: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { input };
         reader.check(BINARYPACK_DEPTH_MAX)?;
-        // The reader only moves forward within `input`.
-        let end = input.len() - reader.input.len();
-        Self::read(
-            &mut Reader {
-                input: &input[..end],
-            },
-            Reader::take_all,
-        )
+        let input = reader.read_of(input);
+        Self::read(&mut Reader { input }, Reader::take_all)
     }
 
     /// Reads a value that was checked before.

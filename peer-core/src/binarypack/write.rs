@@ -1,5 +1,7 @@
 use core::fmt;
 
+use crate::bytes;
+
 use super::EncodeError;
 
 /// Where packed bytes go. Implemented for slices here; a growable buffer takes five lines.
@@ -33,20 +35,14 @@ impl<'b> SliceWriter<'b> {
 
     /// What was written.
     pub fn into_written(self) -> &'b mut [u8] {
-        &mut self.buffer[..self.len]
+        self.buffer.get_mut(..self.len).unwrap_or_default()
     }
 }
 
 impl Write for SliceWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        // `len` never passes the end, so the rest is there, if only empty.
-        let room = self.buffer[self.len..]
-            .get_mut(..bytes.len())
-            .ok_or(EncodeError::Full)?;
-        room.copy_from_slice(bytes);
-        self.len += bytes.len();
-        Ok(())
+        bytes::append(self.buffer, &mut self.len, bytes).ok_or(EncodeError::Full)
     }
 }
 

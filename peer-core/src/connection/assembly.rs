@@ -46,9 +46,8 @@ pub struct Assembly {
     received: u32,
     /// Length of all chunks but the last; 0 while unknown.
     stride: usize,
-    /// Length of the last chunk, once `has_last`.
+    /// One more than the length of the last chunk; 0 before that came.
     last: usize,
-    has_last: bool,
 }
 
 /// Where a chunk belongs.
@@ -100,7 +99,6 @@ impl Assembly {
         received: 0,
         stride: 0,
         last: 0,
-        has_last: false,
     };
 
     /// The message that `chunk`, the first to arrive, belongs to. Its `total` is believed.
@@ -165,15 +163,16 @@ impl Assembly {
             });
         }
         let known = self.stride != 0;
-        if len == 0 || (known && len != self.stride) || (self.has_last && self.last > len) {
+        let parked = self.last_len();
+        if len == 0 || (known && len != self.stride) || parked.is_some_and(|parked| parked > len) {
             return Err(AssemblyError::Length);
         }
         let last_at = before_last(len)?;
         Ok(Placed::At {
             // Before the last one.
             offset: chunk.n as usize * len,
-            size: end(last_at, if self.has_last { self.last } else { len })?,
-            unpark: (self.has_last && !known).then_some((self.last, last_at)),
+            size: end(last_at, parked.unwrap_or(len))?,
+            unpark: parked.filter(|_| !known).map(|parked| (parked, last_at)),
         })
     }
 
@@ -184,8 +183,8 @@ impl Assembly {
         }
         self.received = self.received.saturating_add(1);
         if chunk.n.checked_add(1) == Some(self.total) {
-            self.has_last = true;
-            self.last = chunk.data.len();
+            // No slice is so long that this saturates.
+            self.last = chunk.data.len().saturating_add(1);
         } else {
             self.stride = chunk.data.len();
         }
@@ -200,6 +199,11 @@ impl Assembly {
         usize::try_from(self.total - 1)
             .ok()?
             .checked_mul(self.stride)?
-            .checked_add(self.last)
+            .checked_add(self.last_len()?)
+    }
+
+    /// Length of the last chunk, once it is there.
+    fn last_len(&self) -> Option<usize> {
+        self.last.checked_sub(1)
     }
 }

@@ -2,6 +2,7 @@ use serde::Deserialize;
 
 use super::{Assembly, Placed, ReceiveError};
 use crate::{
+    bytes,
     serialization::{Frame, FrameKind, Serialization},
     wire::chunk::{self, Chunk},
 };
@@ -49,20 +50,26 @@ pub struct Inbox {
     frames: u32,
     dropped: u32,
     assemblies: [Slot; ASSEMBLIES_MAX],
-    /// Ids of finished and dropped messages, 0 where there is none; a ring.
-    recent: [u64; RECENT_MAX],
-    recent_next: usize,
+    /// Finished and dropped messages, see [`short`]; 0 where there is none; a ring.
+    recent: [u32; RECENT_MAX],
+    recent_next: u8,
 }
 
 /// One message that is coming in, and its block.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    used: bool,
     start: usize,
+    /// 0 while the slot is free.
     len: usize,
     /// The number of the frame that brought the latest chunk.
     touched: u32,
     assembly: Assembly,
+}
+
+impl Slot {
+    fn is_used(&self) -> bool {
+        self.len > 0
+    }
 }
 
 /// What became of a frame.
@@ -93,7 +100,6 @@ impl Inbox {
     /// An empty inbox. With [`Serialization::Binary`] it is all zero.
     pub const fn new(serialization: Serialization) -> Self {
         const VACANT: Slot = Slot {
-            used: false,
             start: 0,
             len: 0,
             touched: 0,
@@ -110,6 +116,20 @@ impl Inbox {
             recent: [0; RECENT_MAX],
             recent_next: 0,
         }
+    }
+
+    /// Makes it as a new one is, in place: a new one is too large to be moved about on a small stack.
+    pub(crate) fn reset(&mut self, serialization: Serialization) {
+        self.serialization = serialization;
+        (self.head, self.tail) = (0, 0);
+        self.messages = 0;
+        self.frames = 0;
+        self.dropped = 0;
+        for slot in &mut self.assemblies {
+            slot.len = 0;
+        }
+        self.recent.fill(0);
+        self.recent_next = 0;
     }
 
     /// How values are read.
@@ -197,7 +217,7 @@ impl Inbox {
             return;
         };
         // Only messages still coming in can lie before it; they move up.
-        memory.copy_within(self.head..start, self.head + len);
+        bytes::copy_within(memory, self.head..start, self.head + len);
         for slot in self.slots() {
             if slot.start < start {
                 slot.start += len;
@@ -225,36 +245,35 @@ impl Inbox {
 
     /// Appends a whole message.
     fn push(&mut self, memory: &mut [u8], frame: Frame<'_>) -> Result<Received, ReceiveError> {
-        let bytes = frame.as_bytes();
+        let content = frame.as_bytes();
         let kind = match frame.kind() {
             FrameKind::Binary => BINARY,
             FrameKind::Text => TEXT,
         };
-        let len = HEADER.saturating_add(bytes.len());
+        let len = HEADER.saturating_add(content.len());
         self.make_room(memory, len, 0, None)?;
-        self.append_block(memory, len, kind)[HEADER..].copy_from_slice(bytes);
+        bytes::copy(self.append_block(memory, len, kind), content);
         self.messages += 1;
         Ok(Received::Message)
     }
 
     fn chunk(&mut self, memory: &mut [u8], chunk: &Chunk<'_>) -> Result<Received, ReceiveError> {
         let id = chunk.id.get();
-        if self.recent.contains(&id) {
+        if self.recent.contains(&short(id)) {
             return Ok(Received::Ignored);
         }
         let known = self
             .assemblies
             .iter()
-            .position(|slot| slot.used && slot.assembly.id() == id);
+            .position(|slot| slot.is_used() && slot.assembly.id() == id);
         let index = match known {
             Some(index) => index,
             None => self.begin(memory, chunk)?,
         };
-        let slot = self.assemblies[index];
+        let slot = *self.slot(index);
         let data = slot.start + HEADER + slot.assembly.bitmap_len();
-        let planned = slot
-            .assembly
-            .plan(chunk, &memory[slot.start + HEADER..data]);
+        let bitmap = memory.get(slot.start + HEADER..data).unwrap_or_default();
+        let planned = slot.assembly.plan(chunk, bitmap);
         let (offset, size, unpark) = match planned {
             Ok(Placed::At {
                 offset,
@@ -279,13 +298,18 @@ impl Inbox {
         }
 
         let frames = self.frames;
-        let slot = &mut self.assemblies[index];
-        let block = &mut memory[slot.start..slot.start + slot.len];
-        let (bitmap, bytes) = block[HEADER..].split_at_mut(slot.assembly.bitmap_len());
+        let slot = self.slot(index);
+        // The block is there, and `grow` made it long enough.
+        let (bitmap, content) = memory
+            .get_mut(slot.start + HEADER..slot.start + slot.len)
+            .and_then(|block| block.split_at_mut_checked(slot.assembly.bitmap_len()))
+            .unwrap_or_default();
         if let Some((len, to)) = unpark {
-            bytes.copy_within(..len, to);
+            bytes::copy_within(content, 0..len, to);
         }
-        bytes[offset..offset + chunk.data.len()].copy_from_slice(chunk.data);
+        if let Some(place) = content.get_mut(offset..) {
+            bytes::copy(place, chunk.data);
+        }
         slot.touched = frames;
         if slot.assembly.accept(chunk, bitmap) {
             self.finish(memory, index)
@@ -299,7 +323,7 @@ impl Inbox {
         let assembly = Assembly::new(chunk);
         let len = HEADER.saturating_add(assembly.bitmap_len());
         let room = self.make_room(memory, len, 0, None).and_then(|()| {
-            let free = |slots: &[Slot]| slots.iter().position(|slot| !slot.used);
+            let free = |slots: &[Slot]| slots.iter().position(|slot| !slot.is_used());
             if free(&self.assemblies).is_none() {
                 self.evict_stale(memory, None);
             }
@@ -311,9 +335,8 @@ impl Inbox {
             }
         })?;
         let start = self.tail;
-        self.append_block(memory, len, ASSEMBLY)[HEADER..].fill(0);
-        self.assemblies[index] = Slot {
-            used: true,
+        self.append_block(memory, len, ASSEMBLY).fill(0);
+        *self.slot(index) = Slot {
             start,
             len,
             touched: self.frames,
@@ -324,17 +347,17 @@ impl Inbox {
 
     /// Makes the block of a message so large that it takes `size` bytes of data.
     fn grow(&mut self, memory: &mut [u8], index: usize, size: usize) -> Result<(), ReceiveError> {
-        let slot = self.assemblies[index];
+        let slot = *self.slot(index);
         let len = (HEADER + slot.assembly.bitmap_len()).saturating_add(size);
         let Some(more) = len.checked_sub(slot.len).filter(|more| *more > 0) else {
             return Ok(());
         };
         self.make_room(memory, more, slot.len, Some(index))?;
         self.move_to_tail(memory, index);
-        let slot = &mut self.assemblies[index];
+        let slot = self.slot(index);
         slot.len = len;
-        self.tail += more;
         write_header(memory, slot.start, len, ASSEMBLY);
+        self.tail += more;
         Ok(())
     }
 
@@ -343,14 +366,14 @@ impl Inbox {
         self.move_to_tail(memory, index);
         let Slot {
             start, assembly, ..
-        } = self.assemblies[index];
+        } = *self.slot(index);
         self.remember(assembly.id());
         let data = start + HEADER + assembly.bitmap_len();
         let len = assembly.complete_len().unwrap_or(0);
-        self.assemblies[index].used = false;
-        match chunk::parse(&memory[data..data + len]) {
+        self.slot(index).len = 0;
+        match chunk::parse(memory.get(data..data + len).unwrap_or_default()) {
             Ok(chunk::Received::Message) => {
-                memory.copy_within(data..data + len, start + HEADER);
+                bytes::copy_within(memory, data..data + len, start + HEADER);
                 write_header(memory, start, HEADER + len, BINARY);
                 self.tail = start + HEADER + len;
                 self.messages += 1;
@@ -399,7 +422,7 @@ impl Inbox {
     /// Moves the blocks to the start.
     fn compact(&mut self, memory: &mut [u8]) {
         let head = self.head;
-        memory.copy_within(head..self.tail, 0);
+        bytes::copy_within(memory, head..self.tail, 0);
         for slot in self.slots() {
             slot.start -= head;
         }
@@ -407,34 +430,41 @@ impl Inbox {
         self.tail -= head;
     }
 
-    /// A new block at the tail, where room was made for it.
+    /// A new block at the tail, where room was made for it: what follows its header.
     fn append_block<'m>(&mut self, memory: &'m mut [u8], len: usize, kind: u8) -> &'m mut [u8] {
         let start = self.tail;
         self.tail += len;
         write_header(memory, start, len, kind);
-        &mut memory[start..start + len]
+        memory
+            .get_mut(start + HEADER..start + len)
+            .unwrap_or_default()
     }
 
     /// Makes the block of a message the last one. Other messages that are coming in may then come before it.
     fn move_to_tail(&mut self, memory: &mut [u8], index: usize) {
-        let Slot { start, len, .. } = self.assemblies[index];
-        memory[start..self.tail].rotate_left(len);
+        let Slot { start, len, .. } = *self.slot(index);
+        if let Some(blocks) = memory.get_mut(start..self.tail) {
+            bytes::rotate_left(blocks, len);
+        }
         for slot in self.slots() {
             if slot.start > start {
                 slot.start -= len;
             }
         }
-        self.assemblies[index].start = self.tail - len;
+        self.slot(index).start = self.tail - len;
     }
 
     /// Drops a message of which nothing came for long, and says whether there was one.
     fn evict_stale(&mut self, memory: &mut [u8], keep: Option<usize>) -> bool {
-        let age = |slot: &Slot| self.frames.wrapping_sub(slot.touched);
-        let oldest = (0..ASSEMBLIES_MAX)
-            .filter(|index| self.assemblies[*index].used && Some(*index) != keep)
-            .max_by_key(|index| age(&self.assemblies[*index]))
-            .filter(|index| age(&self.assemblies[*index]) > STALE_FRAMES);
-        if let Some(index) = oldest {
+        let oldest = self
+            .assemblies
+            .iter()
+            .enumerate()
+            .filter(|(index, slot)| slot.is_used() && Some(*index) != keep)
+            .map(|(index, slot)| (self.frames.wrapping_sub(slot.touched), index))
+            .max_by_key(|(age, _)| *age)
+            .filter(|(age, _)| *age > STALE_FRAMES);
+        if let Some((_, index)) = oldest {
             self.give_up(memory, index);
         }
         oldest.is_some()
@@ -442,7 +472,8 @@ impl Inbox {
 
     /// Drops a message that is coming in, and the chunks of it that are still to come.
     fn give_up(&mut self, memory: &mut [u8], index: usize) {
-        self.remember(self.assemblies[index].assembly.id());
+        let id = self.slot(index).assembly.id();
+        self.remember(id);
         self.abandon(memory, index);
         let _ = self.lose(ReceiveError::Malformed);
     }
@@ -450,15 +481,15 @@ impl Inbox {
     /// Removes the block of a message that is coming in.
     fn abandon(&mut self, memory: &mut [u8], index: usize) {
         self.move_to_tail(memory, index);
-        let slot = &mut self.assemblies[index];
-        slot.used = false;
+        let slot = self.slot(index);
+        slot.len = 0;
         self.tail = slot.start;
         self.settle();
     }
 
     fn remember(&mut self, id: u64) {
-        self.recent[self.recent_next % RECENT_MAX] = id;
-        self.recent_next = (self.recent_next + 1) % RECENT_MAX;
+        self.recent[usize::from(self.recent_next) % RECENT_MAX] = short(id);
+        self.recent_next = self.recent_next.wrapping_add(1);
     }
 
     fn lose(&mut self, error: ReceiveError) -> ReceiveError {
@@ -472,8 +503,13 @@ impl Inbox {
         }
     }
 
+    /// The slot with this index, which is below [`ASSEMBLIES_MAX`].
+    fn slot(&mut self, index: usize) -> &mut Slot {
+        &mut self.assemblies[index % ASSEMBLIES_MAX]
+    }
+
     fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.assemblies.iter_mut().filter(|slot| slot.used)
+        self.assemblies.iter_mut().filter(|slot| slot.is_used())
     }
 }
 
@@ -485,6 +521,17 @@ impl Default for Inbox {
 
 fn write_header(memory: &mut [u8], start: usize, len: usize, kind: u8) {
     // `make_room` keeps lengths within 32 bits.
-    memory[start..start + 4].copy_from_slice(&(len as u32).to_be_bytes());
-    memory[start + 4] = kind;
+    let [a, b, c, d] = (len as u32).to_be_bytes();
+    if let Some(place) = memory.get_mut(start..) {
+        bytes::copy(place, &[a, b, c, d, kind]);
+    }
+}
+
+/// A chunked message's id in 32 bits, never 0: itself where it fits, as all that PeerJS counts do; of others the
+/// low half. A remote whose ids then look alike loses only its own messages.
+fn short(id: u64) -> u32 {
+    match id as u32 {
+        0 => (id >> 32) as u32,
+        low => low,
+    }
 }

@@ -1,10 +1,10 @@
-use core::num::NonZeroU32;
+use core::num::{NonZeroU32, NonZeroUsize};
 
 use serde::Serialize;
 
 use super::SendError;
 use crate::{
-    binarypack,
+    binarypack, bytes,
     serialization::{Frame, FrameKind, Serialization},
     storage::Ring,
     wire::chunk::{CHUNKED_MTU, CLOSE, CLOSE_JSON, ChunkFrame, HEAD_MAX, TAIL_MAX},
@@ -48,7 +48,7 @@ pub struct Outbox {
     ring: Ring,
     /// 0 for [`HIGH_WATER`].
     high_water: u32,
-    /// The id of the last message that was cut.
+    /// The id of the last message that was cut; of the streamed one while there is one.
     last_id: u32,
     closing: bool,
     /// The front frame was handed out and goes at the next call.
@@ -58,14 +58,13 @@ pub struct Outbox {
     sent: usize,
     /// What the tail of the chunk that was lent lies upon.
     stash: [u8; TAIL_MAX],
-    stash_len: usize,
+    stash_len: u8,
     stream: Stream,
 }
 
 /// A message that the caller hands over in pieces.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stream {
-    id: u32,
     n: u32,
     total: u32,
     stride: usize,
@@ -74,7 +73,7 @@ struct Stream {
     /// Bytes of them that the newest record still lacks.
     missing: usize,
     /// Bytes of the newest record after its data.
-    tail: usize,
+    tail: u8,
 }
 
 impl Outbox {
@@ -92,7 +91,6 @@ impl Outbox {
             stash: [0; TAIL_MAX],
             stash_len: 0,
             stream: Stream {
-                id: 0,
                 n: 0,
                 total: 0,
                 stride: 0,
@@ -155,9 +153,9 @@ impl Outbox {
             if whole > room.len() {
                 return Err(SendError::Full);
             }
-            room.copy_within(1..1 + len, CHUNKED_HEAD);
-            room[0] = CHUNKED;
-            room[1..5].copy_from_slice(&id.to_be_bytes());
+            let [a, b, c, d] = id.to_be_bytes();
+            bytes::copy_within(room, 1..1 + len, CHUNKED_HEAD).ok_or(SendError::Full)?;
+            bytes::copy(room, &[CHUNKED, a, b, c, d]).ok_or(SendError::Full)?;
             cut = true;
             Ok(whole)
         });
@@ -211,15 +209,13 @@ impl Outbox {
             .checked_sub(CHUNK_COST)
             .ok_or(SendError::TooLarge)?;
         let stride = chunk.clamp(1, CHUNKED_MTU).min(limit);
-        if stride == 0 {
-            return Err(SendError::TooLarge);
-        }
-        let total = u32::try_from(len.div_ceil(stride)).map_err(|_| SendError::TooLarge)?;
+        let each = NonZeroUsize::new(stride).ok_or(SendError::TooLarge)?;
+        let total = u32::try_from(len / each + usize::from(len % each > 0))
+            .map_err(|_| SendError::TooLarge)?;
         if total > 1 {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         }
         self.stream = Stream {
-            id: self.last_id,
             total,
             stride,
             left: len,
@@ -247,14 +243,14 @@ impl Outbox {
                 }
             }
             let stream = &mut self.stream;
-            let (now, after) = rest.split_at(rest.len().min(stream.missing));
+            let (now, after) = rest.split_at_checked(stream.missing).unwrap_or((rest, &[]));
             // The record is there and as long as `open_chunk` made it.
             let room = self.ring.back_mut(memory).and_then(|record| {
-                let end = record.len().checked_sub(stream.tail)?;
+                let end = record.len().checked_sub(usize::from(stream.tail))?;
                 let start = end.checked_sub(stream.missing)?;
-                record.get_mut(start..start + now.len())
+                bytes::copy(record.get_mut(start..)?, now)
             });
-            room.ok_or(SendError::Full)?.copy_from_slice(now);
+            room.ok_or(SendError::Full)?;
             stream.missing -= now.len();
             stream.left -= now.len();
             rest = after;
@@ -362,16 +358,15 @@ impl Outbox {
         let [head, _, tail] = frame.parts();
         let (mut heads, mut tails) = ([0; HEAD_MAX], [0; TAIL_MAX]);
         let (head_len, tail_len) = (head.len(), tail.len());
-        heads.get_mut(..head_len)?.copy_from_slice(head);
-        tails.get_mut(..tail_len)?.copy_from_slice(tail);
+        bytes::copy(&mut heads, head)?;
+        bytes::copy(&mut tails, tail)?;
 
         let frame = record.get_mut(start.checked_sub(head_len)?..stop + tail_len)?;
-        let (head, rest) = frame.split_at_mut(head_len);
-        head.copy_from_slice(&heads[..head_len]);
-        let tail = &mut rest[stop - start..];
-        self.stash[..tail_len].copy_from_slice(tail);
-        self.stash_len = tail_len;
-        tail.copy_from_slice(&tails[..tail_len]);
+        bytes::copy(frame, heads.get(..head_len)?)?;
+        let covered = frame.get_mut(head_len + (stop - start)..)?;
+        bytes::copy(&mut self.stash, covered)?;
+        self.stash_len = u8::try_from(tail_len).ok()?;
+        bytes::copy(covered, tails.get(..tail_len)?)?;
         self.sent_chunks += 1;
         self.sent = stop - CHUNKED_HEAD;
         Some(frame)
@@ -386,8 +381,9 @@ impl Outbox {
             && let Some(record) = self.ring.front_mut(memory)
         {
             let start = CHUNKED_HEAD + self.sent;
-            if let Some(covered) = record.get_mut(start..start + self.stash_len) {
-                covered.copy_from_slice(&self.stash[..self.stash_len]);
+            let stash = self.stash.get(..usize::from(self.stash_len));
+            if let (Some(covered), Some(stash)) = (record.get_mut(start..), stash) {
+                bytes::copy(covered, stash);
             }
             if start + TAIL_MAX < record.len() {
                 return;
@@ -405,34 +401,34 @@ impl Outbox {
         if stream.total <= 1 {
             self.ring.push_with(memory, |room| {
                 let record = room.get_mut(..1 + len).ok_or(SendError::Full)?;
-                record[0] = BINARY;
+                bytes::copy(record, &[BINARY]);
                 Ok::<_, SendError>(record.len())
             })?;
             (stream.missing, stream.tail) = (len, 0);
             return Ok(());
         }
-        let id = NonZeroU32::new(stream.id).unwrap_or(NonZeroU32::MIN);
+        let id = NonZeroU32::new(self.last_id).unwrap_or(NonZeroU32::MIN);
         let (n, total) = (stream.n, stream.total);
-        let mut tail_len = 0;
+        // A tail is at most `TAIL_MAX` long.
+        let mut after = 0;
         self.ring.push_with(memory, |room| {
             // The head tells the data's length, so it is made around room of that length.
             let data = room.get(..len).ok_or(SendError::Full)?;
             let frame = ChunkFrame::from_parts(id, n, total, data).ok_or(SendError::Full)?;
             let (mut heads, mut tails) = ([0; HEAD_MAX], [0; TAIL_MAX]);
             let [head, _, tail] = frame.parts();
-            let head_len = head.len();
-            tail_len = tail.len();
-            heads[..head_len].copy_from_slice(head);
-            tails[..tail_len].copy_from_slice(tail);
-            let record = room
-                .get_mut(..1 + head_len + len + tail_len)
-                .ok_or(SendError::Full)?;
-            record[0] = BINARY;
-            record[1..1 + head_len].copy_from_slice(&heads[..head_len]);
-            record[1 + head_len + len..].copy_from_slice(&tails[..tail_len]);
-            Ok::<_, SendError>(record.len())
+            let (head_len, tail_len) = (head.len(), tail.len());
+            let copied = bytes::copy(&mut heads, head).and(bytes::copy(&mut tails, tail));
+            copied.ok_or(SendError::Full)?;
+            let (head, tail) = (heads.get(..head_len), tails.get(..tail_len));
+            let (head, tail) = (head.unwrap_or_default(), tail.unwrap_or_default());
+            let start = bytes::concat(room, &[&[BINARY], head]).ok_or(SendError::Full)?;
+            let place = room.get_mut(start + len..).ok_or(SendError::Full)?;
+            bytes::copy(place, tail).ok_or(SendError::Full)?;
+            after = tail.len() as u8;
+            Ok::<_, SendError>(start + len + tail.len())
         })?;
-        (stream.missing, stream.tail) = (len, tail_len);
+        (stream.missing, stream.tail) = (len, after);
         stream.n += 1;
         Ok(())
     }

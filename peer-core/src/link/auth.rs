@@ -5,6 +5,8 @@ use core::fmt;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::bytes;
+
 use super::{KEY_LEN, NONCE_LEN, PROOF_LEN, frame::Greeting};
 
 /// The secret of one leaf, which the leaf and its gateway share: 32 random bytes, not a password.
@@ -38,7 +40,7 @@ impl fmt::Debug for Key {
 /// An HMAC takes a key of any length.
 fn start(key: &[u8; KEY_LEN]) -> Hmac<Sha256> {
     let mut block = [0; 64];
-    block[..KEY_LEN].copy_from_slice(key);
+    bytes::copy(&mut block, key);
     // RFC 2104: a key is padded with zeros to one block, so the padded one is the same key.
     <Hmac<Sha256> as Mac>::new(&block.into())
 }
@@ -99,9 +101,7 @@ impl Nonces {
             .mac(&[&self.drawn.to_le_bytes()])
             .finalize()
             .into_bytes();
-        let mut nonce = [0; NONCE_LEN];
-        nonce.copy_from_slice(&bytes[..NONCE_LEN]);
-        nonce
+        bytes.first_chunk().copied().unwrap_or_default()
     }
 }
 

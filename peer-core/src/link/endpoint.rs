@@ -2,7 +2,7 @@
 
 use heapless::{String, Vec};
 
-use crate::time::Instant;
+use crate::{bytes, time::Instant};
 
 use super::{
     DownReason, FRAME_MAX, FRAME_MIN, LEAF_NAME_MAX, LinkSlices, LinkStats, NONCE_LEN, PROOF_LEN,
@@ -130,7 +130,8 @@ impl<'m> Endpoint<'m> {
     pub(super) fn control(&mut self, frame: &Frame<'_>) {
         let mut stuffed = [0; stuffed_len(CONTROL_MAX)];
         if let Some(len) = seal(core::iter::once(&frame.write()[..]), &mut stuffed) {
-            let _ = self.control.extend_from_slice(&stuffed[..len]);
+            let stuffed = stuffed.get(..len).unwrap_or_default();
+            let _ = self.control.extend_from_slice(stuffed);
         }
     }
 
@@ -245,10 +246,11 @@ impl<'m> Endpoint<'m> {
                 self.status(now);
             }
             if !self.control.is_empty() {
-                let len = self.control.len().min(room.len());
-                room[..len].copy_from_slice(&self.control[..len]);
-                self.control.copy_within(len.., 0);
-                self.control.truncate(self.control.len() - len);
+                let waiting = self.control.len();
+                let len = waiting.min(room.len());
+                bytes::copy(room, self.control.get(..len).unwrap_or_default());
+                bytes::copy_within(&mut self.control, len..waiting, 0);
+                self.control.truncate(waiting - len);
                 at += len;
                 continue;
             }

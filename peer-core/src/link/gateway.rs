@@ -1,7 +1,7 @@
 //! The end next to the WebRTC stack.
 
 use crate::{
-    PeerId,
+    PeerId, bytes,
     peer::{
         BrokerCommand, BrokerInput, ConnectionHandle, Input, Output, RtcCommand, RtcFailure,
         RtcInput,
@@ -325,7 +325,7 @@ impl<'m> Gateway<'m> {
                     return Verdict::Wait;
                 }
                 let mut text = [0; NOT_ALLOWED.len()];
-                text.copy_from_slice(NOT_ALLOWED);
+                bytes::copy(&mut text, NOT_ALLOWED);
                 for input in [BrokerInput::Opened, BrokerInput::Message(&mut text)] {
                     let _ = self.endpoint.send(&write_broker(&input));
                 }

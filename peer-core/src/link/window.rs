@@ -1,5 +1,9 @@
 //! Both directions of data: frames kept until they are acknowledged, messages kept until they are taken.
 
+use core::num::NonZeroUsize;
+
+use crate::bytes;
+
 use super::{
     FRAMES_MAX, MESSAGE_COST,
     cobs::stuffed_len,
@@ -114,7 +118,8 @@ impl<'m> Outgoing<'m> {
     }
 
     fn frames_for(&self, len: usize) -> usize {
-        len.div_ceil(self.payload.max(1)).max(1)
+        let each = NonZeroUsize::new(self.payload).unwrap_or(NonZeroUsize::MIN);
+        (len / each + usize::from(len % each > 0)).max(1)
     }
 
     fn bytes_for(&self, len: usize) -> Option<usize> {
@@ -200,10 +205,7 @@ impl<'m> Outgoing<'m> {
             .get(start..self.cursor + RECORD + len)
             .unwrap_or_default();
         let now = bytes.len().min(out.len());
-        let (Some(from), Some(to)) = (bytes.get(..now), out.get_mut(..now)) else {
-            return (0, None);
-        };
-        to.copy_from_slice(from);
+        bytes::copy(out, bytes.get(..now).unwrap_or_default());
         self.written += now;
         if self.written < len {
             return (now, None);
@@ -266,7 +268,7 @@ impl<'m> Outgoing<'m> {
             }
         }
         if dropped > 0 {
-            self.memory.copy_within(bytes..self.used, 0);
+            bytes::copy_within(self.memory, bytes..self.used, 0);
             self.used -= bytes;
             self.cursor -= bytes;
             self.before -= dropped;
@@ -390,7 +392,7 @@ impl<'m> Incoming<'m> {
         }
         let at = room.len() - payload.len();
         if let Some(place) = room.get_mut(at..) {
-            place.copy_from_slice(payload);
+            bytes::copy(place, payload);
         }
         self.used = end;
         self.next = self.next.wrapping_add(1);
@@ -400,8 +402,8 @@ impl<'m> Incoming<'m> {
             && let Some(start) = self.open.take()
         {
             let len = (end - start - PREFIX) as u32;
-            if let Some(prefix) = self.memory.get_mut(start..start + PREFIX) {
-                prefix.copy_from_slice(&len.to_le_bytes());
+            if let Some(prefix) = self.memory.get_mut(start..) {
+                bytes::copy(prefix, &len.to_le_bytes());
             }
             self.messages += 1;
         }
@@ -431,7 +433,7 @@ impl<'m> Incoming<'m> {
     pub(super) fn pop(&mut self) {
         let Some(len) = self.front_len() else { return };
         let bytes = PREFIX + len;
-        self.memory.copy_within(bytes..self.used, 0);
+        bytes::copy_within(self.memory, bytes..self.used, 0);
         self.used -= bytes;
         self.open = self.open.map(|start| start - bytes);
         self.messages -= 1;

@@ -27,9 +27,10 @@ impl Backoff {
             .saturating_mul(1_u32.checked_shl(self.attempt).unwrap_or(u32::MAX))
             .min(self.most);
         self.attempt = (self.attempt + 1).min(31);
-        let half = doubled / 2;
-        let share = half.as_micros() * u128::from(random) / u128::from(u16::MAX);
-        now + half + Duration::from_micros(u64::try_from(share).unwrap_or(u64::MAX))
+        let half = u64::try_from(doubled.as_micros() / 2).unwrap_or(u64::MAX);
+        let share = u128::from(half) * u128::from(random) / u128::from(u16::MAX);
+        let share = u64::try_from(share).unwrap_or(u64::MAX);
+        now + Duration::from_micros(half.saturating_add(share))
     }
 
     /// It worked: the next pause is the first again.

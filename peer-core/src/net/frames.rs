@@ -3,6 +3,7 @@
 use smoltcp::socket::tcp;
 
 use crate::{
+    bytes,
     time::{Duration, Instant},
     wire::websocket::{
         CONTROL_MAX, Decoder, FrameError, FrameHeader, Opcode, Received, apply_mask, write_close,
@@ -145,7 +146,7 @@ impl<'m> Frames<'m> {
             let written = socket.send(|room| {
                 let len = room.len().min(rest.len());
                 if let (Some(room), Some(piece)) = (room.get_mut(..len), rest.get(..len)) {
-                    room.copy_from_slice(piece);
+                    bytes::copy(room, piece);
                     apply_mask(room, mask, done);
                 }
                 (len, len)
@@ -176,8 +177,7 @@ fn step(received: Result<Option<Received<'_>>, FrameError>, pong: &mut Pong) -> 
     match received {
         Ok(Some(Received::Text(_) | Received::Binary(_))) => Step::Message,
         Ok(Some(Received::Ping(payload))) => {
-            if let Some(place) = pong.payload.get_mut(..payload.len()) {
-                place.copy_from_slice(payload);
+            if bytes::copy(&mut pong.payload, payload).is_some() {
                 pong.len = Some(payload.len());
             }
             Step::Passed

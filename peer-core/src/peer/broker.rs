@@ -60,7 +60,7 @@ pub(super) struct Broker {
     /// The event of the end is to be polled.
     end: bool,
     unavailable: bool,
-    pub(super) message: String<MESSAGE_MAX>,
+    pub(super) message: String<MESSAGE_MAX, u8>,
 }
 
 impl Broker {
@@ -238,8 +238,8 @@ impl Broker {
             },
             None => return None,
         };
-        self.changes.rotate_left(1);
-        self.changes[2] = None;
+        let [_, second, third] = self.changes;
+        self.changes = [second, third, None];
         Some(event)
     }
 

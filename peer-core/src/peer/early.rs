@@ -1,6 +1,6 @@
 //! Candidates that came before what they belong to. PeerJS's `_lostMessages`, bounded.
 
-use crate::{config::EARLY_SIGNALS_MAX, storage::Handle};
+use crate::{bytes, config::EARLY_SIGNALS_MAX, storage::Handle};
 
 /// Signals of one remote that may wait, so that no single stranger can push out everybody else's.
 const REMOTE_MAX: usize = if EARLY_SIGNALS_MAX > 1 {
@@ -92,21 +92,12 @@ impl<'r> EarlySignals<'r> {
             }
             dropped += 1;
         }
-        let Some(room) = self.memory.get_mut(self.used..self.used + need) else {
-            return 1;
-        };
-        let (head, mut rest) = room.split_at_mut(HEADER);
-        head[0] = tag;
-        for (place, len) in head[1..].chunks_exact_mut(2).zip(lens) {
-            // Checked above to fit in 16 bits.
-            place.copy_from_slice(&(len as u16).to_be_bytes());
+        // Checked above to fit in 16 bits.
+        let [[a, b], [c, d], [e, f]] = lens.map(|len| (len as u16).to_be_bytes());
+        let head: [u8; HEADER] = [tag, a, b, c, d, e, f];
+        for part in [&head[..], first, second, candidate.as_bytes()] {
+            bytes::append(self.memory, &mut self.used, part);
         }
-        for part in [first, second, candidate.as_bytes()] {
-            let (here, after) = rest.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            rest = after;
-        }
-        self.used += need;
         dropped
     }
 
@@ -120,7 +111,7 @@ impl<'r> EarlySignals<'r> {
         let Some((at, len)) = self.find(wanted).map(|early| (early.at, early.len)) else {
             return false;
         };
-        self.memory.copy_within(at + len..self.used, at);
+        bytes::copy_within(self.memory, at + len..self.used, at);
         self.used -= len;
         true
     }

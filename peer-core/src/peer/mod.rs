@@ -61,7 +61,7 @@ pub use output::{BrokerCommand, Output, RtcCommand};
 pub use resources::{ConnectionSlot, PeerResources, PeerSlices};
 
 use crate::{
-    ConnectionId, Label, PeerId,
+    ConnectionId, Label, PeerId, bytes,
     storage::{Handle, Table},
     time::{Duration, Instant},
 };
@@ -123,7 +123,6 @@ pub struct Peer<'r> {
     broker: Broker,
     /// The latest time told.
     now: Instant,
-    random: u64,
     stats: Stats,
     dirty: Dirty,
     /// The slot whose events are looked at first, so that a busy one cannot hold back others.
@@ -177,7 +176,6 @@ impl<'r> Peer<'r> {
         table.clear();
         Self {
             broker: Broker::new(config.id.is_some()),
-            random: config.random,
             config,
             table,
             memory,
@@ -300,8 +298,10 @@ impl<'r> Peer<'r> {
         slot.reliable = options.reliable;
         slot.metadata = metadata.len();
         slot.create_offer = true;
-        self.memory.metadata.of_mut(handle.index())[..metadata.len()]
-            .copy_from_slice(metadata.as_bytes());
+        bytes::copy(
+            self.memory.metadata.of_mut(handle.index()),
+            metadata.as_bytes(),
+        );
         self.dirty.set();
         Ok(ConnectionHandle(handle))
     }
@@ -522,7 +522,7 @@ impl<'r> Peer<'r> {
     }
 
     fn draw_connection_id(&mut self) -> ConnectionId {
-        ConnectionId::from_random(split_mix_64(&mut self.random))
+        ConnectionId::from_random(split_mix_64(&mut self.config.random))
     }
 
     fn broker_input(&mut self, input: BrokerInput<'_>) -> Result<(), InputError> {

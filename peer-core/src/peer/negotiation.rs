@@ -1,7 +1,7 @@
 //! Signalling: what the broker's messages and the sessions' descriptions and candidates lead to.
 
 use crate::{
-    ConnectionId, Label, PeerId,
+    ConnectionId, Label, PeerId, bytes,
     config::{CANDIDATE_MAX, SDP_MAX},
     serialization::Serialization,
     wire::{
@@ -158,16 +158,9 @@ impl Peer<'_> {
         slot.stage = Stage::Answer;
         slot.events = pending::CONNECTION;
         if let Some(metadata) = offer.metadata {
-            match self
-                .memory
-                .metadata
-                .of_mut(handle.index())
-                .get_mut(..metadata.len())
-            {
-                Some(place) => {
-                    place.copy_from_slice(metadata.as_bytes());
-                    slot.metadata = metadata.len();
-                }
+            let place = self.memory.metadata.of_mut(handle.index());
+            match bytes::copy(place, metadata.as_bytes()) {
+                Some(()) => slot.metadata = metadata.len(),
                 None => slot.metadata_too_long = true,
             }
         }
@@ -203,7 +196,10 @@ impl Peer<'_> {
         if candidate.len() > CANDIDATE_MAX {
             return self.dropped();
         }
+        let unknown = |slot: &Slot| !slot.incoming && !slot.session;
         match self.find(|slot| slot.is_between(src, id)) {
+            // Nobody can know of it before its offer is made, and there is no session to add it to.
+            Some(handle) if self.table.get(handle).is_some_and(unknown) => Err(self.malformed()),
             Some(handle) => match self.memory.rtc.push(handle, Kind::Candidate, candidate) {
                 Ok(()) => Ok(()),
                 Err(_) => self.dropped(),

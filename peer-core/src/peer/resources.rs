@@ -1,5 +1,7 @@
 //! The memory of a peer, and how it is cut.
 
+use core::num::NonZeroUsize;
+
 use crate::storage::{Entry, Full, Handle, Ring};
 
 use super::{early::EarlySignals, slot::Slot};
@@ -8,7 +10,7 @@ use super::{early::EarlySignals, slot::Slot};
 ///
 /// | parameter | bytes | holds | at the limit |
 /// |---|---|---|---|
-/// | `CONNS` | 1,008 each on 32 bits | connections | `connect` is refused, OFFERs are dropped and counted |
+/// | `CONNS` | 856 each on 32 bits | connections | `connect` is refused, OFFERs are dropped and counted |
 /// | `CONTROL` | 3⁄8 | signals on their way to the broker | [`InputError::Full`](super::InputError::Full) |
 /// | | 3⁄8 | descriptions and candidates on their way to the WebRTC stack | the same |
 /// | | 1⁄4 | candidates that came too early | the oldest goes, counted |
@@ -104,10 +106,10 @@ impl Default for ConnectionSlot {
 
 impl<'r> PeerSlices<'r> {
     pub(super) fn split(self) -> (&'r mut [ConnectionSlot], Memory<'r>) {
-        let eighth = self.control.len() / 8;
-        let (signals, rest) = self.control.split_at_mut(eighth * 3);
-        let (rtc, early) = rest.split_at_mut(eighth * 3);
-        let conns = self.slots.len().max(1);
+        let part = self.control.len() / 8 * 3;
+        let (signals, rest) = self.control.split_at_mut_checked(part).unwrap_or_default();
+        let (rtc, early) = rest.split_at_mut_checked(part).unwrap_or_default();
+        let conns = NonZeroUsize::new(self.slots.len()).unwrap_or(NonZeroUsize::MIN);
         let stripes = |bytes: &'r mut [u8]| Stripes {
             each: bytes.len() / conns,
             bytes,
@@ -238,8 +240,8 @@ impl<'r> Queue<'r> {
         write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<(), Full> {
         self.ring.push_with(self.memory, |room| {
-            let (head, text) = room.split_at_mut_checked(HEADER).ok_or(Full)?;
-            head.copy_from_slice(&header(handle, kind));
+            let (head, text) = room.split_first_chunk_mut::<HEADER>().ok_or(Full)?;
+            *head = header(handle, kind);
             Ok(HEADER + write(text).map_err(|_| Full)?)
         })
     }

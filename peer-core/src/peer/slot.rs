@@ -141,7 +141,7 @@ impl Slot {
         self.read = false;
         self.buffered = 0;
         self.outbox = Outbox::new(serialization);
-        self.inbox = Inbox::new(serialization);
+        self.inbox.reset(serialization);
     }
 
     pub(super) fn is_over(&self) -> bool {

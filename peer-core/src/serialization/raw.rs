@@ -9,6 +9,8 @@ use serde::{
     ser::{self, Impossible},
 };
 
+use crate::bytes;
+
 use super::{DecodeError, EncodeError, Frame, FrameKind, RAW_LIMIT};
 
 pub(super) fn encode<'b, T: Serialize + ?Sized>(
@@ -21,7 +23,8 @@ pub(super) fn encode<'b, T: Serialize + ?Sized>(
         in_sequence: false,
     };
     let kind = value.serialize(&mut raw)?;
-    let bytes = &raw.buffer[..raw.len];
+    let Raw { buffer, len, .. } = raw;
+    let bytes: &'b [u8] = buffer.get(..len).unwrap_or_default();
     match kind {
         FrameKind::Binary => Ok(Frame::Binary(bytes)),
         // It was copied from a `str`.
@@ -55,11 +58,7 @@ impl Raw<'_> {
         if self.len + bytes.len() > RAW_LIMIT {
             return Err(EncodeError::MessageTooBig);
         }
-        let room = self.buffer[self.len..]
-            .get_mut(..bytes.len())
-            .ok_or(EncodeError::Full)?;
-        room.copy_from_slice(bytes);
-        self.len += bytes.len();
+        bytes::append(self.buffer, &mut self.len, bytes).ok_or(EncodeError::Full)?;
         Ok(kind)
     }
 

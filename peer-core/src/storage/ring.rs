@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::bytes;
+
 /// There is no room for the record. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -76,13 +78,8 @@ impl Ring {
     /// [`Full`] when it does not fit now.
     pub fn push(&mut self, memory: &mut [u8], parts: &[&[u8]]) -> Result<(), Full> {
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
-        let free = self.reserve(memory, len)?;
-        let mut rest = &mut free[..len];
-        for part in parts {
-            let (here, after) = rest.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            rest = after;
-        }
+        let room = self.reserve(memory, len)?;
+        bytes::concat(room, parts).ok_or(Full)?;
         self.commit(memory, len);
         Ok(())
     }
@@ -188,16 +185,20 @@ impl Ring {
                 return Err(Full);
             }
             if let Some(mark) = memory.get_mut(self.tail..self.tail + PREFIX) {
-                mark.copy_from_slice(&WRAP.to_be_bytes());
+                bytes::copy(mark, &WRAP.to_be_bytes());
             }
             self.tail = 0;
         }
-        Ok(&mut memory[self.tail + PREFIX..self.tail + needed])
+        memory
+            .get_mut(self.tail + PREFIX..self.tail + needed)
+            .ok_or(Full)
     }
 
     fn commit(&mut self, memory: &mut [u8], len: usize) {
-        // `reserve` checked that `len` fits in 32 bits.
-        memory[self.tail..self.tail + PREFIX].copy_from_slice(&(len as u32).to_be_bytes());
+        // `reserve` checked that `len` fits in 32 bits, and in the memory.
+        if let Some(prefix) = memory.get_mut(self.tail..) {
+            bytes::copy(prefix, &(len as u32).to_be_bytes());
+        }
         self.back = self.tail;
         self.tail += PREFIX + len;
         self.records += 1;

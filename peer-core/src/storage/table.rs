@@ -114,11 +114,13 @@ impl<'r, T> Table<'r, T> {
 
     /// Frees the slot; stale handles change nothing. Returns whether there was something to remove.
     pub fn remove(&mut self, handle: Handle) -> bool {
-        let found = self.entry(handle).is_some();
-        if found {
-            self.slots[handle.index()].used = false;
-        }
-        found
+        let found = self
+            .slots
+            .get_mut(handle.index())
+            .filter(|slot| slot.used && slot.generation == handle.generation);
+        let Some(slot) = found else { return false };
+        slot.used = false;
+        true
     }
 
     /// Frees every slot; all handles are stale then.

@@ -6,6 +6,7 @@ use embassy_sync::blocking_mutex::raw::RawMutex;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    bytes,
     connection::{Message, ReceiveError, SendError},
     peer::{ConnectionHandle, DataConnection},
     serialization::FrameKind,
@@ -104,8 +105,7 @@ impl<M: RawMutex, const TASKS: usize> Connection<'_, '_, M, TASKS> {
         self.take(|connection| {
             let message = connection.recv_raw().ok_or(RecvError::Closed)?;
             let len = message.bytes.len();
-            let place = memory.get_mut(..len).ok_or(RecvError::TooLong(len))?;
-            place.copy_from_slice(message.bytes);
+            bytes::copy(memory, message.bytes).ok_or(RecvError::TooLong(len))?;
             Ok(Copied {
                 kind: message.kind,
                 len,

@@ -12,7 +12,7 @@
 
 use core::fmt;
 
-use crate::config::LABEL_MAX;
+use crate::{bytes, config::LABEL_MAX};
 
 /// SCTP payload protocol identifier of DCEP messages.
 pub const PPID_DCEP: u32 = 50;
@@ -142,16 +142,8 @@ impl<'a> Open<'a> {
         let [n0, n1] = protocol.to_be_bytes();
         let header = [OPEN, kind, p0, p1, r0, r1, r2, r3, l0, l1, n0, n1];
 
-        let mut length = 0;
-        for part in [&header, self.label.as_bytes(), self.protocol.as_bytes()] {
-            let end = length + part.len();
-            buffer
-                .get_mut(length..end)
-                .ok_or(DcepError::NoSpace)?
-                .copy_from_slice(part);
-            length = end;
-        }
-        Ok(length)
+        let parts = [&header[..], self.label.as_bytes(), self.protocol.as_bytes()];
+        bytes::concat(buffer, &parts).ok_or(DcepError::NoSpace)
     }
 }
 

@@ -29,7 +29,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::config::SDP_MAX;
+use crate::{bytes, config::SDP_MAX};
 
 /// What a peer that does not announce `a=max-message-size` takes, in bytes (RFC 8841, section 6.1).
 pub const MAX_MESSAGE_SIZE_ABSENT: u32 = 65_536;
@@ -438,7 +438,8 @@ struct MediaLine<'a> {
 }
 
 fn split_at_media(text: &str) -> (&str, &str) {
-    match text.find("\nm=") {
+    // Not `str::find`: its search for texts is large, and panics should it have a bug.
+    match text.as_bytes().windows(3).position(|at| at == b"\nm=") {
         Some(at) => text.split_at_checked(at + 1).unwrap_or((text, "")),
         None => (text, ""),
     }
@@ -503,11 +504,7 @@ struct Cursor<'b> {
 
 impl Write for Cursor<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length.checked_add(text.len()).ok_or(fmt::Error)?;
-        let room = self.buffer.get_mut(self.length..end).ok_or(fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
+        bytes::append(self.buffer, &mut self.length, text.as_bytes()).ok_or(fmt::Error)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use peer_core::time::Instant;
 
+use super::budget::Budget;
 use super::options::RealmLimits;
 
 /// A limit does not let the message in.
@@ -33,7 +34,15 @@ struct Batch {
 struct Queue {
     messages: VecDeque<Waiting>,
     bytes: usize,
-    batches: HashMap<Arc<str>, BatchKey>,
+    parts: HashMap<Arc<str>, Part>,
+}
+
+/// A batch as its queue sees it.
+#[derive(Debug)]
+struct Part {
+    key: BatchKey,
+    messages: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -50,6 +59,11 @@ struct Usage {
 }
 
 impl Absent {
+    /// One sender may have this part of what is free in a queue, or one message.
+    const QUEUE_SHARE: usize = 2;
+    /// So many destinations of a sender are few.
+    const FEW: usize = 4;
+
     /// Keeps a message; if it begins a batch, that one expires at `deadline`.
     pub(super) fn push(
         &mut self,
@@ -62,21 +76,36 @@ impl Absent {
         let cost = cost(&text);
         let queue = self.queues.get(dst);
         let new_queue = queue.is_none();
-        let new_batch = queue.is_none_or(|queue| !queue.batches.contains_key(src));
         let (queue_messages, queue_bytes) =
             queue.map_or((0, 0), |queue| (queue.messages.len(), queue.bytes));
+        let part = queue.and_then(|queue| queue.parts.get(src));
+        let new_batch = part.is_none();
+        let (part_messages, part_bytes) = part.map_or((0, 0), |part| (part.messages, part.bytes));
         let usage = self.sources.get(src);
         let (messages, bytes, destinations) = usage.map_or((0, 0, 0), |usage| {
             (usage.messages, usage.bytes, usage.destinations)
         });
 
+        // Half of everything is for those who have little waiting.
+        let queue_free = limits.queue_messages.saturating_sub(queue_messages);
+        let queue_bytes_free = limits.queue_bytes.saturating_sub(queue_bytes);
+        let bytes_max = match bytes.saturating_add(cost) <= Budget::SMALL {
+            true => limits.queued_bytes,
+            false => limits.queued_bytes / 2,
+        };
+        let places_max = match destinations < Self::FEW {
+            true => limits.absent_destinations,
+            false => limits.absent_destinations / 2,
+        };
         let fits = dst.len() <= limits.id_bytes
-            && queue_messages < limits.queue_messages
-            && queue_bytes.saturating_add(cost) <= limits.queue_bytes
-            && self.bytes.saturating_add(cost) <= limits.queued_bytes
+            && part_messages < queue_free.div_ceil(Self::QUEUE_SHARE)
+            && cost <= queue_bytes_free
+            && (new_batch
+                || part_bytes.saturating_add(cost) <= queue_bytes_free / Self::QUEUE_SHARE)
+            && self.bytes.saturating_add(cost) <= bytes_max
             && messages < limits.source_messages
             && bytes.saturating_add(cost) <= limits.source_bytes
-            && (!new_queue || self.queues.len() < limits.absent_destinations)
+            && (!new_queue || self.queues.len() < places_max)
             && (!new_batch || destinations < limits.source_destinations);
         if !fits {
             return Err(Full);
@@ -91,7 +120,12 @@ impl Absent {
         if new_batch {
             let key = (deadline, self.next_batch);
             self.next_batch += 1;
-            queue.batches.insert(src.clone(), key);
+            let part = Part {
+                key,
+                messages: 0,
+                bytes: 0,
+            };
+            queue.parts.insert(src.clone(), part);
             self.batches.insert(
                 key,
                 Batch {
@@ -106,6 +140,10 @@ impl Absent {
             text,
         });
         queue.bytes += cost;
+        if let Some(part) = queue.parts.get_mut(src) {
+            part.messages += 1;
+            part.bytes += cost;
+        }
         usage.messages += 1;
         usage.bytes += cost;
         self.bytes += cost;
@@ -117,8 +155,8 @@ impl Absent {
         let Some(queue) = self.queues.remove(dst) else {
             return Vec::new();
         };
-        for (src, key) in &queue.batches {
-            self.batches.remove(key);
+        for (src, part) in &queue.parts {
+            self.batches.remove(&part.key);
             self.release(src, 0, 0, 1);
         }
         let mut texts = Vec::with_capacity(queue.messages.len());
@@ -138,7 +176,7 @@ impl Absent {
         let Batch { src, dst } = batch.remove();
         let (mut messages, mut bytes) = (0, 0);
         if let Some(queue) = self.queues.get_mut(&dst) {
-            queue.batches.remove(&src);
+            queue.parts.remove(&src);
             queue.messages.retain(|waiting| {
                 let stays = waiting.src != src;
                 if !stays {

@@ -1,6 +1,9 @@
 //! Memory that all sessions share.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 /// Bytes in use of a fixed number.
 #[derive(Debug)]
@@ -10,6 +13,10 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// Half of the budget is for those who hold no more than this, so that a few who take all they can do not
+    /// leave nothing to the others.
+    pub(super) const SMALL: usize = 16 * 1024;
+
     pub(super) fn new(max: usize) -> Self {
         Self {
             used: AtomicUsize::new(0),
@@ -17,20 +24,20 @@ impl Budget {
         }
     }
 
-    /// Takes `bytes` if they leave `reserve` free.
-    pub(super) fn take(&self, bytes: usize, reserve: usize) -> bool {
-        let max = self.max.saturating_sub(reserve);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|&used| used <= max)
-            })
-            .is_ok()
+    /// Takes `bytes` if they are free.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        self.take_below(self.max, bytes)
     }
 
-    /// Whether [`take`](Self::take) would have done so a moment ago.
-    pub(super) fn has(&self, bytes: usize, reserve: usize) -> bool {
+    /// Takes `bytes` for a holder of `held`, if they leave `reserve` free.
+    pub(super) fn take_for(&self, bytes: usize, held: usize, reserve: usize) -> bool {
+        self.take_below(self.bound(bytes, held, reserve), bytes)
+    }
+
+    /// Whether [`take_for`](Self::take_for) would have done so a moment ago.
+    pub(super) fn has_for(&self, bytes: usize, held: usize, reserve: usize) -> bool {
         let used = self.used.load(Ordering::Relaxed);
-        used.saturating_add(bytes) <= self.max.saturating_sub(reserve)
+        used.saturating_add(bytes) <= self.bound(bytes, held, reserve)
     }
 
     /// Gives back what was taken.
@@ -42,8 +49,77 @@ impl Budget {
         self.max
     }
 
+    /// What may be in use after `bytes` more for a holder of `held`.
+    fn bound(&self, bytes: usize, held: usize, reserve: usize) -> usize {
+        let max = self.max.saturating_sub(reserve);
+        if held.saturating_add(bytes) <= Self::SMALL {
+            max
+        } else {
+            max / 2
+        }
+    }
+
+    fn take_below(&self, bound: usize, bytes: usize) -> bool {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|&used| used <= bound)
+            })
+            .is_ok()
+    }
+
     #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A text that counts while anybody has it. `None`: there is no room.
+pub(super) fn charged(text: String, budget: &Arc<Budget>) -> Option<Bytes> {
+    budget.take(text.len()).then(|| {
+        Bytes::from_owner(Charged {
+            text,
+            budget: budget.clone(),
+        })
+    })
+}
+
+struct Charged {
+    text: String,
+    budget: Arc<Budget>,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.budget.give(self.text.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_take_all_they_can_leave_half_to_the_others() {
+        let budget = Budget::new(8 * Budget::SMALL);
+        let take_all = || {
+            let mut held = 0;
+            while budget.take_for(Budget::SMALL / 4, held, 0) {
+                held += Budget::SMALL / 4;
+            }
+            held
+        };
+        assert_eq!(take_all(), 4 * Budget::SMALL);
+        for _ in 0..4 {
+            assert!(budget.has_for(Budget::SMALL, 0, 0));
+            assert!(!budget.has_for(Budget::SMALL, 0, 4 * Budget::SMALL));
+            assert_eq!(take_all(), Budget::SMALL);
+        }
+        assert_eq!(take_all(), 0);
     }
 }

@@ -58,11 +58,7 @@ fn api<B>(hub: &Hub, request: &Request<B>, rest: &str) -> Response<Body> {
     let mut response = match route(rest) {
         Route::About if get => typed(StatusCode::OK, JSON, ABOUT),
         Route::Id if get => id(hub),
-        Route::Peers if get && hub.options.allow_discovery => {
-            let ids = hub.ids();
-            let ids: serde_json::Value = ids.iter().map(|id| &**id).collect();
-            typed(StatusCode::OK, JSON, ids.to_string())
-        }
+        Route::Peers if get && hub.options.allow_discovery => peers(hub),
         Route::Peers if get => typed(StatusCode::UNAUTHORIZED, TEXT, "Unauthorized"),
         Route::Undecodable => error_page(StatusCode::BAD_REQUEST, "Bad Request"),
         _ => not_found(method, request.uri().path()),
@@ -82,6 +78,16 @@ fn id(hub: &Hub) -> Response<Body> {
     match id {
         Some(id) => typed(StatusCode::OK, HTML, id),
         None => error_page(StatusCode::INTERNAL_SERVER_ERROR, "No free id was found"),
+    }
+}
+
+fn peers(hub: &Hub) -> Response<Body> {
+    match hub.list() {
+        Some(list) => typed(StatusCode::OK, JSON, list),
+        None => error_page(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many lists are being read",
+        ),
     }
 }
 
@@ -265,6 +271,11 @@ fn allow_origin(allowed: &CorsOrigin, request: &HeaderMap, response: &mut Header
             set(response, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
             return;
         }
+        CorsOrigin::Fixed(allowed) => {
+            set(response, header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+            set(response, header::VARY, "Origin");
+            return;
+        }
         CorsOrigin::Reflect => origin,
         CorsOrigin::List(origins) => {
             origin.filter(|origin| origins.iter().any(|o| o.as_bytes() == origin.as_bytes()))
@@ -288,6 +299,18 @@ fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
 /// What `ws` answers when it does not upgrade.
 fn closing(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = typed(status, "text/html", body);
+    set(response.headers_mut(), header::CONNECTION, "close");
+    response
+}
+
+/// What a client gets that has as many connections as one address may have.
+pub(super) fn too_many_connections() -> Response<Body> {
+    let mut response = typed(
+        StatusCode::TOO_MANY_REQUESTS,
+        TEXT,
+        "Too many connections come from this address, see --max_connections_per_address. (A broker behind a \
+         reverse proxy has to be told so: --proxied.)",
+    );
     set(response.headers_mut(), header::CONNECTION, "close");
     response
 }

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use peer_core::time::Instant;
 use tokio::sync::Notify;
 
-use super::budget::Budget;
+use super::addresses::Addresses;
+use super::budget::{Budget, charged};
 use super::message::ClientMessage;
 use super::options::BrokerOptions;
 use super::outbox::Outbox;
@@ -20,9 +22,12 @@ pub(super) struct Hub {
     pub(super) base_path: String,
     /// What all sessions may have read of unfinished messages.
     pub(super) incoming: Arc<Budget>,
-    /// What all outboxes may hold.
-    outgoing: Arc<Budget>,
+    /// What all outboxes and the lists of peers that are being read may hold.
+    pub(super) outgoing: Arc<Budget>,
+    pub(super) addresses: Arc<Addresses>,
     state: Mutex<State>,
+    /// The last list of peers and whose it is.
+    list: Mutex<Option<((u64, u64), Bytes)>>,
     epoch: tokio::time::Instant,
     /// The realm's next timeout came nearer.
     sooner: Notify,
@@ -44,6 +49,7 @@ impl Hub {
             base_path: options.base_path(),
             incoming: Arc::new(Budget::new(options.limits.incoming_bytes)),
             outgoing: Arc::new(Budget::new(options.limits.outboxes_bytes)),
+            addresses: Arc::new(Addresses::new(options.limits.connections_per_address)),
             options,
             state: Mutex::new(State {
                 realm,
@@ -51,6 +57,7 @@ impl Hub {
                 next_session: 0,
                 timeout: None,
             }),
+            list: Mutex::default(),
             epoch: tokio::time::Instant::now(),
             sooner: Notify::new(),
         }
@@ -82,7 +89,7 @@ impl Hub {
         self.perform(&mut state, actions);
     }
 
-    /// The outbox that has no room for this message now, if it is for one.
+    /// The outbox that has no room for this message now but may get some, if it is for one.
     pub(super) fn congested(
         &self,
         session: SessionId,
@@ -93,7 +100,8 @@ impl Hub {
         let state = self.lock();
         let to = state.realm.session(message.dst.as_deref()?)?;
         let outbox = state.outboxes.get(&to)?;
-        (!outbox.has_room(session, size)).then(|| outbox.clone())
+        let wait = !outbox.has_room(session, size) && !outbox.is_stalled();
+        wait.then(|| outbox.clone())
     }
 
     /// A free id by `generate`, or `None` if it does not find one in `attempts`.
@@ -113,6 +121,25 @@ impl Hub {
 
     pub(super) fn ids(&self) -> Vec<Arc<str>> {
         self.lock().realm.ids()
+    }
+
+    /// The ids as a JSON array. It is made once for all who ask before somebody comes or goes: whoever asks
+    /// often costs the others nothing. `None`: there is no room for one more.
+    pub(super) fn list(&self) -> Option<Bytes> {
+        let mut latest = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let (membership, ids) = {
+            let state = self.lock();
+            let membership = state.realm.membership();
+            if let Some((_, list)) = latest.as_ref().filter(|(of, _)| *of == membership) {
+                return Some(list.clone());
+            }
+            (membership, state.realm.ids())
+        };
+        *latest = None;
+        let ids: serde_json::Value = ids.iter().map(|id| &**id).collect();
+        let list = charged(ids.to_string(), &self.outgoing)?;
+        *latest = Some((membership, list.clone()));
+        Some(list)
     }
 
     pub(super) fn stats(&self) -> RealmStats {

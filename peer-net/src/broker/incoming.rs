@@ -1,4 +1,4 @@
-//! Counts what a session has read of a message that is not complete yet.
+//! Counts what a session needs to read its messages.
 
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,14 @@ use super::budget::Budget;
 
 /// Header of a client's control frame: two bytes and the mask.
 const CONTROL_HEADER: usize = 6;
+/// Header of ours.
+const PONG_HEADER: usize = 2;
+/// Bytes of answers to pings that a client may leave unread, beyond what the system buffers.
+pub(super) const PONGS_MAX: usize = 16 * 1024;
 
-/// A stream whose unfinished input counts against a budget of all sessions.
+/// A stream whose longest message counts against a budget of all sessions.
 ///
-/// Without it every session could hold an unfinished message of the full size at the same time. Each
+/// Without it every session could hold a buffer for a message of the full size at the same time. Each
 /// may hold [`FREE`](Self::FREE) bytes in any case, so that small messages pass whatever others do.
 #[derive(Debug)]
 pub(super) struct Incoming<S> {
@@ -29,14 +33,16 @@ pub(super) struct Unfinished {
     budget: Arc<Budget>,
     /// Bytes read since the last complete message.
     read: AtomicUsize,
-    /// Of them, bytes taken from the budget.
+    /// Bytes taken from the budget: the longest message, beyond what is free.
     taken: AtomicUsize,
     /// What even a message in many fragments does not need.
     read_max: usize,
+    /// Bytes of answers to pings that may wait to be written.
+    pongs: AtomicUsize,
 }
 
 impl<S> Incoming<S> {
-    /// Bytes of an unfinished message that no budget has to allow.
+    /// Bytes of a message that no budget has to allow.
     pub(super) const FREE: usize = 16 * 1024;
 
     /// Messages have at most `message_bytes`; the frames around them may take as much again.
@@ -50,6 +56,7 @@ impl<S> Incoming<S> {
             read: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             read_max: message_bytes.saturating_mul(2).saturating_add(Self::FREE),
+            pongs: AtomicUsize::new(0),
         });
         (
             Self {
@@ -62,25 +69,32 @@ impl<S> Incoming<S> {
 }
 
 impl Unfinished {
-    /// A message is complete and will be gone soon.
+    /// A message is complete and will be gone soon. The buffer it was in stays as large.
     pub(super) fn finish(&self) {
         self.read.store(0, Ordering::Relaxed);
-        self.budget.give(self.taken.swap(0, Ordering::Relaxed));
     }
 
     /// A control frame of `payload` bytes is answered; the message around it may go on.
     pub(super) fn control(&self, payload: usize) {
-        let bytes = payload + CONTROL_HEADER;
-        let less = |value: usize| Some(value.saturating_sub(bytes));
+        let less = |value: usize| Some(value.saturating_sub(payload + CONTROL_HEADER));
         let _ = self
             .read
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        if let Ok(taken) = self
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-        {
-            self.budget.give(taken.min(bytes));
-        }
+    }
+
+    /// A ping of `payload` bytes came, which will be answered by as many. Whether the client reads the answers.
+    pub(super) fn ping(&self, payload: usize) -> bool {
+        let bytes = payload + PONG_HEADER;
+        let waiting = self.pongs.fetch_add(bytes, Ordering::Relaxed);
+        waiting.saturating_add(bytes) <= PONGS_MAX
+    }
+
+    /// Whatever it was, it was written before any answer that still waits.
+    fn written(&self, bytes: usize) {
+        let less = |value: usize| Some(value.saturating_sub(bytes));
+        let _ = self
+            .pongs
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     fn add(&self, bytes: usize, free: usize) -> io::Result<()> {
@@ -88,23 +102,22 @@ impl Unfinished {
             .read
             .fetch_add(bytes, Ordering::Relaxed)
             .saturating_add(bytes);
-        if read <= free {
-            return Ok(());
-        }
-        if read > self.read_max || !self.budget.take(bytes, 0) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let lacking = read.saturating_sub(free).saturating_sub(taken);
+        if read > self.read_max || !self.budget.take_for(lacking, taken, 0) {
             return Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
-                "too many long messages are unfinished",
+                "too many clients have long messages",
             ));
         }
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.taken.fetch_add(lacking, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.finish();
+        self.budget.give(self.taken.load(Ordering::Relaxed));
     }
 }
 
@@ -131,7 +144,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Incoming<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = core::task::ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.unfinished.written(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -145,17 +160,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Incoming<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
     #[tokio::test]
-    async fn unfinished_input_counts_until_it_is_finished_or_dropped() {
+    async fn the_longest_message_counts_until_the_session_ends() {
         const FREE: usize = Incoming::<()>::FREE;
         let budget = Arc::new(Budget::new(FREE));
-        let input = vec![0; 4 * FREE];
+        let input = vec![0; 8 * FREE];
         let mut piece = vec![0; FREE];
-        let (mut one, finish) = Incoming::new(&input[..], budget.clone(), FREE);
+        let (mut one, account) = Incoming::new(&input[..], budget.clone(), FREE);
         let (mut two, _other) = Incoming::new(&input[..], budget.clone(), FREE);
 
         one.read_exact(&mut piece).await.unwrap();
@@ -165,14 +180,29 @@ mod tests {
         assert_eq!(budget.used(), FREE);
         let error = two.read_exact(&mut piece).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
-        finish.control(FREE / 2);
-        assert_eq!(budget.used(), FREE / 2 - CONTROL_HEADER);
-        finish.finish();
+
+        // Others as long are in the same buffer, and what was a control frame is not in there.
+        account.finish();
+        for _ in 0..2 {
+            one.read_exact(&mut piece).await.unwrap();
+        }
+        account.control(FREE / 2);
+        one.read_exact(&mut piece[..FREE / 2]).await.unwrap();
+        assert_eq!(budget.used(), FREE);
+        drop((one, account));
         assert_eq!(budget.used(), 0);
-        one.read_exact(&mut piece).await.unwrap();
-        one.read_exact(&mut piece).await.unwrap();
-        drop((one, finish));
-        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn answers_to_pings_wait_in_small_number() {
+        let budget = Arc::new(Budget::new(0));
+        let (mut stream, account) = Incoming::new(io::Cursor::new(vec![0; 1 << 16]), budget, 0);
+        let ping = 125;
+        let fit = PONGS_MAX / (ping + PONG_HEADER);
+        assert!((0..fit).all(|_| account.ping(ping)));
+        assert!(!account.ping(ping));
+        stream.write_all(&[0; PONGS_MAX]).await.unwrap();
+        assert!(account.ping(ping));
     }
 
     #[tokio::test]

@@ -13,11 +13,13 @@
 //!   ends its process.)
 //! - Messages for absent peers expire by sender, so nobody's arrival shortens another's wait.
 //! - Everything has a limit, see [`BrokerLimits`] and [`RealmLimits`]. (npm: nothing but
-//!   `concurrent_limit`, and 100 MiB a message.)
+//!   `concurrent_limit`, and 100 MiB a message.) The one that an honest site may meet is that of
+//!   connections per address, for example behind a proxy that the broker was not told of: status 429.
 //! - No `ETag`, `X-Powered-By`, `Keep-Alive`, nor `Content-Length` with status 204.
 
 mod absent;
 mod address;
+mod addresses;
 mod budget;
 mod client;
 mod error;

@@ -31,8 +31,9 @@ pub struct BrokerOptions {
     pub concurrent_limit: usize,
     /// Whether `GET …/peers` lists the ids. Off: 401.
     pub allow_discovery: bool,
-    /// A reverse proxy is in front: its `X-Forwarded-For` names clients in the log. Nothing else
-    /// depends on it.
+    /// A reverse proxy is in front, and sets `X-Forwarded-For`. The last address in it names the client
+    /// in the log and counts for [`BrokerLimits::connections_per_address`]; those before it are the
+    /// client's own words. Not to be set without a proxy: anybody could name any address.
     pub proxied: bool,
     /// How often expired messages are looked for. 1 s.
     pub cleanup_out_msgs: Duration,
@@ -115,7 +116,10 @@ pub enum CorsOrigin {
     Reflect,
     /// Any: the answer says `*`.
     Any,
-    /// These; others get no header and the browser refuses them the answer.
+    /// This one, whoever asks. `origin: "http://a.example"` of the npm package `cors`.
+    Fixed(String),
+    /// These, letter by letter, `*` as well; others get no header and the browser refuses them the answer.
+    /// An empty list allows none.
     List(Vec<String>),
 }
 
@@ -145,14 +149,18 @@ impl fmt::Debug for GenerateClientId {
 
 /// What a broker spends at most.
 ///
-/// With the defaults that is at most 64 MiB for what clients do not read, 64 MiB for what they do not
-/// finish, 32 MiB for what waits for absent peers, and some 50 KiB for each connection (TLS included).
+/// With the defaults that is at most 64 MiB for what clients do not read, 128 MiB to read long messages
+/// into, 32 MiB for what waits for absent peers, and some 100 KiB for each connection (TLS included).
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
     /// The limits of the realm.
     pub realm: RealmLimits,
     /// TCP connections at once, WebSockets included. 8,192. The next one waits in the listen queue.
     pub connections: usize,
+    /// TCP connections of one address at once, WebSockets included: 1,024. For IPv6 an address is a
+    /// network of 64 bits. Behind a proxy ([`BrokerOptions::proxied`]) it is WebSockets by the address
+    /// that the proxy tells. Beyond: status 429; when very many are being told so, closed.
+    pub connections_per_address: usize,
     /// Largest HTTP request head, 16 KiB as in Node (at least 8 KiB). Beyond: status 431 and closed.
     pub request_head_bytes: usize,
     /// Time for the TLS handshake, and for one request head. 10 s. Beyond: closed.
@@ -166,15 +174,22 @@ pub struct BrokerLimits {
     pub outbox_messages: usize,
     /// The same in bytes, 4 MiB. At least twice [`RealmLimits::queue_bytes`] is sensible.
     pub outbox_bytes: usize,
-    /// How long a sender waits for room in the receiver's outbox. 5 s.
+    /// How long a sender waits for room in the receiver's outbox. 5 s. When one waited in vain nobody
+    /// waits for that receiver until it takes a message.
     pub relay_timeout: Duration,
-    /// Bytes in the outboxes of all clients, 64 MiB. Three quarters for relayed messages, the rest for
-    /// the broker's own. Beyond: as for a single full outbox.
+    /// Bytes in the outboxes of all clients, 64 MiB. Three quarters for relayed messages, half of that only
+    /// for outboxes of up to 16 KiB; the rest for the broker's own, and for lists of peers that are being
+    /// read. Beyond: as for a single full outbox; for a list status 503.
     pub outboxes_bytes: usize,
-    /// Bytes read of messages that are not complete yet, over all clients, 64 MiB; each client's first
-    /// 16 KiB are not counted. Beyond: the client whose message it is is disconnected.
+    /// Bytes to read messages into, over all clients, 128 MiB: each client's longest message counts while it
+    /// is connected, without its first 16 KiB. Half is only for messages of up to 32 KiB. Beyond: the client
+    /// whose message it is is disconnected.
     pub incoming_bytes: usize,
-    /// Time for a client to take one message. 30 s. Beyond: it does not read, it is disconnected.
+    /// Messages and pings that are taken from one client in a second, 1,000, and as many at once.
+    /// Beyond: it is not read from until it is its turn again; nothing is lost.
+    pub messages_per_second: u32,
+    /// Time for a client to take one message, and, once it is to be closed, all that waits for it. 30 s.
+    /// Beyond: it does not read, it is disconnected. So is one that leaves answers to its pings unread.
     pub write_timeout: Duration,
     /// Time for a client to answer a closing handshake. 3 s. Beyond: cut.
     pub close_timeout: Duration,
@@ -185,6 +200,7 @@ impl Default for BrokerLimits {
         Self {
             realm: RealmLimits::default(),
             connections: 8_192,
+            connections_per_address: 1_024,
             request_head_bytes: 16 * 1024,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15),
@@ -192,7 +208,8 @@ impl Default for BrokerLimits {
             outbox_bytes: 4 * 1024 * 1024,
             relay_timeout: Duration::from_secs(5),
             outboxes_bytes: 64 * 1024 * 1024,
-            incoming_bytes: 64 * 1024 * 1024,
+            incoming_bytes: 128 * 1024 * 1024,
+            messages_per_second: 1_000,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
         }
@@ -226,7 +243,10 @@ impl Default for RealmOptions {
 ///
 /// A message that would pass a `queue_…`, `queued_…`, `absent_…` or `source_…` limit is refused: its
 /// sender gets EXPIRE at once instead of after `expire_timeout`, and what already waits stays. The
-/// `source_…` limits are one sender's share, so that no single one fills the queues for all.
+/// `source_…` limits are one sender's share, so that no single one fills the queues for all. Nor do
+/// hundreds together: half of `queued_bytes` is only for senders with up to 16 KiB waiting, half of
+/// `absent_destinations` for those with up to 4 destinations, and one sender gets half of what is free in a
+/// queue.
 #[derive(Clone, Debug)]
 pub struct RealmLimits {
     /// Longest message from a client, 1 MiB. Beyond: its socket is closed (1009).

@@ -32,6 +32,8 @@ struct State {
     /// Messages and bytes of each sender that has any waiting.
     shares: HashMap<SessionId, (usize, usize)>,
     closing: bool,
+    /// A sender waited in vain, and nothing was taken out since.
+    stalled: bool,
 }
 
 impl State {
@@ -64,7 +66,12 @@ impl Outbox {
     pub(super) fn push(&self, from: Option<SessionId>, text: String) -> Result<(), Full> {
         let mut state = self.lock();
         let size = text.len();
-        if !self.fits(&state, from, size) || !self.budget.take(size, self.reserve(from)) {
+        let taken = self.fits(&state, from, size)
+            && match from {
+                Some(_) => self.budget.take_for(size, state.bytes, self.reserve()),
+                None => self.budget.take(size),
+            };
+        if !taken {
             return Err(Full);
         }
         if let Some(from) = from {
@@ -80,8 +87,19 @@ impl Outbox {
 
     /// Whether a message of `size` bytes would be taken now.
     pub(super) fn has_room(&self, from: SessionId, size: usize) -> bool {
-        let from = Some(from);
-        self.fits(&self.lock(), from, size) && self.budget.has(size, self.reserve(from))
+        let state = self.lock();
+        self.fits(&state, Some(from), size)
+            && self.budget.has_for(size, state.bytes, self.reserve())
+    }
+
+    /// Whether waiting for room was in vain before, and nothing has changed.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.lock().stalled
+    }
+
+    /// Waiting for room was in vain: no sender is made to wait again before something is taken out.
+    pub(super) fn stall(&self) {
+        self.lock().stalled = true;
     }
 
     /// Returns when there is room, or never will be.
@@ -114,8 +132,8 @@ impl Outbox {
     }
 
     /// The broker's own messages still get through when relayed ones do not.
-    fn reserve(&self, from: Option<SessionId>) -> usize {
-        from.map_or(0, |_| self.budget.max() / Self::SHARE)
+    fn reserve(&self) -> usize {
+        self.budget.max() / Self::SHARE
     }
 
     /// Nothing more is to be added; the session closes after what waits.
@@ -145,6 +163,7 @@ impl Outbox {
             {
                 let mut state = self.lock();
                 if let Some((from, text)) = state.queue.pop_front() {
+                    state.stalled = false;
                     state.bytes -= text.len();
                     self.budget.give(text.len());
                     if let Some(from) = from
@@ -165,6 +184,18 @@ impl Outbox {
                 }
             }
             self.ready.notified().await;
+        }
+    }
+
+    /// Returns when nothing more will be added.
+    pub(super) async fn closed(&self) {
+        loop {
+            let mut taken = core::pin::pin!(self.taken.notified());
+            taken.as_mut().enable();
+            if self.lock().closing {
+                return;
+            }
+            taken.await;
         }
     }
 
@@ -247,9 +278,12 @@ mod tests {
             assert_eq!(outbox.push(Some(from), "a".to_owned()), Ok(()));
         }
         assert!(!outbox.has_room(from, 1));
+        outbox.stall();
+        assert!(outbox.is_stalled());
         tokio::join!(biased; outbox.room(from, 1), outbox.next());
+        assert!(!outbox.is_stalled());
         assert_eq!(outbox.push(Some(from), "a".to_owned()), Ok(()));
-        tokio::join!(biased; outbox.room(from, 1), async { outbox.close() });
+        tokio::join!(biased; outbox.room(from, 1), outbox.closed(), async { outbox.close() });
         assert!(!outbox.has_room(from, 1));
     }
 

@@ -95,6 +95,7 @@ pub struct Realm {
     alive: BTreeSet<(Instant, SessionId)>,
     absent: Absent,
     joined: u64,
+    left: u64,
     stats: RealmStats,
 }
 
@@ -117,6 +118,7 @@ impl Realm {
             alive: BTreeSet::new(),
             absent: Absent::default(),
             joined: 0,
+            left: 0,
             stats: RealmStats::default(),
         }
     }
@@ -281,6 +283,7 @@ impl Realm {
         if let Some(id) = self.sessions.remove(&session)
             && let Some(client) = self.clients.remove(&id)
         {
+            self.left += 1;
             self.alive.remove(&(client.alive_until, session));
         }
     }
@@ -341,6 +344,11 @@ impl Realm {
             .collect();
         ids.sort_unstable_by_key(|&(joined, _)| joined);
         ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Another pair whenever [`ids`](Self::ids) are others.
+    pub(super) fn membership(&self) -> (u64, u64) {
+        (self.joined, self.left)
     }
 
     /// The session of an id that is connected.

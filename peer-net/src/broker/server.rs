@@ -7,24 +7,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::addresses::Place;
 use super::http::{self, Answer, Body};
 use super::hub::Hub;
-use super::options::BrokerOptions;
+use super::options::{BrokerOptions, Ssl};
 use super::realm::RealmStats;
 use super::session;
 use super::tls::{self, TlsError};
 
 /// Header fields of a request. Beyond: status 431.
 const HEADERS_MAX: usize = 100;
+/// Connections that are being told that their address has too many. The next one is closed without a word.
+const REFUSALS_MAX: usize = 64;
 /// Pause after the system refused a connection (too many open files, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,6 +63,7 @@ pub enum BindError {
 pub struct Broker {
     local_addr: SocketAddr,
     hub: Arc<Hub>,
+    tls: watch::Sender<Option<Arc<ServerConfig>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -73,17 +78,19 @@ impl Broker {
     /// Outside of a tokio runtime.
     pub async fn bind(addr: impl ToSocketAddrs, options: BrokerOptions) -> Result<Self, BindError> {
         let tls = match &options.ssl {
-            Some(ssl) => Some(TlsAcceptor::from(tls::server_config(ssl)?)),
+            Some(ssl) => Some(tls::server_config(ssl)?),
             None => None,
         };
         let listener = TcpListener::bind(addr).await.map_err(BindError::Listen)?;
         let local_addr = listener.local_addr().map_err(BindError::Listen)?;
         let hub = Arc::new(Hub::new(options));
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(serve(hub.clone(), listener, tls, stopped));
+        let (tls, latest_tls) = watch::channel(tls);
+        let task = tokio::spawn(serve(hub.clone(), listener, latest_tls, stopped));
         Ok(Self {
             local_addr,
             hub,
+            tls,
             stop,
             task,
         })
@@ -124,6 +131,18 @@ impl Broker {
         self.hub.stats()
     }
 
+    /// Takes another key and certificate, such as a renewed one, for the connections that come from now on.
+    ///
+    /// # Errors
+    /// They cannot be used, or the broker was started without TLS; nothing has changed.
+    pub fn set_ssl(&self, ssl: &Ssl) -> Result<(), TlsError> {
+        if self.tls.borrow().is_none() {
+            return Err(TlsError::Off);
+        }
+        self.tls.send_replace(Some(tls::server_config(ssl)?));
+        Ok(())
+    }
+
     /// Stops listening, closes every socket and waits for that, at most twice
     /// [`close_timeout`](super::BrokerLimits::close_timeout).
     pub async fn shutdown(self) {
@@ -136,10 +155,11 @@ impl Broker {
 async fn serve(
     hub: Arc<Hub>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(hub.options.limits.connections));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut connections = JoinSet::new();
     let timer = {
         let hub = hub.clone();
@@ -154,10 +174,14 @@ async fn serve(
             Some(_) = connections.join_next() => {}
             (accepted, slot) = accept(&listener, &slots) => match accepted {
                 Ok((stream, remote)) => {
-                    let (hub, tls, stopped) = (hub.clone(), tls.clone(), for_connections.clone());
+                    let Some(entry) = Entry::new(&hub, remote, slot, &refusals) else {
+                        tracing::debug!(%remote, "closed: too many connections of its address");
+                        continue;
+                    };
+                    let (hub, stopped) = (hub.clone(), for_connections.clone());
+                    let tls = tls.borrow().clone().map(TlsAcceptor::from);
                     connections.spawn(async move {
-                        connection(&hub, stream, remote, tls, stopped).await;
-                        drop(slot);
+                        connection(&hub, stream, remote, &entry, tls, stopped).await;
                     });
                 }
                 Err(error) => {
@@ -180,27 +204,65 @@ async fn accept(
     slots: &Arc<Semaphore>,
 ) -> (
     io::Result<(TcpStream, SocketAddr)>,
-    Option<tokio::sync::OwnedSemaphorePermit>,
+    Option<OwnedSemaphorePermit>,
 ) {
     // Only a closed semaphore gives none, and nobody closes it.
     let slot = slots.clone().acquire_owned().await.ok();
     (listener.accept().await, slot)
 }
 
+/// What a connection may do, and holds while it lasts.
+enum Entry {
+    /// A slot among all connections, and a place among those of its address.
+    Served {
+        _slot: Option<OwnedSemaphorePermit>,
+        _place: Option<Place>,
+    },
+    /// Its address has too many: it is told so.
+    Refused { _refusal: OwnedSemaphorePermit },
+}
+
+impl Entry {
+    /// `None`: it is to be closed.
+    fn new(
+        hub: &Hub,
+        remote: SocketAddr,
+        slot: Option<OwnedSemaphorePermit>,
+        refusals: &Arc<Semaphore>,
+    ) -> Option<Self> {
+        // Behind a proxy all connections have its address; clients are told apart by their requests.
+        if hub.options.proxied {
+            return Some(Self::Served {
+                _slot: slot,
+                _place: None,
+            });
+        }
+        if let Some(place) = hub.addresses.take(remote.ip()) {
+            return Some(Self::Served {
+                _slot: slot,
+                _place: Some(place),
+            });
+        }
+        let refusal = refusals.clone().try_acquire_owned().ok()?;
+        Some(Self::Refused { _refusal: refusal })
+    }
+}
+
 async fn connection(
     hub: &Arc<Hub>,
     stream: TcpStream,
     remote: SocketAddr,
+    entry: &Entry,
     tls: Option<TlsAcceptor>,
     stopped: watch::Receiver<bool>,
 ) {
     // Small messages should leave at once; if the system will not, they leave later.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => exchange(hub, stream, remote, stopped).await,
+        None => exchange(hub, stream, remote, entry, stopped).await,
         Some(tls) => {
             match timeout(hub.options.limits.handshake_timeout, tls.accept(stream)).await {
-                Ok(Ok(stream)) => exchange(hub, stream, remote, stopped).await,
+                Ok(Ok(stream)) => exchange(hub, stream, remote, entry, stopped).await,
                 Ok(Err(error)) => tracing::debug!(%remote, %error, "the TLS handshake failed"),
                 Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
             }
@@ -213,6 +275,7 @@ async fn exchange<S>(
     hub: &Arc<Hub>,
     stream: S,
     remote: SocketAddr,
+    entry: &Entry,
     mut stopped: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -222,16 +285,22 @@ async fn exchange<S>(
     let (active, last_active) = watch::channel(Instant::now());
     let service = service_fn(|mut request: Request<Incoming>| {
         active.send_replace(Instant::now());
-        let response: Response<Body> = match http::answer(hub, &request) {
+        let answer = match entry {
+            Entry::Served { .. } => http::answer(hub, &request),
+            Entry::Refused { .. } => Answer::Response(http::too_many_connections()),
+        };
+        let response: Response<Body> = match answer {
             Answer::Response(response) => response,
-            Answer::Upgrade(response) => {
-                let query = request.uri().query().unwrap_or_default().to_owned();
-                let from = forwarded(hub, request.headers());
-                let upgrade = hyper::upgrade::on(&mut request);
-                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((upgrade, query, from));
-                response
-            }
+            Answer::Upgrade(response) => match client(hub, remote, request.headers()) {
+                Ok(client) => {
+                    let query = request.uri().query().unwrap_or_default().to_owned();
+                    let upgrade = hyper::upgrade::on(&mut request);
+                    *upgraded.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some((upgrade, query, client));
+                    response
+                }
+                Err(TooMany) => http::too_many_connections(),
+            },
         };
         core::future::ready(Ok::<_, core::convert::Infallible>(response))
     });
@@ -266,15 +335,12 @@ async fn exchange<S>(
     let upgraded = upgraded
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    let Some((upgrade, query, from)) = upgraded else {
+    let Some((upgrade, query, (client, _place))) = upgraded else {
         return;
     };
     match timeout(limits.handshake_timeout, upgrade).await {
         Ok(Ok(stream)) => {
-            tracing::debug!(
-                remote = from.unwrap_or_else(|| remote.to_string()),
-                "WebSocket opened"
-            );
+            tracing::debug!(remote = client, "WebSocket opened");
             session::run(hub, TokioIo::new(stream), &query).await;
         }
         _ => tracing::debug!(%remote, "the WebSocket upgrade failed"),
@@ -286,13 +352,33 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|&stop| stop).await;
 }
 
-/// The client's address as a trusted proxy tells it.
-fn forwarded(hub: &Hub, headers: &hyper::HeaderMap) -> Option<String> {
+/// An address has as many connections as it may have.
+struct TooMany;
+
+/// Who wants a WebSocket, for the log; behind a proxy with a place among the connections of its address.
+fn client(
+    hub: &Hub,
+    remote: SocketAddr,
+    headers: &HeaderMap,
+) -> Result<(String, Option<Place>), TooMany> {
     if !hub.options.proxied {
-        return None;
+        return Ok((remote.to_string(), None));
     }
-    let value = headers.get("x-forwarded-for")?.to_str().ok()?;
-    Some(value.split(',').next()?.trim().to_owned())
+    let address = forwarded(headers).unwrap_or(remote.ip());
+    let place = hub.addresses.take(address).ok_or(TooMany)?;
+    Ok((address.to_string(), Some(place)))
+}
+
+/// The address that the proxy itself saw: the last one. Those before it may be anybody's invention.
+fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let value = headers.get_all("x-forwarded-for").iter().next_back()?;
+    let last = value.to_str().ok()?.rsplit(',').next()?.trim();
+    let bare = last
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = bare.unwrap_or(last).parse().ok();
+    // Some write the port behind it.
+    address.or_else(|| last.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
 #[cfg(test)]

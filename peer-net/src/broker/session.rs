@@ -1,23 +1,29 @@
 //! One client's WebSocket at the broker.
 
 use core::pin::pin;
+use core::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data as OpData, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::address::percent_decode;
 use super::hub::Hub;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, PONGS_MAX};
 use super::message::ClientMessage;
+use crate::rate::Rate;
 
 /// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
 const READ_BUFFER: usize = 4 * 1024;
+/// Most of a message that goes into one frame, in bytes.
+const FRAME_MAX: usize = 16 * 1024;
 
 /// Serves an upgraded connection until it ends. `query` is the request's, undecoded.
 pub(super) async fn run<S>(hub: &Hub, stream: S, query: &str)
@@ -28,12 +34,18 @@ where
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
+        // Frames go out one by one; beyond them there are only answers to pings.
+        .max_write_buffer_size(2 * FRAME_MAX + PONGS_MAX)
         .max_message_size(Some(limits.realm.message_bytes))
         .max_frame_size(Some(limits.realm.message_bytes));
     let (stream, unfinished) =
         Incoming::new(stream, hub.incoming.clone(), limits.realm.message_bytes);
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
+
+    let per_second = limits.messages_per_second.max(1);
+    let mut rate = Rate::new(per_second, per_second);
+    let turn = Duration::from_secs(1) / per_second;
 
     let [key, id, token] = ["key", "id", "token"].map(|name| parameter(query, name));
     let (session, outbox) = hub.connect(&key, &id, &token);
@@ -43,7 +55,7 @@ where
         let write = async {
             while let Some(text) = outbox.next().await {
                 if !matches!(
-                    timeout(limits.write_timeout, sink.send(Message::text(text))).await,
+                    timeout(limits.write_timeout, send(&mut sink, text)).await,
                     Ok(Ok(()))
                 ) {
                     return false;
@@ -62,6 +74,15 @@ where
                     Ok(other) => unfinished.control(other.len()),
                     Err(_) => {}
                 }
+                if let Ok(Message::Ping(payload)) = &frame
+                    && !unfinished.ping(payload.len())
+                {
+                    tracing::debug!(session = session.0, "it does not read answers to its pings");
+                    return None;
+                }
+                while !rate.take() {
+                    sleep(turn).await;
+                }
                 match frame {
                     Ok(Message::Text(text)) => receive(hub, session, text.as_str()).await,
                     Ok(Message::Binary(bytes)) => match core::str::from_utf8(&bytes) {
@@ -74,9 +95,17 @@ where
             }
             None
         };
+        let too_slow = async {
+            outbox.closed().await;
+            sleep(limits.write_timeout).await;
+        };
         let (mut write, mut read) = (pin!(write), pin!(read));
         tokio::select! {
             error = &mut read => error,
+            () = too_slow => {
+                tracing::debug!(session = session.0, "cut: it reads too slowly to be closed");
+                return;
+            }
             () = outbox.cut_off() => {
                 tracing::debug!(session = session.0, "cut: it provokes more than it reads");
                 return;
@@ -106,6 +135,25 @@ where
     }
 }
 
+/// Sends one message, a long one in several frames: the buffer stays as large as its largest frame was.
+async fn send<S>(sink: &mut S, text: String) -> Result<(), Error>
+where
+    S: Sink<Message, Error = Error> + Unpin,
+{
+    if text.len() <= FRAME_MAX {
+        return sink.send(Message::text(text)).await;
+    }
+    let mut rest = Bytes::from(text);
+    let mut opcode = OpData::Text;
+    while !rest.is_empty() {
+        let piece = rest.split_to(FRAME_MAX.min(rest.len()));
+        let frame = Frame::message(piece, OpCode::Data(opcode), rest.is_empty());
+        sink.send(Message::Frame(frame)).await?;
+        opcode = OpData::Continue;
+    }
+    Ok(())
+}
+
 /// Whatever way a session ends, its id is free again.
 struct Leave<'a> {
     hub: &'a Hub,
@@ -127,7 +175,12 @@ async fn receive(hub: &Hub, session: super::SessionId, text: &str) {
             let size = text.len() + 2 * hub.options.limits.realm.id_bytes;
             if let Some(outbox) = hub.congested(session, &message, size) {
                 let room = outbox.room(session, size);
-                let _ = timeout(hub.options.limits.relay_timeout, room).await;
+                if timeout(hub.options.limits.relay_timeout, room)
+                    .await
+                    .is_err()
+                {
+                    outbox.stall();
+                }
             }
             hub.message(session, &message);
         }

@@ -21,6 +21,9 @@ pub enum TlsError {
     /// Both can be read, but not used, for example because they do not belong together.
     #[error("the TLS certificate and key cannot be used")]
     Unusable(#[source] rustls::Error),
+    /// A broker that was started without TLS was given another key and certificate.
+    #[error("this broker was started without TLS, and stays so")]
+    Off,
     /// There is nothing to check a server's certificate against.
     #[error(
         "this system has no root certificates to check the broker's against; install them \

@@ -1,7 +1,10 @@
 //! The data channel: its opening, its two ends, and the two tasks between them and SCTP.
 
+use core::cell::RefCell;
+use core::future::poll_fn;
 use core::pin::pin;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -17,8 +20,6 @@ use super::{RtcConfig, RtcFailure};
 
 /// What one waiting message costs besides its bytes, so that empty ones are bounded too.
 const MESSAGE_OVERHEAD: usize = 64;
-/// How often the association is woken for a write that waits.
-const NUDGE_INTERVAL: Duration = Duration::from_millis(5);
 /// The id of the stream that carries nothing and is never opened at the remote: data channels end below it.
 const NUDGE_STREAM: u16 = u16::MAX;
 /// How long a read may wait for the association's lock before the stream counts as empty.
@@ -344,8 +345,7 @@ async fn start(
         room: Arc::new(Semaphore::new(capacity)),
         capacity,
         unordered_after_ack,
-        // Untouched pages of it cost nothing.
-        buffer: vec![0; config.max_message_size as usize],
+        max_message_size: config.max_message_size as usize,
     };
     let reader = tokio::spawn(reader.run(drained_sender));
     Ok(Channel {
@@ -394,26 +394,23 @@ impl Line {
     /// Gives a message to the stream.
     ///
     /// Of a message of 85 KiB and more the stream queues piece by piece, waits whenever the queue is full (128 KiB),
-    /// and wakes the association only at the end. The association sends as acknowledgements come; but if all was
-    /// acknowledged before, or while this task was not running, none come and both wait for ever. So as long as the
-    /// stream waits, the association is woken: at once, and again, because only it knows when it ran dry. Smaller
-    /// messages are queued as a whole and never wait here, nor do larger ones for which there is room.
+    /// and wakes the association only at the end (`pending_queue.rs`, `append_large`). The association sends as
+    /// acknowledgements come; but if all was acknowledged before the next piece is queued, none come and both wait for
+    /// ever. Pieces are queued only while the write is polled here, so the association is woken after each poll that
+    /// leaves it waiting. Smaller messages are queued as a whole and never wait here, nor do larger ones for which
+    /// there is room.
     async fn write(&self, queued: &Queued) -> Result<usize, webrtc_sctp::Error> {
         let mut writing = pin!(self.stream.write_sctp(&queued.payload, queued.ppid));
-        tokio::select! {
-            biased;
-            written = &mut writing => return written,
-            () = core::future::ready(()) => {}
-        }
-        loop {
-            // Nothing goes out for an empty write: it only wakes the association.
-            let _ = self.nudge.write_sctp(&Bytes::new(), Ppid::Binary).await;
-            tokio::select! {
-                biased;
-                written = &mut writing => return written,
-                () = tokio::time::sleep(NUDGE_INTERVAL) => {}
+        poll_fn(|context| {
+            let written = writing.as_mut().poll(context);
+            if written.is_pending() {
+                // Nothing goes out for an empty write, and it never waits: it only wakes the association.
+                let nothing = Bytes::new();
+                let _ = pin!(self.nudge.write_sctp(&nothing, Ppid::Binary)).poll(context);
             }
-        }
+            written
+        })
+        .await
     }
 
     fn enqueue(&self, message: Message, permit: OwnedSemaphorePermit) -> Queued {
@@ -473,7 +470,13 @@ struct Reader {
     room: Arc<Semaphore>,
     capacity: usize,
     unordered_after_ack: bool,
-    buffer: Vec<u8>,
+    max_message_size: usize,
+}
+
+thread_local! {
+    /// Where messages are put together before they are copied out, one at a time: the stream tells a message's
+    /// length only with its bytes, so a buffer of a channel's own would have to be as long as the longest.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Reader {
@@ -510,7 +513,6 @@ impl Reader {
                 Read::End => break,
             }
         }
-        self.buffer = Vec::new();
         packets.end();
         let _ = drained.send(());
         for message in rest {
@@ -521,26 +523,56 @@ impl Reader {
         }
     }
 
+    /// The next message, as soon as the association has it. Dropping the future loses nothing.
     async fn read(&mut self) -> Read {
-        match self.stream.read_sctp(&mut self.buffer).await {
-            Ok((0, Ppid::Unknown)) => Read::End,
-            Ok((length, ppid)) => {
-                self.packets.consumed(length);
-                let bytes = self.buffer.get(..length).unwrap_or_default();
-                if ppid == Ppid::Dcep
-                    && dcep::parse(bytes) == Ok(dcep::Message::Ack)
-                    && core::mem::take(&mut self.unordered_after_ack)
-                {
-                    self.stream
-                        .set_reliability_params(true, ReliabilityType::Reliable, 0);
-                }
-                Message::from_wire(ppid, bytes).map_or(Read::Nothing, Read::Message)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the remote sent a message above the size it was told");
-                Read::End
+        let packets = Arc::clone(&self.packets);
+        loop {
+            // All that makes a stream readable comes with a packet, as does whoever else would hold its lock.
+            let mut delivered = pin!(packets.delivered());
+            delivered.as_mut().enable();
+            let read = poll_fn(|context| match self.try_read(context) {
+                Poll::Ready(read) => Poll::Ready(Some(read)),
+                Poll::Pending => delivered.as_mut().poll(context).map(|()| None),
+            });
+            if let Some(read) = read.await {
+                return read;
             }
         }
+    }
+
+    fn try_read(&mut self, context: &mut Context<'_>) -> Poll<Read> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.len() < self.max_message_size {
+                // Untouched pages of it cost nothing.
+                *scratch = vec![0; self.max_message_size];
+            }
+            let buffer = scratch.get_mut(..self.max_message_size).unwrap_or_default();
+            let (length, ppid) = match pin!(self.stream.read_sctp(buffer)).poll(context) {
+                Poll::Ready(Ok(read)) => read,
+                Poll::Ready(Err(error)) => {
+                    tracing::warn!(%error, "the remote sent a message above the size it was told");
+                    return Poll::Ready(Read::End);
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            let bytes = scratch.get(..length).unwrap_or_default();
+            Poll::Ready(self.take(ppid, bytes))
+        })
+    }
+
+    fn take(&mut self, ppid: Ppid, bytes: &[u8]) -> Read {
+        if bytes.is_empty() && ppid == Ppid::Unknown {
+            return Read::End;
+        }
+        self.packets.consumed(bytes.len());
+        if ppid == Ppid::Dcep
+            && dcep::parse(bytes) == Ok(dcep::Message::Ack)
+            && core::mem::take(&mut self.unordered_after_ack)
+        {
+            self.stream
+                .set_reliability_params(true, ReliabilityType::Reliable, 0);
+        }
+        Message::from_wire(ppid, bytes).map_or(Read::Nothing, Read::Message)
     }
 
     async fn permit(&self, message: &Message) -> Option<OwnedSemaphorePermit> {

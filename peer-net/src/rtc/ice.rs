@@ -1,12 +1,12 @@
 //! The ICE agent: candidates in and out, states, the connection it finds.
 
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
+use tokio::task::JoinHandle;
 use webrtc_ice::agent::Agent;
 use webrtc_ice::agent::agent_config::{AgentConfig, InterfaceFilterFn, IpFilterFn};
 use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
@@ -17,6 +17,7 @@ use webrtc_ice::state::ConnectionState;
 use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
+use super::minder::Minder;
 use super::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Between two rounds of checks while no pair works.
@@ -33,26 +34,42 @@ const RELAY_WAIT: Duration = Duration::from_millis(500);
 const LOCAL_CANDIDATES: usize = 64;
 /// URLs of STUN and TURN servers; each costs a socket an address. More are passed over.
 const MAX_SERVERS: usize = 8;
+/// The same of all sessions of this process that wait for their servers. A dead one is waited for up to 8 s, whatever
+/// becomes of its session, and a name that is not resolved takes two of tokio's 512 blocking threads, which SCTP needs
+/// for every packet. A session that comes when they are taken does without servers, and says so in the log.
+static SERVERS: Semaphore = Semaphore::const_new(128);
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
+/// The agent judges silence by the wall clock, so it must not judge: [`Minder`] does. Failing altogether is off with
+/// zero, and disconnecting comes after this.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The agent's own close can wait for its locks.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// Gathering that is under way when an agent closes goes on for the crate's 5 s and adds sockets afterwards; they
-/// are swept until then.
-const SWEEPS: u32 = 12;
-/// Without servers there is nothing to wait for but the system.
-const SWEEPS_LOCAL: u32 = 2;
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Gathering that is under way when an agent closes cannot be ended (`agent/mod.rs`: "TODO: add cancel"). It goes on
+/// until its servers answered or were waited for, 5 s for STUN and 8 s for TURN, and only then can its sockets be
+/// closed. So long somebody waits, looking this often, and no longer than this.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+const SWEEPS_MAX: u32 = 120;
+/// One that was about to begin does not show yet.
+const SWEEPS_MIN: u32 = 2;
+
+const STRANDED: &str = "only relayed paths are allowed, and no TURN server gave one: check the servers' addresses, user \
+                        names and credentials";
 
 /// An agent whose callbacks became channels.
 pub(super) struct Ice {
     agent: Arc<Agent>,
     controlling: bool,
-    state: watch::Receiver<ConnectionState>,
-    gathered: Arc<AtomicBool>,
-    /// Only relayed candidates may be used, and there are none.
-    stranded: watch::Receiver<bool>,
-    sweeps: u32,
+    state: Arc<watch::Sender<ConnectionState>>,
+    /// There while gathering is under way.
+    claim: Arc<Mutex<Option<Claim>>>,
+    /// Why there will be no path, whatever the agent still tries.
+    hopeless: Arc<watch::Sender<Option<&'static str>>>,
+    /// The remote has not been heard for a while.
+    quiet: Arc<Notify>,
+    minder: Mutex<Option<JoinHandle<()>>>,
+    disconnected_timeout: Duration,
+    failed_timeout: Duration,
     mdns: bool,
 }
 
@@ -62,12 +79,7 @@ impl Ice {
         config: &RtcConfig,
         controlling: bool,
     ) -> Result<(Self, mpsc::Receiver<String>), webrtc_ice::Error> {
-        let urls = server_urls(&config.ice_servers);
-        let sweeps = if urls.is_empty() {
-            SWEEPS_LOCAL
-        } else {
-            SWEEPS
-        };
+        let (urls, claim) = claim(&SERVERS, server_urls(&config.ice_servers));
         let relay_only = config.ice_transport_policy == IceTransportPolicy::Relay;
         let candidate_types = match (relay_only, urls.is_empty()) {
             (true, _) => vec![CandidateType::Relay],
@@ -87,8 +99,8 @@ impl Ice {
             } else {
                 MulticastDnsMode::Disabled
             },
-            disconnected_timeout: Some(config.disconnected_timeout),
-            failed_timeout: Some(config.failed_timeout),
+            disconnected_timeout: Some(NEVER),
+            failed_timeout: Some(Duration::ZERO),
             keepalive_interval: Some(KEEPALIVE_INTERVAL.min(config.disconnected_timeout / 2)),
             check_interval: CHECK_INTERVAL,
             max_binding_requests: Some(MAX_BINDING_REQUESTS),
@@ -97,7 +109,12 @@ impl Ice {
             srflx_acceptance_min_wait: Some(SRFLX_WAIT),
             // A browser behind mDNS names is only ever seen as peer-reflexive.
             prflx_acceptance_min_wait: Some(Duration::ZERO),
-            relay_acceptance_min_wait: Some(RELAY_WAIT),
+            // Where all are relayed there is no better one to wait for.
+            relay_acceptance_min_wait: Some(if relay_only {
+                Duration::ZERO
+            } else {
+                RELAY_WAIT
+            }),
             include_loopback: config.include_loopback,
             ip_filter: Arc::new(Some(ip_filter(config))),
             interface_filter: Arc::new(interface_filter(config)),
@@ -105,15 +122,17 @@ impl Ice {
         })
         .await?;
 
-        let (state_sender, state) = watch::channel(ConnectionState::New);
+        let state = Arc::new(watch::Sender::new(ConnectionState::New));
+        let states = Arc::clone(&state);
         agent.on_connection_state_change(Box::new(move |state| {
-            state_sender.send_replace(state);
+            states.send_replace(state);
             Box::pin(async {})
         }));
         let (candidate_sender, candidates) = mpsc::channel(LOCAL_CANDIDATES);
-        let gathered = Arc::new(AtomicBool::new(false));
-        let done = Arc::clone(&gathered);
-        let (stranded_sender, stranded) = watch::channel(false);
+        let hopeless = Arc::new(watch::Sender::new(None));
+        let stranded = Arc::clone(&hopeless);
+        let claim = Arc::new(Mutex::new(Some(claim)));
+        let claimed = Arc::clone(&claim);
         let mut found = false;
         agent.on_candidate(Box::new(move |candidate| {
             match candidate {
@@ -125,8 +144,10 @@ impl Ice {
                     }
                 }
                 None => {
-                    done.store(true, Ordering::Relaxed);
-                    stranded_sender.send_replace(relay_only && !found);
+                    *lock(&claimed) = None;
+                    if relay_only && !found {
+                        stranded.send_replace(Some(STRANDED));
+                    }
                 }
             }
             Box::pin(async {})
@@ -135,9 +156,12 @@ impl Ice {
             agent: Arc::new(agent),
             controlling,
             state,
-            gathered,
-            stranded,
-            sweeps,
+            claim,
+            hopeless,
+            quiet: Arc::default(),
+            minder: Mutex::default(),
+            disconnected_timeout: config.disconnected_timeout,
+            failed_timeout: config.failed_timeout,
             mdns: config.mdns,
         };
         Ok((ice, candidates))
@@ -166,24 +190,45 @@ impl Ice {
         }
     }
 
+    /// Checking, connected, disconnected after some silence, failed after more.
     pub(super) fn state(&self) -> watch::Receiver<ConnectionState> {
-        self.state.clone()
+        self.state.subscribe()
     }
 
-    /// Waits until gathering is over and left nothing that the policy allows. Never, if something was found.
-    pub(super) async fn stranded(&self) {
-        let mut stranded = self.stranded.clone();
-        if stranded.wait_for(|stranded| *stranded).await.is_err() {
-            core::future::pending::<()>().await;
+    /// Waits until it is certain that there will be no path, and says why: gathering left nothing that the policy
+    /// allows, or the remote checks from too many addresses.
+    pub(super) async fn hopeless(&self) -> &'static str {
+        let mut hopeless = self.hopeless.subscribe();
+        // The sender lives in `self`.
+        match hopeless.wait_for(Option::is_some).await.map(|why| *why) {
+            Ok(Some(why)) => why,
+            _ => core::future::pending().await,
         }
     }
 
-    /// Checks until a pair works. Whether the agent gave up is told by [`state`](Self::state) alone.
+    /// Waits until the remote has not been heard for a while, once for each look. What it sends then, in answer to
+    /// whatever it is sent, ends the silence. The agent's own checks do not come while the wall clock is behind
+    /// where it was (`agent_internal.rs`, `check_keepalive`).
+    pub(super) async fn quiet(&self) {
+        self.quiet.notified().await;
+    }
+
+    /// Checks until a pair works. Whether it took too long is told by [`state`](Self::state) alone.
     pub(super) async fn connect(
         &self,
         ufrag: String,
         pwd: String,
     ) -> Result<Arc<dyn Conn + Send + Sync>, webrtc_ice::Error> {
+        let minder = Minder {
+            agent: Arc::clone(&self.agent),
+            controlling: self.controlling,
+            state: Arc::clone(&self.state),
+            hopeless: Arc::clone(&self.hopeless),
+            quiet: Arc::clone(&self.quiet),
+            disconnected_timeout: self.disconnected_timeout,
+            failed_timeout: self.failed_timeout,
+        };
+        *lock(&self.minder) = Some(tokio::spawn(minder.run()));
         // Dropping the future cancels; the agent's own channel for that is never used.
         let (_cancel, cancelled) = mpsc::channel(1);
         Ok(if self.controlling {
@@ -195,26 +240,61 @@ impl Ice {
 
     /// Frees sockets and tasks. An agent that is merely dropped leaks them.
     pub(super) async fn close(&self) {
+        if let Some(minder) = lock(&self.minder).take() {
+            minder.abort();
+        }
         if tokio::time::timeout(CLOSE_DEADLINE, self.agent.close())
             .await
             .is_err()
         {
             tracing::warn!("the ICE agent did not close in time");
         }
-        if self.gathered.load(Ordering::Relaxed) {
+        let Some(claim) = lock(&self.claim).take() else {
             return;
-        }
+        };
         let agent = Arc::clone(&self.agent);
-        let sweeps = self.sweeps;
         tokio::spawn(async move {
-            for _ in 0..sweeps {
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-                for candidate in agent.get_local_candidates().await.unwrap_or_default() {
-                    let _ = candidate.close().await;
+            for sweep in 0..SWEEPS_MAX {
+                if sweep >= SWEEPS_MIN && !is_gathering(&agent).await {
+                    break;
                 }
+                tokio::time::sleep(SWEEP_INTERVAL).await;
             }
+            for candidate in agent.get_local_candidates().await.unwrap_or_default() {
+                let _ = candidate.close().await;
+            }
+            drop(claim);
         });
     }
+}
+
+/// A session's share of [`SERVERS`]; none without servers.
+type Claim = Option<SemaphorePermit<'static>>;
+
+/// What of `urls` may be used now, and the claim to hold as long as they are.
+fn claim(servers: &'static Semaphore, urls: Vec<Url>) -> (Vec<Url>, Claim) {
+    let count = u32::try_from(urls.len()).unwrap_or(u32::MAX);
+    if count == 0 {
+        return (urls, None);
+    }
+    match servers.try_acquire_many(count) {
+        Ok(permit) => (urls, Some(permit)),
+        Err(_) => {
+            tracing::warn!("too many sessions wait for ICE servers; one goes without");
+            (Vec::new(), None)
+        }
+    }
+}
+
+/// Whether a closed agent still gathers. It does not tell, but a restart is refused for another reason then.
+async fn is_gathering(agent: &Agent) -> bool {
+    let refusal = agent.restart(String::new(), String::new()).await;
+    matches!(refusal, Err(webrtc_ice::Error::ErrRestartWhenGathering))
+}
+
+/// The lock holds a plain value, valid after any panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn ip_filter(config: &RtcConfig) -> IpFilterFn {
@@ -336,6 +416,18 @@ mod tests {
             assert!(server_url(url, &server(url)).is_err(), "{url}");
         }
         assert!(server_url("turn:a.example", &IceServer::default()).is_err());
+    }
+
+    #[test]
+    fn sessions_beyond_the_servers_that_may_be_waited_for_do_without() {
+        static SERVERS: Semaphore = Semaphore::const_new(3);
+        let urls = || ["stun:192.0.2.1", "stun:192.0.2.2"].map(|url| Url::parse_url(url).unwrap());
+        let (first, held) = claim(&SERVERS, urls().to_vec());
+        assert_eq!(first.len(), 2);
+        assert_eq!(claim(&SERVERS, urls().to_vec()).0.len(), 0);
+        drop(held);
+        assert_eq!(claim(&SERVERS, urls().to_vec()).0.len(), 2);
+        assert!(claim(&SERVERS, Vec::new()).1.is_none());
     }
 
     #[test]

@@ -4,9 +4,8 @@
 //! its own, is fed descriptions and candidates, and answers with [`SessionEvent`]s. Once [`SessionEvent::Open`]
 //! has come, messages go through [`ChannelSender`] and [`ChannelReceiver`] without passing anybody else's task.
 //!
-//! Known limits of the stack below: it judges silence by the wall clock, so a step of the clock by
-//! more than the timeouts of [`RtcConfig`] ends sessions; a path that dies is not replaced by another; and a remote that knows
-//! the ICE password can add peer-reflexive candidates without a limit, from as many ports as it has.
+//! Known limits of the stack below: a path that dies is not replaced by another; and while a session ends that still
+//! waits for STUN or TURN servers, its tasks and sockets stay until those have been waited for, 8 s at most.
 //!
 //! This module is a seam. Nothing outside of it knows how bytes travel.
 
@@ -16,8 +15,10 @@ mod dtls;
 mod flight;
 mod guard;
 mod ice;
+mod minder;
 mod sctp;
 mod session;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +35,8 @@ pub use session::Session;
 /// How sessions are made. The defaults suit a machine on an ordinary network; every wait and buffer is bounded.
 #[derive(Clone, Debug)]
 pub struct RtcConfig {
-    /// STUN and TURN servers. Default: none, so only host candidates.
+    /// STUN and TURN servers. Default: none, so only host candidates. While 128 of them are waited for in this process,
+    /// a further session does without.
     pub ice_servers: Vec<IceServer>,
     /// Which local candidates are used: PeerJS's `config.iceTransportPolicy`. Default: all.
     pub ice_transport_policy: IceTransportPolicy,
@@ -44,9 +46,10 @@ pub struct RtcConfig {
     /// the stage it had reached. Default: 30 s. Connectivity checks alone get no more than
     /// `disconnected_timeout` and `failed_timeout` together.
     pub connect_timeout: Duration,
-    /// Silence until [`IceState::Disconnected`] is reported. Default: 5 s.
+    /// Silence until [`IceState::Disconnected`] is reported. Default: 5 s. By the monotonic clock, as is the next.
     pub disconnected_timeout: Duration,
-    /// Further silence until the session ends. Default: 10 s, so 15 s in all.
+    /// Further silence until the session ends. Default: 10 s, so 15 s in all. Time in which the program was stopped
+    /// does not count.
     pub failed_timeout: Duration,
     /// The largest message in bytes the remote is told it may send. Default: 262,144, as Chromium.
     pub max_message_size: u32,

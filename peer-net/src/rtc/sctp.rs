@@ -89,6 +89,7 @@ pub(super) struct Packets {
     release: Notify,
     reset_answered: Notify,
     acknowledged: Notify,
+    delivered: Notify,
     shut: AtomicBool,
     shutting: Notify,
     end: watch::Sender<bool>,
@@ -131,6 +132,7 @@ impl Packets {
             release: Notify::new(),
             reset_answered: Notify::new(),
             acknowledged: Notify::new(),
+            delivered: Notify::new(),
             shut: AtomicBool::new(false),
             shutting: Notify::new(),
             end: watch::Sender::new(false),
@@ -160,6 +162,12 @@ impl Packets {
     /// Woken after each SACK the association has processed.
     pub(super) fn acknowledged(&self) -> tokio::sync::futures::Notified<'_> {
         self.acknowledged.notified()
+    }
+
+    /// Woken after each packet that the association has processed, and each SACK it has made: whenever it may have
+    /// made a stream readable or let go of its lock.
+    pub(super) fn delivered(&self) -> tokio::sync::futures::Notified<'_> {
+        self.delivered.notified()
     }
 
     /// Wakes those too who wait for the sending side to move.
@@ -207,6 +215,13 @@ impl Packets {
         }
     }
 
+    /// Makes the remote send something, for those who measure its silence.
+    pub(super) async fn heartbeat(&self) {
+        if let Err(error) = self.below.heartbeat().await {
+            tracing::debug!(%error, "HEARTBEAT not sent");
+        }
+    }
+
     /// Makes every call of the association fail, which ends its loops, even if nobody holds it any more.
     pub(super) fn shut(&self) {
         self.shut.store(true, Ordering::SeqCst);
@@ -223,6 +238,7 @@ impl Packets {
         if core::mem::take(&mut self.seen().sack) {
             self.acknowledged.notify_waiters();
         }
+        self.delivered.notify_waiters();
         loop {
             let shutting = self.shutting.notified();
             if self.shut.load(Ordering::SeqCst) {
@@ -392,6 +408,7 @@ impl Packets {
                     ends_message |= chunk.flags & ENDING != 0;
                 }
                 SACK => {
+                    self.delivered.notify_waiters();
                     seen.owes_sack = false;
                     seen.advertised = be32(chunk.body, 4);
                     seen.read = 0;

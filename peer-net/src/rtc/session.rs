@@ -332,7 +332,10 @@ impl Negotiation {
         progress.parts(|parts| parts.channel = Some(tasks));
         self.emit(SessionEvent::Open(sender, receiver)).await;
 
-        let dtls = progress.parts(|parts| parts.dtls.clone());
+        let (ice, dtls) = progress.parts(|parts| (parts.ice.clone(), parts.dtls.clone()));
+        let Some(ice) = ice else {
+            return Ok(());
+        };
         let dead = async {
             match &dtls {
                 Some(dtls) => dtls.dead().await,
@@ -350,6 +353,10 @@ impl Negotiation {
                 }
                 () = over(&mut ice_state) => {
                     return Err(progress.fail("the network path was lost"));
+                }
+                why = ice.hopeless() => return Err(progress.fail(why)),
+                () = ice.quiet() => {
+                    let _ = timeout(CLOSE_STEP, sctp.packets.heartbeat()).await;
                 }
                 () = &mut dead => return Err(progress.fail("the transport failed")),
                 _ = watchdog.tick() => {
@@ -428,11 +435,7 @@ impl Negotiation {
         };
         tokio::select! {
             result = negotiated => result,
-            () = ice.stranded() => {
-                let none = "only relayed paths are allowed, and no TURN server gave one: check the servers' \
-                            addresses, user names and credentials";
-                Err((RtcFailure::Ice, none.to_owned()))
-            }
+            why = ice.hopeless() => Err((RtcFailure::Ice, why.to_owned())),
         }
     }
 
@@ -514,11 +517,11 @@ impl Negotiation {
     /// Waits for the remote's answer.
     async fn answer(&mut self) -> Result<Remote, Failure> {
         let answer = self.answers.wait_for(Option::is_some).await;
-        // The sender lives as long as the handle, whose end ends this task.
-        let text = answer
-            .ok()
-            .and_then(|answer| answer.clone())
-            .unwrap_or_default();
+        let text = answer.ok().and_then(|answer| answer.clone());
+        let Some(text) = text else {
+            // The handle is gone, which ends this task in a moment; until then it did not fail.
+            return core::future::pending().await;
+        };
         Remote::parse(&text, false)
     }
 

@@ -1,5 +1,7 @@
 //! Two sessions on the loopback interface, wired back to back through their events.
 
+mod ice;
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -206,18 +208,20 @@ async fn closing_is_noticed_and_leaves_nothing_behind() {
         assert_eq!(closer.sender.try_send(bytes(1, 1)), Err(SendError::Closed));
         assert_eq!(other.receiver.recv().await, None);
     }
-    // The crates' tasks end a moment after they were told to.
+    settle(before).await;
+}
+
+/// Waits until no more tasks are there than `before`: the crates' own end a moment after they were told to.
+async fn settle(before: usize) {
+    let metrics = Handle::current().metrics();
     let settled = async {
         while metrics.num_alive_tasks() > before {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let settled = timeout(PATIENCE, settled).await;
-    assert!(
-        settled.is_ok(),
-        "{} tasks left over",
-        metrics.num_alive_tasks() - before
-    );
+    let left = metrics.num_alive_tasks() - before;
+    assert!(settled.is_ok(), "{left} tasks left over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

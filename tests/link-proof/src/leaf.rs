@@ -11,10 +11,13 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use peer_core::{
     PeerId, Token,
     link::{
-        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LinkResources, Sleep, Timing, read_ready,
-        write_all,
+        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LinkResources, Sleep, Timing,
+        read_ready, write_all,
     },
-    peer::{BrokerCommand, BrokerInput, Config, ConnectOptions, Input, Peer, PeerResources, PeerState, RtcCommand},
+    peer::{
+        BrokerCommand, BrokerInput, Config, ConnectOptions, Input, Peer, PeerResources, PeerState,
+        RtcCommand,
+    },
     sync::Shared,
     time::Instant,
 };
@@ -36,11 +39,12 @@ fn clock() -> Instant {
 }
 
 pub(crate) fn run() -> Option<()> {
-    let mut memory: PeerResources<1> = PeerResources::new();
-    let (mut here, mut there) = (LinkResources::<1>::new(), LinkResources::<1>::new());
+    let memory = fixed!(MEMORY: PeerResources<1> = PeerResources::new());
+    let here = fixed!(HERE: LinkResources<1> = LinkResources::new());
+    let there = fixed!(THERE: LinkResources<1> = LinkResources::new());
     let mut config = Config::new(Token::from_random(7), 42);
     config.id = Some(PeerId::new("sensor").ok()?);
-    let shared: Shared<'_, NoopRawMutex> = Shared::new(Peer::new(config, &mut memory), clock);
+    let shared: Shared<'_, NoopRawMutex> = Shared::new(Peer::new(config, memory), clock);
     let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);
     let mut leaf = Leaf::new(config, here.slices()).ok()?;
     let mut gateway = Gateway::new(Timing::default(), [2; 32], there.slices()).ok()?;
@@ -53,16 +57,20 @@ pub(crate) fn run() -> Option<()> {
         connection.send("hello").await.ok()?;
         connection.recv_into(&mut [0; 8]).await.ok()
     });
-    let (mut up, mut down) = (Wire::default(), Wire::default());
+    let [up, down, reader, writer] = fixed!(WIRES: [Wire; 4] = [const { Wire::new() }; 4]);
     let mut offered = false;
     for _ in 0..20 {
-        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+        if task
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+        {
             return None;
         }
-        read_ready(&mut down, |bytes| leaf.receive(clock(), bytes)).ok()?;
+        read_ready(down, |bytes| leaf.receive(clock(), bytes)).ok()?;
         shared.poll_leaf(&mut leaf, clock(), |_| {});
-        write_all(&mut up, |room| leaf.transmit(clock(), room)).ok()?;
-        read_ready(&mut up, |bytes| gateway.receive(clock(), bytes, &keys)).ok()?;
+        write_all(up, |room| leaf.transmit(clock(), room)).ok()?;
+        read_ready(up, |bytes| gateway.receive(clock(), bytes, &keys)).ok()?;
         loop {
             let opened = match gateway.poll_output(clock(), &keys) {
                 GatewayOutput::Timeout(_) => break,
@@ -74,19 +82,24 @@ pub(crate) fn run() -> Option<()> {
                 _ => false,
             };
             if opened {
-                gateway.handle_input(&Input::Broker(BrokerInput::Opened)).ok()?;
+                gateway
+                    .handle_input(&Input::Broker(BrokerInput::Opened))
+                    .ok()?;
                 let mut open = *br#"{"type":"OPEN"}"#;
-                gateway.handle_input(&Input::Broker(BrokerInput::Message(&mut open))).ok()?;
+                gateway
+                    .handle_input(&Input::Broker(BrokerInput::Message(&mut open)))
+                    .ok()?;
             }
         }
-        write_all(&mut down, |room| gateway.transmit(clock(), room)).ok()?;
+        write_all(down, |room| gateway.transmit(clock(), room)).ok()?;
     }
     (offered && leaf.is_up() && shared.state() == PeerState::Open).then_some(())?;
 
     // And over an asynchronous stream, which ends at once.
-    let (mut reader, mut writer) = (Wire::default(), Wire::default());
-    let ended = pin!(shared.run_leaf(&mut leaf, &mut reader, &mut writer, &Clock, |_| {}));
-    let over = ended.poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    let ended = pin!(shared.run_leaf(&mut leaf, reader, writer, &Clock, |_| {}));
+    let over = ended
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready();
     (over && shared.state() == PeerState::Disconnected).then_some(())
 }
 
@@ -108,9 +121,12 @@ struct Wire {
     len: usize,
 }
 
-impl Default for Wire {
-    fn default() -> Self {
-        Self { bytes: [0; 2048], len: 0 }
+impl Wire {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; 2048],
+            len: 0,
+        }
     }
 }
 

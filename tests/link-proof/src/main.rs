@@ -4,9 +4,12 @@
 #![no_std]
 #![no_main]
 
+#[macro_use]
+mod fixed;
 mod data;
 mod leaf;
 mod life;
+mod logs;
 mod net;
 mod wire;
 
@@ -14,7 +17,14 @@ use core::ffi::c_int;
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> c_int {
-    let parts: [fn() -> Option<()>; 5] = [life::run, data::run, wire::run, leaf::run, net::run];
+    let parts: [fn() -> Option<()>; 6] = [
+        life::run,
+        data::run,
+        wire::run,
+        leaf::run,
+        net::run,
+        logs::run,
+    ];
     for (number, part) in (1..).zip(parts) {
         if part().is_none() {
             return number;

@@ -20,21 +20,20 @@ const FRAMES: usize = 8;
 const ADDRESS: IpAddress = IpAddress::v4(192, 0, 2, 7);
 
 pub(crate) fn run() -> Option<()> {
-    let mut device = Loop {
+    let device = fixed!(DEVICE: Loop = Loop {
         frames: [[0; MTU]; FRAMES],
         lens: [0; FRAMES],
         first: 0,
         count: 0,
-    };
+    });
     let mut now = Instant::from_millis(5);
     let config = IfaceConfig::new(HardwareAddress::Ip);
-    let mut iface = Interface::new(config, &mut device, timestamp(now));
+    let mut iface = Interface::new(config, device, timestamp(now));
     iface.update_ip_addrs(|addresses| {
         let _ = addresses.push(IpCidr::new(ADDRESS, 24));
     });
     let mut storage = [SocketStorage::EMPTY; 3];
-    let mut buffers = [[0; 1024]; 6];
-    let [a, b, c, d, e, f] = &mut buffers;
+    let [a, b, c, d, e, f] = fixed!(BUFFERS: [[u8; 1024]; 6] = [[0; 1024]; 6]);
     let mut sockets = SocketSet::new(&mut storage[..]);
     let mut add = |receive, send| {
         sockets.add(Socket::new(
@@ -56,23 +55,19 @@ pub(crate) fn run() -> Option<()> {
         path: "/",
         key: "peerjs",
     };
-    let mut message = [0; 512];
-    let mut broker = BrokerSocket::new(
-        BrokerSocketConfig::new(ADDRESS, target),
-        &mut message,
-        random,
-    );
+    let message = fixed!(MESSAGE: [u8; 512] = [0; 512]);
+    let mut broker = BrokerSocket::new(BrokerSocketConfig::new(ADDRESS, target), message, random);
     let mut link = LinkSocket::new(IpEndpoint::new(ADDRESS, 1), SocketTiming::default(), random);
-    let mut memory: LinkResources<2> = LinkResources::new();
+    let memory = fixed!(LINK: LinkResources<2> = LinkResources::new());
     let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);
     let mut leaf = Leaf::new(config, memory.slices()).ok()?;
-    let mut resources: PeerResources<2> = PeerResources::new();
+    let resources = fixed!(MEMORY: PeerResources<2> = PeerResources::new());
     let mut config = Config::new(Token::from_random(7), 42);
     config.id = Some(PeerId::new("alice").ok()?);
-    let mut peer = Peer::new(config, &mut resources);
+    let mut peer = Peer::new(config, resources);
 
     for _ in 0..100 {
-        iface.poll(timestamp(now), &mut device, &mut sockets);
+        iface.poll(timestamp(now), device, &mut sockets);
         answer(sockets.get_mut::<Socket<'_>>(server));
         let socket = sockets.get_mut::<Socket<'_>>(gateway);
         link.poll(now, &mut iface, socket, &mut leaf);

@@ -257,7 +257,7 @@ fn commands_of_any_bytes_harm_nothing() {
                 .wrapping_add(1);
             lab.hear(Frame::Binary(&bytes));
         }
-        assert!(lab.app.pages[lab.page.index()].is_some());
+        assert!(lab.app.pages[lab.page.index()].handle.is_some());
     }
 }
 

@@ -50,6 +50,22 @@ fn early_candidates_wait_for_their_offer() {
 }
 
 #[test]
+fn candidates_for_a_connection_that_was_not_offered_yet_are_dropped() {
+    let mut lab = Lab::open(&[Some("alice")]);
+    let handle = lab.connect(0, "bob", ConnectOptions::default());
+    let connection = lab.nodes[0].peer.connection(handle).unwrap();
+    let guessed = candidate("bob", connection.connection_id().as_str(), "candidate:1");
+    assert_eq!(lab.signal(0, &guessed), Err(InputError::Malformed));
+    lab.drive();
+    let trace = lab.take_trace(0);
+    assert!(trace[0].starts_with("create offer"), "{trace:?}");
+    assert!(
+        !trace.iter().any(|line| line.starts_with("add")),
+        "{trace:?}"
+    );
+}
+
+#[test]
 fn local_candidates_wait_for_the_answer() {
     let mut lab = Lab::open(&[Some("alice")]);
     lab.signal(0, &offer("bob", "dc_1", "")).unwrap();

@@ -1,5 +1,7 @@
 use core::fmt::{self, Write as _};
 
+use crate::bytes;
+
 use super::{PEERJS_VERSION, RequestError, sha1::sha1};
 
 /// Where a broker is. PeerJS's `host`, `port`, `path` and `key`.
@@ -178,13 +180,7 @@ impl<'b> Out<'b> {
 
 impl fmt::Write for Out<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
-        self.buffer
-            .get_mut(self.len..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
+        bytes::append(self.buffer, &mut self.len, text.as_bytes()).ok_or(fmt::Error)
     }
 }
 

@@ -1,3 +1,5 @@
+use crate::bytes;
+
 use super::{ResponseError, accept_key};
 
 /// The longest response head that is taken, in bytes, interim responses included.
@@ -193,7 +195,7 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
                 Some(_) => return Err(ResponseError::TransferEncoding),
             }
             if moving {
-                bytes.copy_within(start..end, joined);
+                bytes::copy_within(bytes, start..end, joined);
             }
             joined += end - start;
         }

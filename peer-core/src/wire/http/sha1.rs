@@ -1,5 +1,7 @@
 //! SHA-1 (RFC 3174). Only for the WebSocket handshake, where nothing depends on its strength.
 
+use crate::bytes;
+
 /// The digest of a text of at most 119 bytes, which two blocks hold; `None` for a longer one.
 pub(super) fn sha1(text: &[u8]) -> Option<[u8; 20]> {
     let mut blocks = [0_u8; 128];
@@ -9,7 +11,7 @@ pub(super) fn sha1(text: &[u8]) -> Option<[u8; 20]> {
         &mut blocks[..]
     };
     let (body, length) = blocks.split_last_chunk_mut::<8>()?;
-    body.get_mut(..text.len())?.copy_from_slice(text);
+    bytes::copy(body, text)?;
     *body.get_mut(text.len())? = 0x80;
     *length = (text.len() as u64 * 8).to_be_bytes();
 
@@ -24,8 +26,11 @@ pub(super) fn sha1(text: &[u8]) -> Option<[u8; 20]> {
         compress(&mut state, block);
     }
     let mut digest = [0; 20];
-    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
+    for (byte, word) in digest
+        .iter_mut()
+        .zip(state.into_iter().flat_map(u32::to_be_bytes))
+    {
+        *byte = word;
     }
     Some(digest)
 }

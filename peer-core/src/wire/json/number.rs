@@ -3,6 +3,8 @@ use core::{
     str::FromStr,
 };
 
+use crate::bytes;
+
 /// A JSON number: an integer where it is one and fits, else a double.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -115,13 +117,7 @@ impl Digits {
 
 impl fmt::Write for Digits {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len + text.len();
-        self.bytes
-            .get_mut(self.len..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
+        bytes::append(&mut self.bytes, &mut self.len, text.as_bytes()).ok_or(fmt::Error)
     }
 }
 

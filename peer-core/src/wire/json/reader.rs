@@ -1,6 +1,6 @@
 use core::mem;
 
-use crate::config::JSON_DEPTH_MAX;
+use crate::{bytes, config::JSON_DEPTH_MAX};
 
 use super::{Number, ReadError, scan};
 
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
     /// Hands out `start..end`; the reader keeps what follows, so its position must be set anew.
     fn split(&mut self, start: usize, end: usize) -> &'a mut [u8] {
         let text = mem::take(&mut self.text);
-        let (head, rest) = text.split_at_mut(end.min(text.len()));
+        let (head, rest) = text.split_at_mut_checked(end).unwrap_or_default();
         self.text = rest;
         head.get_mut(start..).unwrap_or_default()
     }
@@ -266,9 +266,8 @@ fn unescape(body: &mut [u8], mut read: usize) -> usize {
     let mut write = read;
     while let Some(&byte) = body.get(read) {
         if byte != b'\\' {
-            body[write] = byte;
+            bytes::append(body, &mut write, &[byte]);
             read += 1;
-            write += 1;
             continue;
         }
         let plain = match body.get(read + 1) {
@@ -278,18 +277,19 @@ fn unescape(body: &mut [u8], mut read: usize) -> usize {
             Some(b'r') => b'\r',
             Some(b't') => b'\t',
             Some(b'u') => {
-                let (character, used) = unicode(&body[read..]);
+                let (character, used) = unicode(body.get(read..).unwrap_or_default());
                 // Never longer than the escape: 3 bytes for 6, 4 bytes for 12.
-                write += character.encode_utf8(&mut body[write..]).len();
+                let mut utf8 = [0; 4];
+                let utf8 = character.encode_utf8(&mut utf8).as_bytes();
+                bytes::append(body, &mut write, utf8);
                 read += used;
                 continue;
             }
             Some(&other) => other,
             None => break,
         };
-        body[write] = plain;
+        bytes::append(body, &mut write, &[plain]);
         read += 2;
-        write += 1;
     }
     write
 }

@@ -1,5 +1,7 @@
 use core::fmt;
 
+use crate::bytes;
+
 use super::{WriteError, number::Ecma};
 
 /// Writes JSON tokens into a slice. It escapes and formats as `JSON.stringify` does; brackets,
@@ -49,11 +51,7 @@ impl<'b> Writer<'b> {
     /// # Errors
     /// [`WriteError::Full`].
     pub fn raw(&mut self, text: &str) -> Result<(), WriteError> {
-        let end = self.len.checked_add(text.len()).ok_or(WriteError::Full)?;
-        let room = self.buffer.get_mut(self.len..end).ok_or(WriteError::Full)?;
-        room.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
+        bytes::append(self.buffer, &mut self.len, text.as_bytes()).ok_or(WriteError::Full)
     }
 
     /// Writes a string with its quotes.

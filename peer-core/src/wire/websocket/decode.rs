@@ -1,3 +1,5 @@
+use crate::bytes;
+
 use super::{CONTROL_MAX, FrameError, Opcode};
 
 /// Something whole from the server.
@@ -123,7 +125,7 @@ impl<'m> Decoder<'m> {
                     self.state = State::Payload(frame);
                 }
                 State::Payload(mut frame) => {
-                    let (taken, rest) = bytes.split_at(frame.left.min(bytes.len()));
+                    let (taken, rest) = bytes.split_at_checked(frame.left).unwrap_or((*bytes, &[]));
                     *bytes = rest;
                     if !self.store(frame.opcode, taken) {
                         return Err(self.fail(FrameError::TooLarge));
@@ -213,13 +215,7 @@ impl<'m> Decoder<'m> {
         } else {
             (&mut *self.memory, &mut self.filled)
         };
-        let end = *filled + piece.len();
-        let Some(place) = memory.get_mut(*filled..end) else {
-            return false;
-        };
-        place.copy_from_slice(piece);
-        *filled = end;
-        true
+        bytes::append(memory, filled, piece).is_some()
     }
 
     /// Hands out what ended with a frame of this kind.

@@ -1,3 +1,5 @@
+use crate::bytes;
+
 use super::{CONTROL_MAX, Full, Opcode};
 
 /// The bytes before the payload of a client's frame, which is always whole and masked.
@@ -65,8 +67,9 @@ impl FrameHeader {
 /// apply_mask(&mut payload, [0x37, 0xfa, 0x21, 0x3d], 0);
 /// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]); // RFC 6455, section 5.7
 /// ```
-pub fn apply_mask(payload: &mut [u8], mut mask: [u8; 4], offset: usize) {
-    mask.rotate_left(offset % 4);
+pub fn apply_mask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
+    let turned = u32::from_le_bytes(mask).rotate_right(8 * (offset % 4) as u32);
+    let mask = turned.to_le_bytes();
     for piece in payload.chunks_mut(4) {
         for (byte, mask) in piece.iter_mut().zip(mask) {
             *byte ^= mask;
@@ -98,13 +101,11 @@ pub fn write_frame<'b>(
     };
     let header = FrameHeader::new(opcode, payload.len(), mask);
     let header = header.as_bytes();
-    let len = header.len().checked_add(payload.len()).ok_or(Full)?;
-    let frame = buffer.get_mut(..len).ok_or(Full)?;
-    let (head, body) = frame.split_at_mut(header.len());
-    head.copy_from_slice(header);
-    body.copy_from_slice(payload);
-    apply_mask(body, mask, 0);
-    Ok(frame)
+    let len = bytes::concat(buffer, &[header, payload]).ok_or(Full)?;
+    if let Some(body) = buffer.get_mut(header.len()..len) {
+        apply_mask(body, mask, 0);
+    }
+    buffer.get(..len).ok_or(Full)
 }
 
 /// Writes a close frame with a code and no reason; 1000 says that all is well.

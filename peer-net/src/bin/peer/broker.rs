@@ -1,20 +1,23 @@
 //! `peer broker`: a PeerServer.
 
+use core::pin::pin;
 use core::time::Duration;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use peer_net::broker::{BindError, Broker, BrokerOptions, CorsOptions, CorsOrigin, Ssl};
+use peer_net::broker::{
+    BindError, Broker, BrokerLimits, BrokerOptions, CorsOptions, CorsOrigin, Ssl,
+};
 
 use crate::failure::{Failure, sentence};
-use crate::signals::interrupted;
+use crate::signals::{Hangups, interrupted};
 
 /// Run a broker that PeerJS clients can use in place of npm's PeerServer.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Flags and defaults are those of npm `peer` 1.0.2; `--expire-timeout` and `--expire_timeout` are the \
+Flags and defaults are those of npm `peer` 1.0.2, and one more; `--expire-timeout` and `--expire_timeout` are the \
 same. The first line on stdout is `Listening on URL (key KEY)`. Ctrl-C and SIGTERM close every \
-client's socket and end with status 0.
+client's socket and end with status 0. SIGHUP reads the files of --sslkey and --sslcert again.
 
 Clients: new Peer(id, { host: 'HOST', port: PORT, path: 'PATH' })")]
 pub(crate) struct Args {
@@ -57,13 +60,22 @@ pub(crate) struct Args {
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     allow_discovery: bool,
-    /// A reverse proxy is in front: take client addresses from X-Forwarded-For.
+    /// A reverse proxy is in front: the last address in X-Forwarded-For is the client's.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     proxied: bool,
-    /// Origins of web pages that may use the HTTP API. Default: all.
-    #[arg(long, num_args = 1.., value_name = "ORIGIN")]
-    cors: Vec<String>,
+    /// Connections that one client address may have at once; more get status 429. npm's has no such limit.
+    #[arg(
+        long = "max_connections_per_address",
+        alias = "max-connections-per-address",
+        value_name = "N"
+    )]
+    #[arg(default_value_t = BrokerLimits::default().connections_per_address)]
+    max_connections_per_address: usize,
+    /// Origins of web pages that may use the HTTP API, letter by letter; none after it: no page may. Default:
+    /// all.
+    #[arg(long, num_args = 0.., value_name = "ORIGIN")]
+    cors: Option<Vec<String>>,
     /// PEM file with the TLS key; needs --sslcert.
     #[arg(long, requires = "sslcert", value_name = "FILE")]
     sslkey: Option<PathBuf>,
@@ -79,9 +91,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (host, port) = (args.host.clone(), args.port);
     let key = args.key.clone();
+    let files = args.sslkey.clone().zip(args.sslcert.clone());
     let options = options(args)?;
     // Before the line that tells scripts they may go on.
-    let interrupted = interrupted();
+    let mut interrupted = pin!(interrupted());
+    let mut hangups = files.is_some().then(Hangups::new);
     let broker = bind(host.as_deref(), port, options)
         .await
         .map_err(|error| {
@@ -93,9 +107,39 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::other(format!("stdout cannot be written: {error}")))?;
 
-    interrupted.await;
+    loop {
+        let hangup = async {
+            match &mut hangups {
+                Some(hangups) => hangups.next().await,
+                None => core::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut interrupted => break,
+            () = hangup => match renew(&broker, files.as_ref()) {
+                // Nobody may be there to read it.
+                Ok(()) => drop(writeln!(stdout, "Key and certificate were read again.")),
+                Err(why) => drop(writeln!(io::stderr(), "peer: {why}; nothing has changed")),
+            },
+        }
+    }
     broker.shutdown().await;
     Ok(())
+}
+
+/// Takes the key and the certificate that are in the files now. Why not.
+fn renew(broker: &Broker, files: Option<&(PathBuf, PathBuf)>) -> Result<(), String> {
+    let Some((key, cert)) = files else {
+        return Ok(());
+    };
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    let ssl = Ssl {
+        key: read(key)?,
+        cert: read(cert)?,
+    };
+    broker.set_ssl(&ssl).map_err(|error| sentence(&error))
 }
 
 fn options(args: Args) -> Result<BrokerOptions, Failure> {
@@ -106,11 +150,7 @@ fn options(args: Args) -> Result<BrokerOptions, Failure> {
         }),
         _ => None,
     };
-    let origin = if args.cors.is_empty() {
-        CorsOrigin::Reflect
-    } else {
-        CorsOrigin::List(args.cors)
-    };
+    let origin = args.cors.map_or(CorsOrigin::Reflect, CorsOrigin::List);
     let mut options = BrokerOptions {
         path: args.path,
         key: args.key,
@@ -128,6 +168,7 @@ fn options(args: Args) -> Result<BrokerOptions, Failure> {
         .concurrent_limit
         .saturating_add(args.concurrent_limit / 2);
     options.limits.connections = options.limits.connections.max(connections);
+    options.limits.connections_per_address = args.max_connections_per_address;
     Ok(options)
 }
 

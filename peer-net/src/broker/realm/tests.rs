@@ -343,7 +343,7 @@ fn at_each_limit_the_sender_learns_it_at_once() {
             ..generous()
         },
         RealmLimits {
-            queue_bytes: 2 * one - 1,
+            queue_bytes: 3 * one - 1,
             ..generous()
         },
         RealmLimits {
@@ -402,6 +402,42 @@ fn at_each_limit_the_sender_learns_it_at_once() {
         say(&mut realm, 0, ALICE, &offer(long)),
         [expire(ALICE, long, "alice")]
     );
+}
+
+#[test]
+fn many_senders_together_do_not_fill_the_queues_for_all() {
+    let mut realm = realm(RealmOptions::default());
+    let text = "x".repeat(10_000);
+    let flood = |dst: &str| format!(r#"{{"type":"OFFER","payload":"{text}","dst":"{dst}"}}"#);
+    for n in 0..200 {
+        let eve = SessionId(1_000 + n);
+        open(&mut realm, eve, &format!("eve{n}"));
+        for message in 0..400 {
+            let dst = if message % 2 == 0 {
+                "bob".to_owned()
+            } else {
+                format!("x{n} {}", message % 80)
+            };
+            let _ = say(&mut realm, 0, eve, &flood(&dst));
+        }
+    }
+    assert!(realm.stats().refused > 10_000);
+    open(&mut realm, ALICE, "alice");
+    assert_eq!(say(&mut realm, 0, ALICE, &flood("carol")), []);
+    assert_eq!(say(&mut realm, 0, ALICE, &offer("carol")), []);
+}
+
+#[test]
+fn one_sender_does_not_fill_a_queue_for_others() {
+    let mut realm = realm(RealmOptions::default());
+    open(&mut realm, EVE, "eve");
+    open(&mut realm, ALICE, "alice");
+    for _ in 0..1_000 {
+        let _ = say(&mut realm, 0, EVE, &offer("bob"));
+    }
+    for _ in 0..30 {
+        assert_eq!(say(&mut realm, 0, ALICE, &offer("bob")), []);
+    }
 }
 
 #[test]

@@ -207,7 +207,7 @@ async fn bad_frames_hurt_nobody() {
 #[tokio::test]
 async fn unfinished_messages_are_bounded_over_all_clients() {
     let limits = BrokerLimits {
-        incoming_bytes: 300_000,
+        incoming_bytes: 600_000,
         ..BrokerLimits::default()
     };
     let broker = bind(BrokerOptions {
@@ -217,8 +217,9 @@ async fn unfinished_messages_are_bounded_over_all_clients() {
     .await;
     let mut one = websocket(&broker, "key=peerjs&id=one&token=t").await;
     let mut two = websocket(&broker, "key=peerjs&id=two&token=t").await;
-    for socket in [&mut one, &mut two] {
+    for (socket, before) in [(&mut one, 0), (&mut two, 180_000)] {
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(OPEN));
+        until(|| broker.hub.incoming.used() >= before).await;
         // A frame of 500,000 bytes, of which 200,000 come.
         let stream = socket.get_mut();
         stream
@@ -227,15 +228,10 @@ async fn unfinished_messages_are_bounded_over_all_clients() {
             .unwrap();
         stream.write_all(&[b' '; 200_000]).await.unwrap();
     }
-    let end = async {
-        tokio::select! {
-            end = one.next() => end,
-            end = two.next() => end,
-        }
-    };
-    let end = timeout(PATIENCE, end).await.expect("an end in time");
+    let end = timeout(PATIENCE, two.next()).await.expect("an end in time");
     assert!(!matches!(end, Some(Ok(_))), "{end:?}");
     until(|| broker.ids().len() == 1).await;
+    assert_eq!(&*broker.ids()[0], "one");
     join(&broker, "three").await;
 }
 
@@ -434,6 +430,286 @@ async fn beyond_the_limit_connections_wait() {
     assert!(second.await.starts_with("HTTP/1.1 200 "));
 }
 
+/// A WebSocket upgrade whose `X-Forwarded-For` says this: the status line, and the socket.
+async fn upgrade(broker: &Broker, id: &str, forwarded: &str) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+    let request = format!(
+        "GET /peerjs?key=peerjs&id={id}&token=t HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nX-Forwarded-For: {forwarded}\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    (head.lines().next().unwrap().to_owned(), stream)
+}
+
+const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols";
+const TOO_MANY: &str = "HTTP/1.1 429 Too Many Requests";
+
+#[tokio::test]
+async fn an_address_with_too_many_connections_is_told_so() {
+    let limits = BrokerLimits {
+        connections_per_address: 2,
+        // Those that say nothing stay.
+        idle_timeout: PATIENCE,
+        handshake_timeout: PATIENCE,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let alice = join(&broker, "alice").await;
+    let _bob = join(&broker, "bob").await;
+    let answer = get(&broker, "/peerjs/id", "").await;
+    assert!(answer.starts_with(TOO_MANY), "{answer}");
+    assert!(
+        answer.contains("Too many connections come from this address."),
+        "{answer}"
+    );
+    // What it says of itself counts only from a proxy.
+    let (status, _) = upgrade(&broker, "carol", "192.0.2.1").await;
+    assert_eq!(status, TOO_MANY);
+
+    // So many that nobody can be told any more.
+    let mut silent = Vec::new();
+    for _ in 0..REFUSALS_MAX {
+        silent.push(TcpStream::connect(broker.local_addr()).await.unwrap());
+    }
+    assert_eq!(get(&broker, "/peerjs/id", "").await, "");
+    drop(silent);
+
+    drop(alice);
+    until(|| broker.ids().len() == 1).await;
+    let answered = async {
+        while !get(&broker, "/peerjs/id", "")
+            .await
+            .starts_with("HTTP/1.1 200 ")
+        {}
+    };
+    timeout(PATIENCE, answered)
+        .await
+        .expect("its place is free");
+}
+
+#[tokio::test]
+async fn behind_a_proxy_the_address_it_tells_counts() {
+    let limits = BrokerLimits {
+        connections_per_address: 1,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        proxied: true,
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let (status, first) = upgrade(&broker, "a", "192.0.2.1").await;
+    assert_eq!(status, SWITCHING);
+    // The client invented all but the last.
+    for forwarded in [
+        "198.51.100.1, 192.0.2.1",
+        "192.0.2.1:4711",
+        "a\r\nX-Forwarded-For: 192.0.2.1",
+    ] {
+        let (status, _) = upgrade(&broker, "b", forwarded).await;
+        assert_eq!(status, TOO_MANY, "{forwarded}");
+    }
+    let (status, _second) = upgrade(&broker, "c", "192.0.2.1, [2001:db8::1]:80").await;
+    assert_eq!(status, SWITCHING);
+    assert_eq!(upgrade(&broker, "d", "2001:db8::2").await.0, TOO_MANY);
+    // Who is not told of counts as the proxy. Requests do not count.
+    let (status, _third) = upgrade(&broker, "e", "unknown").await;
+    assert_eq!(status, SWITCHING);
+    assert_eq!(upgrade(&broker, "f", "127.0.0.1").await.0, TOO_MANY);
+    assert!(
+        get(&broker, "/peerjs/id", "")
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
+
+    drop(first);
+    until(|| broker.ids().len() == 2).await;
+    let back = async { while upgrade(&broker, "g", "192.0.2.1").await.0 != SWITCHING {} };
+    timeout(PATIENCE, back).await.expect("its place is free");
+}
+
+#[tokio::test]
+async fn a_client_that_pings_and_does_not_read_is_cut() {
+    let limits = BrokerLimits {
+        messages_per_second: 1_000_000,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let mut deaf = websocket(&broker, "key=peerjs&id=deaf&token=t").await;
+    let pings = [&b"\x89\xfd\0\0\0\0"[..], &[b'p'; 125]]
+        .concat()
+        .repeat(500);
+    let flood = async { while deaf.get_mut().write_all(&pings).await.is_ok() {} };
+    timeout(PATIENCE, flood).await.expect("cut in time");
+    until(|| broker.ids().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_faster_than_the_rate_is_slowed_down() {
+    const RATE: u32 = 20;
+    let limits = BrokerLimits {
+        messages_per_second: RATE,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let started = Instant::now();
+    let (mut sender, mut receiver) = join(&broker, "alice").await;
+    for n in 0..2 * RATE {
+        let text = format!(r#"{{"type":"OFFER","payload":{n},"dst":"alice"}}"#);
+        sender.send(text).await.unwrap();
+    }
+    for n in 0..2 * RATE {
+        assert!(
+            next(&mut receiver)
+                .await
+                .ends_with(&format!(r#""payload":{n}}}"#))
+        );
+    }
+    // As many as the rate at once, and the others in the second after.
+    assert!(
+        started.elapsed() >= Duration::from_millis(950),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn nobody_waits_twice_for_a_client_that_does_not_read() {
+    let limits = BrokerLimits {
+        outbox_messages: 64,
+        relay_timeout: Duration::from_secs(1),
+        write_timeout: 2 * PATIENCE,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let _deaf = websocket(&broker, "key=peerjs&id=deaf&token=t").await;
+    let (mut sender, mut receiver) = join(&broker, "alice").await;
+    let offer = |bytes| {
+        format!(
+            r#"{{"type":"OFFER","payload":"{}","dst":"deaf"}}"#,
+            "x".repeat(bytes)
+        )
+    };
+    let flood = async {
+        loop {
+            sender.send(offer(200_000)).await.unwrap();
+        }
+    };
+    let expire = r#"{"type":"EXPIRE","src":"deaf","dst":"alice"}"#;
+    tokio::select! {
+        () = flood => {}
+        message = next(&mut receiver) => assert_eq!(message, expire),
+    }
+    // More than would fit into this test's patience, were each waited for.
+    let heard = async {
+        for _ in 0..2 * PATIENCE.as_secs() {
+            sender.send(offer(200_000)).await.unwrap();
+        }
+        sender
+            .send(r#"{"type":"OFFER","dst":"alice"}"#)
+            .await
+            .unwrap();
+        while next(&mut receiver).await != r#"{"type":"OFFER","src":"alice","dst":"alice"}"# {}
+    };
+    timeout(PATIENCE, heard).await.expect("heard in time");
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_stay_when_it_is_closed() {
+    let limits = BrokerLimits {
+        outbox_messages: 1_000,
+        outbox_bytes: 100 << 20,
+        outboxes_bytes: 1 << 30,
+        write_timeout: Duration::from_secs(1),
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let mut slow = websocket(&broker, "key=peerjs&id=slow&token=token").await;
+    let (mut sender, mut receiver) = join(&broker, "alice").await;
+    // Twice what the system buffers.
+    const COUNT: usize = 100;
+    let offer = format!(
+        r#"{{"type":"OFFER","payload":"{}","dst":"slow"}}"#,
+        "x".repeat(200_000)
+    );
+    for _ in 0..COUNT {
+        sender.send(offer.clone()).await.unwrap();
+    }
+    sender
+        .send(r#"{"type":"OFFER","dst":"alice"}"#)
+        .await
+        .unwrap();
+    next(&mut receiver).await;
+
+    let _again = join(&broker, "slow").await;
+    let mut read = 0;
+    while let Some(Ok(Message::Text(_))) = slow.next().await {
+        read += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        read < COUNT,
+        "{read} were written though it was to be closed"
+    );
+}
+
+#[tokio::test]
+async fn lists_of_peers_are_bounded_while_they_are_read() {
+    let limits = BrokerLimits {
+        outboxes_bytes: 100,
+        ..BrokerLimits::default()
+    };
+    let broker = bind(BrokerOptions {
+        allow_discovery: true,
+        limits,
+        ..BrokerOptions::default()
+    })
+    .await;
+    let _alice = join(&broker, "alice").await;
+    assert!(
+        get(&broker, "/peerjs/peers", "")
+            .await
+            .ends_with("[\"alice\"]")
+    );
+    until(|| broker.hub.outgoing.used() == "[\"alice\"]".len()).await;
+    let _bob = join(&broker, "bob").await;
+    assert!(
+        get(&broker, "/peerjs/peers", "")
+            .await
+            .ends_with("[\"alice\",\"bob\"]")
+    );
+    let _long = join(&broker, &"x".repeat(100)).await;
+    let answer = get(&broker, "/peerjs/peers", "").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
 #[tokio::test]
 async fn options_shape_the_http_api() {
     let ids = Mutex::new(["taken", "taken", "free"].iter().cycle());
@@ -469,6 +745,24 @@ async fn options_shape_the_http_api() {
     let denied = get(&broker, "/app/x/id", "Origin: http://b\r\n").await;
     assert!(!denied.contains("access-control"), "{denied}");
     assert!(get(&broker, "/x/id", "").await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn a_fixed_origin_is_told_to_all() {
+    let origin = CorsOrigin::Fixed("http://a".to_owned());
+    let broker = bind(BrokerOptions {
+        cors_options: CorsOptions { origin },
+        ..BrokerOptions::default()
+    })
+    .await;
+    for headers in ["", "Origin: http://b\r\n"] {
+        let answer = get(&broker, "/x/id", headers).await;
+        assert!(
+            answer.contains("access-control-allow-origin: http://a\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains("vary: Origin\r\n"), "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -541,6 +835,48 @@ async fn tls_is_offered_and_certificates_are_checked() {
     );
     let plain = raw(&broker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(!plain.contains("HTTP"), "{plain}");
+}
+
+#[tokio::test]
+async fn another_certificate_serves_those_who_come_after() {
+    let certify = || rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let ssl = |certified: &rcgen::CertifiedKey| Ssl {
+        key: certified.key_pair.serialize_pem().into_bytes(),
+        cert: certified.cert.pem().into_bytes(),
+    };
+    let (old, new) = (certify(), certify());
+    let broker = bind(BrokerOptions {
+        ssl: Some(ssl(&old)),
+        ..BrokerOptions::default()
+    })
+    .await;
+    let client = |certified: &rcgen::CertifiedKey| {
+        let client = BrokerClient::new(broker.url().parse().unwrap()).unwrap();
+        client
+            .root_certificates(certified.cert.pem().as_bytes())
+            .unwrap()
+    };
+    let (mut sender, mut receiver) = client(&old).connect("alice", "t").await.unwrap().split();
+    assert_eq!(next(&mut receiver).await, OPEN);
+
+    broker.set_ssl(&ssl(&new)).unwrap();
+    assert_eq!(client(&new).retrieve_id().await.unwrap().len(), 36);
+    assert!(client(&old).retrieve_id().await.is_err());
+    let mixed = Ssl {
+        key: ssl(&old).key,
+        ..ssl(&new)
+    };
+    assert!(matches!(broker.set_ssl(&mixed), Err(TlsError::Unusable(_))));
+    assert_eq!(client(&new).retrieve_id().await.unwrap().len(), 36);
+    // Those who were there go on.
+    sender
+        .send(r#"{"type":"OFFER","dst":"alice"}"#)
+        .await
+        .unwrap();
+    assert!(next(&mut receiver).await.contains("OFFER"));
+
+    let plain = bind(BrokerOptions::default()).await;
+    assert!(matches!(plain.set_ssl(&ssl(&new)), Err(TlsError::Off)));
 }
 
 #[tokio::test]

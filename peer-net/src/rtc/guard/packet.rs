@@ -16,7 +16,7 @@ pub(super) const INIT: u8 = 1;
 pub(super) const INIT_ACK: u8 = 2;
 pub(super) const SACK: u8 = 3;
 const HEARTBEAT: u8 = 4;
-const HEARTBEAT_ACK: u8 = 5;
+pub(super) const HEARTBEAT_ACK: u8 = 5;
 pub(super) const ABORT: u8 = 6;
 const SHUTDOWN: u8 = 7;
 const SHUTDOWN_ACK: u8 = 8;
@@ -25,6 +25,8 @@ pub(super) const COOKIE_ECHO: u8 = 10;
 pub(super) const COOKIE_ACK: u8 = 11;
 const SHUTDOWN_COMPLETE: u8 = 14;
 pub(super) const RECONFIG: u8 = 130;
+/// Padding (RFC 4820): of no meaning, and of the kind that is skipped by who does not know it.
+const PAD: u8 = 132;
 pub(super) const FORWARD_TSN: u8 = 192;
 
 pub(super) const OUTGOING_RESET: u16 = 13;
@@ -118,6 +120,38 @@ pub(crate) fn abort(header: Header) -> Vec<u8> {
     packet.extend_from_slice(b"Close called");
     seal(&mut packet);
     packet
+}
+
+/// A packet that the far side has to answer (RFC 9260, section 8.3).
+pub(crate) fn heartbeat(header: Header) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(24);
+    packet.extend_from_slice(&header.source_port.to_be_bytes());
+    packet.extend_from_slice(&header.destination_port.to_be_bytes());
+    packet.extend_from_slice(&header.verification_tag.to_be_bytes());
+    packet.extend_from_slice(&[0; 4]);
+    // With one path there is nothing to tell apart by the information.
+    packet.extend_from_slice(&[HEARTBEAT, 0, 0, 12, 0, 1, 0, 8, 0, 0, 0, 0]);
+    seal(&mut packet);
+    packet
+}
+
+/// Makes the answers to [`heartbeat`] in a valid packet something the crate skips. It knows no HEARTBEAT ACK, and
+/// ends the association on what it does not know (`association_internal.rs`, `handle_chunk`, code `0b00`).
+pub(super) fn hide_answers(packet: &mut [u8]) {
+    let mut at = HEADER_LEN;
+    let mut found = false;
+    while let Some((&kind, length)) = packet.get(at).zip(u16_at(packet, at + 2)) {
+        if kind == HEARTBEAT_ACK
+            && let Some(kind) = packet.get_mut(at)
+        {
+            *kind = PAD;
+            found = true;
+        }
+        at += usize::from(length).max(4).next_multiple_of(4);
+    }
+    if found {
+        seal(packet);
+    }
 }
 
 /// Writes the checksum of a packet into its header.

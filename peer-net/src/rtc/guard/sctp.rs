@@ -14,7 +14,8 @@ use webrtc_util::{Conn, Error};
 use super::inflow::Inflow;
 use super::packet::{
     ABORT, COOKIE_ACK, COOKIE_ECHO, Chunks, DATA, ERROR, FORWARD_TSN, Header, INIT, INIT_ACK,
-    OUTGOING_RESET, Parameters, RECONFIG, SACK, abort, u16_at, u32_at, validate,
+    OUTGOING_RESET, Parameters, RECONFIG, SACK, abort, heartbeat, hide_answers, u16_at, u32_at,
+    validate,
 };
 pub(crate) use super::packet::{SctpRefusal, seal};
 use super::{lock, other};
@@ -72,6 +73,22 @@ impl SctpGuard {
         }
         Ok(())
     }
+
+    /// Makes the far side answer, which the association below does not notice. Nothing is sent before the association
+    /// stands and after [`abort`](Self::abort).
+    ///
+    /// # Errors
+    /// Those of the transport.
+    pub(crate) async fn heartbeat(&self) -> Result<(), Error> {
+        let header = {
+            let association = lock(&self.association);
+            association.outgoing.filter(|_| association.established)
+        };
+        if let Some(header) = header {
+            self.inner.send(&heartbeat(header)).await?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -91,6 +108,7 @@ impl Conn for SctpGuard {
                     if _aborts {
                         self.aborted.send_replace(true);
                     }
+                    hide_answers(buf.get_mut(..length).unwrap_or_default());
                     return Ok(length);
                 }
                 Err(refusal) => {

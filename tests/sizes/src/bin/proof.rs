@@ -2,10 +2,19 @@
 #![no_std]
 #![no_main]
 
+#[macro_use]
+#[path = "../../../link-proof/src/fixed.rs"]
+mod fixed;
 #[path = "../../../link-proof/src/data.rs"]
 mod data;
+#[path = "../../../link-proof/src/leaf.rs"]
+mod leaf;
 #[path = "../../../link-proof/src/life.rs"]
 mod life;
+#[path = "../../../link-proof/src/logs.rs"]
+mod logs;
+#[path = "../../../link-proof/src/net.rs"]
+mod net;
 #[path = "../../../link-proof/src/wire.rs"]
 mod wire;
 
@@ -17,10 +26,13 @@ const PAINT: u32 = 0x5741_4e45;
 
 #[entry]
 fn main() -> ! {
-    let parts: [(&str, fn() -> Option<()>); 3] = [
+    let parts: [(&str, fn() -> Option<()>); 6] = [
         ("life", life::run),
         ("data", data::run),
         ("wire", wire::run),
+        ("leaf", leaf::run),
+        ("net", net::run),
+        ("logs", logs::run),
     ];
     for (name, part) in parts {
         let bottom = paint();

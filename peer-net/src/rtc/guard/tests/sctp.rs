@@ -6,7 +6,7 @@ use webrtc_sctp::association::{Association, Config};
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier;
 use webrtc_sctp::stream::Stream;
 
-use super::super::packet::{Header, SctpRefusal, abort, seal, validate};
+use super::super::packet::{Chunks, HEARTBEAT_ACK, Header, SctpRefusal, abort, seal, validate};
 use super::super::sctp::SctpGuard;
 use super::*;
 
@@ -252,6 +252,21 @@ async fn fragments_and_messages_that_are_sorted_for_minutes() {
         let passed = (PACKETS + 1 - b.guard.refused()) * 50;
         assert!((1..=most).contains(&passed), "{flags}: {passed}");
     }
+}
+
+/// The crate answers a HEARTBEAT, and would end the association on the answer.
+#[tokio::test]
+async fn heartbeats_are_answered_and_harmless() {
+    let (a, b) = cable();
+    let (a, b) = connect(a, b).await;
+    let answers = tap(&b.wire);
+    for _ in 0..3 {
+        a.guard.heartbeat().await.unwrap();
+        assert_alive(&a, &b).await;
+    }
+    let is_answer = |packet: &&Vec<u8>| Chunks::of(packet).any(|chunk| chunk.kind == HEARTBEAT_ACK);
+    assert_eq!(answers.lock().unwrap().iter().filter(is_answer).count(), 3);
+    assert_eq!((a.guard.refused(), b.guard.refused()), (0, 0));
 }
 
 #[tokio::test]

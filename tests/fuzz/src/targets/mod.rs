@@ -1,0 +1,41 @@
+//! One function for each thing that is read from a network: it takes any bytes, and panics where a promise of the
+//! documentation is broken. libFuzzer calls them from `fuzz_targets`, the test `fuzz` with seeds and mutants of them.
+
+mod binarypack;
+mod broker;
+mod bytes;
+mod chunks;
+mod engine;
+mod framing;
+mod link;
+mod seeds;
+mod wire;
+
+pub use binarypack::binarypack;
+pub use broker::{envelope, realm};
+pub use chunks::chunks;
+pub use engine::engine;
+pub use framing::{http, websocket};
+pub use link::link;
+pub use seeds::seeds;
+pub use wire::{candidate, dcep, json, sdp, signal};
+
+/// Takes any bytes; panics where something is wrong.
+pub type Target = fn(&[u8]);
+
+/// Every target and its name.
+pub const TARGETS: [(&str, Target); 13] = [
+    ("json", json),
+    ("signal", signal),
+    ("sdp", sdp),
+    ("candidate", candidate),
+    ("dcep", dcep),
+    ("chunks", chunks),
+    ("binarypack", binarypack),
+    ("http", http),
+    ("websocket", websocket),
+    ("link", link),
+    ("engine", engine),
+    ("envelope", envelope),
+    ("realm", realm),
+];
