@@ -297,7 +297,9 @@ impl<'m> Endpoint<'m> {
             return None;
         }
         let next = self.status_at.min(self.heard + self.timing.dead_after);
+        // A frame that was acknowledged while it was written again leaves a timer that nothing waits for.
         let resend = self.retransmission.next_timeout();
+        let resend = resend.filter(|_| self.outgoing.awaits_acknowledgement());
         Some(resend.map_or(next, |at| at.min(next)))
     }
 
