@@ -267,7 +267,10 @@ impl<'m> Endpoint<'m> {
 
     fn write_data(&mut self, now: Instant, room: &mut [u8]) -> usize {
         let (len, frame) = self.outgoing.write(room);
-        if let Some(frame) = frame {
+        // One that was acknowledged while it was written again is gone by now.
+        if let Some(frame) = frame
+            && self.outgoing.awaits_acknowledgement()
+        {
             self.retransmission.written(now, frame.number, frame.again);
         }
         len
@@ -297,9 +300,7 @@ impl<'m> Endpoint<'m> {
             return None;
         }
         let next = self.status_at.min(self.heard + self.timing.dead_after);
-        // A frame that was acknowledged while it was written again leaves a timer that nothing waits for.
         let resend = self.retransmission.next_timeout();
-        let resend = resend.filter(|_| self.outgoing.awaits_acknowledgement());
         Some(resend.map_or(next, |at| at.min(next)))
     }
 

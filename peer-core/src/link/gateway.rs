@@ -27,7 +27,8 @@ pub trait LeafKeys {
     /// The key of the leaf with this name; `None`: there is no such leaf.
     fn key(&self, leaf: &str) -> Option<&Key>;
 
-    /// Whether the leaf may open its broker under this id. Not asked for an id that the broker has just given it.
+    /// Whether the leaf may open its broker under this id. Not asked for an id that the broker gave it in this session;
+    /// one from an earlier session is up to the driver.
     fn allows_id(&self, leaf: &str, id: &str) -> bool;
 
     /// Whether the leaf may ask the broker for an id.

@@ -55,7 +55,7 @@ impl<'c> LeafConfig<'c> {
 ///
 /// The engine is polled through the leaf only, and only while there is room for whatever it may say: so nothing of
 /// it is lost, and what does not pass stays in the engine's outbox. Before the first [`LeafOutput::Up`] it is not
-/// polled at all.
+/// polled at all, so nothing times out either: a device may wait for its gateway as long as it takes.
 #[derive(Debug)]
 pub struct Leaf<'m> {
     pub(super) endpoint: Endpoint<'m>,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Common;
-use super::options::{CONNECTIONS_MAX, Settings};
+use super::options::{CONNECTIONS_MAX, Permissions, Settings};
 use super::rates::Rates;
 use super::registry;
 use super::remotes::Remotes;
@@ -190,6 +190,8 @@ struct Leaf {
     name: String,
     rates: Arc<Mutex<Rates>>,
     id: Option<String>,
+    /// The id that the broker gave it, in this session or one before.
+    given: Option<String>,
     broker: &'static str,
     refused_commands: u64,
     senseless: u64,
@@ -360,7 +362,11 @@ impl Served<'_> {
         loop {
             let time = now(self.epoch);
             let settings = self.current.clone();
-            let refused = match self.link.poll_output(time, &*settings) {
+            let permissions = Permissions {
+                settings: &settings,
+                given: self.leaf.as_ref().and_then(|leaf| leaf.given.as_deref()),
+            };
+            let refused = match self.link.poll_output(time, &permissions) {
                 GatewayOutput::Timeout(_) => return,
                 GatewayOutput::Up => {
                     self.up();

@@ -58,7 +58,7 @@ pub struct LeafOptions {
     pub key: [u8; KEY_LEN],
     /// Ids that it may open at the broker. `sensor-*` is every id that begins so, `*` every id.
     pub ids: Vec<String>,
-    /// Whether it may ask the broker for an id, and use that.
+    /// Whether it may ask the broker for an id, and use that: as long as the gateway runs, also when it comes back.
     pub random_id: bool,
 }
 
@@ -231,6 +231,27 @@ fn rtc(config: &RtcConfig, share: usize) -> RtcConfig {
         receive_buffer: (share / 8).min(4 << 20),
         send_buffer: (share / 2).min(16 << 20),
         ..config.clone()
+    }
+}
+
+/// What the leaf on a stream may do: what the settings say, and use the id that the broker gave it before.
+pub(super) struct Permissions<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) given: Option<&'a str>,
+}
+
+impl LeafKeys for Permissions<'_> {
+    fn key(&self, leaf: &str) -> Option<&Key> {
+        self.settings.key(leaf)
+    }
+
+    fn allows_id(&self, leaf: &str, id: &str) -> bool {
+        self.settings.allows_id(leaf, id)
+            || (self.given == Some(id) && self.settings.allows_random_id(leaf))
+    }
+
+    fn allows_random_id(&self, leaf: &str) -> bool {
+        self.settings.allows_random_id(leaf)
     }
 }
 

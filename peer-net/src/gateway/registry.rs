@@ -49,6 +49,8 @@ struct Record {
     since: Instant,
     arrivals: u64,
     rates: Arc<Mutex<Rates>>,
+    /// The id that the broker gave it last.
+    given: Option<String>,
     last_end: Option<String>,
 }
 
@@ -194,6 +196,7 @@ impl Registry {
                     since: Instant::now(),
                     arrivals: 1,
                     rates: rates.clone(),
+                    given: None,
                     last_end: None,
                 };
                 inner.leaves.insert(name.to_owned(), record);
@@ -201,6 +204,18 @@ impl Registry {
             }
         };
         Ok(rates)
+    }
+
+    /// The broker gave the leaf an id, which it may use from now on wherever it comes from.
+    pub(super) fn gave(&self, name: &str, id: &str) {
+        if let Some(record) = lock(&self.inner).leaves.get_mut(name) {
+            record.given = Some(id.to_owned());
+        }
+    }
+
+    /// The id that the broker gave the leaf last.
+    pub(super) fn given(&self, name: &str) -> Option<String> {
+        lock(&self.inner).leaves.get(name)?.given.clone()
     }
 
     /// A leaf is gone, unless it is back on another stream already.

@@ -85,6 +85,7 @@ pub(crate) fn timing() -> Timing {
 }
 
 impl Device {
+    /// An empty `id`: the broker gives one.
     pub(crate) fn start<S>(stream: S, name: &str, key: u8, id: &str, timing: Timing) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -98,7 +99,7 @@ impl Device {
         let resources: &'static mut PeerResources<4, 8192, 32_768, 32_768> =
             leak(PeerResources::new());
         let mut config = Config::new(Token::from_random(u64::from(key)), 42 + u64::from(key));
-        config.id = Some(PeerId::new(id).expect("an id"));
+        config.id = (!id.is_empty()).then(|| PeerId::new(id).expect("an id"));
         let engine = Engine::new(config, resources);
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let outputs = Arc::new(Outputs::default());

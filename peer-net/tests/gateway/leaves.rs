@@ -2,11 +2,13 @@
 
 use core::future::IntoFuture as _;
 
-use peer_core::peer::Peer as Engine;
+use peer_core::link::LeafOutput;
+use peer_core::peer::{Event, Peer as Engine, PeerError};
 use peer_net::gateway::{ConnectionStatus, Gateway};
 use peer_net::{Serialization, Value};
+use tokio::net::TcpStream;
 
-use crate::device::Device;
+use crate::device::{Device, timing};
 use crate::surroundings::{
     Outcome, bob, broker, from_bob, options, soon, talk, until, until_status,
 };
@@ -213,5 +215,34 @@ async fn the_status_tells_who_is_connected() -> Outcome {
     }
     assert_eq!(first.label.as_deref(), Some(hostile));
     assert_eq!((second.messages_sent, second.bytes_received), (0, 4));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_leaf_comes_back_with_the_id_that_the_broker_gave_it() -> Outcome {
+    let broker = broker().await;
+    let mut options = options(&broker);
+    for leaf in &mut options.leaves {
+        leaf.ids.clear();
+        leaf.random_id = true;
+    }
+    let gateway = Gateway::bind(options).await?;
+    let address = gateway.local_addrs()[0];
+    let open = LeafOutput::Event(Event::Open);
+
+    let first = Device::start(TcpStream::connect(address).await?, "one", 1, "", timing());
+    first.until(&open).await;
+    let id = first
+        .with(|engine, _| engine.id().map(|id| id.as_str().to_owned()))
+        .await
+        .expect("it is open");
+    drop(first);
+    let again = Device::start(TcpStream::connect(address).await?, "one", 1, &id, timing());
+    again.until(&open).await;
+
+    // It is nobody else's.
+    let thief = Device::start(TcpStream::connect(address).await?, "two", 2, &id, timing());
+    let refused = LeafOutput::Event(Event::Error(PeerError::ServerError));
+    thief.until(&refused).await;
     Ok(())
 }

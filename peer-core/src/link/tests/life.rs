@@ -353,6 +353,23 @@ fn a_slow_wire_is_only_slow() {
 }
 
 #[test]
+fn a_frame_acknowledged_while_it_is_written_again_is_done_with() {
+    let (mut lab, here, _) = Lab::connected();
+    // The acknowledgement comes after the first wait, while little of the repeated frame is written.
+    lab.slow = Some(Slow {
+        byte: Duration::from_millis(2),
+        delay: Duration::from_millis(300),
+        buffer: 24,
+    });
+    for _ in 0..5 {
+        let text = "x".repeat(120);
+        lab.peer.connection(here).unwrap().send(&text).unwrap();
+        lab.wait(Duration::from_secs(5));
+    }
+    assert!(lab.leaf.stats().resends > 0);
+}
+
+#[test]
 fn a_handshake_may_take_longer_than_its_retries() {
     let mut lab = Lab::new(Some("sensor-7"));
     lab.slow = Some(Slow {

@@ -36,6 +36,7 @@ impl Served<'_> {
         self.broker = BrokerSocket::new(self.current.client.clone());
         self.was_welcome = true;
         self.leaf = Some(Leaf {
+            given: self.common.registry.given(&name),
             name,
             rates,
             id: None,

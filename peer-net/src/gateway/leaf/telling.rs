@@ -106,6 +106,11 @@ impl Served<'_> {
                     self.remotes.heard(message);
                 }
                 if let Some(leaf) = &mut self.leaf {
+                    if let BrokerEvent::IdRetrieved(id) = event {
+                        let id = id.trim();
+                        self.common.registry.gave(&leaf.name, id);
+                        leaf.given = Some(id.to_owned());
+                    }
                     leaf.broker = match event {
                         BrokerEvent::Opened | BrokerEvent::Message(_) => "connected",
                         _ => "none",
