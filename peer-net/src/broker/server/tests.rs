@@ -469,7 +469,7 @@ async fn an_address_with_too_many_connections_is_told_so() {
     let answer = get(&broker, "/peerjs/id", "").await;
     assert!(answer.starts_with(TOO_MANY), "{answer}");
     assert!(
-        answer.contains("Too many connections come from this address."),
+        answer.contains("Too many connections come from this address, see --max"),
         "{answer}"
     );
     // What it says of itself counts only from a proxy.
