@@ -208,7 +208,7 @@ impl DataPlane {
                 _ => return,
             };
             lock(&self.ending).get_or_insert(CloseReason::Local);
-            if timeout(CLOSE_WAIT, channel.send(request))
+            if timeout(CLOSE_WAIT, channel.send_last(request))
                 .await
                 .is_ok_and(|sent| sent.is_ok())
             {

@@ -6,7 +6,7 @@ use core::pin::pin;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use peer_core::config::LABEL_MAX;
@@ -101,6 +101,19 @@ impl ChannelSender {
     /// # Errors
     /// [`SendError::Closed`], [`SendError::TooBig`].
     pub async fn send(&self, message: Message) -> Result<(), SendError> {
+        self.hand_over(message, false).await
+    }
+
+    /// As [`send`](Self::send), for the last message: the remote reads it after everything that it has acknowledged, which
+    /// on an unordered channel another message could overtake.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_last(&self, message: Message) -> Result<(), SendError> {
+        self.hand_over(message, true).await
+    }
+
+    async fn hand_over(&self, message: Message, last: bool) -> Result<(), SendError> {
         let weight = self.weigh(&message)?;
         let room = Arc::clone(&self.line.room);
         let permit = room
@@ -108,7 +121,7 @@ impl ChannelSender {
             .await
             .map_err(|_| SendError::Closed)?;
         let slot = self.queue.reserve().await.map_err(|_| SendError::Closed)?;
-        slot.send(self.line.enqueue(message, permit));
+        slot.send(self.line.enqueue(message, permit, last));
         Ok(())
     }
 
@@ -129,7 +142,7 @@ impl ChannelSender {
                 tokio::sync::TryAcquireError::NoPermits => SendError::Full,
                 tokio::sync::TryAcquireError::Closed => SendError::Closed,
             })?;
-        slot.send(self.line.enqueue(message, permit));
+        slot.send(self.line.enqueue(message, permit, false));
         Ok(())
     }
 
@@ -320,8 +333,10 @@ async fn start(
     let nudge = nudge.map_err(|error| failure("no stream to wake the association with", error))?;
     // Half of the budget waits here, half is under way.
     let capacity = (config.send_buffer / 2).clamp(MESSAGE_OVERHEAD, Semaphore::MAX_PERMITS);
+    let order = Arc::new(Order::default());
     let line = Arc::new(Line {
         stream: Arc::clone(&stream),
+        order: Arc::clone(&order),
         nudge,
         packets: Arc::clone(&sctp.packets),
         room: Arc::new(Semaphore::new(capacity)),
@@ -340,6 +355,7 @@ async fn start(
     let (drained_sender, drained) = oneshot::channel();
     let reader = Reader {
         stream,
+        order,
         packets: Arc::clone(&sctp.packets),
         inbox: inbox_sender,
         room: Arc::new(Semaphore::new(capacity)),
@@ -366,6 +382,7 @@ async fn start(
 /// What senders and the writer share.
 struct Line {
     stream: Arc<Stream>,
+    order: Arc<Order>,
     /// A stream that carries nothing.
     nudge: Arc<Stream>,
     packets: Arc<Packets>,
@@ -413,7 +430,7 @@ impl Line {
         .await
     }
 
-    fn enqueue(&self, message: Message, permit: OwnedSemaphorePermit) -> Queued {
+    fn enqueue(&self, message: Message, permit: OwnedSemaphorePermit, last: bool) -> Queued {
         let (ppid, payload) = message.into_wire();
         self.waiting.fetch_add(payload.len(), Ordering::SeqCst);
         self.accepted
@@ -421,6 +438,7 @@ impl Line {
         Queued {
             ppid,
             payload,
+            last,
             _permit: permit,
         }
     }
@@ -430,6 +448,7 @@ impl Line {
 struct Queued {
     ppid: Ppid,
     payload: Bytes,
+    last: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -451,6 +470,9 @@ async fn write(line: Arc<Line>, mut queue: mpsc::Receiver<Queued>) {
         }
         // The stream counts the bytes as its own before it waits for anything.
         let length = queued.payload.len();
+        if queued.last {
+            line.order.keep(&line.stream);
+        }
         let written = line.write(&queued).await;
         line.waiting.fetch_sub(length, Ordering::SeqCst);
         line.packets.wake();
@@ -463,8 +485,35 @@ async fn write(line: Arc<Line>, mut queue: mpsc::Receiver<Queued>) {
     }
 }
 
+/// Whether messages of an unordered channel may overtake each other by now, and still.
+///
+/// A remote that is built as we are reads whatever may come in any order before what has its place. So a last message
+/// without a place would be read before earlier ones that were sent before the channel's opening was acknowledged.
+#[derive(Debug, Default)]
+struct Order {
+    kept: Mutex<bool>,
+}
+
+impl Order {
+    /// The remote knows of the channel: its messages may come in any order.
+    fn loosen(&self, stream: &Stream) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*kept {
+            stream.set_reliability_params(true, ReliabilityType::Reliable, 0);
+        }
+    }
+
+    /// What comes now is the last.
+    fn keep(&self, stream: &Stream) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = true;
+        stream.set_reliability_params(false, ReliabilityType::Reliable, 0);
+    }
+}
+
 struct Reader {
     stream: Arc<Stream>,
+    order: Arc<Order>,
     packets: Arc<Packets>,
     inbox: mpsc::Sender<(Message, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
@@ -505,20 +554,29 @@ impl Reader {
                 Read::End => break,
             }
         }
-        // Bounded by the receive window: nothing arrives any more.
-        while let Ok(read) = tokio::time::timeout(DRAIN_WAIT, self.read()).await {
-            match read {
-                Read::Message(message) => rest.push(message),
-                Read::Nothing => {}
-                Read::End => break,
-            }
-        }
+        self.drain(&mut rest).await;
         packets.end();
         let _ = drained.send(());
         for message in rest {
             tokio::select! {
                 permit = self.permit(&message) => self.deliver(message, permit).await,
                 () = self.inbox.closed() => return,
+            }
+        }
+    }
+
+    /// Reads what is left: at most the receive window, since nothing arrives any more. No packet will tell when the lock
+    /// of the stream is free, so each read keeps its place in the queue for it.
+    async fn drain(&mut self, rest: &mut Vec<Message>) {
+        let stream = Arc::clone(&self.stream);
+        let mut buffer = vec![0; self.max_message_size];
+        while let Ok(Ok((length, ppid))) =
+            tokio::time::timeout(DRAIN_WAIT, stream.read_sctp(&mut buffer)).await
+        {
+            match self.take(ppid, buffer.get(..length).unwrap_or_default()) {
+                Read::Message(message) => rest.push(message),
+                Read::Nothing => {}
+                Read::End => return,
             }
         }
     }
@@ -569,8 +627,7 @@ impl Reader {
             && dcep::parse(bytes) == Ok(dcep::Message::Ack)
             && core::mem::take(&mut self.unordered_after_ack)
         {
-            self.stream
-                .set_reliability_params(true, ReliabilityType::Reliable, 0);
+            self.order.loosen(&self.stream);
         }
         Message::from_wire(ppid, bytes).map_or(Read::Nothing, Read::Message)
     }

@@ -344,28 +344,28 @@ impl Negotiation {
         };
         tokio::pin!(dead);
         let mut watchdog = tokio::time::interval(WATCHDOG_INTERVAL);
-        loop {
+        let end = loop {
             tokio::select! {
                 _ = &mut drained => return Ok(()),
-                () = sctp.packets.ended() => {
-                    let _ = timeout(DRAIN_DEADLINE, drained).await;
-                    return Ok(());
-                }
-                () = over(&mut ice_state) => {
-                    return Err(progress.fail("the network path was lost"));
-                }
-                why = ice.hopeless() => return Err(progress.fail(why)),
+                () = sctp.packets.ended() => break Ok(()),
+                () = over(&mut ice_state) => break Err(progress.fail("the network path was lost")),
+                why = ice.hopeless() => break Err(progress.fail(why)),
                 () = ice.quiet() => {
                     let _ = timeout(CLOSE_STEP, sctp.packets.heartbeat()).await;
                 }
-                () = &mut dead => return Err(progress.fail("the transport failed")),
+                () = &mut dead => break Err(progress.fail("the transport failed")),
                 _ = watchdog.tick() => {
                     if !sctp.is_alive() {
-                        return Err(progress.fail("the SCTP association died"));
+                        break Err(progress.fail("the SCTP association died"));
                     }
                 }
             }
-        }
+        };
+        // Whatever ends it, what came before was acknowledged and is handed over: a remote's ABORT and its close_notify
+        // come together, and either may be seen first.
+        sctp.packets.end();
+        let _ = timeout(DRAIN_DEADLINE, drained).await;
+        end
     }
 
     async fn open(
