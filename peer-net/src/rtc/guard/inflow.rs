@@ -15,8 +15,10 @@ const TSN_BEHIND_MAX: u32 = 1 << 24;
 const STREAMS_MAX: usize = 64;
 /// Ordered messages of a stream that may come before one that is missing.
 const ORDERED_AHEAD_MAX: u16 = 4096;
-/// Fragments of unfinished messages: these, and one more for every so many bytes of them. Senders fill their packets.
-const FRAGMENTS_MIN: usize = 128;
+/// Fragments of unfinished messages: these, and one more for every so many bytes of them. Senders fill their packets, but
+/// of a message just longer than a packet the second fragment is short: when a burst of 2 MB is lost but for those, all of
+/// them wait.
+const FRAGMENTS_MIN: usize = 2048;
 const FRAGMENT_MEAN: usize = 128;
 
 /// The parts of a DATA chunk that matter here.
@@ -104,8 +106,9 @@ impl Inflow {
                 return Err(SctpRefusal::Window);
             }
         }
+        // The one that all others wait for may always come.
         let most = FRAGMENTS_MIN + (self.bytes + data.length) / FRAGMENT_MEAN;
-        if !(data.begin && data.end) && self.fragments >= most {
+        if ahead > 1 && !(data.begin && data.end) && self.fragments >= most {
             return Err(SctpRefusal::Fragments);
         }
         Ok(())
@@ -224,5 +227,56 @@ impl Inflow {
         let count = usize::try_from(run.last - first + 1).unwrap_or(usize::MAX);
         self.fragments = self.fragments.saturating_sub(count);
         self.bytes = self.bytes.saturating_sub(run.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fragment(tsn: u32, begin: bool, end: bool, length: usize) -> Data {
+        Data {
+            tsn,
+            stream: 1,
+            ssn: 0,
+            unordered: true,
+            begin,
+            end,
+            length,
+        }
+    }
+
+    #[test]
+    fn a_burst_that_loses_all_but_short_ends_is_made_up_for() {
+        let mut inflow = Inflow::default();
+        inflow.begin(1).unwrap();
+        for first in [false, true] {
+            for tsn in (1..=2000).filter(|tsn| (tsn % 2 == 1) == first) {
+                let length = if first { 1150 } else { 6 };
+                let data = fragment(tsn, first, !first, length);
+                inflow.check(&data).unwrap();
+                inflow.take(&data);
+            }
+        }
+        assert_eq!(inflow.kept(), (0, 0));
+    }
+
+    #[test]
+    fn at_the_limit_the_fragment_that_all_wait_for_may_come() {
+        let mut inflow = Inflow::default();
+        inflow.begin(1).unwrap();
+        let refused = (2..TSN_WINDOW).find(|tsn| {
+            let data = fragment(*tsn, false, false, 1);
+            let refused = inflow.check(&data).is_err();
+            inflow.take(&data);
+            refused
+        });
+        let refused = refused.expect("there is a limit");
+        assert!((2_000..2_200).contains(&refused), "{refused}");
+        assert_eq!(inflow.check(&fragment(1, true, false, 1)), Ok(()));
+        assert_eq!(
+            inflow.check(&fragment(refused + 1, false, false, 1)),
+            Err(SctpRefusal::Fragments)
+        );
     }
 }

@@ -229,7 +229,7 @@ async fn fragments_and_messages_that_are_sorted_for_minutes() {
     const UNORDERED_MIDDLE: u8 = 4;
     const WHOLE: u8 = 3;
     // Whole messages begin after one that never comes. Packets of 50 chunks pass or fall together.
-    for (flags, most) in [(MIDDLE, 228), (UNORDERED_MIDDLE, 228), (WHOLE, 4146)] {
+    for (flags, most) in [(MIDDLE, 2150), (UNORDERED_MIDDLE, 2150), (WHOLE, 4146)] {
         let (a, b) = cable();
         let (a, b) = connect(a, b).await;
         let (header, mut tsn) = position(&a, &b).await;
