@@ -45,7 +45,7 @@ pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The agent's own close can wait for its locks.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// Gathering that is under way when an agent closes cannot be ended (`agent/mod.rs`: "TODO: add cancel"). It goes on
+/// Gathering that is under way when an agent closes cannot be ended: the crate has no way yet (`agent/mod.rs`). It goes on
 /// until its servers answered or were waited for, 5 s for STUN and 8 s for TURN, and only then can its sockets be
 /// closed. So long somebody waits, looking this often, and no longer than this.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
