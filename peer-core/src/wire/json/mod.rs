@@ -117,15 +117,15 @@ impl core::error::Error for WriteError {}
 pub fn check(text: &str) -> Result<(), ReadError> {
     let text = text.as_bytes();
     let end = scan::value(text, scan::after_bom(text), 0)?;
-    if scan::whitespace(text, end) == text.len() {
+    if scan::at_end(text, end) {
         Ok(())
     } else {
         Err(ReadError::Trailing)
     }
 }
 
-/// The value of a key of a JSON object, as the text it is, without changing anything. Of keys that
-/// come twice it is the last; a key written with escapes is not found.
+/// Returns the value of a key of a JSON object, as the text it is. Changes nothing. Of keys that
+/// come twice the last one counts. A key written with escapes is not found.
 ///
 /// ```
 /// use peer_core::wire::json::member;
@@ -133,22 +133,47 @@ pub fn check(text: &str) -> Result<(), ReadError> {
 /// assert_eq!(member(text, "b").and_then(|b| member(b, "c")), Some("\"d\""));
 /// assert_eq!(member("[1]", "a"), None);
 /// ```
+#[must_use]
 pub fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut found = [None];
+    members(text, &[key], &mut found)?;
+    found[0]
+}
+
+/// Whether a key of an object was written with escapes, so that it may be one that was looked for.
+pub(crate) type Escaped = bool;
+
+/// Looks for several keys as [`member`] does, in one pass: the value of `keys[i]` goes to
+/// `found[i]`. `None` if the text is no object.
+pub(crate) fn members<'a>(
+    text: &'a str,
+    keys: &[&str],
+    found: &mut [Option<&'a str>],
+) -> Option<Escaped> {
     let bytes = text.as_bytes();
-    let mut found = None;
+    let mut escaped = false;
     let mut at = scan::byte(bytes, scan::after_bom(bytes), b'{').ok()?;
+    if let Ok(end) = scan::byte(bytes, at, b'}') {
+        return scan::at_end(bytes, end).then_some(escaped);
+    }
     loop {
         let start = scan::byte(bytes, at, b'"').ok()?;
-        let (end, _) = scan::string(bytes, start).ok()?;
+        let (end, escape) = scan::string(bytes, start).ok()?;
+        escaped |= escape.is_some();
         let value = scan::whitespace(bytes, scan::byte(bytes, end + 1, b':').ok()?);
         let value_end = scan::value(bytes, value, 1).ok()?;
-        if text.get(start..end) == Some(key) {
-            found = text.get(value..value_end);
+        let key = text.get(start..end);
+        for (_, found) in keys
+            .iter()
+            .zip(&mut *found)
+            .filter(|(k, _)| Some(**k) == key)
+        {
+            *found = text.get(value..value_end);
         }
         at = scan::whitespace(bytes, value_end);
         match bytes.get(at)? {
             b',' => at += 1,
-            b'}' => return found,
+            b'}' => return scan::at_end(bytes, at + 1).then_some(escaped),
             _ => return None,
         }
     }

@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`ReadError::Trailing`].
     pub fn end(&self) -> Result<(), ReadError> {
-        if scan::whitespace(self.text, self.at) == self.text.len() {
+        if scan::at_end(self.text, self.at) {
             Ok(())
         } else {
             Err(ReadError::Trailing)

@@ -22,6 +22,11 @@ pub(super) fn whitespace(text: &[u8], at: usize) -> usize {
         .count()
 }
 
+/// Whether nothing but white space follows `at`.
+pub(super) fn at_end(text: &[u8], at: usize) -> bool {
+    whitespace(text, at) == text.len()
+}
+
 /// The position behind the given byte, white space before it skipped.
 pub(super) fn byte(text: &[u8], at: usize, wanted: u8) -> Result<usize, ReadError> {
     let at = whitespace(text, at);

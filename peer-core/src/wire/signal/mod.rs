@@ -17,6 +17,8 @@ use core::fmt;
 
 use super::json::ReadError;
 
+#[allow(unused_imports, reason = "the engine is to use it")]
+pub(crate) use parse::peek;
 pub use write::{HEARTBEAT, write_answer, write_candidate, write_offer};
 
 /// One message from the broker.
@@ -82,6 +84,18 @@ pub enum Message<'a> {
     },
     /// HEARTBEAT. Only ever sent *to* a broker.
     Heartbeat,
+}
+
+/// What [`peek`] reads of a broker's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the engine is to use it")]
+pub(crate) struct Peek<'a> {
+    /// `type`: `OPEN`, `OFFER` and so on, or a type that is not known here.
+    pub(crate) kind: &'a str,
+    /// `src`: the peer that it is from.
+    pub(crate) src: Option<&'a str>,
+    /// `payload.connectionId`: the connection that it is for.
+    pub(crate) connection_id: Option<&'a str>,
 }
 
 /// What a data connection's OFFER says.

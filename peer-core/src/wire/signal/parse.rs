@@ -1,6 +1,42 @@
-use crate::wire::json::{Kind, ReadError, Reader};
+use crate::wire::json::{self, Kind, ReadError, Reader};
 
-use super::{Answer, Candidate, Message, Offer, SignalError};
+use super::{Answer, Candidate, Message, Offer, Peek, SignalError};
+
+/// Reads what a broker's message is and whom it is from, without changing it, so that it can be
+/// parsed later, or fed again.
+///
+/// Keys may come in any order. Returns `None` for what is no JSON object with a string as `type`,
+/// and where an escape in a key or in one of the strings may hide what was looked for: only
+/// [`Message::parse`] reads these. PeerServer writes neither. Otherwise, if the message can be
+/// parsed, both say the same.
+#[must_use]
+#[allow(dead_code, reason = "the engine is to use it")]
+pub(crate) fn peek(text: &[u8]) -> Option<Peek<'_>> {
+    let text = core::str::from_utf8(text).ok()?;
+    let mut found = [None; 3];
+    let mut escaped = json::members(text, &["type", "src", "payload"], &mut found)?;
+    let [kind, src, payload] = found;
+    let mut id = [None];
+    if let Some(payload) = payload {
+        // A payload that is no object has no members.
+        escaped |= json::members(payload, &["connectionId"], &mut id).unwrap_or(false);
+    }
+    if escaped {
+        return None;
+    }
+    Some(Peek {
+        kind: plain(kind)??,
+        src: plain(src)?,
+        connection_id: plain(id[0])?,
+    })
+}
+
+#[allow(dead_code, reason = "the engine is to use it")]
+/// The text of a JSON string, `Some(None)` for another value or none, `None` for one with escapes.
+fn plain(value: Option<&str>) -> Option<Option<&str>> {
+    let text = value.and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
+    (!text.is_some_and(|text| text.contains('\\'))).then_some(text)
+}
 
 impl<'a> Message<'a> {
     /// Parses one WebSocket message in place.

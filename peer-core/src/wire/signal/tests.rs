@@ -277,7 +277,115 @@ fn errors_say_what_is_missing() {
     assert_eq!(parse(&nested), Err(SignalError::Json(ReadError::Depth)));
 }
 
+/// Type, source and connection of a message.
+fn summary<'a>(message: &Message<'a>) -> (&'static str, Option<&'a str>, Option<&'a str>) {
+    match *message {
+        Message::Open => ("OPEN", None, None),
+        Message::Error { .. } => ("ERROR", None, None),
+        Message::IdTaken { .. } => ("ID-TAKEN", None, None),
+        Message::InvalidKey { .. } => ("INVALID-KEY", None, None),
+        Message::Heartbeat => ("HEARTBEAT", None, None),
+        Message::Leave { src } => ("LEAVE", Some(src), None),
+        Message::Expire { src } => ("EXPIRE", Some(src), None),
+        Message::Offer { src, offer } => ("OFFER", Some(src), offer.connection_id),
+        Message::Answer { src, answer } => ("ANSWER", Some(src), Some(answer.connection_id)),
+        Message::Candidate {
+            src, connection_id, ..
+        } => ("CANDIDATE", Some(src), Some(connection_id)),
+        Message::Media { src, connection_id } => ("media", Some(src), connection_id),
+    }
+}
+
+/// Whether `peek` says what `parse` says, or nothing. Text that cannot be parsed may be anything.
+fn peek_agrees(text: &[u8]) -> bool {
+    let mut copy = text.to_vec();
+    let (Some(peek), Ok(message)) = (peek(text), Message::parse(&mut copy)) else {
+        return true;
+    };
+    let (kind, src, connection_id) = summary(&message);
+    (kind == "media" || kind == peek.kind)
+        && (src.is_none() || src == peek.src)
+        && (connection_id.is_none() || connection_id == peek.connection_id)
+}
+
+#[test]
+fn a_peek_says_what_every_recorded_frame_says() {
+    for frame in frames("ws.recv") {
+        let frame = frame.into_bytes();
+        assert!(peek(&frame).is_some());
+        assert!(peek_agrees(&frame));
+    }
+}
+
+#[test]
+fn a_peek_needs_no_order_and_shuns_escapes() {
+    let seen = |kind, src, connection_id| {
+        Some(Peek {
+            kind,
+            src,
+            connection_id,
+        })
+    };
+    for (text, want) in [
+        (r#"{"type":"OPEN"}"#, seen("OPEN", None, None)),
+        (
+            concat!(
+                "\u{feff} {\"payload\" : {\"sdp\":{\"connectionId\":\"no\",\"sdp\":\"\\r\\n\"}, ",
+                "\"connectionId\": \"dc_1\"},\"src\":\"x\", \"type\":\"OFFER\"}\n",
+            ),
+            seen("OFFER", Some("x"), Some("dc_1")),
+        ),
+        // Of keys that come twice the last one counts.
+        (
+            r#"{"type":"a","type":"LEAVE","src":"x","src":7,"payload":{"connectionId":"c"},"payload":[]}"#,
+            seen("LEAVE", None, None),
+        ),
+        (
+            r#"{"type":"LEAVE","src":""}"#,
+            seen("LEAVE", Some(""), None),
+        ),
+        (r#"{"type":"LEAVE","src":"\u0078"}"#, None),
+        (r#"{"type":"LEAVE","src":"x","\u0073rc":"y"}"#, None),
+        (r#"{"type":"LE\u0041VE","src":"x"}"#, None),
+        (r#"{"type":"ANSWER","payload":{"connectionId":"\""}}"#, None),
+        (
+            r#"{"type":"ANSWER","payload":{"connection\u0049d":"c"}}"#,
+            None,
+        ),
+        (r#"{"src":"x"}"#, None),
+        (r#"{"type":7}"#, None),
+        (r#"{"type":"OPEN"} x"#, None),
+        (r#"{"type":"OPEN""#, None),
+        ("[]", None),
+        ("{}", None),
+        ("", None),
+    ] {
+        assert_eq!(peek(text.as_bytes()), want, "{text}");
+        assert!(peek_agrees(text.as_bytes()), "{text}");
+    }
+    assert_eq!(peek(b"{\"type\":\"OPEN\",\"x\":\"\xff\"}"), None);
+}
+
 proptest! {
+    #[test]
+    fn a_peek_agrees_with_parse(
+        keys in proptest::collection::vec(0..8usize, 0..6),
+        values in proptest::collection::vec(0..12usize, 6),
+    ) {
+        let key = ["type", "src", "payload", "payload", "dst", "t\\u0079pe", "s\\u0072c", "x"];
+        let value = [
+            r#""LEAVE""#, r#""ANSWER""#, r#""OFFER""#, r#""x""#, r#""\u0041""#, "7", "null",
+            r#"{"connectionId":"c","sdp":"v"}"#, r#"{"connectionId":"\u0041","sdp":"v"}"#,
+            r#"{"type":"data","sdp":{"type":"offer","sdp":"v"},"connectionId":"a","connectionId":"b"}"#,
+            r#"{"type":"media","connectionId":"c","connectionI\u0064":"d"}"#, "[]",
+        ];
+        let members: Vec<_> = keys.iter().zip(values)
+            .map(|(&k, v)| std::format!("\"{}\":{}", key[k], value[v]))
+            .collect();
+        let text = std::format!("{{{}}}", members.join(" , "));
+        prop_assert!(peek_agrees(text.as_bytes()), "{}", text);
+    }
+
     #[test]
     fn an_offer_survives(
         sdp in any::<String>(), label in any::<Option<String>>(), id in any::<Option<String>>(),
@@ -295,6 +403,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(peek_agrees(&bytes));
         let _ = Message::parse(&mut bytes);
     }
 
@@ -306,6 +415,8 @@ proptest! {
         let mut text = frames[frame % frames.len()].clone().into_bytes();
         let (at, cut) = (at % text.len(), cut % text.len());
         text[at] = byte;
+        prop_assert!(peek_agrees(&text));
+        prop_assert!(peek_agrees(&text[cut..]));
         let _ = Message::parse(&mut text.clone());
         let _ = Message::parse(&mut text[cut..]);
     }
