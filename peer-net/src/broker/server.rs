@@ -372,7 +372,9 @@ fn client(
 /// The address that the proxy itself saw: the last one. Those before it may be anybody's invention.
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let value = headers.get_all("x-forwarded-for").iter().next_back()?;
-    let last = value.to_str().ok()?.rsplit(',').next()?.trim();
+    // Only the last is read: what comes before it, in whatever encoding, is the client's word.
+    let last = value.as_bytes().rsplit(|&byte| byte == b',').next()?;
+    let last = core::str::from_utf8(last).ok()?.trim();
     let bare = last
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));

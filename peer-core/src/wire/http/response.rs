@@ -16,7 +16,7 @@ pub struct ResponseHead<'a> {
     pub body: Body,
     /// Whether `Connection: Upgrade` and `Upgrade: websocket` are there.
     pub upgrade: bool,
-    /// `Sec-WebSocket-Accept`.
+    /// `Sec-WebSocket-Accept`, if it is text.
     pub accept: Option<&'a str>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> ResponseHead<'a> {
                 break;
             }
             let (name, value) = header(line).ok_or(ResponseError::Header)?;
-            let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+            let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
             if is("content-length") {
                 let value = number(value, 10).ok_or(ResponseError::ContentLength)?;
                 if length.is_some_and(|length| length != value) {
@@ -104,7 +104,7 @@ impl<'a> ResponseHead<'a> {
                 }
                 length = Some(value);
             } else if is("transfer-encoding") {
-                if chunked || !value.eq_ignore_ascii_case("chunked") {
+                if chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(ResponseError::TransferEncoding);
                 }
                 chunked = true;
@@ -113,7 +113,7 @@ impl<'a> ResponseHead<'a> {
             } else if is("upgrade") {
                 protocol |= lists(value, "websocket");
             } else if is("sec-websocket-accept") {
-                head.accept = Some(value);
+                head.accept = core::str::from_utf8(value).ok();
             }
         }
         head.len = lines.at;
@@ -168,8 +168,9 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
                 };
             };
             let start = lines.at;
-            let size = line.split(';').next().unwrap_or_default().trim();
-            let size = number(size, 16).ok_or(ResponseError::TransferEncoding)?;
+            // What follows a semicolon are extensions.
+            let size = split_at_byte(line, b';').map_or(line, |(size, _)| size);
+            let size = number(size.trim_ascii(), 16).ok_or(ResponseError::TransferEncoding)?;
             if size == 0 {
                 if moving {
                     return Ok(Some(joined));
@@ -178,7 +179,7 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
                 loop {
                     match lines.next() {
                         None => return Ok(None),
-                        Some("") => break,
+                        Some([]) => break,
                         Some(_) => {}
                     }
                 }
@@ -191,7 +192,7 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
             let mut lines = Lines { bytes, at: end };
             match lines.next() {
                 None => return Ok(None),
-                Some("") => at = lines.at,
+                Some([]) => at = lines.at,
                 Some(_) => return Err(ResponseError::TransferEncoding),
             }
             if moving {
@@ -203,37 +204,28 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
     Ok(None)
 }
 
-/// Lines that end with CRLF or a bare LF. Bytes that are not UTF-8 make a line unreadable: see
-/// `MALFORMED`.
+/// Lines that end with CRLF or a bare LF, as the octets they are.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// Stands for a line that is not UTF-8; no parser takes it.
-const MALFORMED: &str = "\0";
-
 impl<'a> Iterator for Lines<'a> {
-    type Item = &'a str;
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'a str> {
+    fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.bytes.get(self.at..)?;
-        let end = rest.iter().position(|&byte| byte == b'\n')?;
-        self.at += end + 1;
-        let line = rest.get(..end).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        Some(core::str::from_utf8(line).unwrap_or(MALFORMED))
+        let (line, _) = rest.split_at_checked(rest.iter().position(|&byte| byte == b'\n')?)?;
+        self.at += line.len() + 1;
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 }
 
-/// The code of a status line, `HTTP/1.1 200 OK`.
-fn status(line: &str) -> Option<u16> {
-    let rest = line
-        .strip_prefix("HTTP/1.")?
-        .strip_prefix(|minor: char| minor.is_ascii_digit())?;
-    let rest = rest.strip_prefix(' ')?;
-    let (code, reason) = rest.split_at_checked(3)?;
-    if !reason.is_empty() && !reason.starts_with(' ') {
+/// The code of a status line, `HTTP/1.1 200 OK`. The reason may hold any octet.
+fn status(line: &[u8]) -> Option<u16> {
+    let (minor, rest) = line.strip_prefix(b"HTTP/1.")?.split_first()?;
+    let (code, reason) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
+    if !minor.is_ascii_digit() || !matches!(reason, [] | [b' ', ..]) {
         return None;
     }
     number(code, 10)
@@ -241,25 +233,36 @@ fn status(line: &str) -> Option<u16> {
         .filter(|&code| code >= 100)
 }
 
-/// Name and value of a header line. A folded line, which starts with white space, has no name.
-fn header(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.split_once(':')?;
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let text = |byte: u8| byte == b'\t' || byte >= b' ' && byte != 0x7f;
-    let valid = !name.is_empty() && name.bytes().all(token) && value.bytes().all(text);
-    valid.then_some((name, value.trim_matches([' ', '\t'])))
+/// Name and value of a header line. A folded line, which starts with white space, has no name. A
+/// value is octets, of which those above ASCII have no meaning of their own (RFC 9110, section
+/// 5.5).
+fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = split_at_byte(line, b':')?;
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let text = |byte: &u8| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f;
+    let valid = !name.is_empty() && name.iter().all(token) && value.iter().all(text);
+    valid.then_some((name, value.trim_ascii()))
 }
 
-fn lists(value: &str, wanted: &str) -> bool {
+/// What is before the first such byte, and what is behind it.
+fn split_at_byte(line: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let (before, rest) = line.split_at_checked(line.iter().position(|&found| found == byte)?)?;
+    Some((before, rest.split_first()?.1))
+}
+
+fn lists(value: &[u8], wanted: &str) -> bool {
     value
-        .split(',')
-        .any(|item| item.trim().eq_ignore_ascii_case(wanted))
+        .split(|&byte| byte == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
 /// Digits and nothing else, not even a sign.
-fn number(text: &str, radix: u32) -> Option<u64> {
-    if text.is_empty() || !text.chars().all(|digit| digit.is_digit(radix)) {
+fn number(text: &[u8], radix: u32) -> Option<u64> {
+    if text.is_empty() {
         return None;
     }
-    u64::from_str_radix(text, radix).ok()
+    text.iter().try_fold(0_u64, |value, &digit| {
+        let digit = char::from(digit).to_digit(radix)?;
+        value.checked_mul(radix.into())?.checked_add(digit.into())
+    })
 }

@@ -211,15 +211,51 @@ fn what_is_not_a_response_is_an_error_at_once() {
     ] {
         assert_eq!(parse(text), Err(error), "{text}");
     }
-    assert_eq!(
-        ResponseHead::parse(b"HTTP/1.1 200 OK\r\na: \xff\r\n"),
-        Err(ResponseError::Header)
-    );
+    for (text, error) in [
+        // Octets above ASCII belong into values only, and not into those that are looked at.
+        (
+            &b"HTTP/1.1 200 OK\r\na\xe9: b\r\n"[..],
+            ResponseError::Header,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 7\xe9\r\n",
+            ResponseError::ContentLength,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\xa0\r\n",
+            ResponseError::TransferEncoding,
+        ),
+        (b"HTTP/1.\xb2 200 OK\r\n", ResponseError::NotHttp),
+        (b"HTTP/1.1 20\xb2 OK\r\n", ResponseError::NotHttp),
+    ] {
+        assert_eq!(ResponseHead::parse(text), Err(error), "{text:?}");
+    }
     let endless = "HTTP/1.1 200 OK\r\n".to_string() + &"a: b\r\n".repeat(2000);
     assert_eq!(parse(&endless), Err(ResponseError::TooLarge));
     assert_eq!(parse(&(endless + "\r\n")), Err(ResponseError::TooLarge));
     let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
     assert_eq!(parse(&interim), Err(ResponseError::TooLarge));
+}
+
+/// RFC 9110, section 5.5; RFC 9112, section 4: proxies put names of places, people and products
+/// into headers and reasons as their operators' machines encode them.
+#[test]
+fn octets_above_ascii_are_no_concern_of_ours() {
+    let answer = b"HTTP/1.1 200 D'accord, c'est \xe9t\xe9\r\nX-Served-By: Z\xfcrich\r\n\
+        Via: 1.1 \xc3\xa9\r\nContent-Length: 5\r\n\r\nalice";
+    let head = ResponseHead::parse(answer).unwrap().unwrap();
+    assert_eq!((head.status, head.body), (200, Body::Length(5)));
+    assert_eq!(&answer[head.len..], b"alice");
+
+    let answer = b"HTTP/1.1 101 \xff\r\nServer: \xff\r\nUpgrade: websocket\r\n\
+        Connection: keep-alive, \xe9, upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let head = ResponseHead::parse(answer).unwrap().unwrap();
+    assert!(head.is_upgrade(b"the sample nonce"));
+
+    let mut chunks = *b"2;note=\"\xe9\"\r\nhi\r\n0\r\nX-Trailer: \xe9\r\n\r\n";
+    let body = Body::Chunked.read(&mut chunks, false).unwrap();
+    assert_eq!(body.as_deref(), Some(&b"hi"[..]));
 }
 
 #[test]

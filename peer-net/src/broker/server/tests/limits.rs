@@ -312,6 +312,8 @@ async fn behind_a_proxy_the_address_it_tells_counts() {
     // The client invented all but the last.
     for forwarded in [
         "198.51.100.1, 192.0.2.1",
+        // Octets above ASCII hide nothing.
+        "\u{e9}, 192.0.2.1",
         "192.0.2.1:4711",
         "a\r\nX-Forwarded-For: 192.0.2.1",
     ] {
