@@ -57,7 +57,7 @@ mod key;
 mod ser;
 #[cfg(test)]
 mod tests;
-mod token;
+pub(crate) mod token;
 mod value;
 mod write;
 

@@ -5,7 +5,7 @@ use crate::config::BINARYPACK_DEPTH_MAX;
 
 /// One element without its children.
 #[derive(Clone, Copy)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     Null,
     Bool(bool),
     Unsigned(u64),
@@ -21,15 +21,26 @@ pub(super) enum Token<'a> {
     Map(usize),
 }
 
+impl Token<'_> {
+    /// The elements that follow it and belong to it.
+    const fn children(self) -> usize {
+        match self {
+            Self::Array(count) => count,
+            Self::Map(count) => count.saturating_mul(2),
+            _ => 0,
+        }
+    }
+}
+
 /// What is left of the input.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
-    pub(super) input: &'a [u8],
+pub(crate) struct Reader<'a> {
+    pub(crate) input: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     #[inline]
-    pub(super) fn token(&mut self) -> Result<Token<'a>, DecodeError> {
+    pub(crate) fn token(&mut self) -> Result<Token<'a>, DecodeError> {
         let (&tag, rest) = self.input.split_first().ok_or(DecodeError::Truncated)?;
         self.input = rest;
         Ok(match tag {
@@ -88,15 +99,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over so many elements and all their children, whatever their depth: nothing recurses.
-    pub(super) fn skip(&mut self, count: usize) -> Result<(), DecodeError> {
+    pub(crate) fn skip(&mut self, count: usize) -> Result<(), DecodeError> {
         let mut left = count;
         while left > 0 {
             left -= 1;
-            left = match self.token()? {
-                Token::Array(count) => left.saturating_add(count),
-                Token::Map(count) => left.saturating_add(count.saturating_mul(2)),
-                _ => left,
-            };
+            left = left.saturating_add(self.token()?.children());
             // Each takes a byte at least.
             if left > self.input.len() {
                 return Err(DecodeError::Truncated);
@@ -105,27 +112,35 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Steps over one element and its children: its token, and all its bytes.
+    pub(crate) fn value(&mut self) -> Result<(Token<'a>, &'a [u8]), DecodeError> {
+        let all = self.input;
+        let token = self.token()?;
+        self.skip(token.children())?;
+        Ok((token, self.read_of(all)))
+    }
+
     /// The bytes of so many elements.
-    pub(super) fn take_elements(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn take_elements(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let all = self.input;
         self.skip(count)?;
         Ok(self.read_of(all))
     }
 
     /// What was read since `all` was left. The reader only moves forward within it.
-    pub(super) fn read_of(&self, all: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn read_of(&self, all: &'a [u8]) -> &'a [u8] {
         let len = all.len().saturating_sub(self.input.len());
         all.get(..len).unwrap_or_default()
     }
 
     /// What is left, where that is known to be all the elements.
-    pub(super) fn take_all(&mut self, _: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn take_all(&mut self, _: usize) -> Result<&'a [u8], DecodeError> {
         Ok(core::mem::take(&mut self.input))
     }
 
     /// Steps over one element and its children, and checks that strings are UTF-8, keys strings, and
     /// the nesting not deeper than `depth`.
-    pub(super) fn check(&mut self, depth: usize) -> Result<(), DecodeError> {
+    pub(crate) fn check(&mut self, depth: usize) -> Result<(), DecodeError> {
         // Elements still to come at the levels around this one.
         let mut around = [0; BINARYPACK_DEPTH_MAX];
         let mut level = 0_usize;
@@ -223,13 +238,13 @@ fn signed(value: i64) -> Token<'static> {
 }
 
 #[inline]
-pub(super) fn text_of(bytes: &[u8]) -> Result<&str, DecodeError> {
+pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, DecodeError> {
     core::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
 }
 
 /// The integer that a double is, if it is one that fits 64 bits.
 #[inline]
-pub(super) fn integral(value: f64) -> Option<Token<'static>> {
+pub(crate) fn integral(value: f64) -> Option<Token<'static>> {
     const TWO_63: f64 = 9_223_372_036_854_775_808.0;
     if (-TWO_63..TWO_63).contains(&value) {
         let integer = value as i64;
