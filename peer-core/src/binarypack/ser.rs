@@ -5,9 +5,9 @@ use serde::{Serialize, ser};
 use super::{
     EncodeError,
     key::Key,
-    write::{Counter, SliceWriter, Text, Write},
+    write::{Counter, SliceWriter, Write},
 };
-use crate::config::BINARYPACK_DEPTH_MAX;
+use crate::{bytes, config::BINARYPACK_DEPTH_MAX};
 
 /// Packs `value` into `buffer` and returns the part of it that was used.
 ///
@@ -141,6 +141,25 @@ impl<W: Write> Serializer<W> {
     fn text(&mut self, text: &str) -> Result<(), EncodeError> {
         self.header(0xb0, 0xd8, 0xd9, text.len())?;
         self.sink.write(text.as_bytes())
+    }
+
+    /// Writes a string that is formatted twice: once for its length, which comes first.
+    fn formatted(&mut self, value: fmt::Arguments<'_>) -> Result<(), EncodeError> {
+        let custom = |error: Option<_>| error.unwrap_or(EncodeError::Custom);
+        let mut counter = Counter::default();
+        bytes::format(value, |text| counter.write(text.as_bytes())).map_err(custom)?;
+        self.header(0xb0, 0xd8, 0xd9, counter.0)?;
+        let mut len = 0_usize;
+        bytes::format(value, |text| {
+            len = len.saturating_add(text.len());
+            self.sink.write(text.as_bytes())
+        })
+        .map_err(custom)?;
+        if len == counter.0 {
+            Ok(())
+        } else {
+            Err(EncodeError::LengthMismatch)
+        }
     }
 
     #[inline]
@@ -379,17 +398,7 @@ impl<'s, W: Write> ser::Serializer for &'s mut Serializer<W> {
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        let mut counter = Counter::default();
-        fmt::write(&mut Text::new(&mut counter), format_args!("{value}"))
-            .map_err(|_| EncodeError::Custom)?;
-        self.header(0xb0, 0xd8, 0xd9, counter.0)?;
-        let mut text = Text::new(&mut self.sink);
-        let written = fmt::write(&mut text, format_args!("{value}"));
-        match (written, text.error) {
-            (Ok(()), _) if text.len == counter.0 => Ok(()),
-            (Ok(()), _) => Err(EncodeError::LengthMismatch),
-            (Err(_), error) => Err(error.unwrap_or(EncodeError::Custom)),
-        }
+        self.formatted(format_args!("{value}"))
     }
 }
 

@@ -1,5 +1,3 @@
-use core::fmt;
-
 use crate::bytes;
 
 use super::EncodeError;
@@ -58,32 +56,5 @@ impl Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.0 = self.0.saturating_add(bytes.len());
         Ok(())
-    }
-}
-
-/// Formatted text on its way into a sink.
-pub(super) struct Text<'w, W> {
-    sink: &'w mut W,
-    pub(super) len: usize,
-    pub(super) error: Option<EncodeError>,
-}
-
-impl<'w, W> Text<'w, W> {
-    pub(super) fn new(sink: &'w mut W) -> Self {
-        Self {
-            sink,
-            len: 0,
-            error: None,
-        }
-    }
-}
-
-impl<W: Write> fmt::Write for Text<'_, W> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.len += s.len();
-        self.sink.write(s.as_bytes()).map_err(|error| {
-            self.error = Some(error);
-            fmt::Error
-        })
     }
 }

@@ -54,6 +54,14 @@ struct Raw<'b> {
 }
 
 impl Raw<'_> {
+    fn formatted(&mut self, value: fmt::Arguments<'_>) -> Result<FrameKind, EncodeError> {
+        bytes::format(value, |text| {
+            self.append(text.as_bytes(), FrameKind::Text).map(drop)
+        })
+        .map_err(|error| error.unwrap_or(EncodeError::Raw))?;
+        Ok(FrameKind::Text)
+    }
+
     fn append(&mut self, bytes: &[u8], kind: FrameKind) -> Result<FrameKind, EncodeError> {
         if self.len + bytes.len() > RAW_LIMIT {
             return Err(EncodeError::MessageTooBig);
@@ -174,30 +182,7 @@ impl ser::Serializer for &mut Raw<'_> {
         if self.in_sequence {
             return Err(EncodeError::Raw);
         }
-        let mut text = Text {
-            raw: self,
-            error: EncodeError::Raw,
-        };
-        fmt::write(&mut text, format_args!("{value}")).map_err(|_| text.error)?;
-        Ok(FrameKind::Text)
-    }
-}
-
-/// Formatted text on its way into the buffer.
-struct Text<'r, 'b> {
-    raw: &'r mut Raw<'b>,
-    error: EncodeError,
-}
-
-impl fmt::Write for Text<'_, '_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.raw
-            .append(s.as_bytes(), FrameKind::Text)
-            .map(drop)
-            .map_err(|error| {
-                self.error = error;
-                fmt::Error
-            })
+        self.formatted(format_args!("{value}"))
     }
 }
 

@@ -29,7 +29,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::{bytes, config::SDP_MAX};
+use crate::{bytes::TextBuffer, config::SDP_MAX};
 
 /// What a peer that does not announce `a=max-message-size` takes, in bytes (RFC 8841, section 6.1).
 pub const MAX_MESSAGE_SIZE_ABSENT: u32 = 65_536;
@@ -363,11 +363,9 @@ impl Emit<'_> {
     /// # Errors
     /// [`SdpError::NoSpace`]; about 600 bytes are needed without candidates.
     pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b str, SdpError> {
-        let mut cursor = Cursor { buffer, length: 0 };
-        write!(cursor, "{self}").map_err(|_| SdpError::NoSpace)?;
-        let Cursor { buffer, length } = cursor;
-        let written = buffer.get(..length).ok_or(SdpError::NoSpace)?;
-        core::str::from_utf8(written).map_err(|_| SdpError::NoSpace)
+        let mut text = TextBuffer::new(buffer);
+        write!(text, "{self}").map_err(|_| SdpError::NoSpace)?;
+        Ok(text.finish())
     }
 }
 
@@ -495,17 +493,6 @@ fn number(text: &str) -> Option<u32> {
     text.chars().try_fold(0u32, |value, digit| {
         Some(value.saturating_mul(10).saturating_add(digit.to_digit(10)?))
     })
-}
-
-struct Cursor<'b> {
-    buffer: &'b mut [u8],
-    length: usize,
-}
-
-impl Write for Cursor<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        bytes::append(self.buffer, &mut self.length, text.as_bytes()).ok_or(fmt::Error)
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,6 @@
 
 mod request;
 mod response;
-mod sha1;
 #[cfg(test)]
 mod tests;
 

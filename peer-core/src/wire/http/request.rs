@@ -1,8 +1,10 @@
 use core::fmt::{self, Write as _};
 
-use crate::bytes;
+use sha1::{Digest as _, Sha1};
 
-use super::{PEERJS_VERSION, RequestError, sha1::sha1};
+use crate::bytes::TextBuffer;
+
+use super::{PEERJS_VERSION, RequestError};
 
 /// Where a broker is. PeerJS's `host`, `port`, `path` and `key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +31,20 @@ impl Broker<'_> {
         ts: u64,
         buffer: &'b mut [u8],
     ) -> Result<&'b str, RequestError> {
-        let mut out = Out { buffer, len: 0 };
+        let mut out = TextBuffer::new(buffer);
         let key = Encoded(self.key);
-        out.put(format_args!("GET {}{key}/id?ts={ts}", self.path()?))?;
-        out.put(format_args!("&version={PEERJS_VERSION} HTTP/1.1\r\n"))?;
-        out.put(format_args!(
-            "Host: {}\r\nConnection: close\r\n\r\n",
-            self.host()?
-        ))?;
+        put(
+            &mut out,
+            format_args!("GET {}{key}/id?ts={ts}", self.path()?),
+        )?;
+        put(
+            &mut out,
+            format_args!("&version={PEERJS_VERSION} HTTP/1.1\r\n"),
+        )?;
+        put(
+            &mut out,
+            format_args!("Host: {}\r\nConnection: close\r\n\r\n", self.host()?),
+        )?;
         Ok(out.finish())
     }
 
@@ -70,21 +78,28 @@ impl Broker<'_> {
         nonce: &[u8; 16],
         buffer: &'b mut [u8],
     ) -> Result<&'b str, RequestError> {
-        let mut out = Out { buffer, len: 0 };
+        let mut out = TextBuffer::new(buffer);
         let (key, id, token) = (Encoded(self.key), Encoded(id), Encoded(token));
-        out.put(format_args!(
-            "GET {}peerjs?key={key}&id={id}&token={token}",
-            self.path()?
-        ))?;
-        out.put(format_args!("&version={PEERJS_VERSION} HTTP/1.1\r\n"))?;
-        out.put(format_args!(
-            "Host: {}\r\nConnection: Upgrade\r\n",
-            self.host()?
-        ))?;
-        out.put(format_args!(
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        ))?;
-        out.put(format_args!("Sec-WebSocket-Key: {}\r\n\r\n", Base64(nonce)))?;
+        put(
+            &mut out,
+            format_args!("GET {}peerjs?key={key}&id={id}&token={token}", self.path()?),
+        )?;
+        put(
+            &mut out,
+            format_args!("&version={PEERJS_VERSION} HTTP/1.1\r\n"),
+        )?;
+        put(
+            &mut out,
+            format_args!("Host: {}\r\nConnection: Upgrade\r\n", self.host()?),
+        )?;
+        put(
+            &mut out,
+            format_args!("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
+        )?;
+        put(
+            &mut out,
+            format_args!("Sec-WebSocket-Key: {}\r\n\r\n", Base64(nonce)),
+        )?;
         Ok(out.finish())
     }
 
@@ -105,6 +120,10 @@ impl Broker<'_> {
         }
         Ok(Host(self.host, self.port))
     }
+}
+
+fn put(out: &mut TextBuffer<'_>, text: fmt::Arguments<'_>) -> Result<(), RequestError> {
+    out.write_fmt(text).map_err(|_| RequestError::Full)
 }
 
 /// A path between slashes.
@@ -140,48 +159,25 @@ impl fmt::Display for Host<'_> {
 /// use peer_core::wire::http::accept_key;
 /// assert_eq!(&accept_key(b"the sample nonce"), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 /// ```
+#[must_use]
 pub fn accept_key(nonce: &[u8; 16]) -> [u8; 28] {
-    let mut text = [0; 60];
-    let mut out = Out {
-        buffer: &mut text,
-        len: 0,
-    };
-    // 24 and 36 characters: the buffer is exactly as long.
-    let _ = out.put(format_args!(
-        "{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11",
-        Base64(nonce)
-    ));
-    let digest = sha1(&text).unwrap_or_default();
+    let mut key = [0; 24];
     let mut accept = [0; 28];
-    let mut out = Out {
-        buffer: &mut accept,
-        len: 0,
-    };
-    let _ = out.put(format_args!("{}", Base64(&digest)));
+    let key = base64(nonce, &mut key);
+    let digest = Sha1::new()
+        .chain_update(key)
+        .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        .finalize();
+    base64(&digest, &mut accept);
     accept
 }
 
-struct Out<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
-}
-
-impl<'b> Out<'b> {
-    fn put(&mut self, text: fmt::Arguments<'_>) -> Result<(), RequestError> {
-        self.write_fmt(text).map_err(|_| RequestError::Full)
-    }
-
-    fn finish(self) -> &'b str {
-        let written: &'b [u8] = self.buffer.get(..self.len).unwrap_or_default();
-        // Only whole strings are ever written.
-        core::str::from_utf8(written).unwrap_or_default()
-    }
-}
-
-impl fmt::Write for Out<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        bytes::append(self.buffer, &mut self.len, text.as_bytes()).ok_or(fmt::Error)
-    }
+/// Fills a buffer that is exactly as long as the text.
+fn base64<'b>(bytes: &[u8], buffer: &'b mut [u8]) -> &'b str {
+    let mut text = TextBuffer::new(buffer);
+    let written = write!(text, "{}", Base64(bytes));
+    debug_assert!(written.is_ok(), "four characters for three bytes");
+    text.finish()
 }
 
 /// A text as JavaScript's `encodeURIComponent` writes it.
@@ -207,10 +203,9 @@ impl fmt::Display for Base64<'_> {
         const ALPHABET: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         for group in self.0.chunks(3) {
-            let mut bits = 0_u32;
-            for at in 0..3 {
-                bits = bits << 8 | u32::from(group.get(at).copied().unwrap_or_default());
-            }
+            // A group that ends early is filled up with zeros.
+            let byte = |at: usize| group.get(at).map_or(0, |&byte| u32::from(byte));
+            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
             for at in 0..4 {
                 let index = (bits >> (18 - 6 * at)) as usize & 63;
                 f.write_char(if at <= group.len() {

@@ -3,7 +3,7 @@ use core::{
     str::FromStr,
 };
 
-use crate::bytes;
+use heapless::String;
 
 /// A JSON number: an integer where it is one and fits, else a double.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,8 +23,8 @@ impl Number {
         Self::parse_integer(text, fractional).or_else(|| text.parse().ok().map(Self::Float))
     }
 
-    /// As [`parse`](Self::parse), but `None` for a double: reading those takes 15 KB of code and tables, which a
-    /// program that wants integers only shall not link.
+    /// As [`parse`](Self::parse), but `None` for a double: reading those takes 15 KB of code and
+    /// tables, which a program that wants integers only shall not link.
     pub(super) fn parse_integer(text: &str, fractional: bool) -> Option<Self> {
         if fractional {
             return None;
@@ -57,68 +57,44 @@ impl Number {
 pub(super) struct Ecma<T>(pub(super) T);
 
 /// Room for any double's scientific notation with [`EXACT`] digits, `-1.234…e-308`.
-struct Digits {
-    bytes: [u8; 64],
-    len: usize,
-}
+type Digits = String<64>;
 
 /// Digits behind the point that show whether a double is halfway between two candidates.
 const EXACT: usize = 40;
 
-impl Digits {
-    fn new(text: fmt::Arguments<'_>) -> Result<Self, fmt::Error> {
-        let mut digits = Self {
-            bytes: [0; 64],
-            len: 0,
-        };
-        digits.write_fmt(text)?;
-        Ok(digits)
-    }
-
-    fn text(&self) -> &str {
-        let text = self.bytes.get(..self.len).unwrap_or_default();
-        core::str::from_utf8(text).unwrap_or_default()
-    }
-
-    /// The shortest digits that read back as the value, and of those the nearest. core takes the
-    /// upper of two that are equally near, ECMAScript the even one.
-    fn shortest<T>(value: T) -> Result<Self, fmt::Error>
-    where
-        T: Copy + fmt::LowerExp + FromStr + PartialEq,
-    {
-        let upper = Self::new(format_args!("{value:e}"))?;
-        let mantissa = upper.text().find('e').ok_or(fmt::Error)?;
-        let last = upper
-            .bytes
-            .get(mantissa.saturating_sub(1))
-            .copied()
-            .unwrap_or_default();
-        // Only at the end of a double's precision are two candidates that close.
-        if mantissa < 16 || last % 2 == 0 {
-            return Ok(upper);
-        }
-        let mut lower = Self { ..upper };
-        if let Some(digit) = lower.bytes.get_mut(mantissa - 1) {
-            *digit = last - 1;
-        }
-        let exact = Self::new(format_args!("{value:.EXACT$e}"))?;
-        let halfway = lower.text().get(..mantissa).is_some_and(|digits| {
-            let rest = exact
-                .text()
-                .strip_prefix(digits)
-                .and_then(|rest| rest.strip_prefix('5'));
-            let rest = rest.and_then(|rest| rest.split_once('e'));
-            rest.is_some_and(|(rest, _)| rest.bytes().all(|digit| digit == b'0'))
-        });
-        let reads_back = lower.text().parse().is_ok_and(|lower: T| lower == value);
-        Ok(if halfway && reads_back { lower } else { upper })
-    }
+fn digits(text: fmt::Arguments<'_>) -> Result<Digits, fmt::Error> {
+    let mut digits = Digits::new();
+    digits.write_fmt(text)?;
+    Ok(digits)
 }
 
-impl fmt::Write for Digits {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        bytes::append(&mut self.bytes, &mut self.len, text.as_bytes()).ok_or(fmt::Error)
+/// The shortest digits that read back as the value, and of those the nearest. core takes the upper
+/// of two that are equally near, ECMAScript the even one.
+fn shortest<T>(value: T) -> Result<Digits, fmt::Error>
+where
+    T: Copy + fmt::LowerExp + FromStr + PartialEq,
+{
+    let upper = digits(format_args!("{value:e}"))?;
+    let (mantissa, exponent) = upper.split_once('e').ok_or(fmt::Error)?;
+    let last = mantissa.bytes().last().ok_or(fmt::Error)?;
+    // Only at the end of a double's precision are two candidates that close.
+    if mantissa.len() < 16 || last % 2 == 0 {
+        return Ok(upper);
     }
+    // An odd digit has one below it.
+    let before = mantissa.get(..mantissa.len() - 1).ok_or(fmt::Error)?;
+    let last = char::from(last - 1);
+    let lower = digits(format_args!("{before}{last}e{exponent}"))?;
+    let exact = digits(format_args!("{value:.EXACT$e}"))?;
+    let halfway = lower.get(..mantissa.len()).is_some_and(|lower| {
+        let rest = exact
+            .strip_prefix(lower)
+            .and_then(|rest| rest.strip_prefix('5'));
+        let rest = rest.and_then(|rest| rest.split_once('e'));
+        rest.is_some_and(|(rest, _)| rest.bytes().all(|digit| digit == b'0'))
+    });
+    let reads_back = lower.parse().is_ok_and(|lower: T| lower == value);
+    Ok(if halfway && reads_back { lower } else { upper })
 }
 
 impl<T> fmt::Display for Ecma<T>
@@ -126,11 +102,11 @@ where
     T: Copy + fmt::LowerExp + FromStr + PartialEq,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scientific = Digits::shortest(self.0)?;
-        let text = scientific.text();
-        let (sign, text) = text
-            .strip_prefix('-')
-            .map_or(("", text), |rest| ("-", rest));
+        let scientific = shortest(self.0)?;
+        let (sign, text) = match scientific.strip_prefix('-') {
+            Some(rest) => ("-", rest),
+            None => ("", scientific.as_str()),
+        };
         let (mantissa, exponent) = text.split_once('e').ok_or(fmt::Error)?;
         let exponent: i32 = exponent.parse().map_err(|_| fmt::Error)?;
         let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));

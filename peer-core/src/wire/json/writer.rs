@@ -1,6 +1,6 @@
 use core::fmt;
 
-use crate::bytes;
+use crate::bytes::{self, TextBuffer};
 
 use super::{WriteError, number::Ecma};
 
@@ -18,32 +18,27 @@ use super::{WriteError, number::Ecma};
 /// # Ok::<(), peer_core::wire::json::WriteError>(())
 /// ```
 #[derive(Debug)]
-pub struct Writer<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
-}
+pub struct Writer<'b>(TextBuffer<'b>);
 
 impl<'b> Writer<'b> {
     /// A writer at the start of the buffer.
     pub const fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, len: 0 }
+        Self(TextBuffer::new(buffer))
     }
 
     /// The bytes written so far.
     pub const fn len(&self) -> usize {
-        self.len
+        self.0.len()
     }
 
     /// Whether nothing was written yet.
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// What was written.
     pub fn finish(self) -> &'b str {
-        let written: &'b [u8] = self.buffer.get(..self.len).unwrap_or_default();
-        // Only whole strings are ever written.
-        core::str::from_utf8(written).unwrap_or_default()
+        self.0.finish()
     }
 
     /// Writes a text as it is: punctuation, or a value that is JSON already.
@@ -51,7 +46,7 @@ impl<'b> Writer<'b> {
     /// # Errors
     /// [`WriteError::Full`].
     pub fn raw(&mut self, text: &str) -> Result<(), WriteError> {
-        bytes::append(self.buffer, &mut self.len, text.as_bytes()).ok_or(WriteError::Full)
+        self.0.push(text).ok_or(WriteError::Full)
     }
 
     /// Writes a string with its quotes.
@@ -145,28 +140,7 @@ impl<'b> Writer<'b> {
         value: fmt::Arguments<'_>,
         put: fn(&mut Self, &str) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
-        struct Adapter<'w, 'b> {
-            writer: &'w mut Writer<'b>,
-            put: fn(&mut Writer<'b>, &str) -> Result<(), WriteError>,
-            full: bool,
-        }
-        impl fmt::Write for Adapter<'_, '_> {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                (self.put)(self.writer, text).map_err(|_| {
-                    self.full = true;
-                    fmt::Error
-                })
-            }
-        }
-        let mut adapter = Adapter {
-            writer: self,
-            put,
-            full: false,
-        };
-        match fmt::write(&mut adapter, value) {
-            Ok(()) => Ok(()),
-            Err(_) if adapter.full => Err(WriteError::Full),
-            Err(_) => Err(WriteError::Refused),
-        }
+        bytes::format(value, |text| put(self, text))
+            .map_err(|error| error.unwrap_or(WriteError::Refused))
     }
 }
