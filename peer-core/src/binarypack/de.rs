@@ -14,8 +14,8 @@ use crate::config::BINARYPACK_DEPTH_MAX;
 /// Elements that a header may make a collection reserve room for beforehand.
 const SIZE_HINT_MAX: usize = 4096;
 
-/// Unpacks the first value in `input`; bytes after it are ignored, as PeerJS does. Strings and binary
-/// data are borrowed.
+/// Unpacks the first value in `input`. Ignores bytes after it, as PeerJS does. Strings and binary
+/// data can be borrowed.
 ///
 /// # Errors
 /// [`DecodeError`].
@@ -40,7 +40,7 @@ impl<'de> Deserializer<'de> {
         }
     }
 
-    /// The bytes not yet read.
+    /// Returns the bytes that are not read yet.
     pub fn rest(&self) -> &'de [u8] {
         self.reader.input
     }

@@ -1,8 +1,8 @@
-//! BinaryPack, PeerJS's own packing (`peerjs-js-binarypack` 2.1.0), as a serde format.
+//! BinaryPack, PeerJS's binary serialization (`peerjs-js-binarypack` 2.1.0), as a serde format.
 //!
-//! It looks like MessagePack and is not: strings and binary data have other tags. [`to_slice`],
-//! [`to_writer`] and [`from_slice`] go between bytes and any serde type; [`Value`] reads bytes whose
-//! shape is not known beforehand. Nothing is allocated.
+//! It resembles MessagePack, but strings and binary data have other tags. [`to_slice`],
+//! [`to_writer`] and [`from_slice`] convert between bytes and any serde type. [`Value`] reads bytes
+//! whose shape is not known beforehand. Nothing is allocated.
 //!
 //! ```
 //! use peer_core::binarypack::{self, Value};
@@ -16,39 +16,52 @@
 //!
 //! # What is written
 //!
-//! The bytes are those of PeerJS's `pack()`, except where PeerJS itself reads those bytes back as
-//! something else. What no PeerJS can read is an error instead of another value.
+//! The bytes are those of PeerJS's `pack()`, except where PeerJS reads its own bytes back as
+//! another value. A value that PeerJS cannot read is an error.
 //!
-//! | Rust | BinaryPack |
-//! |---|---|
-//! | `bool`, `()`, unit struct, `None` | `c3` / `c2`, `c0` |
-//! | integers from −2³¹ to 2³² − 1 | the shortest of one byte, `cc` `cd` `ce` `d0` `d1` `d2` |
-//! | 2³² up to 2⁵³, and exact `f64`s up to 2⁶⁴ | `d3` below 2⁶³, `cf` above it, `cb` at 2⁶³ itself (PeerJS reads its own `d3` there as negative) |
-//! | below −2³¹ | `cb`: PeerJS reads negative `d3` rounded to multiples of 2,048 |
-//! | 2⁶⁴ and up, exact `f64`s only | `cb`; `pack()` refuses them, `unpack()` reads them right |
-//! | integers that are no `f64` exactly | [`EncodeError::Precision`] |
-//! | `f32`, `f64` without a fraction | as the integer: `1.0` is `01`, `-0.0` is `00` |
-//! | `f32`, `f64` with a fraction | `cb`, plain IEEE. PeerJS's own bytes are off by up to 10⁻⁶ just below powers of two; ours are not |
-//! | subnormal `f64` | [`EncodeError::Subnormal`]: PeerJS misreads them |
-//! | NaN, ±∞ | [`EncodeError::NotFinite`]: PeerJS cannot send ∞ and reads NaN as 1.1 × 10⁻³⁰⁸ |
-//! | `str`, `char`, unit variants | string: `b0`–`bf`, `d8`, `d9` |
-//! | bytes (`serialize_bytes`) | binary: `a0`–`af`, `da`, `db`; an `ArrayBuffer` in PeerJS |
-//! | sequences, tuples | array: `90`–`9f`, `dc`, `dd`. Their length must be known ([`EncodeError::LengthRequired`]) |
-//! | maps, structs | map: `80`–`8f`, `de`, `df`. Keys are strings; integers, `bool` and `char` are written as such |
-//! | other enum variants | a map of one entry, variant name to content, as in `serde_json` |
-//! | key `__proto__` | [`EncodeError::ReservedKey`]: it would set the prototype at a PeerJS receiver. Messages are also refused the outermost key `__peerData` ([`Serialization::encode`](crate::serialization::Serialization::encode)) |
+//! - `true`, `false`: `c3`, `c2`. `()`, a unit struct, `None`: `c0`.
+//! - Integers from −2³¹ to 2³² − 1: the shortest of one byte, `cc`, `cd`, `ce`, `d0`, `d1`, `d2`.
+//! - 2³² up to 2⁵³, and exact `f64`s up to 2⁶⁴: `d3` below 2⁶³, `cf` above it, `cb` at 2⁶³ itself
+//!   (PeerJS reads its own `d3` there as negative).
+//! - Integers below −2³¹: `cb`. PeerJS reads a negative `d3` rounded to a multiple of 2,048.
+//! - 2⁶⁴ and above, exact `f64`s only: `cb`. `pack()` refuses them, `unpack()` reads them right.
+//! - Integers that are not exact as an `f64`: [`EncodeError::Precision`].
+//! - `f32`, `f64` without a fraction: as the integer. `1.0` is `01`, `-0.0` is `00`.
+//! - `f32`, `f64` with a fraction: `cb`, as IEEE 754 has them. PeerJS's own bytes are off by up to
+//!   10⁻⁶ just below powers of two.
+//! - Subnormal `f64`: [`EncodeError::Subnormal`], since PeerJS misreads them.
+//! - NaN, ±∞: [`EncodeError::NotFinite`]. PeerJS cannot send ∞, and reads NaN as 1.1 × 10⁻³⁰⁸.
+//! - `str`, `char`, unit variants: string, `b0`–`bf`, `d8`, `d9`.
+//! - Bytes (`serialize_bytes`): binary, `a0`–`af`, `da`, `db`; an `ArrayBuffer` in PeerJS.
+//! - Sequences, tuples: array, `90`–`9f`, `dc`, `dd`. Their length must be known, else
+//!   [`EncodeError::LengthRequired`].
+//! - Maps, structs: map, `80`–`8f`, `de`, `df`. Keys are strings; integers, `bool` and `char` are
+//!   written as strings.
+//! - Other enum variants: a map of one entry, variant name to content, as in `serde_json`.
+//! - The key `__proto__`: [`EncodeError::ReservedKey`], since it would set the prototype at a
+//!   PeerJS receiver. In a message, the outermost key `__peerData` is refused as well
+//!   ([`Serialization::encode`](crate::serialization::Serialization::encode)).
 //!
 //! # What is read
 //!
-//! Everything `pack()` writes, and: `ca` (float32), `d3` and doubles at their IEEE meaning even where
-//! PeerJS misreads them, the reserved tags (`c1`, `c4`–`c9`, `d4`–`d7`) as null. Bytes after the first
-//! value are ignored, as PeerJS does. A JavaScript number has one type, so floats are taken for
-//! integers where they are integral, integers for floats; binary data is also taken where a sequence of
-//! `u8` is wanted. Stricter than PeerJS, with an error each: a value that ends early
-//! ([`DecodeError::Truncated`], PeerJS reads zeros), text that is not UTF-8 ([`DecodeError::Utf8`]),
-//! keys that are not strings ([`DecodeError::Key`]), nesting beyond
-//! [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX) ([`DecodeError::Depth`]). A count in a
-//! header that the remaining bytes cannot hold is refused before anything is done with it.
+//! Everything that `pack()` writes. Beyond that, and more leniently than the format:
+//!
+//! - `ca` (float32), and `d3` and doubles as IEEE 754 has them, even where PeerJS misreads them.
+//! - The reserved tags (`c1`, `c4`–`c9`, `d4`–`d7`) as null.
+//! - Bytes after the first value are ignored, as PeerJS does.
+//! - A JavaScript number has one type: a float without a fraction is also read as an integer, an
+//!   integer as a float.
+//! - Binary data is also read as a sequence of `u8`.
+//!
+//! Stricter than PeerJS, each with an error of its own:
+//!
+//! - A value that ends early: [`DecodeError::Truncated`]. PeerJS reads zeros.
+//! - Text that is not UTF-8: [`DecodeError::Utf8`].
+//! - Keys that are not strings: [`DecodeError::Key`].
+//! - Nesting beyond [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX):
+//!   [`DecodeError::Depth`].
+//!
+//! A count that the remaining bytes cannot hold is refused at once.
 
 use core::fmt;
 
@@ -66,33 +79,35 @@ pub use ser::{Compound, Serializer, serialized_len, to_slice, to_writer};
 pub use value::{Array, ArrayIter, Map, MapIter, Value};
 pub use write::{Counter, SliceWriter, Write};
 
-/// A value was not written.
+/// Why a value was not packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The buffer is too small. What was written to it is incomplete.
+    /// The value does not fit the buffer. What was written to it is incomplete.
     Full,
     /// A sequence or map does not know its length beforehand.
     LengthRequired,
-    /// A sequence or map has another number of elements than it announced, or a text another length.
+    /// A sequence or map has another number of elements than it announced, or a text another
+    /// length.
     LengthMismatch,
-    /// A length above 2³² − 1.
+    /// A length is above 2³² − 1.
     TooLong,
     /// A map key is not a string, integer, `bool`, `char` or unit variant.
     Key,
-    /// A map key is `__proto__`, which vanishes at a PeerJS receiver, or the outermost map of a message
-    /// has the key `__peerData`, by which PeerJS knows chunks.
+    /// A map key is `__proto__`, which a PeerJS receiver loses, or the outermost map of a message
+    /// has the key `__peerData`, by which PeerJS tells chunks from other messages.
     ReservedKey,
-    /// An integer that is not exact as a JavaScript number.
+    /// An integer is not exact as a JavaScript number.
     Precision,
-    /// NaN or an infinity.
+    /// A number is NaN or an infinity.
     NotFinite,
-    /// A number closer to zero than 2⁻¹⁰²², which PeerJS misreads.
+    /// A number is closer to zero than 2⁻¹⁰²², which PeerJS misreads.
     Subnormal,
-    /// Nested deeper than [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX).
+    /// The value is nested deeper than
+    /// [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX).
     Depth,
-    /// The type's own `Serialize` failed.
+    /// The type's `Serialize` failed.
     Custom,
 }
 
@@ -124,7 +139,7 @@ impl serde::ser::Error for EncodeError {
     }
 }
 
-/// Bytes were not a value of the wanted type, or no value at all.
+/// Why bytes could not be unpacked into a value of the wanted type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -133,21 +148,22 @@ pub enum DecodeError {
     Truncated,
     /// A string is not UTF-8.
     Utf8,
-    /// A map key is not a string, or not what the wanted type takes for a key.
+    /// A map key is not a string, or the wanted type does not take it as a key.
     Key,
-    /// Nested deeper than [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX).
+    /// The value is nested deeper than
+    /// [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX).
     Depth,
     /// The value has another type than the one wanted.
     Type,
-    /// The type fits, the value does not: out of range, not a known variant.
+    /// The value is out of range, or not a known variant.
     Value,
     /// A sequence or map has another number of elements than wanted.
     Length,
     /// A field is missing.
     MissingField,
-    /// A field is there twice or is not known to a type that denies unknown fields.
+    /// A field comes twice, or the type denies unknown fields and does not know it.
     UnexpectedField,
-    /// The type's own `Deserialize` failed.
+    /// The type's `Deserialize` failed.
     Custom,
 }
 

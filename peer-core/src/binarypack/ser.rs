@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{bytes, config::BINARYPACK_DEPTH_MAX};
 
-/// Packs `value` into `buffer` and returns the part of it that was used.
+/// Packs `value` into `buffer` and returns the packed bytes.
 ///
 /// # Errors
-/// [`EncodeError`]; the buffer's content is then undefined.
+/// [`EncodeError`]; the buffer contains an incomplete value then.
 pub fn to_slice<'b, T: Serialize + ?Sized>(
     value: &T,
     buffer: &'b mut [u8],
@@ -25,12 +25,12 @@ pub fn to_slice<'b, T: Serialize + ?Sized>(
 /// Packs `value` into a sink.
 ///
 /// # Errors
-/// [`EncodeError`]; the sink then has an incomplete value.
+/// [`EncodeError`]; the sink has an incomplete value then.
 pub fn to_writer<T: Serialize + ?Sized, W: Write>(value: &T, sink: W) -> Result<(), EncodeError> {
     value.serialize(&mut Serializer::new(sink))
 }
 
-/// The bytes that `value` takes when packed.
+/// Returns the length of `value` when packed, in bytes.
 ///
 /// # Errors
 /// [`EncodeError`], any but [`EncodeError::Full`].
@@ -40,7 +40,7 @@ pub fn serialized_len<T: Serialize + ?Sized>(value: &T) -> Result<usize, EncodeE
     Ok(counter.0)
 }
 
-/// Packs whatever serde hands it into a sink.
+/// Packs serde's data model into a sink.
 #[derive(Debug)]
 pub struct Serializer<W> {
     sink: W,
@@ -50,7 +50,7 @@ pub struct Serializer<W> {
 }
 
 impl<W: Write> Serializer<W> {
-    /// Writes into `sink`.
+    /// Makes a serializer that writes into `sink`.
     pub fn new(sink: W) -> Self {
         Self {
             sink,
@@ -59,8 +59,8 @@ impl<W: Write> Serializer<W> {
         }
     }
 
-    /// Whether the outermost value was a map with the key `__peerData`. PeerJS takes such a message
-    /// for a chunk or a close request.
+    /// Returns whether the outermost value was a map with the key `__peerData`. PeerJS takes such a
+    /// message for a chunk or a close message.
     pub fn has_control_key(&self) -> bool {
         self.control_key
     }

@@ -1,7 +1,7 @@
 //! Reads one tag with its fixed-size content at a time.
 
 use super::DecodeError;
-use crate::config::BINARYPACK_DEPTH_MAX;
+use crate::{bytes, config::BINARYPACK_DEPTH_MAX};
 
 /// One element without its children.
 #[derive(Clone, Copy)]
@@ -129,8 +129,8 @@ impl<'a> Reader<'a> {
 
     /// What was read since `all` was left. The reader only moves forward within it.
     pub(crate) fn read_of(&self, all: &'a [u8]) -> &'a [u8] {
-        let len = all.len().saturating_sub(self.input.len());
-        all.get(..len).unwrap_or_default()
+        debug_assert!(self.input.len() <= all.len());
+        bytes::front(all, all.len().saturating_sub(self.input.len()))
     }
 
     /// What is left, where that is known to be all the elements.
@@ -138,8 +138,8 @@ impl<'a> Reader<'a> {
         Ok(core::mem::take(&mut self.input))
     }
 
-    /// Steps over one element and its children, and checks that strings are UTF-8, keys strings, and
-    /// the nesting not deeper than `depth`.
+    /// Steps over one element and its children, and checks that strings are UTF-8, keys strings,
+    /// and the nesting not deeper than `depth`.
     pub(crate) fn check(&mut self, depth: usize) -> Result<(), DecodeError> {
         // Elements still to come at the levels around this one.
         let mut around = [0; BINARYPACK_DEPTH_MAX];
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
                     return Ok(());
                 };
                 level = outer;
-                left = around.get(level).copied().unwrap_or_default();
+                left = *around.get(level).ok_or(DecodeError::Depth)?;
             }
         }
     }

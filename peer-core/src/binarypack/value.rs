@@ -15,10 +15,10 @@ use crate::config::BINARYPACK_DEPTH_MAX;
 /// By this newtype name a [`Value`] asks the deserializer for its bytes as they are.
 pub(super) const VALUE: &str = "$peer_core::binarypack::Value";
 
-/// A packed value of any shape. Strings, binary data, arrays and maps stay in the bytes they came in.
+/// A packed value of any shape. Strings, binary data, arrays and maps are borrowed from its bytes.
 ///
-/// It is checked as a whole when it is made, so looking into it cannot fail. It also works as a field
-/// of a type that [`from_slice`](super::from_slice) reads.
+/// It is checked as a whole when it is made, so reading its parts cannot fail. It can be a field of
+/// a type that [`from_slice`](super::from_slice) reads.
 ///
 /// ```
 /// use peer_core::binarypack::Value;
@@ -30,15 +30,15 @@ pub(super) const VALUE: &str = "$peer_core::binarypack::Value";
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value<'a> {
-    /// `null`, and what was `undefined`.
+    /// `null` or `undefined`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// An integer not below zero.
+    /// An integer that is not negative.
     Unsigned(u64),
-    /// An integer below zero.
+    /// A negative integer.
     Signed(i64),
-    /// A number with a fraction, or outside of both integers' range.
+    /// A number with a fraction, or outside the range of both integers.
     Number(f64),
     /// A string.
     Str(&'a str),
@@ -51,10 +51,10 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Reads the first value in `input`; bytes after it are ignored, as PeerJS does.
+    /// Reads the first value in `input`. Ignores bytes after it, as PeerJS does.
     ///
     /// # Errors
-    /// [`DecodeError`], if anything in it cannot be read.
+    /// [`DecodeError`] if any part of the value cannot be read.
     pub fn from_slice(input: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { input };
         reader.check(BINARYPACK_DEPTH_MAX)?;
@@ -91,7 +91,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The `bool`, if it is one.
+    /// Returns the `bool`, if it is one.
     pub fn as_bool(self) -> Option<bool> {
         if let Self::Bool(value) = self {
             Some(value)
@@ -100,7 +100,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The integer, if it is one and not below zero.
+    /// Returns the integer, if it is one and not negative.
     pub fn as_u64(self) -> Option<u64> {
         if let Self::Unsigned(value) = self {
             Some(value)
@@ -109,7 +109,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The integer, if it is one and fits.
+    /// Returns the integer, if it is one and fits.
     pub fn as_i64(self) -> Option<i64> {
         match self {
             Self::Unsigned(value) => i64::try_from(value).ok(),
@@ -118,7 +118,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number, if it is one, as JavaScript sees it.
+    /// Returns the number as JavaScript has it, if it is one.
     pub fn as_f64(self) -> Option<f64> {
         match self {
             Self::Unsigned(value) => Some(value as f64),
@@ -128,7 +128,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text, if it is a string.
+    /// Returns the text, if it is a string.
     pub fn as_str(self) -> Option<&'a str> {
         if let Self::Str(value) = self {
             Some(value)
@@ -137,7 +137,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The bytes, if it is binary data.
+    /// Returns the bytes, if it is binary data.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         if let Self::Bytes(value) = self {
             Some(value)
@@ -146,7 +146,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value of a key, if it is a map that has the key. See [`Map::get`].
+    /// Returns the value of a key, if it is a map with this key. See [`Map::get`].
     pub fn get(self, key: &str) -> Option<Self> {
         if let Self::Map(map) = self {
             map.get(key)
@@ -155,7 +155,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The element at an index, if it is an array so long.
+    /// Returns the element at an index, if it is an array of sufficient length.
     pub fn at(self, index: usize) -> Option<Self> {
         if let Self::Array(array) = self {
             array.iter().nth(index)
@@ -165,7 +165,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A packed array. Elements are read one by one; reaching the n-th costs a walk over those before it.
+/// A packed array. Reaching an element takes a walk over those before it.
 #[derive(Clone, Copy)]
 pub struct Array<'a> {
     len: usize,
@@ -173,17 +173,17 @@ pub struct Array<'a> {
 }
 
 impl<'a> Array<'a> {
-    /// Elements in it.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The elements in order.
+    /// Returns the elements in order.
     pub fn iter(&self) -> ArrayIter<'a> {
         ArrayIter {
             left: self.len,
@@ -192,7 +192,7 @@ impl<'a> Array<'a> {
     }
 }
 
-/// The elements of an [`Array`].
+/// Iterates over the elements of an [`Array`].
 #[derive(Clone, Debug)]
 pub struct ArrayIter<'a> {
     left: usize,
@@ -233,7 +233,7 @@ impl PartialEq for Array<'_> {
     }
 }
 
-/// A packed map, entries in the order they were packed in.
+/// A packed map. Its entries are in the order in which they were packed.
 #[derive(Clone, Copy)]
 pub struct Map<'a> {
     len: usize,
@@ -241,17 +241,17 @@ pub struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    /// Entries in it.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Keys and values in order, repeated keys too.
+    /// Returns keys and values in order, repeated keys too.
     pub fn iter(&self) -> MapIter<'a> {
         MapIter {
             left: self.len,
@@ -259,7 +259,7 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// The value of a key. If the key is there more than once the last wins, as in JavaScript.
+    /// Returns the value of a key. Of equal keys the last one counts, as in JavaScript.
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.iter()
             .filter(|(k, _)| *k == key)
@@ -268,7 +268,7 @@ impl<'a> Map<'a> {
     }
 }
 
-/// The entries of a [`Map`].
+/// Iterates over the entries of a [`Map`].
 #[derive(Clone, Debug)]
 pub struct MapIter<'a> {
     left: usize,

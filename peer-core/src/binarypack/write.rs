@@ -2,12 +2,12 @@ use crate::bytes;
 
 use super::EncodeError;
 
-/// Where packed bytes go. Implemented for slices here; a growable buffer takes five lines.
+/// A sink for packed bytes. [`SliceWriter`] writes into a slice. Implement it for another buffer.
 pub trait Write {
-    /// Appends `bytes`, all or none.
+    /// Appends all of `bytes`, or nothing.
     ///
     /// # Errors
-    /// [`EncodeError::Full`] where there is no room.
+    /// [`EncodeError::Full`] if there is no room.
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
 }
 
@@ -26,14 +26,14 @@ pub struct SliceWriter<'b> {
 }
 
 impl<'b> SliceWriter<'b> {
-    /// Writes from the start of `buffer`.
+    /// Makes a writer that starts at the start of `buffer`.
     pub fn new(buffer: &'b mut [u8]) -> Self {
         Self { buffer, len: 0 }
     }
 
-    /// What was written.
+    /// Returns what was written.
     pub fn into_written(self) -> &'b mut [u8] {
-        self.buffer.get_mut(..self.len).unwrap_or_default()
+        bytes::front_mut(self.buffer, self.len)
     }
 }
 
@@ -44,10 +44,10 @@ impl Write for SliceWriter<'_> {
     }
 }
 
-/// Counts bytes and keeps none.
+/// Counts bytes without keeping them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counter(
-    /// Bytes so far.
+    /// The bytes so far.
     pub usize,
 );
 

@@ -1,4 +1,4 @@
-//! ICE candidates as text (RFC 8839, section 5.1): what `RTCIceCandidate.candidate` holds.
+//! ICE candidates as text (RFC 8839, section 5.1), as in `RTCIceCandidate.candidate`.
 //!
 //! ```
 //! use peer_core::wire::candidate::{self, Address, CandidateKind};
@@ -16,12 +16,12 @@ use core::net::IpAddr;
 
 use crate::config::CANDIDATE_MAX;
 
-/// Reads a candidate line. `a=` in front and spaces around are tolerated, as are upper-case `UDP` and
-/// unknown extensions.
+/// Reads a candidate line. Accepts `a=` in front, spaces around, upper-case `UDP` and unknown
+/// extensions.
 ///
 /// # Errors
-/// [`CandidateError`]; the line is best dropped and counted. An empty line is
-/// [`CandidateError::Empty`], which some peers send for "no more candidates".
+/// [`CandidateError`]; ignore the line. An empty line, which some peers send for "no more
+/// candidates", is [`CandidateError::Empty`].
 pub fn parse(line: &str) -> Result<Candidate<'_>, CandidateError> {
     let line = line.trim();
     if line.len() > CANDIDATE_MAX {
@@ -98,31 +98,32 @@ pub fn parse(line: &str) -> Result<Candidate<'_>, CandidateError> {
     })
 }
 
-/// One candidate. Its [`Display`](fmt::Display) is the line, from `candidate:` on.
+/// An ICE candidate. Its [`Display`](fmt::Display) writes the line, from `candidate:` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate<'a> {
-    /// Groups candidates of the same base and server; 1 to 32 characters.
+    /// The foundation: equal for candidates of the same kind, base and server. 1 to 32 characters.
     pub foundation: &'a str,
-    /// 1 for data channels; 2 was RTCP.
+    /// The component, 1 to 256. 1 for data channels.
     pub component: u16,
-    /// What the candidate runs over. Data channels here use [`Transport::Udp`] alone.
+    /// The transport. Data channels here use [`Transport::Udp`] only.
     pub transport: Transport,
-    /// Higher is preferred.
+    /// The priority; higher is preferred.
     pub priority: u32,
-    /// Where to send to.
+    /// The address to send to.
     pub address: Address<'a>,
-    /// Port at that address; TCP candidates may have 9.
+    /// The port to send to. An active TCP candidate has 9.
     pub port: u16,
     /// How the address was learnt.
     pub kind: CandidateKind,
-    /// `raddr` and `rport`: the address behind a reflexive or relayed one.
+    /// `raddr` and `rport`: the base of a reflexive candidate, or the reflexive address of a
+    /// relayed one.
     pub related: Option<(Address<'a>, u16)>,
-    /// What follows, as it was written: names and values in turn.
+    /// The extensions as they were written: names and values in turn.
     pub extensions: &'a str,
 }
 
 impl<'a> Candidate<'a> {
-    /// Value of an extension, for example `ufrag` or `tcptype`.
+    /// Returns the value of an extension, for example of `ufrag` or `tcptype`.
     pub fn extension(&self, name: &str) -> Option<&'a str> {
         let mut fields = Fields(self.extensions);
         while let Some(found) = fields.next() {
@@ -158,13 +159,13 @@ impl fmt::Display for Candidate<'_> {
     }
 }
 
-/// Address of a candidate.
+/// The address of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address<'a> {
     /// An IP address.
     Ip(IpAddr),
-    /// A name ending in `.local`, by which browsers hide host addresses (multicast DNS). Who cannot resolve it
-    /// ignores the candidate: the browser's own checks still arrive.
+    /// A name that ends in `.local` (multicast DNS), by which browsers hide host addresses. Ignore
+    /// the candidate if it cannot be resolved: the browser's own checks still arrive.
     Mdns(&'a str),
 }
 
@@ -195,13 +196,13 @@ impl fmt::Display for Address<'_> {
     }
 }
 
-/// Transport of a candidate.
+/// The transport of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Transport {
     /// UDP.
     Udp,
-    /// TCP (RFC 6544); recognised so that it can be skipped with a reason.
+    /// TCP (RFC 6544). Recognised, so that it can be skipped for this reason.
     Tcp,
 }
 
@@ -209,18 +210,18 @@ pub enum Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum CandidateKind {
-    /// An interface's own.
+    /// The address of an interface.
     Host,
-    /// What a STUN server saw.
+    /// The address that a STUN server saw.
     ServerReflexive,
-    /// What the peer saw.
+    /// The address that the remote peer saw.
     PeerReflexive,
-    /// A TURN server's.
+    /// An address of a TURN server.
     Relay,
 }
 
 impl CandidateKind {
-    /// The word after `typ`.
+    /// Returns the word that stands after `typ`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",
@@ -231,32 +232,33 @@ impl CandidateKind {
     }
 }
 
-/// Why a line is no candidate. The far side's fault, except [`TooLong`](Self::TooLong), which is this build's limit.
+/// Why a line could not be read. The remote peer is to blame, except for
+/// [`TooLong`](Self::TooLong), which is a limit of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CandidateError {
-    /// Nothing: no more candidates will come.
+    /// The line is empty: no more candidates will come.
     Empty,
-    /// Longer than [`CANDIDATE_MAX`].
+    /// The line is longer than [`CANDIDATE_MAX`] bytes.
     TooLong,
-    /// Does not begin with `candidate:`, or has control characters.
+    /// The line does not begin with `candidate:`, or contains control characters.
     NotCandidate,
-    /// Ends before all fields were there.
+    /// The line ends before all fields have come.
     Truncated,
     /// The foundation has more than 32 characters.
     InvalidFoundation,
     /// The component is not 1 to 256.
     InvalidComponent,
-    /// Neither UDP nor TCP.
+    /// The transport is neither UDP nor TCP.
     UnknownTransport,
-    /// The priority is not a number of 32 bits.
+    /// The priority is not a 32-bit number.
     InvalidPriority,
-    /// Neither an IP address nor a `.local` name.
+    /// The address is neither an IP address nor a `.local` name.
     InvalidAddress,
-    /// A port is not a number of 16 bits.
+    /// A port is not a 16-bit number.
     InvalidPort,
-    /// No `typ`, or an unknown one.
+    /// `typ` is missing, or the word after it is unknown.
     UnknownKind,
 }
 
@@ -282,7 +284,7 @@ impl fmt::Display for CandidateError {
 
 impl core::error::Error for CandidateError {}
 
-/// Words of a line, and what is left of it.
+/// Iterates over the words of a line, and keeps the rest of it.
 struct Fields<'a>(&'a str);
 
 impl<'a> Iterator for Fields<'a> {

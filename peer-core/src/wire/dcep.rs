@@ -1,4 +1,5 @@
-//! Data Channel Establishment Protocol (RFC 8832): how a channel gets its label and reliability.
+//! The Data Channel Establishment Protocol (RFC 8832), which opens a channel with its label and
+//! reliability.
 //!
 //! ```
 //! use peer_core::wire::dcep::{self, Message, Open, Reliability};
@@ -14,19 +15,20 @@ use core::fmt;
 
 use crate::{bytes, config::LABEL_MAX};
 
-/// SCTP payload protocol identifier of DCEP messages.
+/// The SCTP payload protocol identifier of DCEP messages (RFC 8832, section 8.1).
 pub const PPID_DCEP: u32 = 50;
-/// Of UTF-8 text.
+/// The payload protocol identifier of UTF-8 text (RFC 8831, section 8).
 pub const PPID_STRING: u32 = 51;
-/// Of bytes.
+/// The payload protocol identifier of binary messages.
 pub const PPID_BINARY: u32 = 53;
-/// Of the empty text, which carries one byte 0, since SCTP has no empty messages.
+/// The payload protocol identifier of an empty text. SCTP has no empty messages, so it carries one
+/// byte 0.
 pub const PPID_STRING_EMPTY: u32 = 56;
-/// Of no bytes, likewise carried by one byte 0.
+/// The payload protocol identifier of an empty binary message, which carries one byte 0.
 pub const PPID_BINARY_EMPTY: u32 = 57;
-/// Longest sub-protocol name that is read, in bytes. PeerJS's is empty.
+/// The longest sub-protocol name that is read or written, in bytes. PeerJS's is empty.
 pub const PROTOCOL_MAX: usize = LABEL_MAX;
-/// Length of an OPEN message without label and protocol, in bytes.
+/// The length of an OPEN message without label and protocol, in bytes.
 pub const OPEN_HEADER_LEN: usize = 12;
 /// The ACK message.
 pub const ACK: [u8; 1] = [0x02];
@@ -37,7 +39,7 @@ const UNORDERED: u8 = 0x80;
 /// Reads a message that came with [`PPID_DCEP`]. Bytes after its end are ignored.
 ///
 /// # Errors
-/// [`DcepError`]; the channel is then not opened.
+/// [`DcepError`]; do not open the channel then.
 pub fn parse(bytes: &[u8]) -> Result<Message<'_>, DcepError> {
     match bytes.first() {
         None => Err(DcepError::Truncated),
@@ -47,32 +49,32 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, DcepError> {
     }
 }
 
-/// A message of the protocol.
+/// A DCEP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// The far side opened a channel; it wants [`Message::Ack`].
+    /// DATA_CHANNEL_OPEN: the remote peer opened a channel. Answer with [`ACK`].
     Open(Open<'a>),
-    /// The far side took ours.
+    /// DATA_CHANNEL_ACK: the remote peer accepted our channel.
     Ack,
 }
 
-/// DATA_CHANNEL_OPEN.
+/// The content of DATA_CHANNEL_OPEN (RFC 8832, section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// Whether messages arrive in order. PeerJS: its option `reliable`.
+    /// Whether messages are delivered in order. PeerJS sets it from its option `reliable`.
     pub ordered: bool,
-    /// How long a message is tried.
+    /// How long a message is retransmitted.
     pub reliability: Reliability,
-    /// Higher is more urgent; browsers write 256.
+    /// The priority; higher is more urgent. Browsers write 256.
     pub priority: u16,
-    /// Name of the channel, at most [`LABEL_MAX`] bytes.
+    /// The label of the channel, at most [`LABEL_MAX`] bytes.
     pub label: &'a str,
-    /// Sub-protocol, at most [`PROTOCOL_MAX`] bytes.
+    /// The sub-protocol, at most [`PROTOCOL_MAX`] bytes.
     pub protocol: &'a str,
 }
 
 impl Default for Open<'_> {
-    /// Unordered, fully reliable, priority 256, no label: PeerJS's default channel.
+    /// Returns PeerJS's default channel: unordered, reliable, priority 256, without a label.
     fn default() -> Self {
         Self {
             ordered: false,
@@ -147,15 +149,15 @@ impl<'a> Open<'a> {
     }
 }
 
-/// How long a message is tried before it is given up.
+/// How long a message is retransmitted (RFC 8832, section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Reliability {
-    /// For ever; all that PeerJS uses.
+    /// Until it is acknowledged. PeerJS uses nothing else.
     Reliable,
-    /// This many repetitions.
+    /// At most this many times.
     MaxRetransmits(u32),
-    /// This many milliseconds.
+    /// For this many milliseconds.
     MaxPacketLifeTime(u32),
 }
 
@@ -164,17 +166,17 @@ pub enum Reliability {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DcepError {
-    /// It ends too early.
+    /// The message ends too early.
     Truncated,
-    /// Neither OPEN nor ACK.
+    /// The message is neither OPEN nor ACK.
     UnknownMessage,
-    /// A channel type that RFC 8832 does not define.
+    /// RFC 8832 does not define the channel type.
     UnknownChannelType,
-    /// The label is longer than [`LABEL_MAX`].
+    /// The label is longer than [`LABEL_MAX`] bytes.
     LabelTooLong,
-    /// The protocol is longer than [`PROTOCOL_MAX`].
+    /// The sub-protocol is longer than [`PROTOCOL_MAX`] bytes.
     ProtocolTooLong,
-    /// Label or protocol is not UTF-8.
+    /// The label or the sub-protocol is not UTF-8.
     NotUtf8,
     /// The buffer to write into is too small.
     NoSpace,

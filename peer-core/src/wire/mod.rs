@@ -1,4 +1,5 @@
-//! What is on the wire: parsers and emitters without state.
+//! Parsers and writers of what is sent: SDP, candidates, DCEP, chunks, JSON, the broker's messages,
+//! HTTP and WebSocket. None performs I/O or allocates.
 
 pub mod candidate;
 pub mod chunk;

@@ -1,9 +1,11 @@
-//! Session descriptions of a data channel (RFC 8866, RFC 8839, RFC 8841, RFC 8842), as browsers write them.
+//! Session descriptions of a data channel (RFC 8866, RFC 8839, RFC 8841, RFC 8842), as browsers
+//! write them.
 //!
-//! [`parse`] takes what Chromium takes (LF line ends, no `mid`, no `sctp-port`, no `setup`, attributes at
-//! session level, the old `DTLS/SCTP 5000` form) and refuses what Chromium refuses, with the reason. It also
-//! refuses two things that Chromium takes and that then never connect: a rejected media line and a user
-//! fragment with illegal characters. [`Emit`] writes the text in Chromium's order.
+//! [`parse`] accepts what Chromium accepts (LF line ends, no `mid`, no `sctp-port`, no `setup`,
+//! attributes at session level, the old `DTLS/SCTP 5000` form) and refuses what Chromium refuses,
+//! with the reason. It also refuses two things that Chromium accepts but that never connect: a
+//! rejected media line and a user fragment with illegal characters. [`Emit`] writes the text in
+//! Chromium's order.
 //!
 //! ```
 //! use peer_core::wire::sdp::{self, Emit, Setup};
@@ -31,20 +33,21 @@ use core::fmt::{self, Write};
 
 use crate::{bytes::TextBuffer, config::SDP_MAX};
 
-/// What a peer that does not announce `a=max-message-size` takes, in bytes (RFC 8841, section 6.1).
+/// The largest message for a remote peer that does not announce `a=max-message-size`, in bytes (RFC
+/// 8841, section 6.1).
 pub const MAX_MESSAGE_SIZE_ABSENT: u32 = 65_536;
-/// What stands for `a=max-message-size:0`, "any size", in bytes: the limit Chromium puts there.
+/// The largest message for `a=max-message-size:0`, "any size", in bytes: Chromium's limit.
 pub const MAX_MESSAGE_SIZE_ANY: u32 = 262_144;
-/// The SCTP port of WebRTC, and what an absent `a=sctp-port` means here.
+/// The SCTP port of WebRTC, also assumed if `a=sctp-port` is missing.
 pub const SCTP_PORT: u16 = 5000;
 
-/// Reads the description of a data channel session.
+/// Reads the session description of a data connection.
 ///
-/// The first `m=application` line with SCTP over DTLS counts; others are skipped. An attribute missing
-/// there is taken from the session level.
+/// Uses the first `m=application` section with SCTP over DTLS and skips other sections. Takes an
+/// attribute that is missing there from the session level.
 ///
 /// # Errors
-/// [`SdpError`]: the far side's description is not one a connection can be made from.
+/// [`SdpError`]; no connection can be made with this description.
 pub fn parse(text: &str) -> Result<Description<'_>, SdpError> {
     if text.len() > SDP_MAX {
         return Err(SdpError::TooLong);
@@ -134,41 +137,45 @@ pub fn parse(text: &str) -> Result<Description<'_>, SdpError> {
     })
 }
 
-/// A description that was read. Everything is borrowed from its text.
+/// A session description that was read. Borrows from its text.
 #[derive(Clone, Copy, Debug)]
 pub struct Description<'a> {
-    /// ICE user name fragment: 4 to 256 letters, digits, `+` or `/`.
+    /// The ICE user name fragment: 4 to 256 letters, digits, `+` or `/`.
     pub ufrag: &'a str,
-    /// ICE password: 22 to 256 of the same.
+    /// The ICE password: 22 to 256 of the same characters.
     pub pwd: &'a str,
-    /// DTLS role the far side takes or offers, if it says so. See [`answer_setup`](Self::answer_setup).
+    /// The DTLS role that the remote peer takes or offers, if it says so. See
+    /// [`answer_setup`](Self::answer_setup).
     pub setup: Option<Setup>,
-    /// Name of the media section, which candidates refer to as `sdpMid`.
+    /// The id of the media section, which candidates refer to as `sdpMid`.
     pub mid: Option<&'a str>,
-    /// SCTP port of the far side, never 0.
+    /// The SCTP port of the remote peer, never 0.
     pub sctp_port: u16,
-    /// Largest message the far side takes, in bytes: [`MAX_MESSAGE_SIZE_ABSENT`] if it is silent,
-    /// [`MAX_MESSAGE_SIZE_ANY`] if it says 0. Numbers beyond 32 bits are cut to the largest.
+    /// The largest message that the remote peer takes, in bytes: [`MAX_MESSAGE_SIZE_ABSENT`] if it
+    /// does not say, [`MAX_MESSAGE_SIZE_ANY`] if it says 0. A larger number than 32 bits hold is
+    /// the largest that they hold.
     pub max_message_size: u32,
-    /// Whether the far side only answers connectivity checks (`a=ice-lite`).
+    /// Whether the remote peer only answers connectivity checks (`a=ice-lite`).
     pub ice_lite: bool,
     here: Sections<'a>,
 }
 
 impl<'a> Description<'a> {
-    /// All certificate fingerprints, of any hash. [`parse`] made sure that one is a SHA-256.
+    /// Returns all certificate fingerprints, of any hash. At least one is a SHA-256.
     pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint<'a>> + use<'a> {
         self.here.fingerprints()
     }
 
-    /// Whether the SHA-256 of a certificate is among the fingerprints. Any one suffices (RFC 8122, section 5.1).
+    /// Returns whether the SHA-256 of a certificate is among the fingerprints. One match is enough
+    /// (RFC 8122, section 5.1).
     pub fn has_fingerprint(&self, sha256: &[u8; 32]) -> bool {
         self.fingerprints()
             .any(|fingerprint| fingerprint.sha256().as_ref() == Some(sha256))
     }
 
-    /// The candidate lines inside the description, from `candidate:` on, for
-    /// [`candidate::parse`](super::candidate::parse). The text's length bounds their number.
+    /// Returns the candidate lines of the description, from `candidate:` on, for
+    /// [`candidate::parse`](super::candidate::parse). Only the length of the text limits their
+    /// number.
     pub fn candidates(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let lines = self
             .here
@@ -180,13 +187,13 @@ impl<'a> Description<'a> {
             .map(str::trim_end)
     }
 
-    /// Whether no candidate will follow by trickle (`a=end-of-candidates`).
+    /// Returns whether no candidates will follow by trickle (`a=end-of-candidates`).
     pub fn is_complete(&self) -> bool {
         self.here.attribute("end-of-candidates").is_some()
     }
 
-    /// This being the offer: the role to answer with. The DTLS client (`active`) where we may, since a browser
-    /// as client begins with a fragmented message of 1,413 bytes.
+    /// Returns the role to answer this offer with: the DTLS client (`active`) where that is
+    /// allowed, since a browser as client begins with a fragmented message of 1,413 bytes.
     pub const fn answer_setup(&self) -> Setup {
         match self.setup {
             Some(Setup::Active) => Setup::Passive,
@@ -194,10 +201,11 @@ impl<'a> Description<'a> {
         }
     }
 
-    /// This being the answer: the role the far side took, `active` if it is silent (RFC 4145, section 4).
+    /// Returns the role that the remote peer took with this answer: `active` if it does not say
+    /// (RFC 4145, section 4).
     ///
     /// # Errors
-    /// [`SdpError::InvalidSetup`] for `actpass`: an answer has to choose.
+    /// [`SdpError::InvalidSetup`] for `actpass`: an answer must choose.
     pub const fn answered_setup(&self) -> Result<Setup, SdpError> {
         match self.setup {
             None | Some(Setup::Active) => Ok(Setup::Active),
@@ -207,20 +215,20 @@ impl<'a> Description<'a> {
     }
 }
 
-/// DTLS role in a description (`a=setup`, RFC 8842).
+/// The DTLS role in a description (`a=setup`, RFC 8842).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Setup {
-    /// DTLS client.
+    /// The DTLS client.
     Active,
-    /// DTLS server.
+    /// The DTLS server.
     Passive,
-    /// Either; only in an offer.
+    /// Either role; only in an offer.
     Actpass,
 }
 
 impl Setup {
-    /// The word after `a=setup:`.
+    /// Returns the word after `a=setup:`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -230,22 +238,22 @@ impl Setup {
     }
 }
 
-/// One `a=fingerprint` line (RFC 8122).
+/// An `a=fingerprint` line (RFC 8122).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint<'a> {
-    /// Name of the hash, as written, for example `sha-256`.
+    /// The name of the hash as it was written, for example `sha-256`.
     pub hash: &'a str,
-    /// The digest, bytes in hexadecimal of either case with colons between.
+    /// The digest: bytes in hexadecimal of either case with colons between them.
     pub hex: &'a str,
 }
 
 impl Fingerprint<'_> {
-    /// Whether the hash is SHA-256.
+    /// Returns whether the hash is SHA-256.
     pub fn is_sha256(&self) -> bool {
         self.hash.eq_ignore_ascii_case("sha-256")
     }
 
-    /// The digest, if it is a well-formed SHA-256.
+    /// Returns the digest, if it is a well-formed SHA-256.
     pub fn sha256(&self) -> Option<[u8; 32]> {
         if !self.is_sha256() || self.hex.len() != 32 * 3 - 1 {
             return None;
@@ -264,37 +272,37 @@ impl Fingerprint<'_> {
     }
 }
 
-/// Why a description cannot be used. All but [`TooLong`](Self::TooLong) and [`NoSpace`](Self::NoSpace) are the
-/// far side's fault.
+/// Why a description cannot be used. The remote peer is to blame for all but
+/// [`TooLong`](Self::TooLong) and [`NoSpace`](Self::NoSpace).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SdpError {
-    /// Longer than [`SDP_MAX`]; the build's limit can be raised.
+    /// The description is longer than [`SDP_MAX`] bytes. A build can raise this limit.
     TooLong,
     /// The text does not begin with `v=0` or has no `o=`, `s=` or `t=` line.
     NotSdp,
-    /// The last line has no end.
+    /// The last line has no line end.
     Truncated,
-    /// No `m=application` line with SCTP over DTLS: not a data connection.
+    /// There is no `m=application` section with SCTP over DTLS: not a data connection.
     NoApplication,
-    /// The port of the application line is 0.
+    /// The port of the `m=application` line is 0.
     Rejected,
-    /// No `a=ice-ufrag` or no `a=ice-pwd`.
+    /// `a=ice-ufrag` or `a=ice-pwd` is missing.
     NoIceCredentials,
     /// `a=ice-ufrag` is not 4 to 256 ICE characters.
     InvalidUfrag,
     /// `a=ice-pwd` is not 22 to 256 ICE characters.
     InvalidPwd,
-    /// No `a=fingerprint`: the certificate could not be checked.
+    /// `a=fingerprint` is missing: the certificate could not be checked.
     NoFingerprint,
     /// No fingerprint is a SHA-256.
     UnsupportedFingerprint,
     /// A SHA-256 fingerprint is not 32 bytes in hexadecimal.
     InvalidFingerprint,
-    /// `a=setup` is unknown, or `actpass` in an answer.
+    /// `a=setup` has an unknown value, or `actpass` in an answer.
     InvalidSetup,
-    /// `a=sctp-port` is not a port.
+    /// `a=sctp-port` is not a port, or 0.
     InvalidSctpPort,
     /// `a=max-message-size` is not a number.
     InvalidMaxMessageSize,
@@ -334,26 +342,27 @@ impl fmt::Display for SdpError {
 
 impl core::error::Error for SdpError {}
 
-/// An offer or answer to write, line for line in Chromium's order. Its [`Display`](fmt::Display) is the text.
+/// An offer or answer to write, with the lines in Chromium's order. Its [`Display`](fmt::Display)
+/// writes the text.
 #[derive(Clone, Copy, Debug)]
 pub struct Emit<'a> {
-    /// Any number below 2^63, new for every session (RFC 8866, section 5.2).
+    /// A number below 2^63, new for every session (RFC 8866, section 5.2).
     pub session_id: u64,
-    /// ICE user name fragment.
+    /// The ICE user name fragment.
     pub ufrag: &'a str,
-    /// ICE password.
+    /// The ICE password.
     pub pwd: &'a str,
-    /// SHA-256 of our certificate (DER).
+    /// The SHA-256 of the local certificate (DER).
     pub fingerprint: &'a [u8; 32],
-    /// [`Setup::Actpass`] in an offer, else in an answer.
+    /// The DTLS role: [`Setup::Actpass`] in an offer, one of the others in an answer.
     pub setup: Setup,
-    /// Name of the media section: "0", or in an answer the offer's.
+    /// The id of the media section: `0` in an offer, the offer's in an answer.
     pub mid: &'a str,
-    /// Our SCTP port, usually [`SCTP_PORT`].
+    /// The local SCTP port, usually [`SCTP_PORT`].
     pub sctp_port: u16,
-    /// Largest message we take, in bytes. Browsers assume 65,536 for less than is written here.
+    /// The largest message that is accepted, in bytes. Browsers assume 65,536 if it is missing.
     pub max_message_size: u32,
-    /// Candidate lines from `candidate:` on, put inside; empty to trickle.
+    /// Candidate lines from `candidate:` on, written into the description; empty to trickle them.
     pub candidates: &'a [&'a str],
 }
 
@@ -361,7 +370,7 @@ impl Emit<'_> {
     /// Writes the text into a buffer and returns it.
     ///
     /// # Errors
-    /// [`SdpError::NoSpace`]; about 600 bytes are needed without candidates.
+    /// [`SdpError::NoSpace`]. About 600 bytes are needed without candidates.
     pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b str, SdpError> {
         let mut text = TextBuffer::new(buffer);
         write!(text, "{self}").map_err(|_| SdpError::NoSpace)?;
@@ -410,7 +419,8 @@ struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    /// Value of the first such attribute, of the media section before the session.
+    /// Returns the value of the first such attribute: of the media section, else of the session
+    /// level.
     fn attribute(&self, name: &'static str) -> Option<&'a str> {
         attributes(self.media, name)
             .next()
@@ -443,7 +453,7 @@ fn split_at_media(text: &str) -> (&str, &str) {
     }
 }
 
-/// The section of the data channel, out of all media sections.
+/// Returns the section of the data channel and its `m=` line.
 fn application(mut medias: &str) -> Option<(&str, MediaLine<'_>)> {
     while !medias.is_empty() {
         let (media, rest) = split_at_media(medias);
@@ -463,7 +473,7 @@ fn application(mut medias: &str) -> Option<(&str, MediaLine<'_>)> {
     None
 }
 
-/// Values of all attributes of a name; "" for a flag.
+/// Returns the values of all attributes of a name; an empty one for a flag.
 fn attributes<'a>(section: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
     section.lines().filter_map(move |line| {
         let rest = line.strip_prefix("a=")?.strip_prefix(name)?;

@@ -1,10 +1,9 @@
 //! PeerJS's chunk protocol for BinaryPack messages
-//! (`lib/dataconnection/BufferedConnection/binaryPackChunker.ts`), and the close message, which
-//! looks alike.
+//! (`lib/dataconnection/BufferedConnection/binaryPackChunker.ts`) and its close message.
 //!
-//! A packed message above [`CHUNKED_MTU`] bytes is cut, and each piece is sent as a BinaryPack map
-//! of its own: `{__peerData: id, n, data, total}`. A receiver tells them from ordinary messages by
-//! a `__peerData` that JavaScript takes as true.
+//! A packed message longer than [`CHUNKED_MTU`] bytes is cut, and each piece is sent as a
+//! BinaryPack map of its own: `{__peerData: id, n, data, total}`. A map is a chunk if JavaScript
+//! takes its `__peerData` as true, and the close message if it is `{type: "close"}`.
 
 mod parse;
 #[cfg(test)]
@@ -18,18 +17,19 @@ use super::json;
 
 pub use parse::parse;
 
-/// The longest packed message that is sent whole, and the data in every chunk but the last. PeerJS:
-/// `chunkedMTU`.
+/// The length of the longest packed message that is not cut, and of the data in every chunk but the
+/// last, in bytes. PeerJS's `chunkedMTU`.
 pub const CHUNKED_MTU: usize = 16300;
 
-/// The longest chunk frame: [`CHUNKED_MTU`] bytes of data and at most 43 around them.
+/// The length of the longest chunk frame in bytes: [`CHUNKED_MTU`] bytes of data and at most 43
+/// around them.
 pub const CHUNK_FRAME_MAX: usize = CHUNKED_MTU + HEAD_MAX + TAIL_MAX;
 
 /// The close message of `conn.close({flush: true})` in `binary` mode: `{__peerData: {type:
 /// "close"}}`.
 pub const CLOSE: &[u8] = b"\x81\xba__peerData\x81\xb4type\xb5close";
 
-/// The close message in `json` mode.
+/// The close message in `json` mode: the same object as JSON.
 pub const CLOSE_JSON: &str = r#"{"__peerData":{"type":"close"}}"#;
 
 /// Map tag and key, id, key, `n`, key, binary tag and length.
@@ -37,7 +37,7 @@ pub(crate) const HEAD_MAX: usize = 12 + 5 + 2 + 5 + 5 + 3;
 /// Key, `total`.
 pub(crate) const TAIL_MAX: usize = 6 + 5;
 
-/// How many frames a packed message of this length takes: one if it is sent whole.
+/// Returns the number of frames for a packed message of this length: 1 if it is not cut.
 ///
 /// ```
 /// use peer_core::wire::chunk::frames;
@@ -51,7 +51,7 @@ pub const fn frames(len: usize) -> usize {
     }
 }
 
-/// A chunk to send: [`parts`](Self::parts) one after the other are one data channel message.
+/// A chunk to send. Its [`parts`](Self::parts), one after the other, are one data channel message.
 #[derive(Clone, Debug)]
 pub struct ChunkFrame<'a> {
     head: Vec<u8, HEAD_MAX>,
@@ -60,9 +60,9 @@ pub struct ChunkFrame<'a> {
 }
 
 impl<'a> ChunkFrame<'a> {
-    /// Chunk number `n`, from 0, of a packed message; `None` behind the last. The id is to differ
-    /// between the messages of one connection; PeerJS counts them from 1, and takes 0 for no chunk
-    /// at all.
+    /// Makes chunk number `n`, from 0, of a packed message. Returns `None` after the last chunk.
+    /// The id must differ between the messages of one connection. PeerJS counts from 1, and does
+    /// not take a map with id 0 as a chunk.
     ///
     /// ```
     /// # use core::num::NonZeroU32;
@@ -83,8 +83,8 @@ impl<'a> ChunkFrame<'a> {
         Self::from_parts(id, n, total, rest.get(..CHUNKED_MTU).unwrap_or(rest))
     }
 
-    /// Chunk number `n` of `total`, when the caller cuts the message itself. All chunks but the last should have
-    /// one length; PeerJS takes any. `None` for more than 65,535 bytes of data.
+    /// Makes chunk number `n` of `total` of a message that the caller cuts. All chunks but the last
+    /// should have one length; PeerJS takes any. Returns `None` for more than 65,535 bytes of data.
     pub(crate) fn from_parts(id: NonZeroU32, n: u32, total: u32, data: &'a [u8]) -> Option<Self> {
         let mut head = Vec::new();
         head.extend_from_slice(b"\x84\xba__peerData").ok()?;
@@ -105,28 +105,28 @@ impl<'a> ChunkFrame<'a> {
         Some(Self { head, data, tail })
     }
 
-    /// The frame's bytes in three parts: what comes before the data, the data, what follows.
+    /// Returns the frame in three parts: what comes before the data, the data, what follows it.
     pub fn parts(&self) -> [&[u8]; 3] {
         [&self.head, self.data, &self.tail]
     }
 
-    /// The piece of the packed message.
+    /// Returns the piece of the packed message.
     pub const fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// The frame's length, at most [`CHUNK_FRAME_MAX`].
+    /// Returns the length of the frame in bytes, at most [`CHUNK_FRAME_MAX`].
     pub fn len(&self) -> usize {
         self.head.len() + self.data.len() + self.tail.len()
     }
 
-    /// Never: a frame holds at least its keys.
+    /// Returns `false`: a frame contains at least its keys.
     pub const fn is_empty(&self) -> bool {
         false
     }
 }
 
-/// PeerJS's shortest form of an integer.
+/// Writes an integer in the shortest form, as PeerJS does.
 fn integer<const N: usize>(out: &mut Vec<u8, N>, value: u32) -> Option<()> {
     let bytes = value.to_be_bytes();
     match value {
@@ -141,7 +141,7 @@ fn integer<const N: usize>(out: &mut Vec<u8, N>, value: u32) -> Option<()> {
     .ok()
 }
 
-/// All chunks of a packed message, in order.
+/// Iterates over all chunks of a packed message, in order.
 ///
 /// ```
 /// # use core::num::NonZeroU32;
@@ -158,7 +158,7 @@ pub struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// The chunks of this message. See [`ChunkFrame::new`] for the id.
+    /// Starts at the first chunk of this message. See [`ChunkFrame::new`] for the id.
     pub const fn new(id: NonZeroU32, packed: &'a [u8]) -> Self {
         Self { id, n: 0, packed }
     }
@@ -174,53 +174,55 @@ impl<'a> Iterator for Chunks<'a> {
     }
 }
 
-/// What a BinaryPack message is to the chunk protocol.
+/// What a message in `binary` mode is to the chunk protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// An ordinary message, or one that cannot be walked through: the decoder will say why.
+    /// A message that is not cut, or one that cannot be read, for which the decoder returns the
+    /// error.
     Message,
-    /// One chunk of a message.
+    /// A chunk of a message.
     Chunk(Chunk<'a>),
-    /// The remote asks to close the connection.
+    /// The remote peer asks to close the connection.
     Close,
 }
 
-/// A chunk that came in. `n < total` always.
+/// A chunk that came in. `n` is less than `total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk<'a> {
-    /// Which message it belongs to, on this connection.
+    /// The message that it belongs to, on this connection.
     pub id: ChunkId,
-    /// Its place, from 0. Chunks may come in any order.
+    /// The chunk's number, from 0. Chunks may come in any order.
     pub n: u32,
-    /// How many chunks the message has, at least 1. PeerJS believes the first chunk that comes.
+    /// The number of chunks of the message, at least 1. PeerJS uses that of the first chunk that
+    /// comes.
     pub total: u32,
-    /// The piece of the packed message; empty if it was not binary, as with PeerJS.
+    /// The piece of the packed message. Empty if `data` is not binary, as in PeerJS.
     pub data: &'a [u8],
 }
 
-/// Names a chunked message. PeerJS takes anything true as an id and keeps chunks under its string
-/// form, so `5` and `"5"` are the same. Integers up to 2^53 are themselves here; anything else is a
-/// 64-bit hash with the highest bit set. A remote that makes two of its own ids collide spoils only
-/// its own messages.
+/// The id of a chunked message. PeerJS takes any value as an id that JavaScript takes as true, and
+/// compares ids as strings, so `5` and `"5"` are equal. An integer below 2^53 is kept as it is; for
+/// anything else this is a 64-bit hash with the highest bit set. A remote peer whose ids collide
+/// damages only its own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ChunkId(u64);
 
 impl ChunkId {
-    /// The id as a number.
+    /// Returns the id as a number.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// A chunk makes no sense and is to be dropped. The remote's fault.
+/// Why a chunk must be dropped. The remote peer is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ChunkError {
-    /// `total` is missing, zero, or no integer below 2^32.
+    /// `total` is missing, zero, or not an integer below 2^32.
     Total,
-    /// `n` is missing, no integer, or not below `total`.
+    /// `n` is missing, not an integer, or not below `total`.
     Index,
 }
 
@@ -235,8 +237,8 @@ impl fmt::Display for ChunkError {
 
 impl core::error::Error for ChunkError {}
 
-/// Whether a message in `json` mode is the close message. Any object whose `__peerData.type` is
-/// `"close"` is.
+/// Returns whether a message in `json` mode is the close message: an object whose `__peerData.type`
+/// is `"close"`.
 ///
 /// ```
 /// use peer_core::wire::chunk::{CLOSE_JSON, is_json_close};

@@ -5,11 +5,11 @@ use crate::binarypack::{
 
 use super::{Chunk, ChunkError, ChunkId, Received};
 
-/// Tells chunks and the close message from ordinary messages.
+/// Tells chunks and the close message from other messages in `binary` mode.
 ///
-/// Only a map needs more than a look at its first byte. Its values are then stepped over, not
-/// decoded: once through the frame at most, without recursion. Keys may come in any order; of equal
-/// keys the last counts; other keys are skipped.
+/// Reads only the first byte of what is not a map, and a map once, without recursion and without
+/// decoding its values. Keys may come in any order. Of equal keys the last counts. Other keys are
+/// skipped.
 ///
 /// ```
 /// use peer_core::wire::chunk::{CLOSE, Received, parse};
@@ -21,7 +21,7 @@ use super::{Chunk, ChunkError, ChunkId, Received};
 /// ```
 ///
 /// # Errors
-/// [`ChunkError`] for a chunk that cannot be placed.
+/// [`ChunkError`] for a chunk without a usable `n` and `total`.
 pub fn parse(frame: &[u8]) -> Result<Received<'_>, ChunkError> {
     if !matches!(frame.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
         return Ok(Received::Message);
@@ -48,7 +48,7 @@ pub fn parse(frame: &[u8]) -> Result<Received<'_>, ChunkError> {
 }
 
 enum PeerData {
-    /// Missing, or what JavaScript takes as false.
+    /// `__peerData` is missing, or JavaScript takes it as false.
     False,
     Close,
     Id(ChunkId),
@@ -62,7 +62,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `Err` if the frame is no whole map.
+    /// Reads a map. Returns an error if the frame is not a complete map.
     fn read(frame: &'a [u8]) -> Result<Self, DecodeError> {
         let mut fields = Self {
             peer_data: PeerData::False,
@@ -95,7 +95,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What a `__peerData`, packed in these bytes, means.
+/// Returns what a `__peerData` means, whose packed bytes are `packed`.
 fn peer_data(value: Token<'_>, packed: &[u8]) -> Result<PeerData, DecodeError> {
     const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
     let number = match value {
@@ -115,7 +115,7 @@ fn peer_data(value: Token<'_>, packed: &[u8]) -> Result<PeerData, DecodeError> {
     }))))
 }
 
-/// Whether a map says `type: "close"`.
+/// Returns whether a map contains `type: "close"`.
 fn is_close(map: &[u8]) -> Result<bool, DecodeError> {
     let mut reader = Reader { input: map };
     let mut close = false;
@@ -131,7 +131,7 @@ fn is_close(map: &[u8]) -> Result<bool, DecodeError> {
     Ok(close)
 }
 
-/// A number that is not negative and has no fraction.
+/// Returns a number that is not negative and has no fraction.
 fn unsigned(value: Token<'_>) -> Option<u64> {
     match value {
         Token::Unsigned(value) => Some(value),
@@ -147,7 +147,7 @@ fn index(value: Token<'_>) -> Option<u32> {
     u32::try_from(unsigned(value)?).ok()
 }
 
-/// The number that JavaScript would print as this text.
+/// Returns the number that JavaScript prints as this text.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.first() == Some(&b'0') || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -155,7 +155,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// FNV-1a, apart from the small integers.
+/// Returns the FNV-1a hash with the highest bit set, which no small integer has.
 fn hash(bytes: &[u8]) -> u64 {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

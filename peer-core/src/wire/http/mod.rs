@@ -1,7 +1,7 @@
-//! The two HTTP requests of a broker's client: the id and the WebSocket upgrade (HTTP/1.1, RFC
-//! 9112).
+//! The two HTTP requests of a broker's client, for an id and for the WebSocket upgrade (HTTP/1.1,
+//! RFC 9112), and their responses.
 //!
-//! No I/O: requests are written into a slice, responses are parsed from the bytes that have come so
+//! Performs no I/O: writes requests into a slice, parses responses from the bytes that have come so
 //! far.
 //!
 //! ```
@@ -30,17 +30,18 @@ use core::fmt;
 pub use request::{Broker, accept_key};
 pub use response::{Body, RESPONSE_HEAD_MAX, ResponseHead};
 
-/// The PeerJS version a client names in its requests.
+/// The PeerJS version that a client names in its requests.
 pub const PEERJS_VERSION: &str = "1.5.5";
 
-/// A request could not be written.
+/// Why a request could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request does not fit the buffer; a larger one may do.
+    /// The request does not fit the buffer. A larger buffer may hold it.
     Full,
-    /// The host or path holds white space or control characters, or the path a `?` or `#`.
+    /// The host is empty, the host or path contains white space or characters outside ASCII, or the
+    /// path contains `?` or `#`.
     Invalid,
 }
 
@@ -55,18 +56,18 @@ impl fmt::Display for RequestError {
 
 impl core::error::Error for RequestError {}
 
-/// A response cannot be understood. The server, or something between, is to blame.
+/// Why a response could not be read. The server or a proxy is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// It is not HTTP/1.x.
+    /// The response is not HTTP/1.x.
     NotHttp,
     /// A header line is malformed.
     Header,
-    /// It has two different lengths, or one that is no number.
+    /// The response has two different lengths, or one that is not a number.
     ContentLength,
-    /// It is encoded in another way than `chunked`, or its chunks are malformed.
+    /// The transfer encoding is not `chunked`, or the chunks are malformed.
     TransferEncoding,
     /// The head is longer than [`RESPONSE_HEAD_MAX`].
     TooLarge,

@@ -6,23 +6,24 @@ use crate::bytes::TextBuffer;
 
 use super::{PEERJS_VERSION, RequestError};
 
-/// Where a broker is. PeerJS's `host`, `port`, `path` and `key`.
+/// The address of a broker: PeerJS's `host`, `port`, `path` and `key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broker<'a> {
-    /// Host name or address; IPv6 with or without brackets.
+    /// Host name or IP address; IPv6 with or without brackets.
     pub host: &'a str,
-    /// The port. Written into the requests even if it is the default, as PeerJS does.
+    /// The port. Written into the requests even if it is the default port, as PeerJS does.
     pub port: u16,
-    /// The path the broker is mounted at. Put between slashes, as PeerJS does; empty is `/`.
+    /// The path that the broker is mounted at. Slashes are added on both sides where they are
+    /// missing; empty is `/`.
     pub path: &'a str,
-    /// The key, `peerjs` unless the broker says otherwise.
+    /// The API key. `peerjs` unless the broker is set up with another one.
     pub key: &'a str,
 }
 
 impl Broker<'_> {
-    /// Writes `GET {path}{key}/id?ts=…&version=…`, which asks for an id: the body of the answer.
-    /// `ts` is anything that differs from request to request, such as milliseconds; it keeps caches
-    /// out.
+    /// Writes `GET {path}{key}/id?ts=…&version=…`, the request for an id. The body of the response
+    /// is the id. `ts` must differ from request to request, so that no cache answers; PeerJS uses
+    /// milliseconds.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -48,8 +49,9 @@ impl Broker<'_> {
         Ok(out.finish())
     }
 
-    /// Writes the WebSocket upgrade for an id and the token that owns it. `nonce` is 16 random
-    /// bytes; the answer must be status 101 and show [`accept_key`] of it.
+    /// Writes the WebSocket upgrade for an id and its token. `nonce` is 16 random bytes. Check the
+    /// response with [`ResponseHead::is_upgrade`](super::ResponseHead::is_upgrade) and the same
+    /// nonce.
     ///
     /// ```
     /// use peer_core::wire::http::{Broker, ResponseHead, accept_key};
@@ -153,7 +155,7 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// What `Sec-WebSocket-Accept` must be for a nonce (RFC 6455, section 4.2.2), 28 characters.
+/// Returns the `Sec-WebSocket-Accept` that belongs to a nonce (RFC 6455, section 4.2.2).
 ///
 /// ```
 /// use peer_core::wire::http::accept_key;
@@ -172,7 +174,7 @@ pub fn accept_key(nonce: &[u8; 16]) -> [u8; 28] {
     accept
 }
 
-/// Fills a buffer that is exactly as long as the text.
+/// Writes bytes in base64 into a buffer of exactly the length of the text.
 fn base64<'b>(bytes: &[u8], buffer: &'b mut [u8]) -> &'b str {
     let mut text = TextBuffer::new(buffer);
     let written = write!(text, "{}", Base64(bytes));
@@ -180,7 +182,7 @@ fn base64<'b>(bytes: &[u8], buffer: &'b mut [u8]) -> &'b str {
     text.finish()
 }
 
-/// A text as JavaScript's `encodeURIComponent` writes it.
+/// Displays a text as JavaScript's `encodeURIComponent` writes it.
 pub(super) struct Encoded<'a>(pub(super) &'a str);
 
 impl fmt::Display for Encoded<'_> {
@@ -195,7 +197,7 @@ impl fmt::Display for Encoded<'_> {
     }
 }
 
-/// Bytes in base64 with padding (RFC 4648, section 4).
+/// Displays bytes in base64 with padding (RFC 4648, section 4).
 pub(super) struct Base64<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Base64<'_> {

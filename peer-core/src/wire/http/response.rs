@@ -2,42 +2,46 @@ use crate::bytes;
 
 use super::{ResponseError, accept_key};
 
-/// The longest response head that is taken, in bytes, interim responses included.
+/// The longest response head that is read, in bytes, interim responses included. A longer one is
+/// [`ResponseError::TooLarge`].
 pub const RESPONSE_HEAD_MAX: usize = 8192;
 
-/// What a response says before its body.
+/// The head of a response: what comes before its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseHead<'a> {
     /// The status code.
     pub status: u16,
-    /// The bytes the head takes; the body, or the WebSocket's first frame, starts there.
+    /// The length of the head in bytes. The body, or the first WebSocket frame, starts there.
     pub len: usize,
     /// How long the body is.
     pub body: Body,
-    /// Whether `Connection: Upgrade` and `Upgrade: websocket` are there.
+    /// Whether the head has `Connection: Upgrade` and `Upgrade: websocket`.
     pub upgrade: bool,
-    /// `Sec-WebSocket-Accept`, if it is text.
+    /// The value of `Sec-WebSocket-Accept`, if the head has it and it is UTF-8.
     pub accept: Option<&'a str>,
 }
 
-/// How a body's end is told (RFC 9112, section 6.3).
+/// How the end of a body is found (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Body {
-    /// It has this many bytes.
+    /// The body has this many bytes.
     Length(u64),
-    /// It comes in chunks.
+    /// The body is sent in chunks.
     Chunked,
-    /// It ends with the connection.
+    /// The body ends where the connection is closed.
     UntilClose,
 }
 
 impl<'a> ResponseHead<'a> {
-    /// Parses the head of a response from all bytes that have come so far; `None` until it is
-    /// whole. Interim responses (status 1xx but 101) are passed over.
+    /// Parses the head of a response from all bytes that have come so far. Returns `None` until the
+    /// head is complete. Skips interim responses (status 1xx except 101).
     ///
-    /// Use a buffer that holds the head you expect, PeerServer's being below 400 bytes, and give up
-    /// when it is full and this still says `None`.
+    /// Header values and the reason phrase may contain any octet above ASCII (RFC 9110, section
+    /// 5.5); only the headers that are used must be ASCII.
+    ///
+    /// The caller's buffer limits the head as well: give up when it is full and this still returns
+    /// `None`. PeerServer's heads are shorter than 400 bytes.
     ///
     /// # Errors
     /// [`ResponseError`].
@@ -59,7 +63,7 @@ impl<'a> ResponseHead<'a> {
         }
     }
 
-    /// Whether the server switched to WebSocket for this nonce (RFC 6455, section 4.1).
+    /// Returns whether the server switched to WebSocket for this nonce (RFC 6455, section 4.1).
     pub fn is_upgrade(&self, nonce: &[u8; 16]) -> bool {
         self.status == 101
             && self.upgrade
@@ -72,7 +76,7 @@ impl<'a> ResponseHead<'a> {
         let mut lines = Lines { bytes, at: start };
         let Some(line) = lines.next() else {
             // Do not wait for the end of what is something else.
-            let begun = bytes.get(start..).unwrap_or_default();
+            let begun = bytes::rest(bytes, start);
             let known = begun.len().min(b"HTTP/1.".len());
             return if begun.get(..known) == b"HTTP/1.".get(..known) {
                 Ok(None)
@@ -129,11 +133,11 @@ impl<'a> ResponseHead<'a> {
 }
 
 impl Body {
-    /// The whole body, from all bytes after the head that have come so far; `None` until it is
-    /// whole. Chunks are put together in place, but only once all have come. `closed` says that
-    /// nothing more will come.
+    /// Returns the complete body from all bytes after the head that have come so far, or `None`
+    /// until it is complete. Joins chunks in place, once all have come. `closed` says that no more
+    /// bytes will come.
     ///
-    /// The limit is the caller's buffer: give up when it is full and this still says `None`.
+    /// The caller's buffer is the limit: give up when it is full and this still returns `None`.
     ///
     /// # Errors
     /// [`ResponseError::Incomplete`] or [`ResponseError::TransferEncoding`].
@@ -151,7 +155,7 @@ impl Body {
     }
 }
 
-/// Moves the data of all chunks to the front if the last has come; its length then.
+/// Moves the data of all chunks to the front once the last chunk has come, and returns its length.
 fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
     // Once to see whether all is there, and once more to move it.
     for moving in [false, true] {
@@ -196,7 +200,8 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
                 Some(_) => return Err(ResponseError::TransferEncoding),
             }
             if moving {
-                bytes::copy_within(bytes, start..end, joined);
+                let moved = bytes::copy_within(bytes, start..end, joined);
+                debug_assert!(moved.is_some(), "the first turn saw all of it");
             }
             joined += end - start;
         }
@@ -204,7 +209,7 @@ fn join_chunks(bytes: &mut [u8]) -> Result<Option<usize>, ResponseError> {
     Ok(None)
 }
 
-/// Lines that end with CRLF or a bare LF, as the octets they are.
+/// Iterates over the complete lines, which end with CRLF or LF, without their ends.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -221,7 +226,7 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// The code of a status line, `HTTP/1.1 200 OK`. The reason may hold any octet.
+/// Returns the code of a status line such as `HTTP/1.1 200 OK`. The reason may contain any octet.
 fn status(line: &[u8]) -> Option<u16> {
     let (minor, rest) = line.strip_prefix(b"HTTP/1.")?.split_first()?;
     let (code, reason) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
@@ -233,9 +238,8 @@ fn status(line: &[u8]) -> Option<u16> {
         .filter(|&code| code >= 100)
 }
 
-/// Name and value of a header line. A folded line, which starts with white space, has no name. A
-/// value is octets, of which those above ASCII have no meaning of their own (RFC 9110, section
-/// 5.5).
+/// Splits a header line into name and value. A folded line, which starts with white space, has no
+/// name and is refused. A value may contain octets above ASCII (RFC 9110, section 5.5).
 fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = split_at_byte(line, b':')?;
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
@@ -244,7 +248,7 @@ fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     valid.then_some((name, value.trim_ascii()))
 }
 
-/// What is before the first such byte, and what is behind it.
+/// Splits a line at the first such byte, which belongs to neither part.
 fn split_at_byte(line: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     let (before, rest) = line.split_at_checked(line.iter().position(|&found| found == byte)?)?;
     Some((before, rest.split_first()?.1))
@@ -256,7 +260,7 @@ fn lists(value: &[u8], wanted: &str) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
-/// Digits and nothing else, not even a sign.
+/// Reads a number that consists of digits only, without a sign.
 fn number(text: &[u8], radix: u32) -> Option<u64> {
     if text.is_empty() {
         return None;

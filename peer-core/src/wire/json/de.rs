@@ -5,11 +5,11 @@ use serde::de::{
 
 use super::{Kind, Number, ReadError, Reader};
 
-/// Reads a whole text into a value. The text is unescaped in place, so the value may borrow from
-/// it.
+/// Reads a complete text into a value. Unescapes the text in place, so that the value may borrow
+/// from it.
 ///
-/// Enums are externally tagged, as with `serde_json`. Of keys that come twice the last counts where
-/// the target is a map; a derived struct refuses them.
+/// Enums are externally tagged, as with `serde_json`. A map takes the last of equal keys; a derived
+/// struct refuses them.
 ///
 /// ```
 /// use peer_core::wire::json;
@@ -20,7 +20,7 @@ use super::{Kind, Number, ReadError, Reader};
 /// ```
 ///
 /// # Errors
-/// [`ReadError`]; the text is then partly unescaped.
+/// [`ReadError`]; the text is partly unescaped then.
 pub fn from_slice<'de, T: de::Deserialize<'de>>(text: &'de mut [u8]) -> Result<T, ReadError> {
     let mut deserializer = Deserializer::new(text)?;
     let value = T::deserialize(&mut deserializer)?;
@@ -35,7 +35,7 @@ pub struct Deserializer<'de> {
 }
 
 impl<'de> Deserializer<'de> {
-    /// A deserializer over a whole text.
+    /// Makes a deserializer over a complete text.
     ///
     /// # Errors
     /// [`ReadError::Utf8`].

@@ -1,13 +1,14 @@
 //! JSON (RFC 8259), read in place and written into a slice.
 //!
-//! [`Reader`] walks a text in the buffer it arrived in: escapes are always longer than what they
-//! stand for, so strings are unescaped where they are and handed out as `&str`. [`Writer`] produces
-//! what `JSON.stringify` does. [`from_slice`] and [`to_slice`] are the serde face of both.
+//! [`Reader`] reads a text in the buffer in which it arrived: an escape is always longer than what
+//! it stands for, so strings are unescaped in place and returned as `&str`. [`Writer`] writes what
+//! `JSON.stringify` writes. [`from_slice`] and [`to_slice`] do the same for serde's types.
 //!
-//! The grammar is that of `JSON.parse`, behind an optional byte order mark, which `TextDecoder`
-//! skips. Nesting is limited by [`config::JSON_DEPTH_MAX`](crate::config::JSON_DEPTH_MAX); nothing
-//! else is, but the buffer. Two differences: invalid UTF-8 is an error instead of U+FFFD, while
-//! lone surrogate escapes, which Rust's strings cannot hold, become U+FFFD.
+//! The grammar is that of `JSON.parse`. A byte order mark before the text is skipped, as
+//! `TextDecoder` does. The limits are the buffer and, for nesting,
+//! [`config::JSON_DEPTH_MAX`](crate::config::JSON_DEPTH_MAX). There are two differences to a
+//! browser: invalid UTF-8 is an error instead of U+FFFD, and a lone surrogate escape, which a Rust
+//! string cannot hold, becomes U+FFFD.
 //!
 //! ```
 //! use peer_core::wire::json;
@@ -41,7 +42,7 @@ pub use reader::{Kind, Reader};
 pub use ser::{Serializer, to_slice};
 pub use writer::Writer;
 
-/// A text could not be read.
+/// Why a text could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -56,10 +57,10 @@ pub enum ReadError {
     Depth,
     /// Something follows the value.
     Trailing,
-    /// The text is fine, but holds another type than was asked for.
+    /// The next value is of another type than the one asked for.
     Type,
-    /// The text is fine, but the type it was read into refused it: a missing field, an unknown
-    /// variant, a number out of range.
+    /// The type that the text is read into refused it: a missing field, an unknown variant, a
+    /// number out of range.
     Refused,
 }
 
@@ -79,16 +80,16 @@ impl fmt::Display for ReadError {
 
 impl core::error::Error for ReadError {}
 
-/// A value could not be written.
+/// Why a value could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The text does not fit the buffer; a larger one may do.
+    /// The text does not fit the buffer. A larger buffer may hold it.
     Full,
-    /// A map key is neither a string nor a plain number, character, boolean or unit variant.
+    /// A map key is not a string, number, character, boolean or unit variant.
     Key,
-    /// The value's own `Serialize` gave up, or it holds a 128-bit number.
+    /// The value's `Serialize` or `Display` failed, or the value contains a 128-bit number.
     Refused,
 }
 
@@ -104,7 +105,7 @@ impl fmt::Display for WriteError {
 
 impl core::error::Error for WriteError {}
 
-/// Whether a text is one whole JSON value, without changing it.
+/// Checks that a text is one complete JSON value, without changing it.
 ///
 /// ```
 /// use peer_core::wire::json::{ReadError, check};

@@ -5,7 +5,7 @@ use core::{
 
 use heapless::String;
 
-/// A JSON number: an integer where it is one and fits, else a double.
+/// A JSON number: an integer if it is one and fits, else a double.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Number {
@@ -13,7 +13,7 @@ pub enum Number {
     Unsigned(u64),
     /// An integer from -2^63 to -1.
     Signed(i64),
-    /// Anything else, `-0` too. As with `JSON.parse`, what is too large is an infinity.
+    /// Any other number, `-0` too. A number that is too large is an infinity, as in `JSON.parse`.
     Float(f64),
 }
 
@@ -38,7 +38,7 @@ impl Number {
             .map(Self::Signed)
     }
 
-    /// The number as JavaScript has it.
+    /// Returns the number as JavaScript has it, a double.
     ///
     /// ```
     /// use peer_core::wire::json::Number;
@@ -116,7 +116,7 @@ where
         f.write_str(sign)?;
         match exponent {
             0..=20 => {
-                let whole = usize::try_from(exponent).unwrap_or_default();
+                let whole = usize::try_from(exponent).map_err(|_| fmt::Error)?;
                 f.write_str(first)?;
                 match rest.split_at_checked(whole) {
                     Some((whole, "")) => f.write_str(whole),

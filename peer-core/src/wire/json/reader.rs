@@ -24,9 +24,9 @@ pub enum Kind {
 
 /// Reads a JSON text in place, value by value.
 ///
-/// Each method reads one value and leaves the reader behind it. Asking for another type than is
-/// there is [`ReadError::Type`] and moves nothing; after any other error the reader is of no more
-/// use.
+/// Each method reads one value and moves the reader behind it. If the value is of another type, the
+/// method returns [`ReadError::Type`] and moves nothing. After any other error the reader cannot be
+/// used any more.
 #[derive(Debug)]
 pub struct Reader<'a> {
     /// What has not been handed out yet.
@@ -38,7 +38,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader over a whole text, which is checked to be UTF-8.
+    /// Makes a reader over a complete text. Checks that it is UTF-8.
     ///
     /// # Errors
     /// [`ReadError::Utf8`].
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The type of the next value.
+    /// Returns the type of the next value.
     ///
     /// # Errors
     /// [`ReadError::Incomplete`] or [`ReadError::Syntax`] if no value starts here.
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
     /// Reads `null`.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn null(&mut self) -> Result<(), ReadError> {
         self.expect(Kind::Null)?;
         self.at = scan::literal(self.text, self.at, "null")?;
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     /// Reads `true` or `false`.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn boolean(&mut self) -> Result<bool, ReadError> {
         self.expect(Kind::Boolean)?;
         let value = self.peek()? == b't';
@@ -93,16 +93,16 @@ impl<'a> Reader<'a> {
     /// Reads a number.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn number(&mut self) -> Result<Number, ReadError> {
         let (text, fractional) = self.number_text()?;
         Number::parse(text, fractional).ok_or(ReadError::Syntax)
     }
 
-    /// Reads a number that is no [`Number::Float`].
+    /// Reads a number that is not a [`Number::Float`].
     ///
     /// # Errors
-    /// [`ReadError::Type`] for another number, else as everywhere here.
+    /// [`ReadError::Type`] for a number that is a [`Number::Float`], and any other [`ReadError`].
     pub fn integer(&mut self) -> Result<Number, ReadError> {
         let (text, fractional) = self.number_text()?;
         Number::parse_integer(text, fractional).ok_or(ReadError::Type)
@@ -113,14 +113,14 @@ impl<'a> Reader<'a> {
         self.expect(Kind::Number)?;
         let (end, fractional) = scan::number(self.text, self.at)?;
         let start = mem::replace(&mut self.at, end);
-        let text = core::str::from_utf8(self.text.get(start..end).unwrap_or_default());
-        Ok((text.unwrap_or_default(), fractional))
+        let text = self.text.get(start..end).ok_or(ReadError::Incomplete)?;
+        Ok((checked(text)?, fractional))
     }
 
-    /// Reads a string, unescaping it in place.
+    /// Reads a string and unescapes it in place.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn string(&mut self) -> Result<&'a str, ReadError> {
         self.expect(Kind::String)?;
         let (close, escape) = scan::string(self.text, self.at + 1)?;
@@ -132,41 +132,41 @@ impl<'a> Reader<'a> {
             // body.
             Some(escape) => unescape(body, (body.len() + escape).saturating_sub(close)),
         };
-        core::str::from_utf8(body.get(..len).unwrap_or_default()).map_err(|_| ReadError::Utf8)
+        checked(bytes::front(body, len))
     }
 
-    /// Opens an array; then [`next_element`](Self::next_element).
+    /// Opens an array. Call [`next_element`](Self::next_element) next.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn begin_array(&mut self) -> Result<(), ReadError> {
         self.expect(Kind::Array)?;
         self.open()
     }
 
-    /// Whether the open array has one more element, which is to be read next; `false` closes the
-    /// array.
+    /// Returns whether the open array has another element, which is the next value to read. Returns
+    /// `false` at its end and closes the array.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn next_element(&mut self) -> Result<bool, ReadError> {
         self.separate(b']')
     }
 
-    /// Opens an object; then [`next_key`](Self::next_key).
+    /// Opens an object. Call [`next_key`](Self::next_key) next.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn begin_object(&mut self) -> Result<(), ReadError> {
         self.expect(Kind::Object)?;
         self.open()
     }
 
-    /// The next key of the open object, whose value is to be read next; `None` closes the object. A
-    /// key may come twice; `JSON.parse` keeps the last.
+    /// Returns the next key of the open object, whose value is the next to read. Returns `None` at
+    /// its end and closes the object. A key may come twice; `JSON.parse` keeps the last value.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn next_key(&mut self) -> Result<Option<&'a str>, ReadError> {
         if !self.separate(b'}')? {
             return Ok(None);
@@ -182,22 +182,22 @@ impl<'a> Reader<'a> {
     /// Skips a value of any type.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn skip(&mut self) -> Result<(), ReadError> {
         self.at = scan::value(self.text, self.at, self.depth)?;
         Ok(())
     }
 
-    /// Reads a value of any type as the JSON text it is, nothing unescaped.
+    /// Reads a value of any type as JSON text, without unescaping it.
     ///
     /// # Errors
-    /// [`ReadError`], as everywhere here.
+    /// [`ReadError`].
     pub fn raw(&mut self) -> Result<&'a str, ReadError> {
         self.peek()?;
         let end = scan::value(self.text, self.at, self.depth)?;
         let text = self.split(self.at, end);
         self.at = 0;
-        core::str::from_utf8(text).map_err(|_| ReadError::Utf8)
+        checked(text)
     }
 
     /// Checks that nothing but white space is left.
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next byte that is not white space.
+    /// Returns the next byte that is not white space.
     fn peek(&mut self) -> Result<u8, ReadError> {
         self.at = scan::whitespace(self.text, self.at);
         self.text.get(self.at).copied().ok_or(ReadError::Incomplete)
@@ -251,13 +251,23 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    /// Hands out `start..end`; the reader keeps what follows, so its position must be set anew.
+    /// Takes `start..end` out of the text. The reader keeps what follows, so its position must be
+    /// set anew.
     fn split(&mut self, start: usize, end: usize) -> &'a mut [u8] {
         let text = mem::take(&mut self.text);
+        debug_assert!(start <= end && end <= text.len());
         let (head, rest) = text.split_at_mut_checked(end).unwrap_or_default();
         self.text = rest;
         head.get_mut(start..).unwrap_or_default()
     }
+}
+
+/// A part of the text, which [`Reader::new`] found to be UTF-8; the ends of tokens are ASCII, and
+/// so are escapes, which become whole characters.
+fn checked(part: &[u8]) -> Result<&str, ReadError> {
+    let part = core::str::from_utf8(part);
+    debug_assert!(part.is_ok());
+    part.map_err(|_| ReadError::Utf8)
 }
 
 /// Resolves the escapes of a string whose grammar was checked, the first of them at `read`. The
@@ -265,36 +275,42 @@ impl<'a> Reader<'a> {
 fn unescape(body: &mut [u8], mut read: usize) -> usize {
     let mut write = read;
     while let Some(&byte) = body.get(read) {
-        if byte != b'\\' {
-            bytes::append(body, &mut write, &[byte]);
-            read += 1;
-            continue;
-        }
-        let plain = match body.get(read + 1) {
-            Some(b'b') => 0x08,
-            Some(b'f') => 0x0c,
-            Some(b'n') => b'\n',
-            Some(b'r') => b'\r',
-            Some(b't') => b'\t',
-            Some(b'u') => {
-                let (character, used) = unicode(body.get(read..).unwrap_or_default());
-                // Never longer than the escape: 3 bytes for 6, 4 bytes for 12.
-                let mut utf8 = [0; 4];
-                let utf8 = character.encode_utf8(&mut utf8).as_bytes();
-                bytes::append(body, &mut write, utf8);
-                read += used;
-                continue;
+        let mut utf8 = [byte; 4];
+        // Never longer than the escape: 3 bytes for 6, 4 bytes for 12.
+        let (plain, used) = match byte {
+            b'\\' => {
+                let (character, used) = escape(bytes::rest(body, read));
+                (character.encode_utf8(&mut utf8).as_bytes(), used)
             }
-            Some(&other) => other,
-            None => break,
+            _ => (&utf8[..1], 1),
         };
-        bytes::append(body, &mut write, &[plain]);
-        read += 2;
+        let written = bytes::append(body, &mut write, plain);
+        debug_assert!(written.is_some());
+        read += used;
     }
     write
 }
 
-/// The character of a `\u` escape of four digits, or of two that make a surrogate pair, and the bytes used.
+/// The character that an escape stands for, and the bytes it takes.
+fn escape(escape: &[u8]) -> (char, usize) {
+    let character = match escape.get(1) {
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return unicode(escape),
+        Some(&itself) => char::from(itself),
+        None => {
+            debug_assert!(false, "the grammar was checked");
+            char::REPLACEMENT_CHARACTER
+        }
+    };
+    (character, 2)
+}
+
+/// The character of a `\u` escape of four digits, or of two that make a surrogate pair, and the
+/// bytes it takes.
 fn unicode(escape: &[u8]) -> (char, usize) {
     let unit = |at: usize| -> Option<u32> {
         if escape.get(at..at + 2)? != b"\\u" {
@@ -305,19 +321,15 @@ fn unicode(escape: &[u8]) -> (char, usize) {
             Some(unit << 4 | char::from(digit).to_digit(16)?)
         })
     };
-    // The grammar was checked, so there is one.
-    let Some(high) = unit(0) else { return ('?', 2) };
-    if let 0xd800..0xdc00 = high
-        && let Some(low @ 0xdc00..0xe000) = unit(6)
-    {
-        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-        return (
-            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-            12,
-        );
-    }
-    (
-        char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER),
-        6,
-    )
+    let high = unit(0);
+    debug_assert!(high.is_some(), "the grammar was checked");
+    let (code, used) = match (high, unit(6)) {
+        (Some(high @ 0xd800..0xdc00), Some(low @ 0xdc00..0xe000)) => {
+            (Some(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)), 12)
+        }
+        (code, _) => (code, 6),
+    };
+    // A surrogate alone is no character.
+    let character = code.and_then(char::from_u32);
+    (character.unwrap_or(char::REPLACEMENT_CHARACTER), used)
 }

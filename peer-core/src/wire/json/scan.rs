@@ -1,6 +1,6 @@
 //! The grammar: where tokens end. Nothing here changes the text.
 
-use crate::config::JSON_DEPTH_MAX;
+use crate::{bytes, config::JSON_DEPTH_MAX};
 
 use super::ReadError;
 
@@ -15,8 +15,7 @@ pub(super) fn after_bom(text: &[u8]) -> usize {
 
 /// The first position from `at` that holds no white space.
 pub(super) fn whitespace(text: &[u8], at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    at + rest
+    at + bytes::rest(text, at)
         .iter()
         .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
         .count()
@@ -39,7 +38,7 @@ pub(super) fn byte(text: &[u8], at: usize, wanted: u8) -> Result<usize, ReadErro
 
 /// The position behind a literal such as `null`.
 pub(super) fn literal(text: &[u8], at: usize, wanted: &str) -> Result<usize, ReadError> {
-    let rest = text.get(at..).unwrap_or_default();
+    let rest = bytes::rest(text, at);
     if rest.starts_with(wanted.as_bytes()) {
         Ok(at + wanted.len())
     } else if wanted.as_bytes().starts_with(rest) {
@@ -84,7 +83,7 @@ pub(super) fn string(text: &[u8], mut at: usize) -> Result<(usize, Option<usize>
 /// The position behind the number at `at`, and whether it has a fraction or an exponent.
 pub(super) fn number(text: &[u8], at: usize) -> Result<(usize, bool), ReadError> {
     let digits = |at: usize| -> Result<usize, ReadError> {
-        let rest = text.get(at..).unwrap_or_default();
+        let rest = bytes::rest(text, at);
         match rest.iter().take_while(|byte| byte.is_ascii_digit()).count() {
             0 if rest.is_empty() => Err(ReadError::Incomplete),
             0 => Err(ReadError::Syntax),

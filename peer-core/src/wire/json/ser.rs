@@ -7,11 +7,11 @@ use serde::ser::{
 
 use super::{WriteError, Writer};
 
-/// Writes a value as the text `JSON.stringify` would make of it.
+/// Writes a value as the text that `JSON.stringify` makes of it.
 ///
-/// `None` and unit are `null`, as are numbers that are not finite. Enums are externally tagged, as
-/// with `serde_json`. `serialize_bytes` writes an array of numbers, since JSON has no bytes.
-/// Integers are written in full; JavaScript rounds those beyond 2^53 when it reads them.
+/// `None`, unit and numbers that are not finite become `null`. Enums are externally tagged, as with
+/// `serde_json`. `serialize_bytes` writes an array of numbers, since JSON has no bytes. Integers
+/// are written in full; JavaScript rounds those beyond 2^53 when it reads them.
 ///
 /// ```
 /// use peer_core::wire::json;
@@ -40,12 +40,12 @@ pub struct Serializer<'b> {
 }
 
 impl<'b> Serializer<'b> {
-    /// A serializer at the end of what the writer holds.
+    /// Makes a serializer that appends to what the writer contains.
     pub const fn new(writer: Writer<'b>) -> Self {
         Self { writer }
     }
 
-    /// The writer back.
+    /// Returns the writer.
     pub fn into_writer(self) -> Writer<'b> {
         self.writer
     }

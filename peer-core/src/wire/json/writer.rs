@@ -4,8 +4,8 @@ use crate::bytes::{self, TextBuffer};
 
 use super::{WriteError, number::Ecma};
 
-/// Writes JSON tokens into a slice. It escapes and formats as `JSON.stringify` does; brackets,
-/// commas and colons are the caller's.
+/// Writes JSON values into a slice. Escapes and formats as `JSON.stringify` does. The caller writes
+/// brackets, commas and colons with [`raw`](Self::raw).
 ///
 /// ```
 /// use peer_core::wire::json::Writer;
@@ -21,22 +21,22 @@ use super::{WriteError, number::Ecma};
 pub struct Writer<'b>(TextBuffer<'b>);
 
 impl<'b> Writer<'b> {
-    /// A writer at the start of the buffer.
+    /// Makes a writer that starts at the start of the buffer.
     pub const fn new(buffer: &'b mut [u8]) -> Self {
         Self(TextBuffer::new(buffer))
     }
 
-    /// The bytes written so far.
+    /// Returns the number of bytes written so far.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing was written yet.
+    /// Returns whether nothing was written yet.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What was written.
+    /// Returns what was written.
     pub fn finish(self) -> &'b str {
         self.0.finish()
     }
@@ -59,7 +59,7 @@ impl<'b> Writer<'b> {
         self.raw("\"")
     }
 
-    /// Writes anything that can be displayed as a string.
+    /// Writes the `Display` of a value as a string.
     ///
     /// # Errors
     /// [`WriteError::Full`], or [`WriteError::Refused`] if the value's `Display` failed.
@@ -98,7 +98,7 @@ impl<'b> Writer<'b> {
     }
 
     /// Writes a single with the digits that are enough to tell it from other singles: `0.1`, where
-    /// JavaScript, which only has the double next to it, would write `0.10000000149011612`.
+    /// JavaScript, which only has doubles, would write `0.10000000149011612`.
     ///
     /// # Errors
     /// [`WriteError::Full`].
@@ -124,10 +124,14 @@ impl<'b> Writer<'b> {
                 0..=0x1f => {
                     hex[4] = b'0' + (byte >> 4);
                     hex[5] = b"0123456789abcdef"[usize::from(byte & 15)];
-                    core::str::from_utf8(&hex).unwrap_or_default()
+                    let hex = core::str::from_utf8(&hex);
+                    debug_assert!(hex.is_ok());
+                    hex.unwrap_or_default()
                 }
                 _ => continue,
             };
+            // What is escaped is ASCII, so the pieces between are whole strings.
+            debug_assert!(text.is_char_boundary(at) && text.is_char_boundary(at + 1));
             self.raw(text.get(plain..at).unwrap_or_default())?;
             self.raw(escape)?;
             plain = at + 1;

@@ -1,11 +1,11 @@
-//! The broker's messages: what PeerServer and PeerJS say over the WebSocket.
+//! Signals: the messages that PeerServer and PeerJS exchange over the WebSocket.
 //!
-//! [`Message::parse`] is as lenient as PeerJS's `Peer._handleMessage`: keys in any order, unknown
-//! keys skipped, missing fields that PeerJS can do without left out, fields of a wrong type taken
-//! as missing. The writers emit, byte for byte, what PeerJS 1.5.5 does.
+//! [`Message::parse`] is as lenient as PeerJS's `Peer._handleMessage`: keys may come in any order,
+//! unknown keys are skipped, fields that PeerJS does not need may be missing, and a field of a
+//! wrong type counts as missing. The writers write, byte for byte, what PeerJS 1.5.5 writes.
 //!
-//! Ids are `&str` as they came; [`PeerId::from_wire`](crate::PeerId::from_wire) and its siblings
-//! check them.
+//! Ids are `&str` as they came. Check them with [`PeerId::from_wire`](crate::PeerId::from_wire),
+//! [`ConnectionId::from_wire`](crate::ConnectionId::from_wire) and so on.
 
 mod parse;
 mod write;
@@ -21,11 +21,11 @@ use super::json::ReadError;
 pub(crate) use parse::peek;
 pub use write::{HEARTBEAT, write_answer, write_candidate, write_offer};
 
-/// One message from the broker.
+/// A message from the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message<'a> {
-    /// OPEN: the id is ours.
+    /// OPEN: the broker registered the id.
     Open,
     /// ERROR; the broker then closes the socket.
     Error {
@@ -42,14 +42,14 @@ pub enum Message<'a> {
         /// The broker's text, empty if there is none.
         msg: &'a str,
     },
-    /// LEAVE: the broker lost this peer.
+    /// LEAVE: this peer's socket at the broker closed.
     Leave {
         /// The peer that left.
         src: &'a str,
     },
-    /// EXPIRE: nobody picked up what was sent to this peer.
+    /// EXPIRE: what was sent to this peer was not delivered in time.
     Expire {
-        /// The peer that was not there.
+        /// The peer that was not connected to the broker.
         src: &'a str,
     },
     /// OFFER of a data connection.
@@ -72,17 +72,17 @@ pub enum Message<'a> {
         src: &'a str,
         /// The connection it is for.
         connection_id: &'a str,
-        /// The candidate; `None` for an empty one, which WebRTC ignores.
+        /// The candidate. `None` for an empty one, which WebRTC ignores.
         candidate: Option<Candidate<'a>>,
     },
-    /// An OFFER, ANSWER or CANDIDATE of a media call. A peer without media ignores it.
+    /// An OFFER, ANSWER or CANDIDATE of a media call. Ignore it: media is not supported.
     Media {
         /// The peer that calls.
         src: &'a str,
         /// The call's id, if it has one.
         connection_id: Option<&'a str>,
     },
-    /// HEARTBEAT. Only ever sent *to* a broker.
+    /// HEARTBEAT, which is only sent to a broker.
     Heartbeat,
 }
 
@@ -98,24 +98,24 @@ pub(crate) struct Peek<'a> {
     pub(crate) connection_id: Option<&'a str>,
 }
 
-/// What a data connection's OFFER says.
+/// The content of a data connection's OFFER.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer<'a> {
     /// The session description.
     pub sdp: &'a str,
     /// The connection's id. Without one PeerJS invents one and answers with it.
     pub connection_id: Option<&'a str>,
-    /// Anything the caller attached, as JSON text.
+    /// The caller's metadata, as JSON text.
     pub metadata: Option<&'a str>,
     /// The data channel's label. PeerJS: the connection's id unless the caller chose one.
     pub label: Option<&'a str>,
-    /// PeerJS's `reliable`; any value that JavaScript takes as true is.
+    /// PeerJS's `reliable`: whether JavaScript takes its value as true.
     pub reliable: bool,
-    /// How values travel: `binary`, `binary-utf8`, `json`, `raw`, or another name.
+    /// The serialization: `binary`, `binary-utf8`, `json`, `raw`, or another name.
     pub serialization: Option<&'a str>,
 }
 
-/// What an ANSWER says.
+/// The content of an ANSWER.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The session description.
@@ -124,7 +124,8 @@ pub struct Answer<'a> {
     pub connection_id: &'a str,
 }
 
-/// An ICE candidate. WebRTC's `RTCIceCandidateInit`.
+/// An ICE candidate as it is signalled: WebRTC's `RTCIceCandidateInit`. Its text is a
+/// [`Candidate`](super::candidate::Candidate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate<'a> {
     /// The candidate line, `candidate:…`.
@@ -138,7 +139,7 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// A candidate of the first media section, as a data connection has only one.
+    /// Makes a candidate of the first media section. A data connection has only one.
     pub const fn new(candidate: &'a str) -> Self {
         Self {
             candidate,
@@ -149,25 +150,24 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// A broker's message makes no sense. All are the sender's fault; PeerJS logs and ignores such
-/// messages.
+/// Why a message could not be read. The sender is to blame. Ignore the message, as PeerJS does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SignalError {
-    /// It is not JSON, or not an object.
+    /// The message is not JSON, or not an object.
     Json(ReadError),
-    /// Its `type` is missing or unknown.
+    /// `type` is missing or unknown.
     Type,
-    /// It should say who sent it, and does not.
+    /// `src` is missing in a message that needs it.
     Source,
     /// An OFFER's `payload.type` is neither `data` nor `media`.
     ConnectionType,
-    /// An ANSWER or CANDIDATE without `connectionId`.
+    /// `connectionId` is missing in an ANSWER or CANDIDATE.
     ConnectionId,
-    /// An OFFER or ANSWER without a session description, or with one of another type.
+    /// The session description is missing in an OFFER or ANSWER, or is of another type.
     Sdp,
-    /// A CANDIDATE whose candidate is not one.
+    /// The candidate of a CANDIDATE is neither an object, nor `null`, nor an empty string.
     Candidate,
 }
 

@@ -39,7 +39,7 @@ fn plain(value: Option<&str>) -> Option<Option<&str>> {
 }
 
 impl<'a> Message<'a> {
-    /// Parses one WebSocket message in place.
+    /// Parses one WebSocket message in place. Changes the text: it cannot be parsed again.
     ///
     /// ```
     /// use peer_core::wire::signal::Message;
@@ -49,7 +49,7 @@ impl<'a> Message<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`SignalError`]; the message is to be dropped.
+    /// [`SignalError`]; ignore the message.
     pub fn parse(text: &'a mut [u8]) -> Result<Self, SignalError> {
         let mut reader = Reader::new(text)?;
         let (mut kind, mut src, mut payload) = (None, None, Payload::default());
@@ -199,7 +199,8 @@ fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, ReadError> {
 fn truthy(reader: &mut Reader<'_>) -> Result<bool, ReadError> {
     Ok(match reader.kind()? {
         Kind::Boolean => reader.boolean()?,
-        // Without reading a double, see `Number::parse_integer`. What is too small for one is 0 in JavaScript; nobody says that.
+        // Without reading a double, see `Number::parse_integer`. What is too small for one is 0 in
+        // JavaScript; nobody says that.
         Kind::Number => reader
             .raw()?
             .bytes()

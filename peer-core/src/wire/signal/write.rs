@@ -2,13 +2,13 @@ use crate::wire::json::{WriteError, Writer};
 
 use super::{Answer, Candidate, Offer};
 
-/// The whole HEARTBEAT message, sent every ping interval. The broker does not answer.
+/// The HEARTBEAT message. Send it every ping interval; the broker does not answer.
 pub const HEARTBEAT: &str = r#"{"type":"HEARTBEAT"}"#;
 
 /// Writes the OFFER of a data connection to `dst`.
 ///
-/// Fields that are `None` are left out. `metadata` is written as it is, so it must be JSON
-/// ([`json::check`](crate::wire::json::check)).
+/// Leaves out fields that are `None`. Writes `metadata` as it is, so it must be JSON (see
+/// [`json::check`](crate::wire::json::check)).
 ///
 /// ```
 /// use peer_core::wire::signal::{Offer, write_offer};
@@ -67,8 +67,8 @@ pub fn write_answer<'b>(
     finish(writer, dst)
 }
 
-/// Writes a CANDIDATE for a data connection to `dst`. PeerJS wants at least one of `sdp_mid` and
-/// `sdp_m_line_index`, and loses candidates that arrive before the ANSWER.
+/// Writes the CANDIDATE of a data connection to `dst`. PeerJS needs `sdp_mid` or
+/// `sdp_m_line_index`. It loses candidates that arrive before the ANSWER.
 ///
 /// # Errors
 /// [`WriteError::Full`] if the buffer is too small.

@@ -2,30 +2,30 @@ use crate::bytes;
 
 use super::{CONTROL_MAX, FrameError, Opcode};
 
-/// Something whole from the server.
+/// A complete message or control frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// A text message. Mutable, so that JSON can be read in place, which also checks that it is
-    /// UTF-8.
+    /// A text message, mutable so that JSON can be read in place. The decoder does not check that
+    /// it is UTF-8; the JSON reader does.
     Text(&'a mut [u8]),
     /// A binary message.
     Binary(&'a mut [u8]),
-    /// A ping: answer with a pong that carries the same.
+    /// A ping. Answer it with a pong of the same payload.
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// The server closes: answer with a close frame, then drop the connection. Nothing comes after
-    /// it.
+    /// The server closes the connection. Answer with a close frame, then close the connection.
+    /// Nothing is decoded after it.
     Close {
-        /// Why, if it said so.
+        /// The close code, if there is one.
         code: Option<u16>,
-        /// More about why, often empty.
+        /// The reason, empty if there is none.
         reason: &'a str,
     },
 }
 
-/// Decodes the server's bytes. The memory is the limit of a message's length: a longer one is
-/// [`FrameError::TooLarge`] as soon as its header is there. Control frames have room of their own.
+/// Decodes the server's bytes. A message longer than the memory is [`FrameError::TooLarge`] as soon
+/// as the header of the frame has come that exceeds it. Control frames have memory of their own.
 ///
 /// ```
 /// use peer_core::wire::websocket::{Decoder, Received};
@@ -70,7 +70,7 @@ struct Frame {
 }
 
 impl<'m> Decoder<'m> {
-    /// A decoder for messages of up to `memory.len()` bytes.
+    /// Makes a decoder for messages of up to `memory.len()` bytes.
     pub const fn new(memory: &'m mut [u8]) -> Self {
         Self {
             memory,
@@ -84,7 +84,7 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// Begins anew with the same memory, for the next connection.
+    /// Forgets everything, for the next connection with the same memory.
     pub fn reset(&mut self) {
         self.filled = 0;
         self.message = None;
@@ -93,17 +93,17 @@ impl<'m> Decoder<'m> {
         self.state = State::Header;
     }
 
-    /// The last text or binary message once more, for a receiver that could not take it yet; good until the next
-    /// [`decode`](Self::decode). What a receiver changed in it stays changed.
+    /// Returns the last text or binary message again, for a receiver that could not take it yet.
+    /// Valid until the next [`decode`](Self::decode). Changes that the receiver made to it remain.
     pub fn last_message(&mut self) -> &mut [u8] {
-        self.memory.get_mut(..self.filled).unwrap_or_default()
+        bytes::front_mut(self.memory, self.filled)
     }
 
-    /// Takes bytes up to the end of a message, off the front of `bytes`. Call it again with what is
-    /// left until it says `None`; then all is taken and more must come from the server.
+    /// Takes bytes from the front of `bytes` up to the end of a message or control frame. Call it
+    /// again with the rest until it returns `None`: then all bytes are taken.
     ///
     /// # Errors
-    /// [`FrameError`], then and ever after.
+    /// [`FrameError`]. Every later call returns the same error, until [`reset`](Self::reset).
     pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Option<Received<'_>>, FrameError> {
         let whole = loop {
             match self.state {
@@ -127,7 +127,9 @@ impl<'m> Decoder<'m> {
                 State::Payload(mut frame) => {
                     let (taken, rest) = bytes.split_at_checked(frame.left).unwrap_or((*bytes, &[]));
                     *bytes = rest;
-                    if !self.store(frame.opcode, taken) {
+                    let stored = self.store(frame.opcode, taken);
+                    debug_assert!(stored.is_some(), "`admit` saw to the room");
+                    if stored.is_none() {
                         return Err(self.fail(FrameError::TooLarge));
                     }
                     frame.left -= taken.len();
@@ -145,12 +147,10 @@ impl<'m> Decoder<'m> {
         self.finish(whole).map(Some)
     }
 
-    /// Takes one byte of a header; the frame once the header is whole and makes sense.
+    /// Takes one byte of a header. Returns the frame once its header is complete.
     fn header(&mut self, byte: u8) -> Result<Option<Frame>, FrameError> {
-        if let Some(place) = self.header.get_mut(self.header_filled) {
-            *place = byte;
-        }
-        self.header_filled += 1;
+        let stored = bytes::append(&mut self.header, &mut self.header_filled, &[byte]);
+        debug_assert!(stored.is_some(), "the longest header has room");
         let [first, second, length @ ..] = self.header;
         let need = match second & 0x7f {
             _ if self.header_filled < 2 => return Ok(None),
@@ -184,7 +184,7 @@ impl<'m> Decoder<'m> {
         Ok(Some(Frame { last, opcode, left }))
     }
 
-    /// Whether a frame of this kind and length may come now.
+    /// Checks that a frame of this kind and length may come now.
     fn admit(&mut self, last: bool, opcode: Opcode, len: usize) -> Result<(), FrameError> {
         if opcode.is_control() {
             self.control_filled = 0;
@@ -208,17 +208,17 @@ impl<'m> Decoder<'m> {
         Ok(())
     }
 
-    /// Puts a piece of payload in its place. `admit` saw to the room.
-    fn store(&mut self, opcode: Opcode, piece: &[u8]) -> bool {
+    /// Puts a piece of payload in its place.
+    fn store(&mut self, opcode: Opcode, piece: &[u8]) -> Option<()> {
         let (memory, filled) = if opcode.is_control() {
             (&mut self.control[..], &mut self.control_filled)
         } else {
             (&mut *self.memory, &mut self.filled)
         };
-        bytes::append(memory, filled, piece).is_some()
+        bytes::append(memory, filled, piece)
     }
 
-    /// Hands out what ended with a frame of this kind.
+    /// Returns what is complete with a frame of this kind.
     fn finish(&mut self, opcode: Opcode) -> Result<Received<'_>, FrameError> {
         match opcode {
             Opcode::Ping => Ok(Received::Ping(self.control_payload())),
@@ -234,7 +234,7 @@ impl<'m> Decoder<'m> {
             }
             Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                 let text = self.message.take() == Some(Opcode::Text);
-                let payload = self.memory.get_mut(..self.filled).unwrap_or_default();
+                let payload = bytes::front_mut(self.memory, self.filled);
                 Ok(if text {
                     Received::Text(payload)
                 } else {
@@ -245,7 +245,7 @@ impl<'m> Decoder<'m> {
     }
 
     fn control_payload(&self) -> &[u8] {
-        self.control.get(..self.control_filled).unwrap_or_default()
+        bytes::front(&self.control, self.control_filled)
     }
 
     fn fail(&mut self, error: FrameError) -> FrameError {
@@ -254,7 +254,7 @@ impl<'m> Decoder<'m> {
     }
 }
 
-/// Code and reason of a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
+/// Reads code and reason from a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
 fn parse_close(payload: &[u8]) -> Option<(Option<u16>, &str)> {
     if payload.is_empty() {
         return Some((None, ""));

@@ -2,7 +2,7 @@ use crate::bytes;
 
 use super::{CONTROL_MAX, Full, Opcode};
 
-/// The bytes before the payload of a client's frame, which is always whole and masked.
+/// The header of a client's frame. The frame is never fragmented and always masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     bytes: [u8; Self::MAX],
@@ -13,9 +13,9 @@ impl FrameHeader {
     /// The longest header, in bytes.
     pub const MAX: usize = 14;
 
-    /// The header of a frame with `len` bytes of payload, which is then to be masked with
-    /// [`apply_mask`]. The mask must be unpredictable and new for each frame (RFC 6455, section
-    /// 5.3).
+    /// Makes the header of a frame with `len` bytes of payload. Mask the payload with
+    /// [`apply_mask`] and the same mask. The mask must be unpredictable and new for each frame (RFC
+    /// 6455, section 5.3).
     ///
     /// ```
     /// use peer_core::wire::websocket::{FrameHeader, Opcode};
@@ -27,39 +27,35 @@ impl FrameHeader {
             bytes: [0; Self::MAX],
             len: 0,
         };
-        header.push([0x80 | opcode.bits()]);
+        header.push(&[0x80 | opcode.bits()]);
         match (u16::try_from(len), len as u64) {
-            (Ok(len @ 0..126), _) => header.push([0x80 | len.to_be_bytes()[1]]),
+            (Ok(len @ 0..126), _) => header.push(&[0x80 | len.to_be_bytes()[1]]),
             (Ok(len), _) => {
-                header.push([0x80 | 126]);
-                header.push(len.to_be_bytes());
+                header.push(&[0x80 | 126]);
+                header.push(&len.to_be_bytes());
             }
             (Err(_), len) => {
-                header.push([0x80 | 127]);
-                header.push(len.to_be_bytes());
+                header.push(&[0x80 | 127]);
+                header.push(&len.to_be_bytes());
             }
         }
-        header.push(mask);
+        header.push(&mask);
         header
     }
 
-    /// The bytes to send before the payload.
+    /// Returns the bytes to send before the payload.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        bytes::front(&self.bytes, self.len)
     }
 
-    fn push<const N: usize>(&mut self, bytes: [u8; N]) {
-        for byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
-                self.len += 1;
-            }
-        }
+    fn push(&mut self, bytes: &[u8]) {
+        let pushed = bytes::append(&mut self.bytes, &mut self.len, bytes);
+        debug_assert!(pushed.is_some(), "the longest header has room");
     }
 }
 
-/// Masks a payload in place, or a piece of it that starts `offset` bytes in. Masking twice restores
-/// it.
+/// Masks a payload in place, or a part of it that starts at its byte `offset`. Masking twice
+/// restores the payload.
 ///
 /// ```
 /// use peer_core::wire::websocket::apply_mask;
@@ -77,7 +73,8 @@ pub fn apply_mask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     }
 }
 
-/// Writes a whole client's frame. For a control frame the payload is cut at [`CONTROL_MAX`].
+/// Writes a client's frame and returns it. The payload of a control frame is cut at [`CONTROL_MAX`]
+/// bytes.
 ///
 /// ```
 /// use peer_core::wire::websocket::{Opcode, write_frame};
@@ -102,13 +99,13 @@ pub fn write_frame<'b>(
     let header = FrameHeader::new(opcode, payload.len(), mask);
     let header = header.as_bytes();
     let len = bytes::concat(buffer, &[header, payload]).ok_or(Full)?;
-    if let Some(body) = buffer.get_mut(header.len()..len) {
-        apply_mask(body, mask, 0);
-    }
-    buffer.get(..len).ok_or(Full)
+    let frame = bytes::front_mut(buffer, len);
+    apply_mask(frame.get_mut(header.len()..).ok_or(Full)?, mask, 0);
+    Ok(frame)
 }
 
-/// Writes a close frame with a code and no reason; 1000 says that all is well.
+/// Writes a close frame with a code and without a reason. Code 1000 is a normal closure (RFC 6455,
+/// section 7.4.1).
 ///
 /// # Errors
 /// [`Full`].

@@ -1,8 +1,8 @@
 //! WebSocket framing for a client (RFC 6455), without I/O.
 //!
-//! [`Decoder`] takes the server's bytes as they come and puts messages together in memory of a
-//! fixed size; [`FrameHeader`] and [`apply_mask`] make the client's frames. The opening handshake
-//! is [`http`](super::http)'s; extensions are not offered, so none can be in use.
+//! [`Decoder`] takes the server's bytes as they come and joins messages in memory of a fixed size.
+//! [`FrameHeader`] and [`apply_mask`] make the client's frames. The opening handshake is in
+//! [`http`](super::http). Extensions are not supported and not offered.
 
 mod decode;
 mod encode;
@@ -14,24 +14,24 @@ use core::fmt;
 pub use decode::{Decoder, Received};
 pub use encode::{FrameHeader, apply_mask, write_close, write_frame};
 
-/// The most a control frame may carry (RFC 6455, section 5.5).
+/// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 pub const CONTROL_MAX: usize = 125;
 
 /// The kind of a frame (RFC 6455, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Opcode {
-    /// A further piece of a message.
+    /// A continuation of a message.
     Continuation,
-    /// A text message, or its first piece.
+    /// A text message, or its first fragment.
     Text,
-    /// A binary message, or its first piece.
+    /// A binary message, or its first fragment.
     Binary,
-    /// Close.
+    /// The close frame.
     Close,
-    /// Ping; to be answered with a pong of the same payload.
+    /// A ping. Answer it with a pong of the same payload.
     Ping,
-    /// Pong.
+    /// A pong.
     Pong,
 }
 
@@ -64,33 +64,34 @@ impl Opcode {
     }
 }
 
-/// The server broke the framing, or sent more than there is memory for. The connection cannot go
-/// on: send a close frame with [`close_code`](Self::close_code) and drop it.
+/// Why the connection cannot go on: the server broke the framing, or sent a message larger than the
+/// memory for it. Send a close frame with [`close_code`](Self::close_code) and close the
+/// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FrameError {
     /// A reserved bit is set, though no extension was agreed on.
     Reserved,
-    /// The opcode has no meaning.
+    /// The opcode is unknown.
     Opcode,
-    /// The server masked a frame, which only clients do.
+    /// The frame is masked, which only a client's may be.
     Masked,
-    /// A length is not in its shortest form, or has its highest bit set.
+    /// A length is not encoded in its shortest form, or has its highest bit set.
     Length,
-    /// A control frame is in pieces or longer than [`CONTROL_MAX`].
+    /// A control frame is fragmented or longer than [`CONTROL_MAX`].
     Control,
-    /// A continuation without a beginning, or a new message within another.
+    /// A continuation came without a message, or a new message within another one.
     Fragmentation,
-    /// A close frame with half a code, a code that must not be sent, or a reason that is not UTF-8.
+    /// A close frame has half a code, a code that must not be sent, or a reason that is not UTF-8.
     Close,
-    /// The message is longer than the decoder's memory. Give it more, if the server is to be
-    /// trusted.
+    /// The message is longer than the decoder's memory. If the server is trusted, give it more
+    /// memory.
     TooLarge,
 }
 
 impl FrameError {
-    /// The code for the close frame (RFC 6455, section 7.4.1).
+    /// Returns the code for the close frame (RFC 6455, section 7.4.1).
     pub const fn close_code(self) -> u16 {
         match self {
             Self::TooLarge => 1009,
@@ -116,7 +117,8 @@ impl fmt::Display for FrameError {
 
 impl core::error::Error for FrameError {}
 
-/// The frame does not fit the buffer: it needs its payload's length and up to 14 bytes.
+/// The frame does not fit the buffer. A frame needs its payload's length and [`FrameHeader::MAX`]
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full;
