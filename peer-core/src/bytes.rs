@@ -143,7 +143,8 @@ mod tests {
     fn text_that_does_not_fit_is_not_begun() {
         let mut memory = [0; 5];
         let mut text = TextBuffer::new(&mut memory);
-        assert!(write!(text, "{}{}", "ab", "\u{e9}").is_ok());
+        let accent = '\u{e9}';
+        assert!(write!(text, "ab{accent}").is_ok());
         assert!(write!(text, "xy").is_err());
         assert_eq!((text.push("z"), text.push("z")), (Some(()), None));
         assert_eq!(text.len(), 5);

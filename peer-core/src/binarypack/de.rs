@@ -33,6 +33,7 @@ pub struct Deserializer<'de> {
 
 impl<'de> Deserializer<'de> {
     /// Reads from the start of `input`.
+    #[must_use]
     pub fn new(input: &'de [u8]) -> Self {
         Self {
             reader: Reader { input },
@@ -41,6 +42,7 @@ impl<'de> Deserializer<'de> {
     }
 
     /// Returns the bytes that are not read yet.
+    #[must_use]
     pub fn rest(&self) -> &'de [u8] {
         self.reader.input
     }

@@ -92,6 +92,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the `bool`, if it is one.
+    #[must_use]
     pub fn as_bool(self) -> Option<bool> {
         if let Self::Bool(value) = self {
             Some(value)
@@ -101,6 +102,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the integer, if it is one and not negative.
+    #[must_use]
     pub fn as_u64(self) -> Option<u64> {
         if let Self::Unsigned(value) = self {
             Some(value)
@@ -110,6 +112,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the integer, if it is one and fits.
+    #[must_use]
     pub fn as_i64(self) -> Option<i64> {
         match self {
             Self::Unsigned(value) => i64::try_from(value).ok(),
@@ -119,6 +122,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the number as JavaScript has it, if it is one.
+    #[must_use]
     pub fn as_f64(self) -> Option<f64> {
         match self {
             Self::Unsigned(value) => Some(value as f64),
@@ -129,6 +133,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the text, if it is a string.
+    #[must_use]
     pub fn as_str(self) -> Option<&'a str> {
         if let Self::Str(value) = self {
             Some(value)
@@ -138,6 +143,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the bytes, if it is binary data.
+    #[must_use]
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         if let Self::Bytes(value) = self {
             Some(value)
@@ -147,6 +153,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the value of a key, if it is a map with this key. See [`Map::get`].
+    #[must_use]
     pub fn get(self, key: &str) -> Option<Self> {
         if let Self::Map(map) = self {
             map.get(key)
@@ -156,6 +163,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the element at an index, if it is an array of sufficient length.
+    #[must_use]
     pub fn at(self, index: usize) -> Option<Self> {
         if let Self::Array(array) = self {
             array.iter().nth(index)
@@ -174,16 +182,19 @@ pub struct Array<'a> {
 
 impl<'a> Array<'a> {
     /// Returns the number of elements.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Returns whether it is empty.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Returns the elements in order.
+    #[must_use]
     pub fn iter(&self) -> ArrayIter<'a> {
         ArrayIter {
             left: self.len,
@@ -242,16 +253,19 @@ pub struct Map<'a> {
 
 impl<'a> Map<'a> {
     /// Returns the number of entries.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Returns whether it is empty.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Returns keys and values in order, repeated keys too.
+    #[must_use]
     pub fn iter(&self) -> MapIter<'a> {
         MapIter {
             left: self.len,
@@ -260,6 +274,7 @@ impl<'a> Map<'a> {
     }
 
     /// Returns the value of a key. Of equal keys the last one counts, as in JavaScript.
+    #[must_use]
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.iter()
             .filter(|(k, _)| *k == key)

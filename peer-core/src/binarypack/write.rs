@@ -32,6 +32,7 @@ impl<'b> SliceWriter<'b> {
     }
 
     /// Returns what was written.
+    #[must_use]
     pub fn into_written(self) -> &'b mut [u8] {
         bytes::front_mut(self.buffer, self.len)
     }

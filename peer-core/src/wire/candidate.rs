@@ -124,6 +124,7 @@ pub struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     /// Returns the value of an extension, for example of `ufrag` or `tcptype`.
+    #[must_use]
     pub fn extension(&self, name: &str) -> Option<&'a str> {
         let mut fields = Fields(self.extensions);
         while let Some(found) = fields.next() {
@@ -222,6 +223,7 @@ pub enum CandidateKind {
 
 impl CandidateKind {
     /// Returns the word that stands after `typ`.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",

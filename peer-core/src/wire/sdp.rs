@@ -168,6 +168,7 @@ impl<'a> Description<'a> {
 
     /// Returns whether the SHA-256 of a certificate is among the fingerprints. One match is enough
     /// (RFC 8122, section 5.1).
+    #[must_use]
     pub fn has_fingerprint(&self, sha256: &[u8; 32]) -> bool {
         self.fingerprints()
             .any(|fingerprint| fingerprint.sha256().as_ref() == Some(sha256))
@@ -188,12 +189,14 @@ impl<'a> Description<'a> {
     }
 
     /// Returns whether no candidates will follow by trickle (`a=end-of-candidates`).
+    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.here.attribute("end-of-candidates").is_some()
     }
 
     /// Returns the role to answer this offer with: the DTLS client (`active`) where that is
     /// allowed, since a browser as client begins with a fragmented message of 1,413 bytes.
+    #[must_use]
     pub const fn answer_setup(&self) -> Setup {
         match self.setup {
             Some(Setup::Active) => Setup::Passive,
@@ -229,6 +232,7 @@ pub enum Setup {
 
 impl Setup {
     /// Returns the word after `a=setup:`.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -249,11 +253,13 @@ pub struct Fingerprint<'a> {
 
 impl Fingerprint<'_> {
     /// Returns whether the hash is SHA-256.
+    #[must_use]
     pub fn is_sha256(&self) -> bool {
         self.hash.eq_ignore_ascii_case("sha-256")
     }
 
     /// Returns the digest, if it is a well-formed SHA-256.
+    #[must_use]
     pub fn sha256(&self) -> Option<[u8; 32]> {
         if !self.is_sha256() || self.hex.len() != 32 * 3 - 1 {
             return None;

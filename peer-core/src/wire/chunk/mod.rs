@@ -43,6 +43,7 @@ pub(crate) const TAIL_MAX: usize = 6 + 5;
 /// use peer_core::wire::chunk::frames;
 /// assert_eq!([frames(0), frames(16_300), frames(16_301)], [1, 1, 2]);
 /// ```
+#[must_use]
 pub const fn frames(len: usize) -> usize {
     if len <= CHUNKED_MTU {
         1
@@ -73,6 +74,7 @@ impl<'a> ChunkFrame<'a> {
     /// assert_eq!(frame.parts()[2], b"\xb5total\x02");
     /// assert!(ChunkFrame::new(NonZeroU32::MIN, 2, &packed).is_none());
     /// ```
+    #[must_use]
     pub fn new(id: NonZeroU32, n: u32, packed: &'a [u8]) -> Option<Self> {
         let total = u32::try_from(packed.len().div_ceil(CHUNKED_MTU)).ok()?;
         if n >= total {
@@ -106,21 +108,25 @@ impl<'a> ChunkFrame<'a> {
     }
 
     /// Returns the frame in three parts: what comes before the data, the data, what follows it.
+    #[must_use]
     pub fn parts(&self) -> [&[u8]; 3] {
         [&self.head, self.data, &self.tail]
     }
 
     /// Returns the piece of the packed message.
+    #[must_use]
     pub const fn data(&self) -> &'a [u8] {
         self.data
     }
 
     /// Returns the length of the frame in bytes, at most [`CHUNK_FRAME_MAX`].
+    #[must_use]
     pub fn len(&self) -> usize {
         self.head.len() + self.data.len() + self.tail.len()
     }
 
     /// Returns `false`: a frame contains at least its keys.
+    #[must_use]
     pub const fn is_empty(&self) -> bool {
         false
     }
@@ -159,6 +165,7 @@ pub struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     /// Starts at the first chunk of this message. See [`ChunkFrame::new`] for the id.
+    #[must_use]
     pub const fn new(id: NonZeroU32, packed: &'a [u8]) -> Self {
         Self { id, n: 0, packed }
     }
@@ -210,6 +217,7 @@ pub struct ChunkId(u64);
 
 impl ChunkId {
     /// Returns the id as a number.
+    #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -245,6 +253,7 @@ impl core::error::Error for ChunkError {}
 /// assert!(is_json_close(CLOSE_JSON));
 /// assert!(!is_json_close(r#"{"a":1}"#));
 /// ```
+#[must_use]
 pub fn is_json_close(text: &str) -> bool {
     let peer_data = json::member(text, "__peerData");
     peer_data.and_then(|data| json::member(data, "type")) == Some(r#""close""#)

@@ -64,6 +64,7 @@ impl<'a> ResponseHead<'a> {
     }
 
     /// Returns whether the server switched to WebSocket for this nonce (RFC 6455, section 4.1).
+    #[must_use]
     pub fn is_upgrade(&self, nonce: &[u8; 16]) -> bool {
         self.status == 101
             && self.upgrade

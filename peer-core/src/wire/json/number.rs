@@ -44,6 +44,7 @@ impl Number {
     /// use peer_core::wire::json::Number;
     /// assert_eq!(Number::Signed(-3).as_f64(), -3.0);
     /// ```
+    #[must_use]
     pub const fn as_f64(self) -> f64 {
         match self {
             Self::Unsigned(value) => value as f64,

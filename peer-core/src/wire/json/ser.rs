@@ -41,11 +41,13 @@ pub struct Serializer<'b> {
 
 impl<'b> Serializer<'b> {
     /// Makes a serializer that appends to what the writer contains.
+    #[must_use]
     pub const fn new(writer: Writer<'b>) -> Self {
         Self { writer }
     }
 
     /// Returns the writer.
+    #[must_use]
     pub fn into_writer(self) -> Writer<'b> {
         self.writer
     }

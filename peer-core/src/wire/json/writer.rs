@@ -27,16 +27,19 @@ impl<'b> Writer<'b> {
     }
 
     /// Returns the number of bytes written so far.
+    #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Returns whether nothing was written yet.
+    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns what was written.
+    #[must_use]
     pub fn finish(self) -> &'b str {
         self.0.finish()
     }

@@ -140,6 +140,7 @@ pub struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     /// Makes a candidate of the first media section. A data connection has only one.
+    #[must_use]
     pub const fn new(candidate: &'a str) -> Self {
         Self {
             candidate,

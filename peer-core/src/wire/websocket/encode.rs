@@ -22,6 +22,7 @@ impl FrameHeader {
     /// let header = FrameHeader::new(Opcode::Text, 5, [1, 2, 3, 4]);
     /// assert_eq!(header.as_bytes(), [0x81, 0x85, 1, 2, 3, 4]);
     /// ```
+    #[must_use]
     pub fn new(opcode: Opcode, len: usize, mask: [u8; 4]) -> Self {
         let mut header = Self {
             bytes: [0; Self::MAX],
@@ -44,6 +45,7 @@ impl FrameHeader {
     }
 
     /// Returns the bytes to send before the payload.
+    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         bytes::front(&self.bytes, self.len)
     }

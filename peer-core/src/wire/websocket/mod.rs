@@ -92,6 +92,7 @@ pub enum FrameError {
 
 impl FrameError {
     /// Returns the code for the close frame (RFC 6455, section 7.4.1).
+    #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
             Self::TooLarge => 1009,
