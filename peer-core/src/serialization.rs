@@ -56,6 +56,48 @@ pub enum FrameKind {
     Text,
 }
 
+/// One data channel message, or a piece of one. The pieces of a message follow one another; a text
+/// may be cut anywhere, also within a character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    /// Whether the message begins with these bytes.
+    pub first: bool,
+    /// Whether the message ends with these bytes.
+    pub last: bool,
+    /// The kind of the message, the same for all of its pieces.
+    pub kind: FrameKind,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Fragment<'a> {
+    /// Returns a message in one piece.
+    pub const fn whole(frame: Frame<'a>) -> Self {
+        Self {
+            first: true,
+            last: true,
+            kind: frame.kind(),
+            bytes: frame.as_bytes(),
+        }
+    }
+
+    /// Returns the message, if it is in one piece. `None` also for a text that is not UTF-8.
+    ///
+    /// ```
+    /// use peer_core::serialization::{Fragment, Frame};
+    /// let whole = Fragment::whole(Frame::Text("a"));
+    /// assert_eq!(whole.as_frame(), Some(Frame::Text("a")));
+    /// assert_eq!(Fragment { last: false, ..whole }.as_frame(), None);
+    /// ```
+    pub fn as_frame(&self) -> Option<Frame<'a>> {
+        match (self.first && self.last, self.kind) {
+            (false, _) => None,
+            (true, FrameKind::Binary) => Some(Frame::Binary(self.bytes)),
+            (true, FrameKind::Text) => core::str::from_utf8(self.bytes).ok().map(Frame::Text),
+        }
+    }
+}
+
 /// How values travel on a connection. PeerJS's `serialization`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

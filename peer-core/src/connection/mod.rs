@@ -17,7 +17,10 @@ pub use assembly::{Assembly, AssemblyError, Placed};
 pub use inbox::{ASSEMBLIES_MAX, Inbox, Message, Received};
 pub use outbox::{HIGH_WATER, Outbox};
 
-use crate::serialization::{DecodeError, EncodeError};
+use crate::{
+    serialization::{DecodeError, EncodeError},
+    storage,
+};
 
 /// A message was not taken. Nothing of it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,12 @@ impl From<EncodeError> for SendError {
             EncodeError::Full => Self::Full,
             other => Self::Encode(other),
         }
+    }
+}
+
+impl From<storage::Full> for SendError {
+    fn from(_: storage::Full) -> Self {
+        Self::Full
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::SendError;
 use crate::{
     binarypack, bytes,
-    serialization::{Frame, FrameKind, Serialization},
+    serialization::{Fragment, FrameKind, Serialization},
     storage::Ring,
     wire::chunk::{CHUNKED_MTU, CLOSE, CLOSE_JSON, ChunkFrame, HEAD_MAX, TAIL_MAX},
 };
@@ -16,10 +16,9 @@ pub const HIGH_WATER: u32 = 262_144;
 /// What the first byte of a record says.
 const BINARY: u8 = 0;
 const TEXT: u8 = 1;
-/// The record is a packed message to be cut: id, room for a chunk's head, the bytes, room for a tail.
+/// The record is a packed message to be cut: id, room for a chunk's head, the bytes, room for a
+/// tail.
 const CHUNKED: u8 = 2;
-/// Nothing is sent.
-const ABANDONED: u8 = 3;
 
 /// Bytes of a record of [`CHUNKED`] before the packed message.
 const CHUNKED_HEAD: usize = 1 + 4 + HEAD_MAX;
@@ -28,18 +27,21 @@ const CHUNK_COST: usize = RECORD_COST + 1 + HEAD_MAX + TAIL_MAX;
 /// Bytes that the ring adds to each record.
 const RECORD_COST: usize = 4;
 
-/// Messages on their way out of one connection: encodes, cuts into chunks, and holds back what the channel
-/// cannot take yet.
+/// Messages on their way out of one connection: encodes them, cuts them into chunks, and holds back
+/// what the channel cannot take yet.
 ///
-/// The state is apart from the memory; lend the same slice to each call. All zero when new.
+/// The state is apart from the memory; lend the same slice to each call. All zero when new. The
+/// memory is the limit: a message that does not fit is [`SendError::Full`] or
+/// [`SendError::TooLarge`].
 ///
 /// ```
 /// use peer_core::{connection::Outbox, serialization::{Frame, Serialization}};
 /// let (mut outbox, mut memory) = (Outbox::new(Serialization::Binary), [0; 256]);
 /// outbox.send(&mut memory, &("on", 5))?;
 /// let buffered = 0; // what the channel says
-/// assert_eq!(outbox.poll_frame(&mut memory, buffered), Some(Frame::Binary(b"\x92\xb2on\x05")));
-/// assert_eq!(outbox.poll_frame(&mut memory, buffered), None);
+/// let whole = outbox.poll_piece(&mut memory, buffered, usize::MAX).unwrap();
+/// assert_eq!(whole.as_frame(), Some(Frame::Binary(b"\x92\xb2on\x05")));
+/// assert_eq!(outbox.poll_piece(&mut memory, buffered, usize::MAX), None);
 /// # Ok::<(), peer_core::connection::SendError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -51,15 +53,38 @@ pub struct Outbox {
     /// The id of the last message that was cut; of the streamed one while there is one.
     last_id: u32,
     closing: bool,
-    /// The front frame was handed out and goes at the next call.
-    lent: bool,
-    /// Of the front message: chunks and bytes handed out.
-    sent_chunks: u32,
+    front: Front,
+    stream: Stream,
+}
+
+/// What was handed out of the oldest record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Front {
+    state: FrontState,
+    /// Of a message that is cut: chunks and bytes handed out or begun.
+    chunks: u32,
     sent: usize,
-    /// What the tail of the chunk that was lent lies upon.
+    /// Where in the record the begun frame goes on, and where it ends.
+    at: usize,
+    end: usize,
+    /// What the tail of the chunk that was begun lies upon.
     stash: [u8; TAIL_MAX],
     stash_len: u8,
-    stream: Stream,
+}
+
+/// A frame that is handed out lies in the ring until the call after, which makes room of it: the
+/// bytes are lent, not copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum FrontState {
+    /// The next frame is not begun.
+    #[default]
+    Waiting,
+    /// A frame is begun; other pieces of it follow.
+    Begun,
+    /// A chunk was handed out to its end, and others of its message follow.
+    ChunkSent,
+    /// All of the record was handed out.
+    Sent,
 }
 
 /// A message that the caller hands over in pieces.
@@ -70,14 +95,15 @@ struct Stream {
     stride: usize,
     /// Bytes that the caller still has to write.
     left: usize,
-    /// Bytes of them that the newest record still lacks.
+    /// Bytes of them that the newest record still lacks. That record is not handed out before it is
+    /// complete, so one that is given up can be taken back whole.
     missing: usize,
     /// Bytes of the newest record after its data.
     tail: u8,
 }
 
 impl Outbox {
-    /// An empty outbox. With [`Serialization::Binary`] it is all zero.
+    /// Returns an empty outbox. With [`Serialization::Binary`] it is all zero.
     pub const fn new(serialization: Serialization) -> Self {
         Self {
             serialization,
@@ -85,11 +111,15 @@ impl Outbox {
             high_water: 0,
             last_id: 0,
             closing: false,
-            lent: false,
-            sent_chunks: 0,
-            sent: 0,
-            stash: [0; TAIL_MAX],
-            stash_len: 0,
+            front: Front {
+                state: FrontState::Waiting,
+                chunks: 0,
+                sent: 0,
+                at: 0,
+                end: 0,
+                stash: [0; TAIL_MAX],
+                stash_len: 0,
+            },
             stream: Stream {
                 n: 0,
                 total: 0,
@@ -101,30 +131,45 @@ impl Outbox {
         }
     }
 
-    /// How values are written.
+    /// Returns how values are written.
     pub const fn serialization(&self) -> Serialization {
         self.serialization
     }
 
-    /// Sets how many bytes the channel may hold before frames are held back. 0 means [`HIGH_WATER`].
+    /// Returns how many bytes the channel may hold before frames are held back.
+    pub const fn high_water(&self) -> u32 {
+        if self.high_water == 0 {
+            HIGH_WATER
+        } else {
+            self.high_water
+        }
+    }
+
+    /// Sets how many bytes the channel may hold before frames are held back. 0 means
+    /// [`HIGH_WATER`].
+    ///
+    /// The limit is for the start of a frame. A frame below it may go far above it: what the
+    /// channel holds is at most this and the longest frame.
     pub fn set_high_water(&mut self, bytes: u32) {
         self.high_water = bytes;
     }
 
-    /// Whether everything was handed out. After the last chunk of a message it takes one more poll to tell.
+    /// Returns whether everything that is complete was handed out. The piece of a streamed message
+    /// that is still being written does not count.
     pub const fn is_empty(&self) -> bool {
-        self.ring.is_empty() || (self.lent && self.ring.len() == 1 && self.sent_chunks == 0)
+        let sent = matches!(self.front.state, FrontState::Sent) as usize;
+        self.ring.len() == sent + self.unfinished()
     }
 
-    /// Whether [`close`](Self::close) was called.
+    /// Returns whether [`close`](Self::close) was called.
     pub const fn is_closing(&self) -> bool {
         self.closing
     }
 
     /// Encodes one message. A BinaryPack message above 16,300 bytes is cut as it goes out.
     ///
-    /// A JSON or postcard message that is too large is told from one that does not fit now only when the
-    /// outbox is empty.
+    /// A JSON or postcard message that is too large is told from one that does not fit now only
+    /// when the outbox is empty.
     ///
     /// # Errors
     /// [`SendError`]; nothing of the message is sent.
@@ -149,6 +194,8 @@ impl Outbox {
             if !serialization.is_chunked() || len <= CHUNKED_MTU {
                 return Ok(1 + len);
             }
+            // One record for the whole message, with room for one chunk's head and tail: each
+            // chunk is built in place, its head over bytes that are sent already.
             let whole = CHUNKED_HEAD + len + TAIL_MAX;
             if whole > room.len() {
                 return Err(SendError::Full);
@@ -171,16 +218,18 @@ impl Outbox {
         }
     }
 
-    /// Announces a BinaryPack message of `len` packed bytes, which [`write`](Self::write) then takes piece by
-    /// piece: so it may be longer than the outbox, or lie packed in memory of the caller.
+    /// Announces a BinaryPack message of `len` packed bytes, which [`write`](Self::write) then
+    /// takes piece by piece: so it may be longer than the outbox, or lie packed in memory of the
+    /// caller.
     ///
-    /// It goes out in chunks of `chunk` bytes, less where 16,300 or the memory set a limit; a message no longer
-    /// than a chunk goes out whole. PeerJS puts together chunks of any size. A length of 0 does nothing.
+    /// It goes out in chunks of `chunk` bytes, less where 16,300 or the memory set a limit; a
+    /// message no longer than a chunk goes out whole. PeerJS puts together chunks of any size. A
+    /// length of 0 does nothing.
     ///
     /// ```
     /// # use peer_core::{connection::{Outbox, SendError}, serialization::Serialization};
     /// # let (mut outbox, mut memory) = (Outbox::new(Serialization::Binary), [0; 1024]);
-    /// # let mut transmit = |frame: peer_core::serialization::Frame<'_>| {};
+    /// # let mut transmit = |piece: peer_core::serialization::Fragment<'_>| {};
     /// // 100,000 bytes of samples, as one `ArrayBuffer` at the browser, out of 1 KiB.
     /// outbox.stream(&memory, 5 + 100_000, 400)?;
     /// outbox.write(&mut memory, b"\xdb\x00\x01\x86\xa0")?;
@@ -188,8 +237,8 @@ impl Outbox {
     ///     let (samples, mut taken) = ([7; 100], 0);
     ///     while taken < samples.len() {
     ///         taken += outbox.write(&mut memory, &samples[taken..]).unwrap_or(0);
-    ///         while let Some(frame) = outbox.poll_frame(&mut memory, 0) {
-    ///             transmit(frame);
+    ///         while let Some(piece) = outbox.poll_piece(&mut memory, 0, usize::MAX) {
+    ///             transmit(piece);
     ///         }
     ///     }
     /// }
@@ -224,11 +273,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes the next bytes of a streamed message, as many as there is room for, and says how many.
+    /// Takes the next bytes of a streamed message, as many as there is room for, and returns how
+    /// many.
     ///
     /// # Errors
-    /// [`SendError::Full`] when not one byte fits now, [`SendError::StreamLength`] when `bytes` go beyond the
-    /// announced length. Nothing was taken.
+    /// [`SendError::Full`] when not one byte fits now, [`SendError::StreamLength`] when `bytes` go
+    /// beyond the announced length. Nothing was taken.
     pub fn write(&mut self, memory: &mut [u8], bytes: &[u8]) -> Result<usize, SendError> {
         if bytes.len() > self.stream.left {
             return Err(SendError::StreamLength);
@@ -244,12 +294,12 @@ impl Outbox {
             }
             let stream = &mut self.stream;
             let (now, after) = rest.split_at_checked(stream.missing).unwrap_or((rest, &[]));
-            // The record is there and as long as `open_chunk` made it.
             let room = self.ring.back_mut(memory).and_then(|record| {
                 let end = record.len().checked_sub(usize::from(stream.tail))?;
                 let start = end.checked_sub(stream.missing)?;
                 bytes::copy(record.get_mut(start..)?, now)
             });
+            debug_assert!(room.is_some(), "the open chunk is the newest record");
             room.ok_or(SendError::Full)?;
             stream.missing -= now.len();
             stream.left -= now.len();
@@ -258,41 +308,44 @@ impl Outbox {
         Ok(bytes.len() - rest.len())
     }
 
-    /// Bytes of the streamed message that are still to be written. At 0 other messages may be sent again.
+    /// Returns how many bytes of the streamed message are still to be written. At 0 other messages
+    /// may be sent again.
     pub const fn stream_left(&self) -> usize {
         self.stream.left
     }
 
-    /// Gives up the streamed message. What was sent of it stays with the receiver, which waits for the rest
-    /// until the connection closes.
+    /// Gives up the streamed message. The chunk that is not yet written whole is taken back; no
+    /// byte of it was handed out. The chunks before it still go out and stay with the receiver,
+    /// which waits for the rest until the connection closes.
     pub fn abort_stream(&mut self, memory: &mut [u8]) {
-        if self.stream.missing > 0
-            && let Some(kind) = self
-                .ring
-                .back_mut(memory)
-                .and_then(|record| record.first_mut())
-        {
-            *kind = ABANDONED;
+        self.release(memory);
+        if self.unfinished() > 0 {
+            self.ring.pop_back();
         }
         self.stream = Stream::default();
     }
 
-    /// Queues the message by which PeerJS asks the other side to close, behind everything sent before.
+    /// Queues the message by which PeerJS asks the other side to close, behind everything sent
+    /// before. A streamed message that is not finished is given up, as by
+    /// [`abort_stream`](Self::abort_stream).
     ///
-    /// On an unordered channel it would overtake what the channel still holds: let `buffered` fall to 0 before
-    /// this is polled.
+    /// On an unordered channel it would overtake what the channel still holds: let `buffered` fall
+    /// to 0 before this is polled.
     ///
     /// # Errors
-    /// [`SendError::Full`]; [`SendError::Unsupported`] on a raw or postcard connection, which has no such
-    /// message: close the channel once it is drained.
+    /// [`SendError::Full`]; [`SendError::Closing`] after the first call; [`SendError::Unsupported`]
+    /// on a raw or postcard connection, which has no such message: close the channel once it is
+    /// drained.
     pub fn close(&mut self, memory: &mut [u8]) -> Result<(), SendError> {
-        self.check_open()?;
+        if self.closing {
+            return Err(SendError::Closing);
+        }
         let message = match self.serialization {
             Serialization::Binary | Serialization::BinaryUtf8 => CLOSE,
             Serialization::Json => CLOSE_JSON.as_bytes(),
             Serialization::Raw | Serialization::Postcard => return Err(SendError::Unsupported),
         };
-        self.release(memory);
+        self.abort_stream(memory);
         self.ring
             .push(memory, &[&[BINARY], message])
             .map_err(|_| SendError::Full)?;
@@ -300,98 +353,86 @@ impl Outbox {
         Ok(())
     }
 
-    /// The next frame for the channel, which now holds `buffered` bytes. The frame counts as sent. `None`
-    /// while that is above the high-water mark, or when there is nothing: poll again after `buffered` fell,
-    /// or something was sent.
-    pub fn poll_frame<'m>(&mut self, memory: &'m mut [u8], buffered: u32) -> Option<Frame<'m>> {
-        let high_water = if self.high_water == 0 {
-            HIGH_WATER
-        } else {
-            self.high_water
-        };
-        if buffered > high_water {
-            self.release(memory);
+    /// Hands out the next frame for the channel, or the next piece of it, of at most `max` bytes.
+    /// With `usize::MAX` frames are never cut. `buffered` is what the channel holds now. What is
+    /// handed out counts as sent.
+    ///
+    /// A frame that is begun comes to its end before another begins, and whatever `buffered` is.
+    ///
+    /// Returns `None` when there is nothing, while `buffered` is above the
+    /// [high water](Self::set_high_water), and when `max` is 0, also for an empty frame: poll again
+    /// after something was sent, after `buffered` fell, or with a larger `max`.
+    pub fn poll_piece<'m>(
+        &mut self,
+        memory: &'m mut [u8],
+        buffered: u32,
+        max: usize,
+    ) -> Option<Fragment<'m>> {
+        if !self.is_ready(memory, buffered) || max == 0 {
             return None;
         }
-        if !self.is_ready(memory) {
-            return None;
-        }
-        self.lent = true;
         let record = self.ring.front_mut(memory)?;
-        if record.first() == Some(&CHUNKED) {
-            return self.cut(record).map(Frame::Binary);
+        let kind = match record.first() {
+            Some(&TEXT) => FrameKind::Text,
+            _ => FrameKind::Binary,
+        };
+        let first = self.front.state == FrontState::Waiting;
+        if first {
+            let built = self.front.build(record);
+            debug_assert!(built.is_some(), "a record is as it was pushed");
+            built?;
         }
-        match *record {
-            // It was copied from a `str`.
-            [TEXT, ref text @ ..] => core::str::from_utf8(text).ok().map(Frame::Text),
-            [_, ref bytes @ ..] => Some(Frame::Binary(bytes)),
-            [] => None,
-        }
+        let front = &mut self.front;
+        let start = front.at;
+        front.at = start.saturating_add(max).min(front.end);
+        let last = front.at == front.end;
+        front.state = if !last {
+            FrontState::Begun
+        } else if front.chunks > 0 && front.next_chunk() + TAIL_MAX < record.len() {
+            FrontState::ChunkSent
+        } else {
+            FrontState::Sent
+        };
+        Some(Fragment {
+            first,
+            last,
+            kind,
+            bytes: record.get(start..front.at)?,
+        })
     }
 
-    /// Whether there is a frame to be handed out: a chunk that the caller is still writing is none.
-    pub(crate) fn is_ready(&mut self, memory: &mut [u8]) -> bool {
+    /// Returns whether [`poll_piece`](Self::poll_piece) has something to hand out.
+    pub(crate) fn is_ready(&mut self, memory: &mut [u8], buffered: u32) -> bool {
         self.release(memory);
-        while let Some(record) = self.ring.front(memory) {
-            if record.first() != Some(&ABANDONED) {
-                return self.stream.missing == 0 || self.ring.len() > 1;
-            }
-            self.ring.pop(memory);
+        match self.front.state {
+            FrontState::Begun => true,
+            _ => !self.is_empty() && buffered <= self.high_water(),
         }
-        false
     }
 
-    /// The next chunk of a packed message, built around its bytes: over what was sent before them, and for
-    /// the moment over what follows.
-    fn cut<'m>(&mut self, record: &'m mut [u8]) -> Option<&'m [u8]> {
-        let id = record.get(1..5)?.try_into().ok().map(u32::from_be_bytes)?;
-        let end = record.len().checked_sub(TAIL_MAX)?;
-        let start = CHUNKED_HEAD + self.sent;
-        let stop = end.min(start + CHUNKED_MTU);
-        let total = end.checked_sub(CHUNKED_HEAD)?.div_ceil(CHUNKED_MTU);
-        let frame = ChunkFrame::from_parts(
-            NonZeroU32::new(id)?,
-            self.sent_chunks,
-            u32::try_from(total).ok()?,
-            record.get(start..stop)?,
-        )?;
-        let [head, _, tail] = frame.parts();
-        let (mut heads, mut tails) = ([0; HEAD_MAX], [0; TAIL_MAX]);
-        let (head_len, tail_len) = (head.len(), tail.len());
-        bytes::copy(&mut heads, head)?;
-        bytes::copy(&mut tails, tail)?;
-
-        let frame = record.get_mut(start.checked_sub(head_len)?..stop + tail_len)?;
-        bytes::copy(frame, heads.get(..head_len)?)?;
-        let covered = frame.get_mut(head_len + (stop - start)..)?;
-        bytes::copy(&mut self.stash, covered)?;
-        self.stash_len = u8::try_from(tail_len).ok()?;
-        bytes::copy(covered, tails.get(..tail_len)?)?;
-        self.sent_chunks += 1;
-        self.sent = stop - CHUNKED_HEAD;
-        Some(frame)
-    }
-
-    /// Drops what was lent by the last poll. [`is_empty`](Self::is_empty) is exact after it.
+    /// Makes room of what was handed out to its end by the last poll.
     pub(crate) fn release(&mut self, memory: &mut [u8]) {
-        if !core::mem::take(&mut self.lent) {
-            return;
-        }
-        if self.sent_chunks > 0
-            && let Some(record) = self.ring.front_mut(memory)
-        {
-            let start = CHUNKED_HEAD + self.sent;
-            let stash = self.stash.get(..usize::from(self.stash_len));
-            if let (Some(covered), Some(stash)) = (record.get_mut(start..), stash) {
-                bytes::copy(covered, stash);
+        match self.front.state {
+            FrontState::Waiting | FrontState::Begun => {}
+            FrontState::ChunkSent => {
+                let front = &mut self.front;
+                front.state = FrontState::Waiting;
+                let restored = self.ring.front_mut(memory).and_then(|record| {
+                    let stash = front.stash.get(..usize::from(front.stash_len))?;
+                    bytes::copy(record.get_mut(front.next_chunk()..)?, stash)
+                });
+                debug_assert!(restored.is_some(), "the record is there until it is sent");
             }
-            if start + TAIL_MAX < record.len() {
-                return;
+            FrontState::Sent => {
+                self.front = Front::default();
+                self.ring.pop(memory);
             }
         }
-        self.sent_chunks = 0;
-        self.sent = 0;
-        self.ring.pop(memory);
+    }
+
+    /// Records that the caller is still writing: 0 or 1.
+    const fn unfinished(&self) -> usize {
+        (self.stream.missing > 0) as usize
     }
 
     /// Appends a record for the stream's next chunk, complete but for its data.
@@ -401,7 +442,7 @@ impl Outbox {
         if stream.total <= 1 {
             self.ring.push_with(memory, |room| {
                 let record = room.get_mut(..1 + len).ok_or(SendError::Full)?;
-                bytes::copy(record, &[BINARY]);
+                bytes::copy(record, &[BINARY]).ok_or(SendError::Full)?;
                 Ok::<_, SendError>(record.len())
             })?;
             (stream.missing, stream.tail) = (len, 0);
@@ -409,24 +450,16 @@ impl Outbox {
         }
         let id = NonZeroU32::new(self.last_id).unwrap_or(NonZeroU32::MIN);
         let (n, total) = (stream.n, stream.total);
-        // A tail is at most `TAIL_MAX` long.
         let mut after = 0;
         self.ring.push_with(memory, |room| {
             // The head tells the data's length, so it is made around room of that length.
             let data = room.get(..len).ok_or(SendError::Full)?;
-            let frame = ChunkFrame::from_parts(id, n, total, data).ok_or(SendError::Full)?;
-            let (mut heads, mut tails) = ([0; HEAD_MAX], [0; TAIL_MAX]);
-            let [head, _, tail] = frame.parts();
-            let (head_len, tail_len) = (head.len(), tail.len());
-            let copied = bytes::copy(&mut heads, head).and(bytes::copy(&mut tails, tail));
-            copied.ok_or(SendError::Full)?;
-            let (head, tail) = (heads.get(..head_len), tails.get(..tail_len));
-            let (head, tail) = (head.unwrap_or_default(), tail.unwrap_or_default());
-            let start = bytes::concat(room, &[&[BINARY], head]).ok_or(SendError::Full)?;
+            let ends = Ends::new(id, n, total, data).ok_or(SendError::Full)?;
+            let start = bytes::concat(room, &[&[BINARY], ends.head()]).ok_or(SendError::Full)?;
             let place = room.get_mut(start + len..).ok_or(SendError::Full)?;
-            bytes::copy(place, tail).ok_or(SendError::Full)?;
-            after = tail.len() as u8;
-            Ok::<_, SendError>(start + len + tail.len())
+            bytes::copy(place, ends.tail()).ok_or(SendError::Full)?;
+            after = ends.tail_len;
+            Ok::<_, SendError>(start + len + ends.tail().len())
         })?;
         (stream.missing, stream.tail) = (len, after);
         stream.n += 1;
@@ -461,4 +494,81 @@ impl Outbox {
         binarypack::serialized_len(value)
             .is_ok_and(|len| RECORD_COST + overhead(len) + len > memory.len())
     }
+}
+
+impl Front {
+    /// Sets `at` and `end` around the next frame of the record, and builds it where it is a chunk.
+    fn build(&mut self, record: &mut [u8]) -> Option<()> {
+        if *record.first()? == CHUNKED {
+            return self.cut(record);
+        }
+        (self.at, self.end) = (1, record.len());
+        Some(())
+    }
+
+    /// Builds the next chunk of a packed message around its bytes. The head covers bytes that were
+    /// sent before. The tail covers bytes that are still to be sent: they are stashed until the
+    /// chunk is out.
+    fn cut(&mut self, record: &mut [u8]) -> Option<()> {
+        let id = record.get(1..5)?.try_into().ok().map(u32::from_be_bytes)?;
+        let end = record.len().checked_sub(TAIL_MAX)?;
+        let start = self.next_chunk();
+        let stop = end.min(start + CHUNKED_MTU);
+        let total = end.checked_sub(CHUNKED_HEAD)?.div_ceil(CHUNKED_MTU);
+        let total = u32::try_from(total).ok()?;
+        let data = record.get(start..stop)?;
+        let ends = Ends::new(NonZeroU32::new(id)?, self.chunks, total, data)?;
+
+        let at = start.checked_sub(ends.head().len())?;
+        bytes::copy(record.get_mut(at..)?, ends.head())?;
+        let covered = record.get_mut(stop..stop + ends.tail().len())?;
+        bytes::copy(&mut self.stash, covered)?;
+        self.stash_len = ends.tail_len;
+        bytes::copy(covered, ends.tail())?;
+        (self.at, self.end) = (at, stop + ends.tail().len());
+        self.chunks += 1;
+        self.sent = stop - CHUNKED_HEAD;
+        Some(())
+    }
+
+    /// Where in the record the data of the next chunk starts.
+    const fn next_chunk(&self) -> usize {
+        CHUNKED_HEAD + self.sent
+    }
+}
+
+/// What a chunk has around its data, copied so that the data's memory can be written.
+struct Ends {
+    head: [u8; HEAD_MAX],
+    head_len: u8,
+    tail: [u8; TAIL_MAX],
+    tail_len: u8,
+}
+
+impl Ends {
+    fn new(id: NonZeroU32, n: u32, total: u32, data: &[u8]) -> Option<Self> {
+        let frame = ChunkFrame::from_parts(id, n, total, data)?;
+        let [from, _, to] = frame.parts();
+        let (mut head, mut tail) = ([0; HEAD_MAX], [0; TAIL_MAX]);
+        bytes::copy(&mut head, from)?;
+        bytes::copy(&mut tail, to)?;
+        Some(Self {
+            head,
+            head_len: u8::try_from(from.len()).ok()?,
+            tail,
+            tail_len: u8::try_from(to.len()).ok()?,
+        })
+    }
+
+    fn head(&self) -> &[u8] {
+        part(&self.head, self.head_len)
+    }
+
+    fn tail(&self) -> &[u8] {
+        part(&self.tail, self.tail_len)
+    }
+}
+
+fn part(bytes: &[u8], len: u8) -> &[u8] {
+    bytes.get(..usize::from(len)).unwrap_or(bytes)
 }

@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 use super::{Inbox, Outbox, ReceiveError, Received, SendError};
 use crate::{
     binarypack::{self, Value},
-    serialization::{EncodeError, Frame, FrameKind, Serialization},
-    wire::chunk::CHUNKED_MTU,
+    serialization::{EncodeError, Fragment, Frame, FrameKind, Serialization},
+    wire::chunk::{CHUNKED_MTU, CLOSE},
 };
 
 const WIRE: &str = include_str!(concat!(
@@ -43,9 +43,15 @@ fn binary(frame: Frame<'_>) -> Vec<u8> {
     frame.as_bytes().to_vec()
 }
 
+/// The next frame, whole.
+fn poll<'m>(outbox: &mut Outbox, memory: &'m mut [u8], buffered: u32) -> Option<Frame<'m>> {
+    let piece = outbox.poll_piece(memory, buffered, usize::MAX)?;
+    Some(piece.as_frame().unwrap())
+}
+
 fn drain(outbox: &mut Outbox, memory: &mut [u8]) -> Vec<Vec<u8>> {
     let mut frames = vec![];
-    while let Some(frame) = outbox.poll_frame(memory, 0) {
+    while let Some(frame) = poll(outbox, memory, 0) {
         frames.push(binary(frame));
     }
     assert!(outbox.is_empty());
@@ -128,9 +134,9 @@ fn frames_wait_for_the_channel() {
     let (mut outbox, mut memory) = (Outbox::new(Serialization::Binary), [0; 64]);
     outbox.set_high_water(100);
     outbox.send(&mut memory, &1).unwrap();
-    assert_eq!(outbox.poll_frame(&mut memory, 101), None);
+    assert_eq!(poll(&mut outbox, &mut memory, 101), None);
     assert_eq!(
-        outbox.poll_frame(&mut memory, 100),
+        poll(&mut outbox, &mut memory, 100),
         Some(Frame::Binary(&[1]))
     );
     assert!(outbox.is_empty());
@@ -195,7 +201,7 @@ fn raw_keeps_the_kind() {
     let (mut inbox, mut inbox_memory) = (Inbox::new(Serialization::Raw), [0; 64]);
     outbox.send(&mut memory, "é").unwrap();
     outbox.send(&mut memory, &Bytes(vec![])).unwrap();
-    while let Some(frame) = outbox.poll_frame(&mut memory, 0) {
+    while let Some(frame) = poll(&mut outbox, &mut memory, 0) {
         inbox.feed(&mut inbox_memory, frame).unwrap();
     }
     assert_eq!(inbox.decode::<&str>(&mut inbox_memory), Ok("é"));
@@ -233,7 +239,7 @@ fn a_large_message_streams_through_little_memory() {
             Ok(taken) => written += taken,
             Err(error) => {
                 assert_eq!(error, SendError::Full);
-                let frame = outbox.poll_frame(&mut memory, 0).unwrap();
+                let frame = poll(&mut outbox, &mut memory, 0).unwrap();
                 inbox.feed(&mut inbox_memory, frame).unwrap();
             }
         }
@@ -243,7 +249,7 @@ fn a_large_message_streams_through_little_memory() {
         Err(SendError::StreamLength)
     );
     outbox.send(&mut memory, &1).unwrap();
-    while let Some(frame) = outbox.poll_frame(&mut memory, 0) {
+    while let Some(frame) = poll(&mut outbox, &mut memory, 0) {
         inbox.feed(&mut inbox_memory, frame).unwrap();
     }
     assert_eq!(inbox.front(&mut inbox_memory).unwrap().bytes, message);
@@ -271,6 +277,84 @@ fn an_aborted_stream_leaves_the_outbox_usable() {
         [b"\xb4half".to_vec()],
         "short enough to go whole"
     );
+}
+
+/// It took one more poll to tell; and what `abort_stream` left behind kept it from being empty for
+/// ever, so that a flushed close never came.
+#[test]
+fn close_gives_up_an_unfinished_stream() {
+    for written in [0, 20, 50, 70, 120] {
+        let (mut outbox, mut memory) = (Outbox::new(Serialization::Binary), [0; 512]);
+        outbox.send(&mut memory, &1).unwrap();
+        outbox.stream(&memory, 1000, 50).unwrap();
+        outbox.write(&mut memory, &vec![1; written]).unwrap();
+        for _ in 0..1 + written / 50 {
+            assert!(!outbox.is_empty());
+            assert!(poll(&mut outbox, &mut memory, 0).is_some());
+        }
+        assert!(outbox.is_empty(), "nothing complete is left of {written}");
+        assert_eq!(poll(&mut outbox, &mut memory, 0), None);
+        outbox.close(&mut memory).unwrap();
+        assert_eq!(outbox.stream_left(), 0);
+        assert_eq!(drain(&mut outbox, &mut memory), [CLOSE.to_vec()]);
+        assert_eq!(outbox.close(&mut memory), Err(SendError::Closing));
+    }
+}
+
+#[test]
+fn an_aborted_stream_leaves_nothing_behind() {
+    for written in [0, 20, 50, 70] {
+        let (mut outbox, mut memory) = (Outbox::new(Serialization::Binary), [0; 256]);
+        outbox.stream(&memory, 1000, 50).unwrap();
+        outbox.write(&mut memory, &vec![1; written]).unwrap();
+        outbox.abort_stream(&mut memory);
+        for _ in 0..written / 50 {
+            assert!(!outbox.is_empty());
+            assert!(poll(&mut outbox, &mut memory, 0).is_some());
+        }
+        assert!(outbox.is_empty());
+        assert!(
+            outbox.send(&mut memory, &Bytes(vec![0; 240])).is_ok(),
+            "all room is back"
+        );
+    }
+}
+
+#[test]
+fn pieces_are_as_long_as_asked_for() {
+    let (mut outbox, mut memory) = (Outbox::new(Serialization::Raw), [0; 256]);
+    outbox.set_high_water(10);
+    assert_eq!(outbox.high_water(), 10);
+    outbox.send(&mut memory, "four").unwrap();
+    outbox.send(&mut memory, "").unwrap();
+    assert_eq!(outbox.poll_piece(&mut memory, 0, 0), None);
+    assert_eq!(
+        outbox.poll_piece(&mut memory, 11, 3),
+        None,
+        "above the high water"
+    );
+    let text = |first, last, bytes| Fragment {
+        first,
+        last,
+        kind: FrameKind::Text,
+        bytes,
+    };
+    let piece = outbox.poll_piece(&mut memory, 10, 3);
+    assert_eq!(piece, Some(text(true, false, b"fou")));
+    assert!(!outbox.is_empty());
+    assert_eq!(outbox.poll_piece(&mut memory, 99, 0), None);
+    let piece = outbox.poll_piece(&mut memory, 99, 3);
+    assert_eq!(
+        piece,
+        Some(text(false, true, b"r")),
+        "what is begun is finished"
+    );
+    assert_eq!(outbox.poll_piece(&mut memory, 0, 0), None);
+    assert_eq!(
+        outbox.poll_piece(&mut memory, 0, 1),
+        Some(text(true, true, b""))
+    );
+    assert!(outbox.is_empty());
 }
 
 #[test]
@@ -405,6 +489,16 @@ fn both_are_zero_when_new() {
     assert!(size_of::<Inbox>() <= 1024, "{}", size_of::<Inbox>());
 }
 
+/// Feeds an inbox with frames put together again; `frame` holds the pieces of one.
+fn join(frame: &mut Vec<u8>, piece: Fragment<'_>, inbox: &mut Inbox, memory: &mut [u8]) {
+    assert_eq!(piece.first, frame.is_empty());
+    frame.extend_from_slice(piece.bytes);
+    if piece.last {
+        inbox.feed(memory, Frame::Binary(frame)).unwrap();
+        frame.clear();
+    }
+}
+
 /// Cuts a message with the outbox's stream, which takes any chunk size.
 fn cut(outbox: &mut Outbox, message: &[u8], size: usize) -> Vec<Vec<u8>> {
     let mut memory = vec![0; 4096 + CHUNKED_MTU];
@@ -413,7 +507,7 @@ fn cut(outbox: &mut Outbox, message: &[u8], size: usize) -> Vec<Vec<u8>> {
     while written < message.len() {
         match outbox.write(&mut memory, &message[written..]) {
             Ok(taken) => written += taken,
-            Err(_) => frames.push(binary(outbox.poll_frame(&mut memory, 0).unwrap())),
+            Err(_) => frames.push(binary(poll(outbox, &mut memory, 0).unwrap())),
         }
     }
     frames.extend(drain(outbox, &mut memory));
@@ -490,7 +584,7 @@ proptest! {
                     }
                 }
                 2 => {
-                    let frame = held.take().or_else(|| outbox.poll_frame(&mut out, 0).map(binary));
+                    let frame = held.take().or_else(|| poll(&mut outbox, &mut out, 0).map(binary));
                     if let Some(frame) = frame {
                         match inbox.feed(&mut inn, Frame::Binary(&frame)) {
                             Err(ReceiveError::Full) => held = Some(frame),
@@ -528,6 +622,7 @@ proptest! {
         let mut expected = vec![];
         // The streamed message and how much of it was written.
         let mut streamed: Option<(Vec<u8>, usize)> = None;
+        let mut frame = vec![];
         for (step, len, piece) in steps {
             match step {
                 0..=2 => {
@@ -568,17 +663,24 @@ proptest! {
                     outbox.abort_stream(&mut memory);
                     streamed = None;
                 }
-                8 => prop_assert_eq!(outbox.poll_frame(&mut memory, u32::MAX), None),
+                8 if frame.is_empty() => {
+                    prop_assert_eq!(outbox.poll_piece(&mut memory, u32::MAX, len), None);
+                }
+                8 => {
+                    let rest = outbox.poll_piece(&mut memory, u32::MAX, usize::MAX).unwrap();
+                    prop_assert!(rest.last);
+                    join(&mut frame, rest, &mut inbox, &mut inbox_memory);
+                }
                 _ => {
-                    if let Some(frame) = outbox.poll_frame(&mut memory, 0) {
-                        inbox.feed(&mut inbox_memory, frame).unwrap();
+                    if let Some(piece) = outbox.poll_piece(&mut memory, 0, piece * len) {
+                        join(&mut frame, piece, &mut inbox, &mut inbox_memory);
                     }
                 }
             }
         }
         outbox.abort_stream(&mut memory);
-        while let Some(frame) = outbox.poll_frame(&mut memory, 0) {
-            inbox.feed(&mut inbox_memory, frame).unwrap();
+        while let Some(piece) = outbox.poll_piece(&mut memory, 0, 5000) {
+            join(&mut frame, piece, &mut inbox, &mut inbox_memory);
         }
         prop_assert!(outbox.is_empty());
         prop_assert_eq!(inbox.len(), expected.len());

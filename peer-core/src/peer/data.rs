@@ -1,7 +1,7 @@
 //! The data plane of a peer that owns outboxes and inboxes: frames in, frames out.
 
 use crate::{
-    connection::{HIGH_WATER, ReceiveError, Received},
+    connection::{ReceiveError, Received},
     serialization::Frame,
     storage::Handle,
 };
@@ -70,11 +70,11 @@ impl Peer<'_> {
     pub(super) fn next_to_send(&mut self) -> Option<Handle> {
         let (mut before, mut after) = (None, None);
         for (handle, slot) in self.table.iter_mut() {
-            if slot.phase != Phase::Open || slot.buffered > HIGH_WATER {
+            if slot.phase != Phase::Open {
                 continue;
             }
             let memory = self.memory.outbox.of_mut(handle.index());
-            if slot.outbox.is_ready(memory) {
+            if slot.outbox.is_ready(memory, slot.buffered) {
                 let first = if handle.index() < self.turn {
                     &mut before
                 } else {
@@ -94,7 +94,11 @@ impl Peer<'_> {
             return again;
         };
         let memory = self.memory.outbox.of_mut(handle.index());
-        let Some(frame) = slot.outbox.poll_frame(memory, slot.buffered) else {
+        let piece = slot
+            .outbox
+            .poll_piece(memory, slot.buffered, usize::MAX)
+            .and_then(|whole| whole.as_frame());
+        let Some(frame) = piece else {
             return again;
         };
         let len = u32::try_from(frame.as_bytes().len()).unwrap_or(u32::MAX);

@@ -49,7 +49,7 @@ fn travel(serialization: Serialization) -> Option<()> {
     let (mut outbox, mut out) = (Outbox::new(serialization), [0; 256]);
     let (mut inbox, mut memory) = (Inbox::new(serialization), [0; 256]);
     outbox.send(&mut out, &READING).ok()?;
-    let frame = outbox.poll_frame(&mut out, 0)?;
+    let frame = outbox.poll_piece(&mut out, 0, usize::MAX)?.as_frame()?;
     (inbox.feed(&mut memory, frame).ok()? == Received::Message).then_some(())?;
     (inbox.decode::<Reading<'_>>(&mut memory).ok()? == READING).then_some(())?;
     inbox.pop(&mut memory);
