@@ -1,7 +1,7 @@
 //! The serializations of a data connection.
 //!
-//! [`Serialization::encode`] and [`Serialization::decode`] turn values into messages and back. They know
-//! nothing of chunks, which are the business of [`connection`](crate::connection).
+//! [`Serialization::encode`] and [`Serialization::decode`] turn values into messages and back. They
+//! know nothing of chunks, which are the business of [`connection`](crate::connection).
 
 use core::fmt;
 
@@ -151,6 +151,11 @@ impl Serialization {
         matches!(self, Self::Binary | Self::BinaryUtf8)
     }
 
+    /// Whether a string message has no meaning.
+    pub(crate) const fn is_binary(self) -> bool {
+        !matches!(self, Self::Json | Self::Raw)
+    }
+
     /// Writes `value` into `buffer` as one message, not yet cut into chunks.
     ///
     /// Raw takes only strings, bytes and sequences of `u8`.
@@ -205,8 +210,8 @@ impl Serialization {
         Ok(Frame::Binary(bytes))
     }
 
-    /// Reads one whole message. JSON is unescaped in place, so `bytes` change; nothing is copied and the
-    /// value may borrow from them.
+    /// Reads one whole message. JSON is unescaped in place, so `bytes` change; nothing is copied and
+    /// the value may borrow from them.
     ///
     /// JSON is taken from text frames too: PeerJS before 1.5 sends it so.
     ///

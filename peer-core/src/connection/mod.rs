@@ -1,20 +1,18 @@
 //! The data plane of one connection: what goes out through an [`Outbox`], what comes in through an
 //! [`Inbox`].
 //!
-//! Both are a few words of state; the bytes are in memory that is lent to each call and must be the same
-//! slice each time. So both are usable without the engine, over any slice: the engine lends static
-//! arrays, an operating system's program whatever it likes.
+//! Both are a few words of state; the bytes are in memory that is lent to each call and must be the
+//! same slice each time. So both are usable without the engine, over any slice: the engine lends
+//! static arrays, a program on an operating system may lend a `Vec`.
 
 use core::fmt;
 
-mod assembly;
 mod inbox;
 mod outbox;
 #[cfg(test)]
 mod tests;
 
-pub use assembly::{Assembly, AssemblyError, Placed};
-pub use inbox::{ASSEMBLIES_MAX, Inbox, Message, Received};
+pub use inbox::{ASSEMBLIES_MAX, Inbox, MESSAGE_COST, Message, Piece, Received};
 pub use outbox::{HIGH_WATER, Outbox};
 
 use crate::{
@@ -29,8 +27,8 @@ use crate::{
 pub enum SendError {
     /// The outbox has no room now; wait for `Writable`.
     Full,
-    /// The message does not fit in the outbox even when that is empty. Give it more memory, or stream
-    /// the message.
+    /// The message does not fit in the outbox even when that is empty. Give it more memory, or
+    /// stream the message.
     TooLarge,
     /// The connection's serialization has no place for the value. Never [`EncodeError::Full`].
     Encode(EncodeError),
@@ -38,8 +36,8 @@ pub enum SendError {
     Streaming,
     /// More bytes than the streamed message was announced with.
     StreamLength,
-    /// The connection's serialization has no such thing: only BinaryPack messages can be streamed, and raw
-    /// and postcard have no close message.
+    /// The connection's serialization has no such thing: only BinaryPack messages can be streamed,
+    /// and raw and postcard have no close message.
     Unsupported,
     /// The close message was sent; nothing may follow it.
     Closing,
@@ -87,14 +85,13 @@ impl From<storage::Full> for SendError {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// Unread messages take the room. The frame was not taken: read messages, then feed it again.
-    Full,
     /// The message is larger than the inbox. It was dropped.
     TooLarge,
-    /// The message does not fit beside others that are still coming in. It was dropped.
+    /// The message does not fit beside others that are still coming in, or its chunks came out of
+    /// order where that cannot be. It was dropped.
     NoRoom,
-    /// The frame has no meaning on this connection; the remote's fault. It was dropped, and with it the
-    /// message it was a part of.
+    /// The frame has no meaning on this connection; the remote's fault. It was dropped, and with it
+    /// the message it was a part of.
     Malformed,
     /// There is no message to read.
     Empty,
@@ -105,7 +102,6 @@ pub enum ReceiveError {
 impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "unread messages fill the inbox; read them, then feed the frame again",
             Self::TooLarge => "the remote sent a message larger than the inbox; it was dropped",
             Self::NoRoom => {
                 "the inbox has no room beside messages still coming in; one was dropped"

@@ -2,7 +2,7 @@
 
 use crate::{
     connection::{ReceiveError, Received},
-    serialization::Frame,
+    serialization::{Fragment, Frame},
     storage::Handle,
 };
 
@@ -26,7 +26,8 @@ impl Peer<'_> {
         };
         let memory = self.memory.inbox.of_mut(handle.index());
         slot.drop_read(memory);
-        match slot.inbox.feed(memory, frame) {
+        match slot.inbox.feed(memory, Fragment::whole(frame)) {
+            Ok(Received::Blocked { .. }) => return Err(InputError::InboxFull),
             Ok(received) => {
                 slot.open();
                 match received {
@@ -36,7 +37,6 @@ impl Peer<'_> {
                 }
                 return Ok(());
             }
-            Err(ReceiveError::Full) => return Err(InputError::InboxFull),
             Err(ReceiveError::TooLarge | ReceiveError::NoRoom) => {
                 slot.report(ConnectionError::MessageTooBig);
             }

@@ -1,7 +1,7 @@
 //! Slots with handles that notice reuse.
 
-/// Names one thing in a [`Table`]. Once the thing is removed the handle resolves to nothing, for the
-/// 2¹⁶ reuses of its slot that follow.
+/// Names one thing in a [`Table`]. Once the thing is removed the handle resolves to nothing, for
+/// the 2¹⁶ reuses of its slot that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handle {

@@ -3,7 +3,7 @@
 use peer_core::{
     binarypack::{self, Value},
     connection::{Inbox, Outbox, Received},
-    serialization::{Frame, Serialization},
+    serialization::{Fragment, Frame, Serialization},
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,8 @@ fn travel(serialization: Serialization) -> Option<()> {
     let (mut outbox, mut out) = (Outbox::new(serialization), [0; 256]);
     let (mut inbox, mut memory) = (Inbox::new(serialization), [0; 256]);
     outbox.send(&mut out, &READING).ok()?;
-    let frame = outbox.poll_piece(&mut out, 0, usize::MAX)?.as_frame()?;
-    (inbox.feed(&mut memory, frame).ok()? == Received::Message).then_some(())?;
+    let piece: Fragment<'_> = outbox.poll_piece(&mut out, 0, usize::MAX)?;
+    (inbox.feed(&mut memory, piece).ok()? == Received::Message).then_some(())?;
     (inbox.decode::<Reading<'_>>(&mut memory).ok()? == READING).then_some(())?;
     inbox.pop(&mut memory);
     inbox.is_empty().then_some(())

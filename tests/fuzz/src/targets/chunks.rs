@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use peer_core::connection::{Inbox, ReceiveError, Received};
-use peer_core::serialization::{Frame, Serialization};
+use peer_core::connection::{Inbox, Received};
+use peer_core::serialization::{Fragment, Frame, Serialization};
 use peer_core::wire::chunk;
 
 use super::bytes::Bytes;
@@ -85,7 +85,7 @@ fn feed(
     expected: &mut VecDeque<Option<Vec<u8>>>,
 ) {
     let before = (inbox.len(), inbox.dropped());
-    match inbox.feed(memory, Frame::Binary(frame)) {
+    match inbox.feed(memory, Fragment::whole(Frame::Binary(frame))) {
         Ok(Received::Message) => {
             assert_eq!(inbox.len(), before.0 + 1);
             // The message may be the frame itself, though it was meant to be a chunk.
@@ -93,14 +93,14 @@ fn feed(
             let raw = !inbox.serialization().is_chunked() || !is_chunk;
             expected.push_back(if raw { Some(frame.to_vec()) } else { whole });
         }
-        Ok(Received::Close | Received::Chunk | Received::Ignored) => {
+        Ok(Received::Close | Received::Part | Received::Ignored) => {
             assert_eq!(inbox.len(), before.0);
         }
-        Ok(_) => {}
-        Err(ReceiveError::Full) => {
-            assert!(before.0 > 0, "reading makes room");
+        Ok(Received::Blocked { taken }) => {
+            assert!(taken == 0 && before.0 > 0, "reading makes room");
             assert_eq!((inbox.len(), inbox.dropped()), before, "nothing was taken");
         }
+        Ok(other) => panic!("{other:?} without streaming"),
         Err(_) => {
             assert_eq!(inbox.len(), before.0);
             assert_ne!(inbox.dropped(), before.1, "losses are counted");

@@ -1,5 +1,7 @@
 extern crate std;
 
+mod fragments;
+
 use std::{collections::BTreeMap, string::String, vec, vec::Vec};
 
 use proptest::prelude::*;
@@ -42,6 +44,18 @@ fn binary(frame: Frame<'_>) -> Vec<u8> {
     assert_eq!(frame.kind(), FrameKind::Binary);
     frame.as_bytes().to_vec()
 }
+
+trait Whole {
+    fn frame(&mut self, memory: &mut [u8], frame: Frame<'_>) -> Result<Received, ReceiveError>;
+}
+
+impl Whole for Inbox {
+    fn frame(&mut self, memory: &mut [u8], frame: Frame<'_>) -> Result<Received, ReceiveError> {
+        self.feed(memory, Fragment::whole(frame))
+    }
+}
+
+const BLOCKED: Result<Received, ReceiveError> = Ok(Received::Blocked { taken: 0 });
 
 /// The next frame, whole.
 fn poll<'m>(outbox: &mut Outbox, memory: &'m mut [u8], buffered: u32) -> Option<Frame<'m>> {
@@ -108,7 +122,9 @@ fn chunks_are_those_of_peerjs() {
                 "{} {i}",
                 row["name"]
             );
-            let received = inbox.feed(&mut inbox_memory, Frame::Binary(frame)).unwrap();
+            let received = inbox
+                .frame(&mut inbox_memory, Frame::Binary(frame))
+                .unwrap();
             assert_eq!(received == Received::Message, i + 1 == frames.len());
         }
         assert!(inbox.decode::<Value<'_>>(&mut inbox_memory).is_ok());
@@ -122,9 +138,9 @@ fn the_last_chunk_may_come_first() {
     outbox.send(&mut memory, &Bytes(pattern(70_000))).unwrap();
     let mut frames = drain(&mut outbox, &mut memory);
     frames.reverse();
-    let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), vec![0; 70_020]);
+    let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), vec![0; 70_060]);
     for frame in &frames {
-        inbox.feed(&mut memory, Frame::Binary(frame)).unwrap();
+        assert!(inbox.frame(&mut memory, Frame::Binary(frame)).is_ok());
     }
     assert_eq!(inbox.decode::<&[u8]>(&mut memory), Ok(&pattern(70_000)[..]));
 }
@@ -183,7 +199,7 @@ fn the_close_message_is_last() {
         assert_eq!(hex(&frames[1]), expected);
         let outcomes = frames
             .iter()
-            .map(|f| inbox.feed(&mut inbox_memory, Frame::Binary(f)));
+            .map(|f| inbox.frame(&mut inbox_memory, Frame::Binary(f)));
         assert!(outcomes.eq([Ok(Received::Message), Ok(Received::Close)]));
         assert_eq!(inbox.decode::<u8>(&mut inbox_memory), Ok(5));
     }
@@ -202,7 +218,7 @@ fn raw_keeps_the_kind() {
     outbox.send(&mut memory, "é").unwrap();
     outbox.send(&mut memory, &Bytes(vec![])).unwrap();
     while let Some(frame) = poll(&mut outbox, &mut memory, 0) {
-        inbox.feed(&mut inbox_memory, frame).unwrap();
+        assert!(inbox.frame(&mut inbox_memory, frame).is_ok());
     }
     assert_eq!(inbox.decode::<&str>(&mut inbox_memory), Ok("é"));
     inbox.pop(&mut inbox_memory);
@@ -213,12 +229,12 @@ fn raw_keeps_the_kind() {
 fn json_is_read_from_both_kinds_of_frame() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Json), [0; 64]);
     for frame in [Frame::Text(r#""a\nb""#), Frame::Binary(br#""a\nb""#)] {
-        assert_eq!(inbox.feed(&mut memory, frame), Ok(Received::Message));
+        assert_eq!(inbox.frame(&mut memory, frame), Ok(Received::Message));
         assert_eq!(inbox.decode::<&str>(&mut memory), Ok("a\nb"));
         inbox.pop(&mut memory);
     }
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Binary(b"\xff")),
+        inbox.frame(&mut memory, Frame::Binary(b"\xff")),
         Err(ReceiveError::Malformed)
     );
     assert_eq!(inbox.decode::<&str>(&mut memory), Err(ReceiveError::Empty));
@@ -240,7 +256,7 @@ fn a_large_message_streams_through_little_memory() {
             Err(error) => {
                 assert_eq!(error, SendError::Full);
                 let frame = poll(&mut outbox, &mut memory, 0).unwrap();
-                inbox.feed(&mut inbox_memory, frame).unwrap();
+                assert!(inbox.frame(&mut inbox_memory, frame).is_ok());
             }
         }
     }
@@ -250,7 +266,7 @@ fn a_large_message_streams_through_little_memory() {
     );
     outbox.send(&mut memory, &1).unwrap();
     while let Some(frame) = poll(&mut outbox, &mut memory, 0) {
-        inbox.feed(&mut inbox_memory, frame).unwrap();
+        assert!(inbox.frame(&mut inbox_memory, frame).is_ok());
     }
     assert_eq!(inbox.front(&mut inbox_memory).unwrap().bytes, message);
     inbox.pop(&mut inbox_memory);
@@ -361,17 +377,17 @@ fn pieces_are_as_long_as_asked_for() {
 fn a_full_inbox_pushes_back() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 32]);
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Binary(b"\xa9123456789")),
+        inbox.frame(&mut memory, Frame::Binary(b"\xa9123456789")),
         Ok(Received::Message)
     );
     let next = Frame::Binary(b"\xadabcdefghijklm");
-    assert_eq!(inbox.feed(&mut memory, next), Err(ReceiveError::Full));
+    assert_eq!(inbox.frame(&mut memory, next), BLOCKED);
     inbox.pop(&mut memory);
-    assert_eq!(inbox.feed(&mut memory, next), Ok(Received::Message));
+    assert_eq!(inbox.frame(&mut memory, next), Ok(Received::Message));
     assert_eq!(inbox.dropped(), 0);
     let large = [0xa0; 30];
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Binary(&large)),
+        inbox.frame(&mut memory, Frame::Binary(&large)),
         Err(ReceiveError::TooLarge)
     );
     assert_eq!((inbox.dropped(), inbox.len()), (1, 1));
@@ -402,21 +418,18 @@ fn chunk(id: u32, n: u32, total: u32, data: &[u8]) -> Vec<u8> {
 #[test]
 fn lies_about_chunks_cost_one_message() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 200]);
-    let mut feed = |frame: &[u8]| inbox.feed(&mut memory, Frame::Binary(frame));
-    // Another total is not believed, another length is the end of it.
-    assert_eq!(feed(&chunk(1, 0, 3, b"abcd")), Ok(Received::Chunk));
-    assert_eq!(feed(&chunk(1, 1, 9, b"abcd")), Ok(Received::Chunk));
+    let mut feed = |frame: &[u8]| inbox.frame(&mut memory, Frame::Binary(frame));
+    // Another total is not believed.
+    assert_eq!(feed(&chunk(1, 0, 3, b"abcd")), Ok(Received::Part));
+    assert_eq!(feed(&chunk(1, 1, 9, b"abcd")), Ok(Received::Part));
     assert_eq!(feed(&chunk(1, 1, 9, b"abcd")), Ok(Received::Ignored));
-    assert_eq!(
-        feed(&chunk(1, 2, 3, b"abcde")),
-        Err(ReceiveError::Malformed)
-    );
+    assert_eq!(feed(&chunk(1, 3, 9, b"ab")), Err(ReceiveError::Malformed));
     assert_eq!(
         feed(&chunk(1, 2, 3, b"abcd")),
         Ok(Received::Ignored),
         "dropped already"
     );
-    assert_eq!(feed(&chunk(2, 0, 3, b"abcd")), Ok(Received::Chunk));
+    assert_eq!(feed(&chunk(2, 0, 3, b"abcd")), Ok(Received::Part));
     assert_eq!(feed(&chunk(2, 5, 9, b"abcd")), Err(ReceiveError::Malformed));
     // More than there is memory for.
     assert_eq!(
@@ -432,7 +445,7 @@ fn lies_about_chunks_cost_one_message() {
     assert_eq!(feed(&chunk(6, 2, 2, b"abcd")), Err(ReceiveError::Malformed));
     // What is inside may be a close message, but not another chunk.
     let close = b"\x81\xba__peerData\x81\xb4type\xb5close";
-    assert_eq!(feed(&chunk(7, 1, 2, &close[12..])), Ok(Received::Chunk));
+    assert_eq!(feed(&chunk(7, 1, 2, &close[12..])), Ok(Received::Part));
     assert_eq!(feed(&chunk(7, 0, 2, &close[..12])), Ok(Received::Close));
     assert_eq!(
         feed(&chunk(8, 0, 1, &chunk(9, 0, 1, b"\x01"))),
@@ -443,11 +456,11 @@ fn lies_about_chunks_cost_one_message() {
     assert_eq!((inbox.dropped(), inbox.len()), (7, 1));
     inbox.pop(&mut memory);
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Text("a")),
+        inbox.frame(&mut memory, Frame::Text("a")),
         Err(ReceiveError::Malformed)
     );
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Binary(b"")),
+        inbox.frame(&mut memory, Frame::Binary(b"")),
         Err(ReceiveError::Malformed)
     );
 }
@@ -456,26 +469,28 @@ fn lies_about_chunks_cost_one_message() {
 fn stale_messages_make_room() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 200]);
     for id in 1..=8 {
-        inbox
-            .feed(&mut memory, Frame::Binary(&chunk(id, 0, 2, b"abcd")))
-            .unwrap();
+        let outcome = inbox.frame(&mut memory, Frame::Binary(&chunk(id, 0, 2, b"abcd")));
+        assert_eq!(outcome, Ok(Received::Part));
     }
     let ninth = chunk(9, 0, 2, b"\xb5");
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Binary(&ninth)),
+        inbox.frame(&mut memory, Frame::Binary(&ninth)),
         Err(ReceiveError::NoRoom)
     );
     for _ in 0..2000 {
-        inbox.feed(&mut memory, Frame::Binary(b"\x01")).unwrap();
+        assert_eq!(
+            inbox.frame(&mut memory, Frame::Binary(b"\x01")),
+            Ok(Received::Message)
+        );
         inbox.pop(&mut memory);
     }
     let tenth = [chunk(10, 0, 2, b"\xb3ab"), chunk(10, 1, 2, b"c")];
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Binary(&tenth[0])),
-        Ok(Received::Chunk)
+        inbox.frame(&mut memory, Frame::Binary(&tenth[0])),
+        Ok(Received::Part)
     );
     assert_eq!(
-        inbox.feed(&mut memory, Frame::Binary(&tenth[1])),
+        inbox.frame(&mut memory, Frame::Binary(&tenth[1])),
         Ok(Received::Message)
     );
     assert_eq!(inbox.decode::<&str>(&mut memory), Ok("abc"));
@@ -494,7 +509,7 @@ fn join(frame: &mut Vec<u8>, piece: Fragment<'_>, inbox: &mut Inbox, memory: &mu
     assert_eq!(piece.first, frame.is_empty());
     frame.extend_from_slice(piece.bytes);
     if piece.last {
-        inbox.feed(memory, Frame::Binary(frame)).unwrap();
+        assert!(inbox.frame(memory, Frame::Binary(frame)).is_ok());
         frame.clear();
     }
 }
@@ -548,7 +563,7 @@ proptest! {
 
         let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), vec![0; 16_384]);
         for (_, frame) in keyed {
-            prop_assert!(inbox.feed(&mut memory, Frame::Binary(&frame)).is_ok());
+            prop_assert!(inbox.frame(&mut memory, Frame::Binary(&frame)).is_ok());
         }
         prop_assert_eq!((inbox.len(), inbox.dropped()), (lens.len(), 0));
         while let Some(message) = inbox.front(&mut memory) {
@@ -574,20 +589,23 @@ proptest! {
         let mut read = vec![];
         let mut held: Option<Vec<u8>> = None;
         let mut dropped = 0;
-        for (i, (step, len)) in steps.into_iter().chain((0..2000).map(|i| (2 + i as u8 % 2, 0))).enumerate() {
+        let to_the_end = (0..2000).map(|i| (2 + i as u8 % 2, 0));
+        for (i, (step, len)) in steps.into_iter().chain(to_the_end).enumerate() {
             match step {
                 0 | 1 => {
                     let len = if step == 0 { len % 100 } else { len };
                     match outbox.send(&mut out, &(i, Bytes(pattern(len)))) {
                         Ok(()) => sent.push((i, len)),
-                        Err(error) => prop_assert!(matches!(error, SendError::Full | SendError::TooLarge)),
+                        Err(error) => {
+                            prop_assert!(matches!(error, SendError::Full | SendError::TooLarge));
+                        }
                     }
                 }
                 2 => {
                     let frame = held.take().or_else(|| poll(&mut outbox, &mut out, 0).map(binary));
                     if let Some(frame) = frame {
-                        match inbox.feed(&mut inn, Frame::Binary(&frame)) {
-                            Err(ReceiveError::Full) => held = Some(frame),
+                        match inbox.frame(&mut inn, Frame::Binary(&frame)) {
+                            BLOCKED => held = Some(frame),
                             Err(error) => {
                                 prop_assert!(error == ReceiveError::TooLarge);
                                 dropped += 1;
@@ -611,7 +629,7 @@ proptest! {
         prop_assert!(read.iter().all(|message| left.any(|other| other == message)), "in order");
     }
 
-    /// Whole, cut and streamed messages, some given up, on a channel that is now and then congested.
+    /// Whole, cut and streamed messages, some given up, on a channel that is congested at times.
     #[test]
     fn what_is_not_given_up_arrives(
         size in 64_usize..60_000,
@@ -713,7 +731,7 @@ proptest! {
         let (mut inbox, mut memory) = (Inbox::new(serialization), vec![0; size]);
         for (i, frame) in frames.iter().enumerate() {
             let before = inbox.len();
-            match inbox.feed(&mut memory, Frame::Binary(frame)) {
+            match inbox.frame(&mut memory, Frame::Binary(frame)) {
                 Ok(Received::Message) => prop_assert_eq!(inbox.len(), before + 1),
                 _ => prop_assert_eq!(inbox.len(), before),
             }
