@@ -235,9 +235,9 @@ impl<'m> Leaf<'m> {
     fn drain(&mut self, now: Instant, peer: &mut Peer<'_>) -> Drained {
         loop {
             if !self.may_poll(peer) {
-                let at = peer.next_timeout();
-                if self.was_up && at.is_some_and(|at| at <= now) {
-                    // Taken whatever the engine's state; it cannot be full.
+                if self.was_up {
+                    // It has no room to say something, but it has to know the time, and to free what is over. Taken
+                    // whatever its state; it cannot be full.
                     let _ = peer.handle_input(now, Input::Timeout);
                 }
                 let at = if self.was_up {

@@ -70,6 +70,11 @@ impl Sender {
         self.waiting.push_back(Rc::new(payload));
     }
 
+    /// W3C's `bufferedAmount`.
+    pub(crate) fn buffered_amount(&self) -> u32 {
+        u32::try_from(self.buffered).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn due(&self) -> Option<Instant> {
         self.flying.values().map(|flying| flying.repeat_at).min()
     }
@@ -170,7 +175,7 @@ impl Sim {
         };
         end.tx.flying_bytes -= flying.payload.len();
         end.tx.buffered -= flying.payload.buffered();
-        let buffered = u32::try_from(end.tx.buffered).unwrap_or(u32::MAX);
+        let buffered = end.tx.buffered_amount();
         if flying.payload.buffered() > 0 {
             self.tell(id, RtcStimulus::Buffered(buffered));
         }
@@ -196,6 +201,8 @@ impl Sim {
         // Until the channel is open nothing may overtake its OPEN.
         let in_turn = ordered || !rx.opened;
         let ahead: usize = rx.ahead.values().map(|payload| payload.len()).sum();
+        // What came ahead cannot keep out what it waits for.
+        let ahead = if tsn == rx.next { 0 } else { ahead };
         if rx.held_bytes + ahead + payload.len() > RECEIVE_WINDOW {
             return;
         }

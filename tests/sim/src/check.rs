@@ -8,6 +8,7 @@ use peer_core::peer::{ConnectionHandle, Event};
 use peer_core::serialization::Serialization;
 use peer_core::time::{Duration, Instant};
 
+use crate::flow::Flow;
 use crate::host::{Access, Host, HostId};
 use crate::session::{End, EndId};
 use crate::sim::Sim;
@@ -23,7 +24,7 @@ const FRAME_MAX: u32 = 262_144;
 const ENDED_MAX: usize = 8;
 /// How often all hosts are looked at, not only those where something happens.
 pub(crate) const AUDIT_EVERY: Duration = Duration::from_secs(5);
-/// Lines of the trace that a failure shows.
+/// Lines of the trace that a failure shows, unless `PEER_SIM_LINES` asks for more.
 const LINES_SHOWN: usize = 60;
 
 /// The names of all invariants, each with what it says.
@@ -87,6 +88,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "a send that was Full is told when there is room again",
     ),
     (
+        "goes-on",
+        "who waits for room, or for messages, does not wait for ever while the path is good",
+    ),
+    (
         "flush-delivers",
         "what was accepted before a flush-close is read before the close",
     ),
@@ -148,6 +153,10 @@ pub(crate) struct Record {
     pub(crate) offer: Option<Offer>,
     /// What the application sends piece by piece.
     pub(crate) streaming: Option<Streaming>,
+    /// What the application does by itself.
+    pub(crate) flow: Flow,
+    /// When it last did something, or had nothing to do.
+    pub(crate) moved: Instant,
 }
 
 /// What a connect says about itself.
@@ -176,6 +185,7 @@ impl Host {
         ordered: bool,
         timeout: Duration,
         end: Option<EndId>,
+        now: Instant,
     ) {
         // The slot is used again; what was in it is over.
         self.records
@@ -197,6 +207,8 @@ impl Host {
             closed_here: false,
             offer: None,
             streaming: None,
+            flow: Flow::None,
+            moved: now,
         });
     }
 }
@@ -226,12 +238,14 @@ impl Sim {
     }
 
     pub(crate) fn report(&self) -> String {
+        let lines = std::env::var("PEER_SIM_LINES").ok();
+        let lines = lines.and_then(|lines| lines.parse().ok());
         format!(
             "seed {seed}, step {step}, {now:?} of virtual time\nlast lines of the trace:\n{lines}replay: {replay}\n",
             seed = self.seed,
             step = self.steps,
             now = self.now.saturating_duration_since(Instant::ZERO),
-            lines = self.trace.last(LINES_SHOWN),
+            lines = self.trace.last(lines.unwrap_or(LINES_SHOWN)),
             replay = self.replay.replace("{seed}", &self.seed.to_string()),
         )
     }
@@ -253,6 +267,7 @@ impl Sim {
 
     /// Follows the life of a connection through its events; says which one the event is about.
     pub(crate) fn check_event(&mut self, id: HostId, event: Event) -> Option<ConnectionHandle> {
+        let now = self.now;
         let host = &mut self.hosts[id.0];
         if host.closed {
             self.violated("event-order", format_args!("{event:?} after Closed"));
@@ -281,7 +296,12 @@ impl Sim {
                 let host = &mut self.hosts[id.0];
                 let legal = !known && described.is_some();
                 let (remote, ordered, offer) = described.unwrap_or_default();
-                host.add_record(handle, remote, ordered, timeout, end);
+                host.add_record(handle, remote, ordered, timeout, end, now);
+                if host.options.echoes
+                    && let Some(record) = host.record_mut(handle)
+                {
+                    record.flow = Flow::Echo { owed: None };
+                }
                 let remote_end = end
                     .and_then(|end| self.ends[end].as_deref())
                     .and_then(|end| end.remote);
@@ -546,6 +566,7 @@ impl Sim {
         for id in (0..self.hosts.len()).map(HostId) {
             if self.hosts[id.0].is_drained() {
                 self.check_host(id);
+                self.check_flows(id);
             }
         }
     }

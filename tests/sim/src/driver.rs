@@ -45,8 +45,21 @@ impl Sim {
         {
             return;
         }
+        let stimulus = self.up_to_date(id, stimulus);
         self.input(id, &stimulus);
         self.poll_soon(id);
+    }
+
+    /// A driver that is told of less buffered looks how much it is now, not how much it was when that happened.
+    pub(crate) fn up_to_date(&self, id: HostId, stimulus: Stimulus) -> Stimulus {
+        let Stimulus::Rtc(handle, RtcStimulus::Buffered(_)) = stimulus else {
+            return stimulus;
+        };
+        let end = self.hosts[id.0].ends.get(&handle);
+        match end.and_then(|end| self.ends[*end].as_deref()) {
+            Some(end) => Stimulus::Rtc(handle, RtcStimulus::Buffered(end.tx.buffered_amount())),
+            None => stimulus,
+        }
     }
 
     /// A device has turned: what its engine had no room for may find some.
@@ -277,16 +290,24 @@ impl Sim {
                         "data-to-read",
                         format_args!("{event:?} and nothing to read"),
                     );
+                } else if self.flow_on(id, handle) {
+                    // It reads as it likes.
                 } else if wait.is_zero() {
                     self.read(id, handle);
                 } else {
-                    let incarnation = host.incarnation;
+                    let incarnation = self.hosts[id.0].incarnation;
                     let at = now + self.rng_hosts.up_to(wait);
                     self.mark_reading(id, handle);
                     self.schedule(at, Happening::HostRead(id, incarnation, handle));
                 }
             }
-            Event::Writable(handle) => self.stream_on(id, handle),
+            Event::Writable(handle) => {
+                self.stream_on(id, handle);
+                self.flow_on(id, handle);
+            }
+            Event::ConnectionClosed(handle) | Event::ConnectionFailed(handle, _) => {
+                self.flow_ends(id, handle);
+            }
             Event::Open => host.backoff = 0,
             Event::Disconnected => self.plan_reconnect(id),
             _ => {}
@@ -387,6 +408,25 @@ impl Sim {
         }
         self.done_reading(id, handle);
         self.feed_held(id, handle);
+    }
+
+    /// The application reads one message: its length.
+    pub(crate) fn read_one(&mut self, id: HostId, handle: ConnectionHandle) -> Option<usize> {
+        let engine = self.hosts[id.0].engine.as_mut()?;
+        let (serialization, message) = engine.with(move |peer| {
+            let mut connection = peer.connection(handle)?;
+            let serialization = connection.serialization();
+            let message = connection.recv_raw();
+            let message = message.map(|Raw { kind, bytes }| (kind, bytes.to_vec()));
+            Some((serialization, message))
+        })?;
+        let Some((kind, bytes)) = message else {
+            self.done_reading(id, handle);
+            return None;
+        };
+        let len = bytes.len();
+        self.received(id, handle, serialization, kind, bytes);
+        Some(len)
     }
 
     fn received(

@@ -264,11 +264,11 @@ impl Sim {
             let (Some(stimulus), Some(wire)) = (leased.held.front().cloned(), leased.wire) else {
                 return;
             };
+            let input = self.up_to_date(id, stimulus.clone());
             let machine = self.hosts[gateway.0].gateway.as_mut();
             let Some(leg) = machine.and_then(|machine| machine.legs.get_mut(&wire)) else {
                 return;
             };
-            let input = stimulus.clone();
             let result = leg
                 .link
                 .with(move |link| input.with_input(|input| link.handle_input(&input)));

@@ -90,6 +90,9 @@ pub struct HostOptions {
     pub reads_after: Duration,
     /// Probability that the driver polls late after an input, so that inputs come back to back. Default: 0.
     pub lazy: f64,
+    /// The application answers each message of a connection that came in with one as long, and reads the next one
+    /// only when that was accepted. Default: no.
+    pub echoes: bool,
     /// Whether messages are kept for [`Sim::take_messages`]. They are checked anyway. Default: yes.
     pub keeps_messages: bool,
     /// Whether the driver puts its clock through [`Monotonic`] before it tells the engine, as it has to when the
@@ -119,6 +122,7 @@ impl HostOptions {
             reconnect: Some(Duration::from_secs(1)),
             reads_after: Duration::ZERO,
             lazy: 0.0,
+            echoes: false,
             keeps_messages: true,
             monotonic: true,
             tune: |_| {},

@@ -78,7 +78,8 @@
 //! | `cargo test -p peer-sim` | all, with 200 seeds of the [hard scenario](scenario::hard) and 40 of it [with leaves](scenario::Hard::leaves) |
 //! | `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred` | one seed of it; `forty`: with leaves |
 //! | `PEER_SIM_RENEW=1 cargo test -p peer-sim --test snapshots` | writes the stored traces anew |
-//! | `cargo run --release -p peer-sim --example soak -- --seeds 10000 [--from N] [--leaves]` | as many seeds as you like; `--hosts`, `--actions` |
+//! | `cargo run -p peer-sim --example soak -- --seeds 10000 [--from N] [--leaves]` | as many seeds as you like; `--hosts`, `--actions` |
+//! | `PEER_SIM_LINES=20000`, before any of these | a failure shows so many lines of its trace, not 60 |
 //! | `cargo run --release -p peer-sim --example crowd` | 10,000 idle peers, then 1,000 peers with 10,000 connects, measured |
 //! | `cargo run -p peer-sim --example fleet` | the fleet, as a picture |
 //!
@@ -98,6 +99,7 @@ mod check;
 mod device;
 mod driver;
 mod engine;
+mod flow;
 mod gateway;
 mod host;
 mod house;

@@ -284,6 +284,12 @@ impl Network {
             && (self.borders(from, to).into_iter().flatten()).all(|site| !self.sites[site.0].is_cut)
     }
 
+    /// Whether packets get from one to the other, and few are lost.
+    pub(crate) fn is_good(&self, from: Node, to: Node) -> bool {
+        let path = self.path(from, to);
+        self.is_reachable(from, to) && path.iter().flatten().all(|link| link.loss < 0.01)
+    }
+
     /// The links on the way.
     fn path(&self, from: Node, to: Node) -> [Option<Link>; 4] {
         let uplinks = self.borders(from, to);

@@ -81,8 +81,7 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         options.stack_fails = 0.05;
     }
     let mut sim = Sim::with_options(seed, options);
-    let mut replay =
-        "cargo run --release -p peer-sim --example soak -- --from {seed} --seeds 1".to_owned();
+    let mut replay = "cargo run -p peer-sim --example soak -- --from {seed} --seeds 1".to_owned();
     if hard.leaves + hard.devices > 0 {
         replay.push_str(" --leaves");
     }
@@ -109,6 +108,7 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         match gateways.get(number % gateways.len().max(1)) {
             Some(gateway) if number < hard.leaves => {
                 options.access = Access::Leaf(*gateway);
+                options.echoes = false;
                 // A gateway forgets whom the broker has named how, and then does not let the leaf be that.
                 options.id = Some(format!("leaf-{number}"));
                 options.site = sim.site(*gateway);
@@ -172,6 +172,7 @@ fn any_host(rng: &mut Rng, number: usize) -> HostOptions {
     } else if rng.chance(0.2) {
         options.capacity.connections = 1;
     }
+    options.echoes = rng.chance(0.4);
     // The others leave it to the engine to wait for a clock that was set back.
     options.monotonic = rng.chance(0.8);
     options.tune = match rng.below(6) {
@@ -214,6 +215,11 @@ fn any_action(sim: &mut Sim) {
                 }
                 if sim.rng().chance(0.05) {
                     sim.abort_stream(conn);
+                }
+                if sim.rng().chance(0.05) {
+                    // Up to more than all that lies between two hosts holds, echoed or not.
+                    let (count, len) = (sim.rng().index(600), 100 + sim.rng().index(1_700));
+                    sim.fill_up(conn, count, len);
                 }
             }
         }

@@ -315,8 +315,9 @@ impl Sim {
         self.stats.connects += 1;
         let timeout = self.connect_timeout(host);
         let end = self.end_of(host, handle);
+        let now = self.now;
         let place = &mut self.hosts[host.0];
-        place.add_record(handle, remote.to_owned(), reliable, timeout, end);
+        place.add_record(handle, remote.to_owned(), reliable, timeout, end, now);
         if let Some(record) = place.record_mut(handle) {
             record.offer = Some(offer);
         }
@@ -333,10 +334,21 @@ impl Sim {
     /// # Errors
     /// [`SendError`]; [`SendError::Closed`] also for a stale connection.
     pub fn send<T: Serialize + 'static>(&mut self, conn: Conn, value: T) -> Result<(), SendError> {
-        let handle = conn.handle;
         if !self.is_current(conn) {
             return Err(SendError::Closed);
         }
+        let result = self.give(conn, value);
+        self.poll_soon(conn.host);
+        result
+    }
+
+    /// Gives a value to the engine, which is to be polled then.
+    pub(crate) fn give<T: Serialize + 'static>(
+        &mut self,
+        conn: Conn,
+        value: T,
+    ) -> Result<(), SendError> {
+        let handle = conn.handle;
         let room = self.hosts[conn.host.0].options.capacity.outbox;
         let sent = self.call(conn.host, move |peer, _| {
             let mut connection = peer.connection(handle).ok_or(SendError::Closed)?;
@@ -346,7 +358,7 @@ impl Sim {
             let frame = frame.expect("what was just encoded can be encoded again");
             Ok(trace::digest(frame.as_bytes()))
         });
-        let result = match sent.unwrap_or(Err(SendError::Closed)) {
+        match sent.unwrap_or(Err(SendError::Closed)) {
             Ok(digest) => {
                 self.note(conn.host, format_args!("{handle:?} sends {digest:016x}"));
                 if self.is_streaming(conn) {
@@ -364,9 +376,7 @@ impl Sim {
                 }
                 Err(error)
             }
-        };
-        self.poll_soon(conn.host);
-        result
+        }
     }
 
     /// Closes a connection. See [`DataConnection::close`](peer_core::peer::DataConnection::close).

@@ -252,3 +252,38 @@ fn a_device_behind_a_nat_that_forgets_comes_back() {
     );
     assert_eq!(sim.realm().stats().clients, 1);
 }
+
+/// Bob, who reads late, pumps 600 KB into an echo that reads only when it can write: more than all that lies between
+/// them holds.
+fn echoes(access: impl FnOnce(&mut Sim) -> Access) {
+    let mut sim = Sim::new(9);
+    let access = access(&mut sim);
+    let echo = sim.add_host(HostOptions {
+        echoes: true,
+        ..device("echo", Link::lan(), access)
+    });
+    let bob = sim.add_host(HostOptions {
+        capacity: Capacity {
+            inbox: 8_192,
+            ..Capacity::default()
+        },
+        reads_after: SECOND / 4,
+        keeps_messages: false,
+        ..HostOptions::new("bob")
+    });
+    assert!(sim.wait(30 * SECOND, |sim| sim.is_online(echo) && sim.is_online(bob)));
+    let (here, _) = connect(&mut sim, bob, echo);
+    sim.fill_up(here, 400, 1_500);
+    assert!(sim.wait(300 * SECOND, |sim| sim.stats().messages_read == 800));
+    assert_eq!(sim.filling(here), 0);
+}
+
+#[test]
+fn an_echo_at_a_host_never_stops() {
+    echoes(|_| Access::Modelled);
+}
+
+#[test]
+fn an_echo_at_a_device_never_stops() {
+    echoes(|_| Access::Tcp);
+}

@@ -589,3 +589,30 @@ fn the_smallest_memory_works() {
         );
     }
 }
+
+/// Whatever a leaf has no room for, its engine knows the time and frees what is over.
+#[test]
+fn a_jammed_leaf_tells_the_engine_the_time() {
+    let (mut lab, here, there) = Lab::connected();
+    lab.bob.connection(there).unwrap().send("bye").unwrap();
+    lab.drive();
+    lab.bob.connection(there).unwrap().close();
+    lab.drive();
+    let outputs = core::mem::take(&mut lab.leaf_outputs);
+    assert_eq!(
+        outputs.last(),
+        Some(&LeafOutput::Event(Event::ConnectionClosed(here)))
+    );
+    // Nothing leaves it from here on, and there is no room for what the engine may say.
+    for _ in 0..20 {
+        lab.leaf.inject(&[&[0; 400]]);
+    }
+    // It is kept for what is unread.
+    let mut connection = lab.peer.connection(here).unwrap();
+    assert_eq!(connection.recv::<&str>().unwrap(), "bye");
+    assert!(matches!(
+        lab.leaf.poll(lab.now, &mut lab.peer),
+        LeafOutput::Timeout(_)
+    ));
+    assert!(lab.peer.connection(here).is_none());
+}
