@@ -14,6 +14,9 @@ export const PEER_ID = "greenhouse";
 // As in src/main.rs.
 const KEY = Buffer.from("the key of a demo is not secret.").toString("hex");
 
+/** What lets the firmware read the host's random device. */
+export const RANDOM = ["-semihosting-config", "enable=on,target=native"];
+
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
@@ -46,7 +49,7 @@ export class Lab {
   startFirmware() {
     const uart = `tcp:127.0.0.1:${this.uartPort},server=on,wait=off,nodelay=on`;
     const machine = ["-M", "mps2-an386", "-display", "none", "-monitor", "none"];
-    this.qemu = this.#run("firmware", "qemu-system-arm", [...machine, "-serial", uart, "-serial", "stdio", "-serial", `file:${this.frames}`, "-kernel", this.firmware]);
+    this.qemu = this.#run("firmware", "qemu-system-arm", [...machine, ...RANDOM, "-serial", uart, "-serial", "stdio", "-serial", `file:${this.frames}`, "-kernel", this.firmware]);
   }
 
   startGateway() {

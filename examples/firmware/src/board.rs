@@ -1,19 +1,25 @@
 //! All that is particular to the board: ARM's MPS2+ with the AN386 image, a Cortex-M4 at 25 MHz, as QEMU's
 //! `mps2-an386` has it. For another board write this file anew; nothing else knows registers.
 //!
-//! Two UARTs: one to the gateway, received by interrupt into a ring; one for log lines. A third one for the frames of
-//! `defmt`, with that feature. SysTick gives the time. No DMA, no heap. The file has all `unsafe` of the firmware.
+//! Two UARTs: one to the gateway, received by interrupt into a ring; one for log lines. A third one
+//! for the frames of `defmt`, with that feature. SysTick gives the time. No DMA, no heap. The file
+//! has all `unsafe` of the firmware.
+//!
+//! The board has no source of randomness at all: no generator, and a clock whose jitter is none. See
+//! [`Board::random`] for where its random numbers come from in QEMU.
 
 use core::{
     cell::{Cell, RefCell},
     fmt,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use cortex_m::{
     interrupt::{Mutex, free},
-    peripheral::{NVIC, SYST, syst::SystClkSource},
+    peripheral::{NVIC, syst::SystClkSource},
 };
-use cortex_m_rt::exception;
+use cortex_m_rt::{ExceptionFrame, exception};
+use cortex_m_semihosting::{nr, syscall};
 use firmware::app::Hardware;
 use heapless::Deque;
 use peer_core::time::Instant;
@@ -27,8 +33,8 @@ const LOG_BAUD: u32 = 115_200;
 /// Bytes from the gateway that wait for the main loop. When they are as many the UART is no longer read: QEMU then holds
 /// back the other end, as RTS would. Without either the link repairs what is lost.
 const RING: usize = 1024;
-/// SysTick interrupts whose jitter seeds the random numbers.
-const SEED_TICKS: usize = 256;
+/// The host's random device, which QEMU opens for the firmware; a C string for the host.
+const RANDOM_DEVICE: &[u8] = b"/dev/urandom\0";
 
 const LINK: Uart = Uart(0x4000_4000);
 const LOG: Uart = Uart(0x4000_5000);
@@ -72,20 +78,18 @@ impl Board {
         Instant::from_millis(free(|token| MILLIS.borrow(token).get()))
     }
 
-    /// 32 bytes for keys' nonces and ids. This board has no random number generator; how far two clocks drift in a quarter
-    /// of a second is what there is. Where there is one, take it.
-    pub fn random(&self) -> [u8; 32] {
-        let mut pool = [0_u8; 32];
-        for tick in 0..SEED_TICKS {
-            let (start, mut spins) = (self.now(), 0_u32);
-            while self.now() == start {
-                spins = spins.wrapping_add(SYST::get_current()).rotate_left(5);
-            }
-            for (byte, new) in pool.iter_mut().skip(tick % 8 * 4).zip(spins.to_le_bytes()) {
-                *byte = byte.rotate_left(3) ^ new;
-            }
-        }
-        pool
+    /// Reads 32 bytes for ids and nonces, fresh at each call. `None`: there are none, and the firmware
+    /// must not go on; a substitute that others can guess would give them its token and its nonces.
+    ///
+    /// This is for QEMU only: it asks the host for `/dev/urandom` by ARM's semihosting, and needs
+    /// `-semihosting-config enable=on,target=native`. Without that the call ends in [`HardFault`],
+    /// which says so. On a real board read the chip's true random number generator here, and return
+    /// `None` when its health test fails.
+    pub fn random(&self) -> Option<[u8; 32]> {
+        ASKING_HOST.store(true, Ordering::Relaxed);
+        let random = read_random_device();
+        ASKING_HOST.store(false, Ordering::Relaxed);
+        random
     }
 
     /// Bytes that came from the gateway, into `out`: how many.
@@ -178,9 +182,38 @@ impl fmt::Write for LogLine {
 pub fn last_words(info: &core::panic::PanicInfo<'_>) -> ! {
     cortex_m::interrupt::disable();
     let _ = fmt::write(&mut LogLine, format_args!("firmware: {info}\n"));
+    stop()
+}
+
+/// Does nothing more, until a reset.
+pub fn stop() -> ! {
+    cortex_m::interrupt::disable();
     loop {
-        cortex_m::asm::bkpt();
+        cortex_m::asm::wfi();
     }
+}
+
+// ---- random numbers, from QEMU's host -----------------------------------------------------------------
+
+/// Whether the host is being asked, for the fault handler: a breakpoint without a host is a fault.
+static ASKING_HOST: AtomicBool = AtomicBool::new(false);
+
+/// `None` where the host refuses, gives less than was asked for, or gives nothing at all.
+fn read_random_device() -> Option<[u8; 32]> {
+    let mut random = [0_u8; 32];
+    // The name's length is told without its zero.
+    let name_len = RANDOM_DEVICE.len() - 1;
+    // SAFETY: the host reads the name, which is a C string of that length.
+    let file = unsafe { syscall!(OPEN, RANDOM_DEVICE.as_ptr(), nr::open::R_BINARY, name_len) };
+    // -1: it cannot be opened.
+    if file as isize == -1 {
+        return None;
+    }
+    // SAFETY: the host writes into `random`, and no more than its length.
+    let missing = unsafe { syscall!(READ, file, random.as_mut_ptr(), random.len()) };
+    // SAFETY: the file is the one that was opened, and is not used again.
+    unsafe { syscall!(CLOSE, file) };
+    (missing == 0 && random != [0; 32]).then_some(random)
 }
 
 // ---- what peer-core logs ------------------------------------------------------------------------------
@@ -349,6 +382,25 @@ impl Uart {
 }
 
 // ---- interrupts -------------------------------------------------------------------------------------
+
+/// Says what it can, and stops.
+#[exception(trampoline = true)]
+// SAFETY: it uses the log's UART only, and does not return.
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    let _ = if ASKING_HOST.load(Ordering::Relaxed) {
+        let how = "start QEMU with -semihosting-config enable=on,target=native";
+        fmt::write(
+            &mut LogLine,
+            format_args!("firmware: no random numbers, so it stops: {how}\n"),
+        )
+    } else {
+        fmt::write(
+            &mut LogLine,
+            format_args!("firmware: fault at {:#010x}\n", frame.pc()),
+        )
+    };
+    stop()
+}
 
 #[exception]
 fn SysTick() {

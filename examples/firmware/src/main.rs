@@ -41,21 +41,36 @@ fn main() -> ! {
         loop {}
     };
     board.log(format_args!("firmware: started"));
-    run(&mut board, PEER, LINK, APP);
+    let (Some(ids), Some(nonces)) = (board.random(), board.random()) else {
+        board.log(format_args!("firmware: no random numbers, so it stops"));
+        board::stop()
+    };
+    run(&mut board, Random { ids, nonces }, PEER, LINK, APP);
     board.log(format_args!("firmware: starting anew"));
     board.restart()
 }
 
+/// Random bytes of this start.
+struct Random {
+    /// For the engine.
+    ids: [u8; 32],
+    /// For the link. Others than the engine's, so that neither tells of the other.
+    nonces: [u8; 32],
+}
+
 /// Until the engine is destroyed.
-fn run(board: &mut Board, peer: &mut PeerMemory, link: &mut LinkMemory, app: &mut App) {
-    let random = board.random();
-    let mut config = Config::new(
-        Token::from_random(TOKEN),
-        u64::from_le_bytes(*random.first_chunk().unwrap_or(&[0; 8])),
-    );
+fn run(
+    board: &mut Board,
+    random: Random,
+    peer: &mut PeerMemory,
+    link: &mut LinkMemory,
+    app: &mut App,
+) {
+    let seed = u64::from_le_bytes(*random.ids.first_chunk().unwrap_or(&[0; 8]));
+    let mut config = Config::new(Token::from_random(TOKEN), seed);
     config.id = PeerId::new(PEER_ID).ok();
     let mut peer = Peer::new(config, peer);
-    let config = LeafConfig::new(LEAF, Key::new(KEY), random);
+    let config = LeafConfig::new(LEAF, Key::new(KEY), random.nonces);
     let mut leaf = match Leaf::new(config, link.slices()) {
         Ok(leaf) => leaf,
         Err(error) => return board.log(format_args!("firmware: {error}")),
