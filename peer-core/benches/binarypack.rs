@@ -1,5 +1,5 @@
-//! BinaryPack beside MessagePack (`rmp-serde`) and JSON (`serde_json`): the messages of the vectors as
-//! Rust types, written into a buffer that is there and read into borrowing types.
+//! BinaryPack beside MessagePack (`rmp-serde`) and JSON (`serde_json`): the messages of the vectors
+//! as Rust types, written into a buffer that is there and read into borrowing types.
 //!
 //! `cargo bench -p peer-core --bench binarypack`. Throughput is in bytes of the format itself.
 

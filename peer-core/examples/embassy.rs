@@ -1,9 +1,11 @@
-//! A peer that several embassy tasks share: a sensor's readings go to a dashboard, which sends commands back.
+//! A peer that several embassy tasks share: a sensor's readings go to a dashboard, which sends
+//! commands back.
 //!
 //! `cargo run -p peer-core --features sync --example embassy`
 //!
-//! On a board the executor is that of the board, `network` is `Shared::run_leaf` over a UART, and the dashboard a
-//! browser with PeerJS. Here both peers and what is between them live in one process.
+//! On a board the executor is that of the board, `network` is `Shared::run_leaf` over a UART, and
+//! the dashboard a browser with PeerJS. Here both peers and what is between them live in one
+//! process.
 
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::select::{Either, select, select3};
@@ -56,7 +58,8 @@ fn clock() -> Instant {
     Instant::from_micros(embassy_time::Instant::now().as_micros())
 }
 
-/// The driver: carries out what the engines want, tells them what happened, and watches their clocks.
+/// The driver: carries out what the engines want, tells them what happened, and watches their
+/// clocks.
 #[embassy_executor::task]
 async fn drive(peers: [&'static SharedPeer; 2]) {
     let mut network = Network::default();

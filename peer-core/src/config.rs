@@ -5,9 +5,11 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/config.rs"));
 }
 
-/// Longest [`PeerId`](crate::PeerId), in bytes. A longer id is [`IdError::TooLong`](crate::IdError::TooLong).
+/// Longest [`PeerId`](crate::PeerId), in bytes. A longer id is
+/// [`IdError::TooLong`](crate::IdError::TooLong).
 pub const PEER_ID_MAX: usize = generated::PEER_ID_MAX;
-/// Longest [`ConnectionId`](crate::ConnectionId), in bytes. PeerJS makes 14 (`dc_` and 11 characters).
+/// Longest [`ConnectionId`](crate::ConnectionId), in bytes. PeerJS makes 14 (`dc_` and 11
+/// characters).
 pub const CONNECTION_ID_MAX: usize = generated::CONNECTION_ID_MAX;
 /// Longest [`Token`](crate::Token), in bytes. PeerJS makes about 11.
 pub const TOKEN_MAX: usize = generated::TOKEN_MAX;

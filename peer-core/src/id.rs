@@ -1,8 +1,8 @@
 //! Identifiers, valid by construction.
 //!
-//! PeerJS's client rule for a peer id is `^[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*$` (`lib/utils/validateId.ts`).
-//! Ids that come *from* the wire are taken as they are, since the server checks nothing, as long as they
-//! fit and hold no control characters.
+//! PeerJS's client rule for a peer id is `^[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*$`
+//! (`lib/utils/validateId.ts`). Ids that come *from* the wire are taken as they are, since the
+//! server checks nothing, as long as they fit and hold no control characters.
 
 use core::fmt;
 
@@ -51,7 +51,8 @@ macro_rules! text_newtype {
                 Self(String::new())
             }
 
-            /// Takes a text from the wire: any that fits, is not empty and has no control characters.
+            /// Takes a text from the wire: any that fits, is not empty and has no control
+            /// characters.
             ///
             /// # Errors
             /// [`IdError`] says what is wrong with the text.
@@ -104,7 +105,8 @@ text_newtype!(
     PEER_ID_MAX
 );
 text_newtype!(
-    /// A connection's id on the wire, `dc_` and random base 36 in PeerJS. At most [`CONNECTION_ID_MAX`] bytes.
+    /// A connection's id on the wire, `dc_` and random base 36 in PeerJS. At most
+    /// [`CONNECTION_ID_MAX`] bytes.
     ConnectionId,
     CONNECTION_ID_MAX
 );

@@ -1,9 +1,9 @@
-//! PeerJS without I/O: get an id at a PeerServer, open data connections to other peers, talk to unmodified PeerJS in
-//! a browser, in memory that is fixed when the program is built.
+//! PeerJS without I/O: get an id at a PeerServer, open data connections to other peers, talk to
+//! unmodified PeerJS in a browser, in memory that is fixed when the program is built.
 //!
-//! The crate needs neither `std` nor an allocator, has no `unsafe`, reads no clock, draws no randomness and touches
-//! no socket. It is told what happened and says what to do. `peer-net` drives it with tokio; firmware and
-//! simulators drive it themselves.
+//! The crate needs neither `std` nor an allocator, has no `unsafe`, reads no clock, draws no
+//! randomness and touches no socket. It is told what happened and says what to do. `peer-net`
+//! drives it with tokio; firmware and simulators drive it themselves.
 //!
 //! # Layers
 //! A lower one never names an upper one, and each is usable by itself.
@@ -16,18 +16,24 @@
 //! | [`binarypack`] | PeerJS's binary format as a serde format |
 //! | [`wire`] | parsers and emitters without state: JSON, signals, SDP, candidates, DCEP, chunks, HTTP, WebSocket |
 //! | [`storage`] | byte rings and tables with handles that notice reuse |
+//! | `sync` (feature `sync`) | handles for several tasks over `embassy-sync` |
+//! | `link` (feature `link`) | the engine's I/O as frames between a microcontroller and its gateway |
 //! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!
 //! # The drive loop
 //! A driver owns the broker's socket, the WebRTC sessions and the clock, and runs six steps:
 //!
-//! 1. Poll [`Peer::poll_output`](peer::Peer::poll_output). What it lends is good until the next call.
-//! 2. `Broker`: open or close the socket, ask for an id, or send a text. `Rtc`: make, feed or end a session.
+//! 1. Poll [`Peer::poll_output`](peer::Peer::poll_output). What it lends is good until the next
+//!    call.
+//! 2. `Broker`: open or close the socket, ask for an id, or send a text. `Rtc`: make, feed or end a
+//!    session.
 //! 3. `Event`: tell the application. It may call the peer at once: connect, send, read, close.
 //! 4. `Timeout`: nothing more to do. Until then go back to 1.
-//! 5. Wait for the socket, a session, the application, or the time of the timeout; `None` means no time at all.
-//! 6. Feed what came through [`Peer::handle_input`](peer::Peer::handle_input) with the time, and go back to 1.
+//! 5. Wait for the socket, a session, the application, or the time of the timeout; `None` means no
+//!    time at all.
+//! 6. Feed what came through [`Peer::handle_input`](peer::Peer::handle_input) with the time, and go
+//!    back to 1.
 //!
 //! ```
 //! use peer_core::{PeerId, Token, time::Instant};
@@ -61,10 +67,10 @@
 //! ```
 //!
 //! # Capacities
-//! How much memory there is, is a type: [`PeerResources`](peer::PeerResources). How long an id or a label may be, is
-//! in [`config`], and can be changed by environment variables at build time. Deadlines and intervals are in
-//! [`Config`](peer::Config). What happens at each limit is said where it is defined; the
-//! [table of the engine](peer#limits) is a start. Nothing grows.
+//! How much memory there is, is a type: [`PeerResources`](peer::PeerResources). How long an id or a
+//! label may be, is in [`config`], and can be changed by environment variables at build time.
+//! Deadlines and intervals are in [`Config`](peer::Config). What happens at each limit is said
+//! where it is defined; the [table of the engine](peer#limits) is a start. Nothing grows.
 //!
 //! # Features
 //! | feature | what it does | default |
@@ -76,11 +82,12 @@
 //! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
 //!
 //! # Panics
-//! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a value, a typed error, or
-//! is dropped and counted in [`Stats`](peer::Stats). `tests/sizes/run` in the repository looks into the compiled crate for
-//! places that could.
+//! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a
+//! value, a typed error, or is dropped and counted in [`Stats`](peer::Stats). `tests/sizes/run` in
+//! the repository looks into the compiled crate for places that could.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(test)]
 extern crate std;

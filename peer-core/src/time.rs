@@ -4,9 +4,10 @@ pub use core::time::Duration;
 
 /// A point on the caller's monotonic clock, in microseconds since an epoch of the caller's choice.
 ///
-/// The engine never reads a clock: every call that needs the time takes it as an argument. The clock may jump ahead,
-/// as it does when a machine slept. It must not step back: a time before the last one told counts as that one, so
-/// until such a clock has caught up no deadline comes nearer. A clock that can be set goes through [`Monotonic`].
+/// The engine never reads a clock: every call that needs the time takes it as an argument. The
+/// clock may jump ahead, as it does when a machine slept. It must not step back: a time before the
+/// last one told counts as that one, so until such a clock has caught up no deadline comes nearer.
+/// A clock that can be set goes through [`Monotonic`].
 ///
 /// ```
 /// use peer_core::time::{Duration, Instant};
@@ -54,8 +55,9 @@ impl core::ops::Add<Duration> for Instant {
     }
 }
 
-/// Makes a monotonic clock of one that may step back, such as a wall clock that is set: by as much as it steps back,
-/// what it says later is moved ahead. What passed between the last reading and the step is lost.
+/// Makes a monotonic clock of one that may step back, such as a wall clock that is set: by as much
+/// as it steps back, what it says later is moved ahead. What passed between the last reading and
+/// the step is lost.
 ///
 /// ```
 /// use peer_core::time::{Instant, Monotonic};
@@ -89,7 +91,8 @@ impl Monotonic {
         Instant(reading.0.saturating_add(self.behind))
     }
 
-    /// What the clock will say at this monotonic time, unless it steps back before: to set an alarm by.
+    /// What the clock will say at this monotonic time, unless it steps back before: to set an alarm
+    /// by.
     pub const fn reading(&self, at: Instant) -> Instant {
         Instant(at.0.saturating_sub(self.behind))
     }

@@ -7,6 +7,7 @@
 //! task of its own that takes them from its channel, joins chunks and fills a bounded queue, and decodes where
 //! `recv` is called. So connections run side by side, and a slow reader holds up nobody but its sender.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod broker;
 mod builder;

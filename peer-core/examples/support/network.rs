@@ -1,4 +1,5 @@
-//! In place of a network: a broker that relays between two engines, and WebRTC sessions that always work.
+//! In place of a network: a broker that relays between two engines, and WebRTC sessions that always
+//! work.
 
 use std::collections::VecDeque;
 

@@ -20,8 +20,8 @@ impl Wake for Flag {
     }
 }
 
-/// Polls woken tasks until the first one is done. The others may go on for ever. When all wait, `idle` says whether
-/// time can pass; then all are polled.
+/// Polls woken tasks until the first one is done. The others may go on for ever. When all wait,
+/// `idle` says whether time can pass; then all are polled.
 pub(crate) fn run(mut tasks: Vec<Task<'_>>, mut idle: impl FnMut() -> bool) {
     let flags: Vec<Arc<Flag>> = tasks
         .iter()

@@ -1,0 +1,35 @@
+// No line of peer-core's sources and pages has more than 100 columns. Exempt is what cannot be
+// wrapped: rows of tables, addresses, and code with a text in it, which rustfmt leaves alone, too.
+//
+//     node tests/docs/columns.mjs
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const COLUMNS = 100;
+const SCOPE = ["peer-core/*.rs", "peer-core/*.md"];
+/** Directories that are still to be wrapped. */
+const WAITING = ["binarypack", "connection", "link", "net", "peer", "serialization", "storage", "sync", "wire"];
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
+const waiting = new RegExp(`^peer-core/src/(${WAITING.join("|")})[/.]`);
+const files = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard", ...SCOPE], { cwd: ROOT, encoding: "utf8" });
+
+let checked = 0;
+let failed = 0;
+for (const file of files.split("\0").filter(Boolean)) {
+  if (waiting.test(file)) continue;
+  const comment = /^\s*\/\/[/!]?/;
+  checked += 1;
+  for (const [index, line] of readFileSync(join(ROOT, file), "utf8").split("\n").entries()) {
+    if ([...line].length <= COLUMNS) continue;
+    const isText = file.endsWith(".md") || comment.test(line);
+    const text = line.replace(comment, "").trim();
+    if (isText ? text.startsWith("|") || /^\S*https?:\/\/\S+$/.test(text) : line.includes('"')) continue;
+    failed += 1;
+    console.log(`${file}:${index + 1}: ${[...line].length} columns`);
+  }
+}
+console.log(`${failed === 0 ? "ok" : "MISSED"}: ${checked} files of peer-core with at most ${COLUMNS} columns`);
+process.exit(failed === 0 && checked > 0 ? 0 : 1);
