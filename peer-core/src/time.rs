@@ -55,6 +55,14 @@ impl core::ops::Add<Duration> for Instant {
     }
 }
 
+/// The earlier of two times, where `None` is never.
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
+    }
+}
+
 /// Makes a monotonic clock of one that may step back, such as a wall clock that is set: by as much
 /// as it steps back, what it says later is moved ahead. What passed between the last reading and
 /// the step is lost.

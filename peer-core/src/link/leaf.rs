@@ -5,7 +5,7 @@ use crate::{
         BrokerCommand, BrokerInput, ConnectionHandle, Event, Input, InputError, Output, Peer,
         PeerState, RtcCommand, RtcFailure, RtcInput,
     },
-    time::Instant,
+    time::{Instant, earlier},
 };
 
 use super::{
@@ -470,13 +470,6 @@ enum Drained {
     Idle(Option<Instant>),
     /// There is no room for what it may say.
     Blocked(Option<Instant>),
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, None) | (None, one) => one,
-    }
 }
 
 /// An `Open` fits the least that every end takes.

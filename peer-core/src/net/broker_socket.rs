@@ -11,14 +11,13 @@ use smoltcp::{
 use crate::{
     PeerId, Token,
     peer::{BrokerCommand, BrokerInput, Input, InputError, Output, Peer, PeerState},
-    time::Instant,
+    time::{Instant, earlier},
     wire::websocket::Opcode,
 };
 
 use super::{
     BrokerSocketConfig, SocketError,
     backoff::Backoff,
-    earlier,
     frames::{self, Frames, Step},
     response::{self, Answer},
     stream,

@@ -106,11 +106,3 @@ pub fn timestamp(now: Instant) -> smoltcp::time::Instant {
 pub fn instant(timestamp: smoltcp::time::Instant) -> Instant {
     Instant::from_micros(u64::try_from(timestamp.total_micros()).unwrap_or(0))
 }
-
-/// The earlier of two times, where `None` is never.
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, None) | (None, one) => one,
-    }
-}

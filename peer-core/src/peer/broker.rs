@@ -2,7 +2,7 @@
 
 use heapless::String;
 
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earlier};
 
 use super::{Event, PeerError, PeerState};
 
@@ -195,7 +195,7 @@ impl Broker {
             // Whatever the epoch: at once, to learn the time.
             return Some(now);
         }
-        super::config::earlier(self.deadline, self.next_ping)
+        earlier(self.deadline, self.next_ping)
     }
 
     /// Whether the deadline has passed; it then is gone.

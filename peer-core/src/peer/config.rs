@@ -1,10 +1,6 @@
 //! What a peer and a connection are made with.
 
-use crate::{
-    PeerId, Token,
-    serialization::Serialization,
-    time::{Duration, Instant},
-};
+use crate::{PeerId, Token, serialization::Serialization, time::Duration};
 
 /// How a [`Peer`](super::Peer) behaves. PeerJS's `PeerOptions`, as far as it needs no I/O.
 ///
@@ -97,12 +93,4 @@ pub struct Stats {
     pub malformed_messages: u32,
     /// Inputs for stale handles and for connections that are over.
     pub stale_inputs: u32,
-}
-
-/// The earlier of two times, where `None` is never.
-pub(super) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, None) | (None, one) => one,
-    }
 }

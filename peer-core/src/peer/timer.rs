@@ -1,8 +1,8 @@
 //! Deadlines: what happens when time has passed.
 
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
-use super::{FailureReason, Peer, PeerError, broker::Link, config::earlier, slot::Phase};
+use super::{FailureReason, Peer, PeerError, broker::Link, slot::Phase};
 
 impl Peer<'_> {
     /// When [`Input::Timeout`](super::Input::Timeout) is due next.
