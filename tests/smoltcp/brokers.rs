@@ -268,7 +268,7 @@ fn life(server: &mut dyn Server, setup: Setup) {
     // The broker goes and comes back.
     let beats = lan.heartbeats;
     lan.run_until("heartbeats", |lan| lan.heartbeats >= beats + 3);
-    assert_eq!(lan.broker.stats().failed, 0);
+    assert_eq!(lan.broker.failures(), 0);
     assert_eq!(lan.broker.last_error(), None);
     server.stop();
     lan.run_until("a failed attempt to come back", |lan| lan.opens.len() >= 3);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use peer_core::{
     PeerId, Token,
-    net::{BrokerSocket, BrokerSocketConfig, timestamp},
+    net::{BrokerSocket, SocketTiming, timestamp},
     peer::{
         BrokerCommand, Config, ConnectionHandle, Event, Input, Output, Peer, PeerResources,
         RtcCommand, RtcInput,
@@ -38,7 +38,14 @@ pub(crate) struct Setup {
     /// Whether the clock is the machine's. Otherwise it jumps to whatever is next.
     pub(crate) real_time: bool,
     pub(crate) ping_interval: Duration,
-    pub(crate) socket: fn(&mut BrokerSocketConfig<'static>),
+    pub(crate) socket: fn(&mut SocketSetup),
+}
+
+/// How the broker's socket is made.
+pub(crate) struct SocketSetup {
+    pub(crate) address: IpAddress,
+    pub(crate) timing: SocketTiming,
+    pub(crate) reconnect: bool,
 }
 
 impl Default for Setup {
@@ -116,9 +123,17 @@ impl Lan {
             path: "/",
             key: "peerjs",
         };
-        let mut socket = BrokerSocketConfig::new(address(1), broker);
+        let mut socket = SocketSetup {
+            address: address(1),
+            timing: SocketTiming::default(),
+            reconnect: true,
+        };
         (setup.socket)(&mut socket);
         let memory = Box::leak(vec![0; setup.message].into_boxed_slice());
+        let random: fn(&mut [u8]) = sevens;
+        let (address, timing) = (socket.address, socket.timing);
+        let mut broker = BrokerSocket::new(address, broker, timing, memory, random);
+        broker.set_reconnect(socket.reconnect);
         let mut config = Config::new(Token::from_random(7), 42);
         config.id = setup.id.map(|id| PeerId::new(id).unwrap());
         config.ping_interval = setup.ping_interval;
@@ -129,7 +144,7 @@ impl Lan {
             iface,
             sockets,
             tcp,
-            broker: BrokerSocket::new(socket, memory, sevens),
+            broker,
             peer: Peer::new(config, resources),
             events: Vec::new(),
             rtc: Vec::new(),
@@ -231,7 +246,7 @@ impl Lan {
                 self.now,
                 self.peer.state(),
                 self.broker.last_error(),
-                self.broker.stats(),
+                self.broker.failures(),
                 self.events.last(),
                 self.rtc,
                 self.tcp_state(),

@@ -1,6 +1,4 @@
-use smoltcp::wire::IpAddress;
-
-use crate::{time::Duration, wire::http::Broker};
+use crate::time::Duration;
 
 /// The deadlines and pauses of a socket. A deadline of zero passes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,16 +7,18 @@ use crate::{time::Duration, wire::http::Broker};
 pub struct SocketTiming {
     /// How long the TCP connect may take. Default 5 s: three SYNs of smoltcp.
     pub connect_timeout: Duration,
-    /// How long the answer to an HTTP request may take. Default 4 s. With `connect_timeout` less than the engine's
+    /// How long the answer to an HTTP request may take. Default 4 s. Together with
+    /// `connect_timeout` it must be less than the engine's
     /// [`open_timeout`](crate::peer::Config::open_timeout), or the engine gives up first and for good.
     pub response_timeout: Duration,
-    /// How long bytes may wait without one being acknowledged before the connection counts as lost. Default 20 s.
+    /// How long bytes may wait without one being acknowledged before the connection counts as lost.
+    /// Default 20 s.
     pub stall_timeout: Duration,
-    /// How long a connection that was closed may take to end before it is reset. Default 1 s. The next one waits
-    /// for it, because a broker should see the old socket go before the new one comes.
+    /// How long a connection that was closed may take to end before it is reset. Default 1 s. The
+    /// next one waits for it, because a broker should see the old socket go before the new one comes.
     pub close_timeout: Duration,
-    /// The first pause before another attempt. Default 500 ms. It doubles with each attempt, and each pause is cut
-    /// by up to half at random.
+    /// The first pause before another attempt. Default 500 ms. It doubles with each attempt, and
+    /// each pause is cut by up to half at random.
     pub backoff_first: Duration,
     /// The longest pause. Default 30 s.
     pub backoff_max: Duration,
@@ -33,35 +33,6 @@ impl Default for SocketTiming {
             close_timeout: Duration::from_secs(1),
             backoff_first: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Where the broker is, and how patient to be with it.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct BrokerSocketConfig<'c> {
-    /// The broker's address. A name is for the program to resolve, see
-    /// [`set_address`](super::BrokerSocket::set_address).
-    pub address: IpAddress,
-    /// What stands in the requests. Its port is the one to connect to.
-    pub broker: Broker<'c>,
-    /// The deadlines and pauses.
-    pub timing: SocketTiming,
-    /// Whether to come back when the socket could not be opened or was lost, see
-    /// [the policy](super::BrokerSocket#coming-back). Default `true`; with `false` the application calls
-    /// [`Peer::reconnect`](crate::peer::Peer::reconnect).
-    pub reconnect: bool,
-}
-
-impl<'c> BrokerSocketConfig<'c> {
-    /// The default timing, and reconnecting.
-    pub fn new(address: impl Into<IpAddress>, broker: Broker<'c>) -> Self {
-        Self {
-            address: address.into(),
-            broker,
-            timing: SocketTiming::default(),
-            reconnect: true,
         }
     }
 }

@@ -43,6 +43,14 @@ pub enum SocketError {
 }
 
 impl SocketError {
+    /// Whether there was no TCP connection.
+    pub(super) const fn is_unconnected(self) -> bool {
+        matches!(
+            self,
+            Self::Unaddressable | Self::ConnectTimeout | Self::Refused
+        )
+    }
+
     /// Whether the network is to blame, so that the same may work a little later.
     pub(super) const fn is_transport(self) -> bool {
         matches!(

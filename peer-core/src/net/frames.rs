@@ -104,23 +104,25 @@ impl<'m> Frames<'m> {
         step.unwrap_or(Step::Failed(SocketError::Lost))
     }
 
-    /// Answers the last ping once there is room for the answer; whether it did.
+    /// Answers the last ping once there is room for the answer.
     pub(super) fn answer_ping(
         &mut self,
         now: Instant,
         socket: &mut tcp::Socket<'_>,
         mask: impl FnOnce() -> [u8; 4],
-    ) -> bool {
+    ) {
         let Some(len) = self.pong.len else {
-            return false;
+            return;
         };
         if stream::room(socket) < CONTROL_FRAME_MAX {
-            return false;
+            return;
         }
         let payload = self.pong.payload;
         self.pong.len = None;
+        debug_assert!(len <= payload.len(), "a ping that was copied whole");
         let payload = payload.get(..len).unwrap_or_default();
-        self.write(now, socket, Opcode::Pong, payload, mask())
+        let written = self.write(now, socket, Opcode::Pong, payload, mask());
+        debug_assert!(written, "there was room");
     }
 
     /// Writes one frame, wholly or not at all.
@@ -153,7 +155,10 @@ impl<'m> Frames<'m> {
             });
             match written {
                 Ok(len) if len > 0 => done += len,
-                _ => return false,
+                _ => {
+                    debug_assert!(false, "there was room: {written:?}");
+                    return false;
+                }
             }
         }
         self.watch.wrote(now, socket);
@@ -166,7 +171,8 @@ pub(super) fn close(socket: &mut tcp::Socket<'_>, code: u16, mask: [u8; 4]) {
     let mut frame = [0; 8];
     match write_close(code, mask, &mut frame) {
         Ok(frame) if stream::room(socket) >= frame.len() => {
-            let _ = socket.send_slice(frame);
+            let sent = socket.send_slice(frame);
+            debug_assert_eq!(sent, Ok(frame.len()), "there was room");
         }
         _ => socket.close(),
     }

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use peer_core::{PeerId, Token, time::Instant, wire::http::Broker};
-//! use peer_core::net::{BrokerSocket, BrokerSocketConfig, timestamp};
+//! use peer_core::net::{BrokerSocket, SocketTiming, timestamp};
 //! use peer_core::peer::{Config, ConnectionHandle, Event, Output, Peer, PeerResources, RtcCommand};
 //! use smoltcp::iface::{Config as IfaceConfig, Interface, SocketSet, SocketStorage};
 //! use smoltcp::phy::Device;
@@ -44,8 +44,8 @@
 //!         tcp::SocketBuffer::new(&mut to_send[..]),
 //!     ));
 //!     let server = Broker { host: "192.0.2.1", port: 9000, path: "/", key: "peerjs" };
-//!     let config = BrokerSocketConfig::new(IpAddress::v4(192, 0, 2, 1), server);
-//!     let mut broker = BrokerSocket::new(config, &mut message, random);
+//!     let (address, timing) = (IpAddress::v4(192, 0, 2, 1), SocketTiming::default());
+//!     let mut broker = BrokerSocket::new(address, server, timing, &mut message, random);
 //!     let mut config = Config::new(Token::from_random(seed), seed);
 //!     config.id = PeerId::new("sensor-7").ok();
 //!     let mut peer = Peer::new(config, &mut resources);
@@ -89,8 +89,8 @@ mod link_socket;
 mod response;
 mod stream;
 
-pub use broker_socket::{BrokerSocket, BrokerSocketStats};
-pub use config::{BrokerSocketConfig, SocketTiming};
+pub use broker_socket::BrokerSocket;
+pub use config::SocketTiming;
 pub use error::SocketError;
 #[cfg(feature = "link")]
 pub use link_socket::LinkSocket;

@@ -9,60 +9,55 @@ use crate::{
     bytes,
     connection::{Message, ReceiveError, SendError},
     peer::{ConnectionHandle, DataConnection},
-    serialization::FrameKind,
+    time::Instant,
 };
 
 use super::Shared;
 
-/// A handle for one connection of a [`Shared`] engine. Copies name the same connection; dropping one closes nothing.
-pub struct Connection<'s, 'r, M: RawMutex, const TASKS: usize> {
-    pub(super) shared: &'s Shared<'r, M, TASKS>,
+/// A handle for one connection of a [`Shared`] engine. Copies name the same connection; dropping
+/// one closes nothing.
+pub struct Connection<'s, 'r, M: RawMutex, const TASKS: usize, C = fn() -> Instant> {
+    pub(super) shared: &'s Shared<'r, M, TASKS, C>,
     pub(super) handle: ConnectionHandle,
 }
 
-impl<M: RawMutex, const TASKS: usize> Clone for Connection<'_, '_, M, TASKS> {
+impl<M: RawMutex, const TASKS: usize, C> Clone for Connection<'_, '_, M, TASKS, C> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<M: RawMutex, const TASKS: usize> Copy for Connection<'_, '_, M, TASKS> {}
+impl<M: RawMutex, const TASKS: usize, C> Copy for Connection<'_, '_, M, TASKS, C> {}
 
-impl<M: RawMutex, const TASKS: usize> fmt::Debug for Connection<'_, '_, M, TASKS> {
+impl<M: RawMutex, const TASKS: usize, C> fmt::Debug for Connection<'_, '_, M, TASKS, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Connection").field(&self.handle).finish()
     }
 }
 
-/// One message that was copied out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Copied {
-    /// Text or binary.
-    pub kind: FrameKind,
-    /// Its bytes.
-    pub len: usize,
-}
-
-impl<M: RawMutex, const TASKS: usize> Connection<'_, '_, M, TASKS> {
-    /// The engine's handle.
+impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, TASKS, C> {
+    /// Returns the engine's handle.
     pub fn handle(&self) -> ConnectionHandle {
         self.handle
     }
 
     /// Whether both sides may send.
     pub fn is_open(&self) -> bool {
-        self.look(|connection| connection.is_open())
-            .unwrap_or(false)
+        self.shared.lock(|inner| {
+            let connection = inner.peer.connection(self.handle);
+            connection.is_some_and(|connection| connection.is_open())
+        })
     }
 
-    /// Looks at the connection: remote, label, metadata. `None`: it is over. `look` must not call back.
+    /// Lends the connection: its remote, label and metadata can be read, and whatever else
+    /// [`DataConnection`] offers be done. Then the driver and the waiting tasks look again. Returns
+    /// `None` if the connection is over and free.
+    ///
+    /// `look` is called while the mutex is held.
     pub fn look<T>(&self, look: impl FnOnce(&mut DataConnection<'_>) -> T) -> Option<T> {
-        self.shared.lock(|inner| {
-            inner
-                .peer
-                .connection(self.handle)
-                .map(|mut connection| look(&mut connection))
+        self.shared.change(|inner| {
+            let mut connection = inner.peer.connection(self.handle)?;
+            Some(look(&mut connection))
         })
     }
 
@@ -87,43 +82,44 @@ impl<M: RawMutex, const TASKS: usize> Connection<'_, '_, M, TASKS> {
             .await
     }
 
-    /// Waits for the next message and decodes it. The value borrows nothing; see [`recv_with`](Self::recv_with) for
-    /// those that do.
+    /// Waits for the next message and decodes it. The value borrows nothing; for values that do use
+    /// [`recv_with`](Self::recv_with).
     ///
     /// # Errors
-    /// [`RecvError`].
-    pub async fn recv<T: DeserializeOwned>(&self) -> Result<T, RecvError> {
-        self.take(|connection| connection.recv::<T>().map_err(RecvError::from))
-            .await
+    /// [`ReceiveError::Empty`]: the connection is over and everything was read.
+    /// [`ReceiveError::Decode`]: the message is not what was asked for, and is gone.
+    pub async fn recv<T: DeserializeOwned>(&self) -> Result<T, ReceiveError> {
+        self.take(|connection| connection.recv::<T>()).await
     }
 
     /// Waits for the next message and copies it into `memory`.
     ///
     /// # Errors
-    /// [`RecvError`]; a message that is longer is gone, see [`RecvError::TooLong`].
-    pub async fn recv_into(&self, memory: &mut [u8]) -> Result<Copied, RecvError> {
-        self.take(|connection| {
-            let message = connection.recv_raw().ok_or(RecvError::Closed)?;
-            let len = message.bytes.len();
-            bytes::copy(memory, message.bytes).ok_or(RecvError::TooLong(len))?;
-            Ok(Copied {
-                kind: message.kind,
-                len,
-            })
-        })
-        .await
+    /// [`ReceiveError::Empty`]: the connection is over and everything was read.
+    /// [`ReceiveError::TooLarge`]: the message is longer than `memory`, and is gone.
+    pub async fn recv_into<'m>(&self, memory: &'m mut [u8]) -> Result<Message<'m>, ReceiveError> {
+        let copied = self.take(|connection| {
+            let message = connection.recv_raw().ok_or(ReceiveError::Empty)?;
+            bytes::copy(memory, message.bytes).ok_or(ReceiveError::TooLarge)?;
+            Ok((message.kind, message.bytes.len()))
+        });
+        let (kind, len) = copied.await?;
+        debug_assert!(len <= memory.len(), "it was copied");
+        let bytes = memory.get_mut(..len).unwrap_or_default();
+        Ok(Message { kind, bytes })
     }
 
-    /// Waits for the next message and hands it to `use_it` in place. That must not call back.
+    /// Waits for the next message and lends it to `use_it`, in place. That is called while the mutex
+    /// is held.
     ///
     /// # Errors
-    /// [`RecvError::Closed`].
+    /// [`ReceiveError::Empty`]: the connection is over and everything was read.
     pub async fn recv_with<T>(
         &self,
         mut use_it: impl FnMut(Message<'_>) -> T,
-    ) -> Result<T, RecvError> {
+    ) -> Result<T, ReceiveError> {
         self.take(|connection| {
-            let message = connection.recv_raw().ok_or(RecvError::Closed)?;
+            let message = connection.recv_raw().ok_or(ReceiveError::Empty)?;
             Ok(use_it(message))
         })
         .await
@@ -141,45 +137,32 @@ impl<M: RawMutex, const TASKS: usize> Connection<'_, '_, M, TASKS> {
 
     /// As [`DataConnection::close`].
     pub fn close(&self) {
-        self.shared.change(|inner| {
-            if let Some(mut connection) = inner.peer.connection(self.handle) {
-                connection.close();
-            }
-            inner.tasks.wake();
-        });
+        self.look(|connection| connection.close());
     }
 
     /// As [`DataConnection::close_flush`].
     pub fn close_flush(&self) {
         let now = (self.shared.clock)();
-        self.shared.change(|inner| {
-            if let Some(mut connection) = inner.peer.connection(self.handle) {
-                connection.close_flush(now);
-            }
-        });
+        self.look(|connection| connection.close_flush(now));
     }
 
     /// Drops what is unread, so that a connection that is over is free.
     pub fn release(&self) {
-        self.shared.change(|inner| {
-            if let Some(mut connection) = inner.peer.connection(self.handle) {
-                connection.release();
-            }
-        });
+        self.look(|connection| connection.release());
     }
 
     /// Waits for a message and takes it in the same moment.
     async fn take<T>(
         &self,
-        mut take: impl FnMut(&mut DataConnection<'_>) -> Result<T, RecvError>,
-    ) -> Result<T, RecvError> {
+        mut take: impl FnMut(&mut DataConnection<'_>) -> Result<T, ReceiveError>,
+    ) -> Result<T, ReceiveError> {
         self.shared
             .wait(|inner| {
                 let Some(mut connection) = inner.peer.connection(self.handle) else {
-                    return Some(Err(RecvError::Closed));
+                    return Some(Err(ReceiveError::Empty));
                 };
                 if connection.readable() == 0 {
-                    return connection.is_over().then_some(Err(RecvError::Closed));
+                    return connection.is_over().then_some(Err(ReceiveError::Empty));
                 }
                 let taken = take(&mut connection);
                 // The driver may hold messages that have room now.
@@ -189,37 +172,3 @@ impl<M: RawMutex, const TASKS: usize> Connection<'_, '_, M, TASKS> {
             .await
     }
 }
-
-/// No message was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum RecvError {
-    /// The connection is over and everything was read.
-    Closed,
-    /// The message has this many bytes, more than the caller's memory, and is gone.
-    TooLong(usize),
-    /// The message is not what was asked for, and is gone.
-    Decode(ReceiveError),
-}
-
-impl From<ReceiveError> for RecvError {
-    fn from(error: ReceiveError) -> Self {
-        Self::Decode(error)
-    }
-}
-
-impl fmt::Display for RecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the connection is over and everything was read"),
-            Self::TooLong(len) => write!(
-                f,
-                "the message has {len} bytes, more than the memory it was to be copied into"
-            ),
-            Self::Decode(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for RecvError {}

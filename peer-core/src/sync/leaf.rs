@@ -10,11 +10,12 @@ use crate::{
 
 use super::Shared;
 
-impl<M: RawMutex, const TASKS: usize> Shared<'_, M, TASKS> {
+impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'_, M, TASKS, C> {
     /// Runs the engine over a link until its stream fails or ends; the engine's driver, then.
     ///
-    /// Events of the engine go to [`event`](Self::event), those of the link to `link`: `Up`, `Down`, `Refused`. A read
-    /// that is dropped while it waits must not lose bytes, which holds for buffered UARTs and TCP.
+    /// Events of the engine go to [`event`](Self::event), those of the link to `link`: `Up`, `Down`,
+    /// `Refused`. A read that is dropped while it waits must not lose bytes, which holds for buffered
+    /// UARTs and TCP.
     ///
     /// # Errors
     /// Those of the stream. The link's session is over then, and the engine knows.
@@ -43,6 +44,7 @@ impl<M: RawMutex, const TASKS: usize> Shared<'_, M, TASKS> {
         now: Instant,
         mut link: impl FnMut(LeafOutput),
     ) -> Option<Instant> {
+        self.begin_turn();
         loop {
             let output = self.drive(|peer, publish| {
                 let output = leaf.poll(now, peer);

@@ -1,26 +1,32 @@
-//! One engine for several tasks, over `embassy-sync`: handles that connect, send and receive, and a driver.
+//! One engine for several tasks, over `embassy-sync`: handles that connect, send and receive, and
+//! a driver.
 //!
-//! [`Shared`] owns the engine behind a blocking mutex. Any number of tasks use it through `&Shared`: they await
-//! [`connect`](Shared::connect), [`event`](Shared::event), and [`send`](Connection::send) and
-//! [`recv`](Connection::recv) of a [`Connection`]. One task, the driver, does the I/O; see [`Shared::poll`]. Nothing is
-//! allocated.
+//! [`Shared`] owns the engine behind a blocking mutex. Any number of tasks use it through
+//! `&Shared`: they await [`connect`](Shared::connect), [`event`](Shared::event), and
+//! [`send`](Connection::send) and [`recv`](Connection::recv) of a [`Connection`]. One task, the
+//! driver, does the I/O; see [`Shared::poll`]. Nothing is allocated.
 //!
-//! Every future here may be dropped at any time. Then nothing was sent, no message or event is lost, and a connect is
-//! given up.
+//! Every future here may be dropped at any time. Then nothing was sent, no message or event is
+//! lost, and a connect is given up.
 //!
-//! The mutex is held while the engine works: for the time of encoding, decoding or copying one message. Tasks of one
-//! executor take `NoopRawMutex` or `ThreadModeRawMutex`, which block nobody; `CriticalSectionRawMutex` is for tasks at
-//! several interrupt levels, whose latency then includes that time.
+//! The mutex is held while the engine works: for the time of encoding, decoding or copying one
+//! message. Tasks of one executor take `NoopRawMutex` or `ThreadModeRawMutex`, which block nobody;
+//! `CriticalSectionRawMutex` is for tasks at several interrupt levels, whose latency then includes
+//! that time.
 //!
 //! # Limits
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | tasks that wait, `TASKS` of [`Shared`] | 8 | all are woken in turn: they work, but do not rest |
 //! | connects that wait | `TASKS` | [`ConnectFailed::TooManyTasks`] |
-//! | events nobody took ([`EVENTS_MAX`]) | 16 | the oldest goes, counted by [`Shared::missed_events`] |
+//! | events nobody took ([`EVENTS_MAX`]) | 16 | the oldest is dropped, counted by [`Shared::missed_events`] |
+//!
+//! # Panics
+//! A closure that is called while the mutex is held must not call [`Shared`] or [`Connection`]: that
+//! is a panic. They are named where they are taken. Dropping a future there is fine.
 
 use core::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     fmt,
     future::{Future, poll_fn},
     task::{Context, Poll},
@@ -30,27 +36,33 @@ use embassy_sync::{
     blocking_mutex::{Mutex, raw::RawMutex},
     waitqueue::{MultiWakerRegistration, WakerRegistration},
 };
-use heapless::{Deque, Vec};
+use heapless::Deque;
 
+mod connect;
 mod connection;
 #[cfg(feature = "link")]
 mod leaf;
 
-pub use connection::{Connection, Copied, RecvError};
+pub use connect::ConnectFailed;
+pub use connection::Connection;
 
 use crate::{
     PeerId,
     peer::{
-        ConnectError, ConnectFailure, ConnectOptions, ConnectionHandle, Event, Input, InputError,
-        Output, Peer, PeerState, ReconnectError,
+        ConnectError, ConnectionHandle, Event, Input, InputError, Output, Peer, PeerState,
+        ReconnectError,
     },
     time::Instant,
 };
 
+use connect::{Connects, GivenUp};
+
 /// Events kept for [`Shared::event`].
 pub const EVENTS_MAX: usize = 16;
 
-/// An engine that tasks share. `M` says who may be interrupted by whom, `TASKS` how many tasks wait at once.
+/// An engine that tasks share.
+///
+/// `M` says who may be interrupted by whom, `TASKS` how many tasks wait at once, `C` is the clock.
 ///
 /// ```
 /// use embassy_sync::blocking_mutex::raw::NoopRawMutex;
@@ -69,7 +81,7 @@ pub const EVENTS_MAX: usize = 16;
 ///     connection.send("hello").await?;
 ///     let mut memory = [0; 64];
 ///     let answer = connection.recv_into(&mut memory).await?;
-///     Ok::<_, Box<dyn std::error::Error>>(answer.len)
+///     Ok::<_, Box<dyn std::error::Error>>(answer.bytes.len())
 /// };
 /// // … and the driver.
 /// let drive = async {
@@ -83,9 +95,14 @@ pub const EVENTS_MAX: usize = 16;
 /// # both(talk, drive);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Shared<'r, M: RawMutex, const TASKS: usize = 8> {
-    inner: Mutex<M, RefCell<Inner<'r, TASKS>>>,
-    clock: fn() -> Instant,
+pub struct Shared<'r, M: RawMutex, const TASKS: usize = 8, C = fn() -> Instant> {
+    state: Mutex<M, State<'r, TASKS>>,
+    clock: C,
+}
+
+struct State<'r, const TASKS: usize> {
+    inner: RefCell<Inner<'r, TASKS>>,
+    given_up: GivenUp<TASKS>,
 }
 
 struct Inner<'r, const TASKS: usize> {
@@ -95,48 +112,47 @@ struct Inner<'r, const TASKS: usize> {
     connects: Connects<TASKS>,
     tasks: MultiWakerRegistration<TASKS>,
     driver: WakerRegistration,
-    /// The driver is wanted and has not yet waited since.
+    /// Something has happened that the driver has not looked at.
     wanted: bool,
 }
 
-/// Connects that wait, and how they ended.
-type Connects<const TASKS: usize> =
-    Vec<(ConnectionHandle, Option<Result<(), ConnectFailure>>), TASKS>;
-
-impl<M: RawMutex, const TASKS: usize> fmt::Debug for Shared<'_, M, TASKS> {
+impl<M: RawMutex, const TASKS: usize, C> fmt::Debug for Shared<'_, M, TASKS, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shared(…)")
     }
 }
 
-impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
+impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASKS, C> {
     const AT_LEAST_ONE_TASK: () = assert!(TASKS > 0, "somebody has to be able to wait");
 
-    /// Shares an engine; `clock` tells the time that its driver tells it.
-    pub fn new(peer: Peer<'r>, clock: fn() -> Instant) -> Self {
+    /// Shares an engine. `clock` tells the time that its driver tells it; it may capture.
+    pub fn new(peer: Peer<'r>, clock: C) -> Self {
         let () = Self::AT_LEAST_ONE_TASK;
         Self {
-            inner: Mutex::new(RefCell::new(Inner {
-                peer,
-                events: Deque::new(),
-                missed: 0,
-                connects: Vec::new(),
-                tasks: MultiWakerRegistration::new(),
-                driver: WakerRegistration::new(),
-                wanted: true,
-            })),
+            state: Mutex::new(State {
+                inner: RefCell::new(Inner {
+                    peer,
+                    events: Deque::new(),
+                    missed: 0,
+                    connects: Connects::new(),
+                    tasks: MultiWakerRegistration::new(),
+                    driver: WakerRegistration::new(),
+                    wanted: true,
+                }),
+                given_up: GivenUp::new(),
+            }),
             clock,
         }
     }
 
     /// Waits for the next event. [`Event::Data`] and [`Event::Writable`] are not among them, since
-    /// [`Connection`] waits by itself, nor is what a [`connect`](Self::connect) reports. Several tasks share the
-    /// events out among them.
+    /// [`Connection`] waits by itself, nor is what a [`connect`](Self::connect) reports. Several
+    /// tasks share the events out among them.
     pub async fn event(&self) -> Event {
         self.wait(|inner| inner.events.pop_front()).await
     }
 
-    /// Events that were dropped since nobody took them in time. Wraps.
+    /// Events that were dropped because nobody took them in time. Wraps.
     pub fn missed_events(&self) -> u32 {
         self.lock(|inner| inner.missed)
     }
@@ -144,63 +160,36 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
     /// Waits until the broker knows the peer.
     ///
     /// # Errors
-    /// [`NotOpen`] with the state, when the peer is not on its way to be: disconnected or destroyed.
-    pub async fn open(&self) -> Result<(), NotOpen> {
+    /// [`ConnectError::Disconnected`] or [`ConnectError::Destroyed`], where the peer will not open
+    /// by itself.
+    pub async fn open(&self) -> Result<(), ConnectError> {
         self.wait(|inner| match inner.peer.state() {
             PeerState::Open => Some(Ok(())),
             PeerState::Connecting => None,
-            state => Some(Err(NotOpen(state))),
+            PeerState::Disconnected => Some(Err(ConnectError::Disconnected)),
+            PeerState::Destroyed => Some(Err(ConnectError::Destroyed)),
         })
         .await
     }
 
-    /// Connects, and waits until the connection is open. Dropped before, it closes the connection.
-    ///
-    /// # Errors
-    /// [`ConnectFailed`].
-    pub async fn connect(
-        &self,
-        remote: &PeerId,
-        options: ConnectOptions<'_>,
-    ) -> Result<Connection<'_, 'r, M, TASKS>, ConnectFailed> {
-        let now = (self.clock)();
-        let handle = self.change(|inner| {
-            if inner.connects.is_full() {
-                return Err(ConnectFailed::TooManyTasks);
-            }
-            let handle = inner
-                .peer
-                .connect(now, remote, options)
-                .map_err(ConnectFailed::Refused)?;
-            // There is room.
-            let _ = inner.connects.push((handle, None));
-            Ok(handle)
-        })?;
-        let pending = Pending {
-            shared: self,
-            handle,
-        };
-        let outcome = self
-            .wait(|inner| {
-                let waits = inner.connects.iter().find(|(it, _)| *it == handle);
-                waits.and_then(|(_, outcome)| *outcome)
-            })
-            .await;
-        if outcome.is_ok() {
-            self.lock(|inner| inner.forget_connect(handle));
-            core::mem::forget(pending);
-        }
-        outcome
-            .map(|()| self.connection(handle))
-            .map_err(ConnectFailed::Failed)
-    }
-
-    /// A handle for a connection, for example one that [`Event::Connection`] told of.
-    pub fn connection(&self, handle: ConnectionHandle) -> Connection<'_, 'r, M, TASKS> {
+    /// Returns a handle for a connection, for example one that [`Event::Connection`] named.
+    pub fn connection(&self, handle: ConnectionHandle) -> Connection<'_, 'r, M, TASKS, C> {
         Connection {
             shared: self,
             handle,
         }
+    }
+
+    /// Returns handles of all connections, those that are over but not yet free included. The mutex
+    /// is taken for each step alone: what comes and goes meanwhile may be missed.
+    pub fn connections(&self) -> impl Iterator<Item = Connection<'_, 'r, M, TASKS, C>> {
+        let mut next = 0;
+        core::iter::from_fn(move || {
+            let is_next = |handle: &ConnectionHandle| handle.index() >= next;
+            let handle = self.lock(|inner| inner.peer.connections().find(is_next))?;
+            next = handle.index() + 1;
+            Some(self.connection(handle))
+        })
     }
 
     /// As [`Peer::disconnect`].
@@ -224,29 +213,32 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
         self.change(|inner| inner.peer.destroy(now));
     }
 
-    /// The peer's id, once known.
+    /// Returns the peer's id, once known.
     pub fn id(&self) -> Option<PeerId> {
         self.lock(|inner| inner.peer.id().cloned())
     }
 
-    /// Where the peer stands.
+    /// Returns how far the peer is with its broker.
     pub fn state(&self) -> PeerState {
         self.lock(|inner| inner.peer.state())
     }
 
-    /// For the driver: takes the engine's outputs until it waits, and says when to come back at the latest.
+    /// For the driver: takes the engine's outputs until it waits, and returns when to come back at
+    /// the latest.
     ///
-    /// `carry_out` gets commands for the broker's socket and for sessions, and must not call back into this. To be called
-    /// after [`handle_input`](Self::handle_input), when [`wanted`](Self::wanted) is done, and at the time told.
+    /// `carry_out` gets commands for the broker's socket and for sessions. It is called while the
+    /// mutex is held. Call this after [`handle_input`](Self::handle_input), when
+    /// [`wanted`](Self::wanted) is done, and at the returned time.
     pub fn poll(&self, mut carry_out: impl FnMut(Output<'_>)) -> Option<Instant> {
         let now = (self.clock)();
+        self.begin_turn();
         self.drive(|peer, publish| {
             loop {
                 match peer.poll_output() {
                     Output::Event(event) => publish(event),
                     Output::Timeout(Some(at)) if at <= now => {
-                        // A timeout is always taken.
-                        let _ = peer.handle_input(now, Input::Timeout);
+                        let taken = peer.handle_input(now, Input::Timeout);
+                        debug_assert!(taken.is_ok(), "a timeout is always taken");
                     }
                     Output::Timeout(at) => return at,
                     output => carry_out(output),
@@ -255,7 +247,8 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
         })
     }
 
-    /// For the driver: as [`Peer::handle_input`]. Then poll.
+    /// Tells the engine what happened, as [`Peer::handle_input`] does, and wakes the driver if
+    /// another task than that calls it.
     ///
     /// After [`InputError::InboxFull`] feed it again when [`wanted`](Self::wanted) is done.
     ///
@@ -263,10 +256,11 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
     /// [`InputError`].
     pub fn handle_input(&self, input: Input<'_>) -> Result<(), InputError> {
         let now = (self.clock)();
-        self.drive(|peer, _| peer.handle_input(now, input))
+        self.change(|inner| inner.peer.handle_input(now, input))
     }
 
-    /// For the driver: waits until a task did something that wants the engine polled, or [`notify`](Self::notify) was called.
+    /// For the driver: waits until something was done to the engine that asks for a poll, or
+    /// [`notify`](Self::notify) was called.
     pub async fn wanted(&self) {
         poll_fn(|context| {
             self.lock(|inner| {
@@ -285,8 +279,10 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
         self.change(|_| ());
     }
 
-    /// For a driver that has its own way with the engine, such as a link: lends it, with a place for the
-    /// events it gives. Then the waiting tasks look again.
+    /// For a driver that has its own way with the engine, such as a link: lends the engine, with a
+    /// place for the events it gives. Then the waiting tasks look again; the driver is not woken.
+    ///
+    /// `turn` is called while the mutex is held.
     pub fn drive<T>(&self, turn: impl FnOnce(&mut Peer<'r>, &mut dyn FnMut(Event)) -> T) -> T {
         self.lock(|inner| {
             let Inner {
@@ -296,11 +292,20 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
                 connects,
                 ..
             } = inner;
-            let mut publish = |event| keep(events, missed, connects, event);
+            let mut publish = |event| {
+                if connects.keep(&event) {
+                    keep(events, missed, event);
+                }
+            };
             let result = turn(peer, &mut publish);
             inner.tasks.wake();
             result
         })
+    }
+
+    /// The driver looks at everything now.
+    fn begin_turn(&self) {
+        self.lock(|inner| inner.wanted = false);
     }
 
     /// Changes something that the driver has to act on, and other tasks may wait for.
@@ -308,6 +313,7 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
         self.lock(|inner| {
             let result = change(inner);
             inner.want();
+            inner.tasks.wake();
             result
         })
     }
@@ -328,9 +334,29 @@ impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
         })
     }
 
-    /// Nothing in this module calls back while it holds the lock, so it is never taken twice.
+    /// Nothing in this module calls back while it holds the lock. What others drop meanwhile, such
+    /// as a future when its waker goes, is given up afterwards.
     fn lock<T>(&self, f: impl FnOnce(&mut Inner<'r, TASKS>) -> T) -> T {
-        self.inner.lock(|inner| f(&mut inner.borrow_mut()))
+        self.state.lock(|state| {
+            let mut inner = state.inner.borrow_mut();
+            let result = f(&mut inner);
+            state.give_up(inner);
+            result
+        })
+    }
+}
+
+impl<'r, const TASKS: usize> State<'r, TASKS> {
+    /// Ends the connects that nobody waits for any more.
+    fn give_up(&self, mut inner: RefMut<'_, Inner<'r, TASKS>>) {
+        while let Some(handle) = self.given_up.take() {
+            inner.connects.forget(handle);
+            if let Some(mut connection) = inner.peer.connection(handle) {
+                connection.close();
+                connection.release();
+            }
+            inner.want();
+        }
     }
 }
 
@@ -340,99 +366,14 @@ impl<const TASKS: usize> Inner<'_, TASKS> {
         self.wanted = true;
         self.driver.wake();
     }
-
-    fn forget_connect(&mut self, handle: ConnectionHandle) {
-        self.connects.retain(|(it, _)| *it != handle);
-    }
 }
 
-/// Keeps an event for whom it concerns.
-fn keep<const TASKS: usize>(
-    events: &mut Deque<Event, EVENTS_MAX>,
-    missed: &mut u32,
-    connects: &mut Connects<TASKS>,
-    event: Event,
-) {
-    let outcome = match event {
-        Event::Data(_) | Event::Writable(_) => return,
-        Event::ConnectionOpen(handle) => Some((handle, Ok(()))),
-        Event::ConnectionFailed(handle, failure) => Some((handle, Err(failure))),
-        _ => None,
-    };
-    if let Some((handle, outcome)) = outcome
-        && let Some((_, waits)) = connects.iter_mut().find(|(it, _)| *it == handle)
-    {
-        *waits = Some(outcome);
-        return;
-    }
+/// Keeps an event, if need be in place of the oldest.
+fn keep(events: &mut Deque<Event, EVENTS_MAX>, missed: &mut u32, event: Event) {
     if events.is_full() {
         events.pop_front();
         *missed = missed.wrapping_add(1);
     }
-    // There is room.
-    let _ = events.push_back(event);
+    let kept = events.push_back(event);
+    debug_assert!(kept.is_ok(), "there is room");
 }
-
-/// A connect that waits. Dropped, it is given up.
-struct Pending<'s, 'r, M: RawMutex, const TASKS: usize> {
-    shared: &'s Shared<'r, M, TASKS>,
-    handle: ConnectionHandle,
-}
-
-impl<M: RawMutex, const TASKS: usize> Drop for Pending<'_, '_, M, TASKS> {
-    fn drop(&mut self) {
-        self.shared.change(|inner| {
-            inner.forget_connect(self.handle);
-            if let Some(mut connection) = inner.peer.connection(self.handle) {
-                connection.close();
-                connection.release();
-            }
-        });
-    }
-}
-
-/// A connect came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum ConnectFailed {
-    /// It was not even started.
-    Refused(ConnectError),
-    /// It ended before it was open.
-    Failed(ConnectFailure),
-    /// As many connects wait already as [`Shared`] has `TASKS`.
-    TooManyTasks,
-}
-
-impl fmt::Display for ConnectFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(error) => error.fmt(f),
-            Self::Failed(failure) => failure.fmt(f),
-            Self::TooManyTasks => {
-                f.write_str("too many tasks wait for a connect; give Shared more TASKS")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ConnectFailed {}
-
-/// The peer is disconnected or destroyed, so it will not open by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct NotOpen(
-    /// Where it stands.
-    pub PeerState,
-);
-
-impl fmt::Display for NotOpen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            PeerState::Destroyed => "the peer is destroyed; make a new one",
-            _ => "the peer is disconnected from its broker; reconnect first",
-        })
-    }
-}
-
-impl core::error::Error for NotOpen {}

@@ -3,7 +3,7 @@
 use peer_core::{
     PeerId, Token,
     link::{Key, Leaf, LeafConfig, LinkResources},
-    net::{BrokerSocket, BrokerSocketConfig, LinkSocket, SocketTiming, instant, timestamp},
+    net::{BrokerSocket, LinkSocket, SocketTiming, instant, timestamp},
     peer::{Config, Event, Output, Peer, PeerResources},
     time::{Duration, Instant},
     wire::http::{Broker, accept_key},
@@ -56,8 +56,9 @@ pub(crate) fn run() -> Option<()> {
         key: "peerjs",
     };
     let message = fixed!(MESSAGE: [u8; 512] = [0; 512]);
-    let mut broker = BrokerSocket::new(BrokerSocketConfig::new(ADDRESS, target), message, random);
-    let mut link = LinkSocket::new(IpEndpoint::new(ADDRESS, 1), SocketTiming::default(), random);
+    let timing = SocketTiming::default();
+    let mut broker = BrokerSocket::new(ADDRESS, target, timing, message, random);
+    let mut link = LinkSocket::new(IpEndpoint::new(ADDRESS, 1), timing, random);
     let memory = fixed!(LINK: LinkResources<2> = LinkResources::new());
     let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);
     let mut leaf = Leaf::new(config, memory.slices()).ok()?;

@@ -5,9 +5,7 @@
 use core::fmt::Write as _;
 
 use peer_core::link::{Key, Leaf, LeafConfig, LeafOutput, LinkSlices, Session};
-use peer_core::net::{
-    BrokerSocket, BrokerSocketConfig, LinkSocket, SocketTiming, instant, timestamp,
-};
+use peer_core::net::{BrokerSocket, LinkSocket, SocketTiming, instant, timestamp};
 use peer_core::peer::{BrokerCommand, Output, Peer, PeerState};
 use peer_core::time::{Duration, Instant};
 use peer_core::wire::http;
@@ -188,12 +186,11 @@ impl<'m> Device<'m> {
                     path: "/",
                     key: &memory.key,
                 };
-                let mut config = BrokerSocketConfig::new(remote, broker);
-                config.reconnect = reconnect;
-                Face::Broker(
-                    stack,
-                    Box::new(BrokerSocket::new(config, &mut memory.message, random)),
-                )
+                let timing = SocketTiming::default();
+                let mut socket =
+                    BrokerSocket::new(remote, broker, timing, &mut memory.message, random);
+                socket.set_reconnect(reconnect);
+                Face::Broker(stack, Box::new(socket))
             }
             To::Gateway { name, key } => {
                 let slices = LinkSlices {
