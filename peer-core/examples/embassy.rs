@@ -109,7 +109,7 @@ async fn measure(peer: &'static SharedPeer) {
             Either::Second(received) => {
                 println!(
                     "sensor: a command of {} bytes",
-                    received.expect("it is open").len
+                    received.expect("it is open").bytes.len()
                 );
                 period = Duration::from_millis(20);
             }

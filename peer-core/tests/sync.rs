@@ -2,9 +2,9 @@
 #![allow(clippy::std_instead_of_core, reason = "a test has std")]
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicU32, Ordering},
     task::{Context, Poll, Waker},
 };
@@ -12,13 +12,13 @@ use std::{
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use peer_core::{
     PeerId, Token,
-    connection::SendError,
+    connection::{ReceiveError, SendError},
     peer::{
-        Config, ConnectError, ConnectOptions, Event, FailureReason, Input, Peer, PeerResources,
-        PeerState,
+        BrokerInput, Config, ConnectError, ConnectOptions, Event, FailureReason, Input, Peer,
+        PeerResources, PeerState,
     },
     serialization::FrameKind,
-    sync::{ConnectFailed, EVENTS_MAX, NotOpen, RecvError, Shared},
+    sync::{ConnectFailed, EVENTS_MAX, Shared},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,7 @@ use executor::Task;
 use network::Network;
 
 type SharedPeer = Shared<'static, NoopRawMutex>;
+
 /// Polls a future once, with nobody to wake.
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
@@ -129,7 +130,7 @@ fn tasks_send_and_receive() {
             assert_eq!((n, text.len()), (expected, 100));
         }
         connection.send(&200_u32).await.unwrap();
-        assert_eq!(connection.recv::<u32>().await, Err(RecvError::Closed));
+        assert_eq!(connection.recv::<u32>().await, Err(ReceiveError::Empty));
     });
     run_all(with_drivers([alice, bob], [here as Task<'_>, there]));
     assert_eq!(alice.missed_events(), 0);
@@ -186,15 +187,15 @@ fn messages_are_copied_out_or_looked_at() {
         let connection = bob.connection(incoming(bob).await);
         let mut memory = [0; 4];
         let copied = connection.recv_into(&mut memory).await.unwrap();
-        assert_eq!((copied.len, copied.kind), (3, FrameKind::Binary));
-        assert_eq!(memory[..3], *b"\xb2hi");
+        assert_eq!(copied.kind, FrameKind::Binary);
+        assert_eq!(copied.bytes, b"\xb2hi");
         let too_long = connection.recv_into(&mut memory).await;
-        assert_eq!(too_long, Err(RecvError::TooLong(10)));
+        assert_eq!(too_long, Err(ReceiveError::TooLarge));
         let first = connection.recv_with(|message| message.bytes[0]).await;
         assert_eq!(first, Ok(7));
         assert!(matches!(
             connection.recv::<u32>().await,
-            Err(RecvError::Decode(_))
+            Err(ReceiveError::Decode(_))
         ));
     });
     let sender = Box::pin(async move {
@@ -229,7 +230,7 @@ fn a_connect_fails_with_its_reason() {
         };
         assert_eq!(failure.reason, FailureReason::TimedOut);
         alice.destroy();
-        assert_eq!(alice.open().await, Err(NotOpen(PeerState::Destroyed)));
+        assert_eq!(alice.open().await, Err(ConnectError::Destroyed));
     });
     run_all(with_drivers([alice, bob], [end as Task<'_>]));
 }
@@ -313,4 +314,102 @@ fn events_that_nobody_takes_are_counted() {
     });
     run_all(with_drivers([alice, bob], [end as Task<'_>]));
     assert!(alice.missed_events() > 0);
+}
+
+/// No other task does anything that would wake the drivers.
+#[test]
+fn what_is_done_in_a_look_wakes_the_driver() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        alice.open().await.unwrap();
+        let to = PeerId::new("bob").unwrap();
+        let connection = alice.connect(&to, reliable()).await.unwrap();
+        let sent = connection.look(|connection| connection.send("sent in a look"));
+        assert_eq!(sent, Some(Ok(())));
+        assert_eq!(connection.recv::<u32>().await, Ok(7));
+        connection.look(|connection| connection.close());
+        connection.closed().await;
+    });
+    let there = Box::pin(async move {
+        let connection = bob.connection(incoming(bob).await);
+        let text = connection.recv::<String>().await.unwrap();
+        assert_eq!(text, "sent in a look");
+        connection.look(|connection| connection.send(&7_u32).unwrap());
+        connection.closed().await;
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>, there]));
+}
+
+#[test]
+fn an_input_of_another_task_wakes_the_driver() {
+    let alice = share("alice");
+    let polled = AtomicU32::new(0);
+    let mut driver = pin!(async {
+        loop {
+            alice.poll(|_| {});
+            polled.fetch_add(1, Ordering::Relaxed);
+            alice.wanted().await;
+        }
+    });
+    let mut poll = || {
+        assert!(poll_once(driver.as_mut()).is_pending());
+        polled.load(Ordering::Relaxed)
+    };
+    let before = poll();
+    assert_eq!(poll(), before, "nobody wants anything");
+    alice
+        .handle_input(Input::Broker(BrokerInput::Opened))
+        .unwrap();
+    assert_eq!(poll(), before + 1);
+    // An input before a poll asks for no other.
+    alice.handle_input(Input::Timeout).unwrap();
+    alice.poll(|_| {});
+    assert_eq!(poll(), before + 1);
+}
+
+/// As an executor may that holds the last waker of a task, when another replaces it.
+#[test]
+fn a_future_may_be_dropped_while_the_engine_is_lent() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        alice.open().await.unwrap();
+        let to = PeerId::new("bob").unwrap();
+        let connection = alice.connect(&to, reliable()).await.unwrap();
+        // More than there are slots: each is given back.
+        for _ in 0..10 {
+            let mut connect = Box::pin(alice.connect(&to, reliable()));
+            assert!(poll_once(connect.as_mut()).is_pending());
+            let lent = connection.look(|connection| {
+                drop(connect);
+                connection.is_open()
+            });
+            assert_eq!(lent, Some(true));
+            assert_eq!(alice.connections().count(), 2);
+            alice.poll(|_| {});
+            assert_eq!(alice.connections().count(), 1);
+        }
+        // From within the driver's turn too.
+        let mut connect = Some(Box::pin(alice.connect(&to, reliable())));
+        assert!(poll_once(connect.as_mut().unwrap().as_mut()).is_pending());
+        alice.poll(|_| drop(connect.take()));
+        assert!(connect.is_none());
+        alice.poll(|_| {});
+        assert_eq!(alice.connections().count(), 1);
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>]));
+}
+
+#[test]
+fn a_clock_may_capture() {
+    let now = Cell::new(Instant::from_millis(1_000));
+    let mut memory: PeerResources<1> = PeerResources::new();
+    let mut config = Config::new(Token::from_random(1), 1);
+    config.id = Some(PeerId::new("alice").unwrap());
+    let peer = Peer::new(config, &mut memory);
+    let shared: Shared<'_, NoopRawMutex, 1, _> = Shared::with_clock(peer, || now.get());
+    assert!(shared.poll(|_| {}) > Some(now.get()));
+    assert_eq!(shared.state(), PeerState::Connecting);
+    now.set(now.get() + Duration::from_secs(60));
+    shared.poll(|_| {});
+    assert_ne!(shared.state(), PeerState::Connecting);
 }

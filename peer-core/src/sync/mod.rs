@@ -122,11 +122,18 @@ impl<M: RawMutex, const TASKS: usize, C> fmt::Debug for Shared<'_, M, TASKS, C> 
     }
 }
 
+impl<'r, M: RawMutex, const TASKS: usize> Shared<'r, M, TASKS> {
+    /// Shares an engine. `clock` returns the time that the engine is told.
+    pub fn new(peer: Peer<'r>, clock: fn() -> Instant) -> Self {
+        Self::with_clock(peer, clock)
+    }
+}
+
 impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASKS, C> {
     const AT_LEAST_ONE_TASK: () = assert!(TASKS > 0, "somebody has to be able to wait");
 
-    /// Shares an engine. `clock` tells the time that its driver tells it; it may capture.
-    pub fn new(peer: Peer<'r>, clock: C) -> Self {
+    /// As [`new`](Shared::new), with a clock that may capture, such as a timer's peripheral.
+    pub fn with_clock(peer: Peer<'r>, clock: C) -> Self {
         let () = Self::AT_LEAST_ONE_TASK;
         Self {
             state: Mutex::new(State {
