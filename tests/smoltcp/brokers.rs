@@ -1,4 +1,5 @@
-//! Against real brokers on this machine, through the router: ours and npm `peer`, over IPv4 and IPv6.
+//! Against real brokers on this machine, through the router: ours and npm `peer`, over IPv4 and
+//! IPv6.
 
 use core::{
     net::{Ipv4Addr, SocketAddr},
@@ -75,8 +76,8 @@ struct Npm {
 }
 
 impl Npm {
-    /// npm `peer`, found as `tests/broker/compat.mjs` finds it: beside the tests or under `PEER_MODULES`. Under CI
-    /// it has to be there.
+    /// npm `peer`, found as `tests/broker/compat.mjs` finds it: beside the tests or under
+    /// `PEER_MODULES`. Under CI it has to be there.
     fn find() -> Option<Self> {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
         let modules = std::env::var_os("PEER_MODULES").map(PathBuf::from);

@@ -1,4 +1,5 @@
-//! The host at the other end of the cable: it ends the LAN's TCP connections and passes their bytes on.
+//! The host at the other end of the cable: it ends the LAN's TCP connections and passes their bytes
+//! on.
 
 use core::net::SocketAddr;
 use std::{

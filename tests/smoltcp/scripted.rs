@@ -36,7 +36,8 @@ struct Seen {
     frames: Vec<(u8, Vec<u8>)>,
 }
 
-/// A broker: answers a request with `answer`, then reads frames, and answers a close frame as it must.
+/// A broker: answers a request with `answer`, then reads frames, and answers a close frame as it
+/// must.
 fn broker(
     seen: &Rc<RefCell<Seen>>,
     answer: impl FnMut(&str) -> Vec<u8> + 'static,

@@ -2,8 +2,8 @@
 
 use crate::time::{Duration, Instant};
 
-/// Pauses that double from `first` to `most`, each cut by up to half at random: many devices that lost the same
-/// server do not come back at the same time.
+/// Pauses that double from `first` to `most`, each cut by up to half at random: many devices that
+/// lost the same server do not come back at the same time.
 #[derive(Debug)]
 pub(super) struct Backoff {
     first: Duration,

@@ -9,13 +9,15 @@ pub struct SocketTiming {
     pub connect_timeout: Duration,
     /// How long the answer to an HTTP request may take. Default 4 s. Together with
     /// `connect_timeout` it must be less than the engine's
-    /// [`open_timeout`](crate::peer::Config::open_timeout), or the engine gives up first and for good.
+    /// [`open_timeout`](crate::peer::Config::open_timeout), or the engine gives up first and for
+    /// good.
     pub response_timeout: Duration,
     /// How long bytes may wait without one being acknowledged before the connection counts as lost.
     /// Default 20 s.
     pub stall_timeout: Duration,
     /// How long a connection that was closed may take to end before it is reset. Default 1 s. The
-    /// next one waits for it, because a broker should see the old socket go before the new one comes.
+    /// next one waits for it, because a broker should see the old socket go before the new one
+    /// comes.
     pub close_timeout: Duration,
     /// The first pause before another attempt. Default 500 ms. It doubles with each attempt, and
     /// each pause is cut by up to half at random.

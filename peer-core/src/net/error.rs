@@ -10,13 +10,15 @@ use crate::wire::{
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SocketError {
-    /// There is no way to the address: the interface has no address of its family, or it is none to connect to.
+    /// There is no way to the address: the interface has no address of its family, or it is none to
+    /// connect to.
     Unaddressable,
     /// Nothing answered the TCP connect in time.
     ConnectTimeout,
     /// The other side refused the TCP connect: nothing listens there.
     Refused,
-    /// The request could not be written: the configuration is wrong, or the TCP send buffer too small for it.
+    /// The request could not be written: the configuration is wrong, or the TCP send buffer too
+    /// small for it.
     Request(RequestError),
     /// The HTTP answer did not come in time.
     ResponseTimeout,
@@ -26,7 +28,8 @@ pub enum SocketError {
     ResponseTooLarge,
     /// The HTTP answer has this status, neither 200 for an id nor 101 for a WebSocket.
     Status(u16),
-    /// The server did not switch to WebSocket as RFC 6455 wants it: something between does not pass it through.
+    /// The server did not switch to WebSocket as RFC 6455 wants it: something between does not pass
+    /// it through.
     Upgrade,
     /// The id is not UTF-8.
     Id,

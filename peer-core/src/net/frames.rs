@@ -26,7 +26,8 @@ pub(super) struct Frames<'m> {
     watch: Watch,
 }
 
-/// The payload of the last ping that is not answered yet. An older one need not be (RFC 6455, section 5.5.3).
+/// The payload of the last ping that is not answered yet. An older one need not be (RFC 6455,
+/// section 5.5.3).
 #[derive(Debug)]
 struct Pong {
     payload: [u8; CONTROL_MAX],
@@ -166,7 +167,8 @@ impl<'m> Frames<'m> {
     }
 }
 
-/// Writes a close frame if there is room for one; without, the other side just sees the connection end.
+/// Writes a close frame if there is room for one; without, the other side just sees the connection
+/// end.
 pub(super) fn close(socket: &mut tcp::Socket<'_>, code: u16, mask: [u8; 4]) {
     let mut frame = [0; 8];
     match write_close(code, mask, &mut frame) {

@@ -14,18 +14,24 @@ use super::{
     stream::{self, Watch},
 };
 
-/// Moves bytes between a [`Leaf`] and its gateway over one smoltcp TCP socket, and keeps that connected: a leaf
-/// wants its gateway always.
+/// Moves bytes between a [`Leaf`] and its gateway over one smoltcp TCP socket, and keeps that
+/// connected: a leaf always wants its gateway.
 ///
-/// One turn is [`Interface::poll`], [`poll`](Self::poll), the leaf's own [`poll`](Leaf::poll) until it says
-/// [`Timeout`](crate::link::LeafOutput::Timeout), then [`flush`](Self::flush). Wait for the device, that timeout,
-/// [`next_timeout`](Self::next_timeout) or [`Interface::poll_at`], whichever is first.
+/// One turn is [`Interface::poll`], [`poll`](Self::poll), the leaf's own [`poll`](Leaf::poll) until
+/// it returns [`Timeout`](crate::link::LeafOutput::Timeout), then [`flush`](Self::flush). Wait for
+/// the device, that timeout, [`next_timeout`](Self::next_timeout) or [`Interface::poll_at`],
+/// whichever is first.
 ///
-/// Memory is the leaf's and the TCP socket's own: buffers of any size will do, and credit keeps what the gateway
-/// sends within the leaf's. A connection that could not be opened or was lost is tried again after pauses that double
-/// from [`backoff_first`](SocketTiming::backoff_first) to [`backoff_max`](SocketTiming::backoff_max), each cut by up to half at
-/// random; they start over once the leaf has a session. [`response_timeout`](SocketTiming::response_timeout) is not used:
-/// the leaf has timers of its own.
+/// # Limits
+/// | what | limit | at the limit |
+/// |---|---|---|
+/// | bytes received, to be sent | the TCP buffers, of any size | TCP's window closes; the rest stays in the leaf |
+/// | a TCP connect | [`connect_timeout`](SocketTiming::connect_timeout) | [`SocketError::ConnectTimeout`] |
+/// | bytes that nobody acknowledges | [`stall_timeout`](SocketTiming::stall_timeout) | [`SocketError::Stalled`] |
+/// | pauses between two attempts | [`backoff_first`](SocketTiming::backoff_first), doubled to [`backoff_max`](SocketTiming::backoff_max) | each is cut by up to half at random; the first again once the leaf has a session |
+///
+/// The number of attempts has no limit. The other times of [`SocketTiming`] are not used: the leaf
+/// has timers of its own.
 ///
 /// ```
 /// use peer_core::{link::{Leaf, LeafOutput}, net::{LinkSocket, timestamp}, peer::Peer, time::Instant};
@@ -68,8 +74,8 @@ enum Phase {
 }
 
 impl<R: FnMut(&mut [u8])> LinkSocket<R> {
-    /// A socket that connects to the gateway at its first [`poll`](Self::poll). `random` fills a slice with random
-    /// bytes; ports and pauses are drawn from it.
+    /// Makes a socket that connects to the gateway at its first [`poll`](Self::poll). `random` fills
+    /// a slice with random bytes; ports and pauses are drawn from it.
     pub fn new(remote: impl Into<IpEndpoint>, timing: SocketTiming, random: R) -> Self {
         Self {
             remote: remote.into(),
@@ -95,12 +101,12 @@ impl<R: FnMut(&mut [u8])> LinkSocket<R> {
         self.last_error
     }
 
-    /// Where the next connect goes.
+    /// Sets where the next connect goes.
     pub fn set_remote(&mut self, remote: impl Into<IpEndpoint>) {
         self.remote = remote.into();
     }
 
-    /// Connects if need be, and hands the leaf what came. To be called after each [`Interface::poll`].
+    /// Connects if need be, and hands the leaf what came. Call it after each [`Interface::poll`].
     pub fn poll(
         &mut self,
         now: Instant,
@@ -169,7 +175,7 @@ impl<R: FnMut(&mut [u8])> LinkSocket<R> {
         }
     }
 
-    /// When to poll again.
+    /// Returns when to poll again at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Pausing { until } => Some(until),

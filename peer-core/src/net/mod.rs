@@ -1,8 +1,9 @@
 //! Sockets over smoltcp's TCP: the broker's, and with the feature `link` the link's.
 //!
-//! Both are state machines without an executor: the program owns the [`Interface`](smoltcp::iface::Interface), the
-//! device, the sockets and the clock, and calls them once a turn. They neither allocate nor wait. smoltcp's types are
-//! named nowhere else in this crate; the program depends on the same smoltcp, 0.14, and chooses its own features of it.
+//! Both are state machines without an executor: the program owns the
+//! [`Interface`](smoltcp::iface::Interface), the device, the sockets and the clock, and calls them
+//! once a turn. They neither allocate nor wait. smoltcp's types are named nowhere else in this
+//! crate; the program depends on the same smoltcp, 0.14, and chooses its own features of it.
 //!
 //! # The whole loop
 //! What firmware needs with an Ethernet or IP device, its clock and a generator of random bytes:
@@ -72,12 +73,15 @@
 //! # smoltcp's own limits
 //! They are set when it is built, through its features or `SMOLTCP_*` in the environment.
 //!
-//! - A device needs the neighbour of its broker, or the router to it, in the neighbour cache: 8 entries
-//!   (`IFACE_NEIGHBOR_CACHE_COUNT`) do. Simulated LANs with more machines raise it, or entries push each other out.
-//! - A broker in another network needs a route: `iface.routes_mut()`. Two are held (`IFACE_MAX_ROUTE_COUNT`).
-//! - DHCP, SLAAC and names are the program's: smoltcp has sockets for them. Without an address a connect fails as
-//!   [`SocketError::Unaddressable`] and is tried again after a pause.
-//! - TLS there is none. Use a broker in the own network, or a [`link`](crate#layers) to a gateway that speaks TLS.
+//! - A device needs the neighbour of its broker, or the router to it, in the neighbour cache: 8
+//!   entries (`IFACE_NEIGHBOR_CACHE_COUNT`) do. Simulated LANs with more machines raise it, or
+//!   entries push each other out.
+//! - A broker in another network needs a route: `iface.routes_mut()`. Two are held
+//!   (`IFACE_MAX_ROUTE_COUNT`).
+//! - DHCP, SLAAC and names are the program's: smoltcp has sockets for them. Without an address a
+//!   connect fails as [`SocketError::Unaddressable`] and is tried again after a pause.
+//! - TLS there is none. Use a broker in the own network, or a [`link`](crate#layers) to a gateway
+//!   that speaks TLS.
 
 mod backoff;
 mod broker_socket;

@@ -52,8 +52,8 @@ pub(super) fn read_id(socket: &mut tcp::Socket<'_>, take: impl FnOnce(&str)) -> 
     })
 }
 
-/// Lends `look` all bytes that have come, what an incomplete answer means now, and whether nothing more will come. It
-/// says how many bytes to take out.
+/// Lends `look` all bytes that have come, what an incomplete answer means now, and whether nothing
+/// more will come. It says how many bytes to take out.
 ///
 /// A new connection's receive buffer is contiguous until something is taken out of it.
 fn read(

@@ -27,7 +27,8 @@ pub(super) fn connect(
     socket.connect(iface.context(), remote, port)
 }
 
-/// Whether the last connection is over, its reset sent if there was one, and the socket can be used again.
+/// Whether the last connection is over, its reset sent if there was one, and the socket can be used
+/// again.
 pub(super) fn is_gone(socket: &tcp::Socket<'_>) -> bool {
     match socket.state() {
         State::Closed => socket.remote_endpoint().is_none(),
@@ -44,7 +45,8 @@ pub(super) fn is_finished(socket: &tcp::Socket<'_>) -> bool {
     )
 }
 
-/// Lets a connection end: reads and forgets what comes, and closes once the other side has. Whether it is over.
+/// Lets a connection end: reads and forgets what comes, and closes once the other side has. Whether
+/// it is over.
 pub(super) fn leave(socket: &mut tcp::Socket<'_>) -> bool {
     while socket.can_recv() {
         if socket.recv(|bytes| (bytes.len(), ())).is_err() {

@@ -109,8 +109,8 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
         Ok(Message { kind, bytes })
     }
 
-    /// Waits for the next message and lends it to `use_it`, in place. That is called while the mutex
-    /// is held.
+    /// Waits for the next message and lends it to `use_it`, in place. That is called while the
+    /// mutex is held.
     ///
     /// # Errors
     /// [`ReceiveError::Empty`]: the connection is over and everything was read.

@@ -13,9 +13,9 @@ use super::Shared;
 impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'_, M, TASKS, C> {
     /// Runs the engine over a link until its stream fails or ends; the engine's driver, then.
     ///
-    /// Events of the engine go to [`event`](Self::event), those of the link to `link`: `Up`, `Down`,
-    /// `Refused`. A read that is dropped while it waits must not lose bytes, which holds for buffered
-    /// UARTs and TCP.
+    /// Events of the engine go to [`event`](Self::event), those of the link to `link`: `Up`,
+    /// `Down`, `Refused`. A read that is dropped while it waits must not lose bytes, which holds
+    /// for buffered UARTs and TCP.
     ///
     /// # Errors
     /// Those of the stream. The link's session is over then, and the engine knows.

@@ -22,8 +22,8 @@
 //! | events nobody took ([`EVENTS_MAX`]) | 16 | the oldest is dropped, counted by [`Shared::missed_events`] |
 //!
 //! # Panics
-//! A closure that is called while the mutex is held must not call [`Shared`] or [`Connection`]: that
-//! is a panic. They are named where they are taken. Dropping a future there is fine.
+//! A closure that is called while the mutex is held must not call [`Shared`] or [`Connection`]:
+//! that is a panic. They are named where they are taken. Dropping a future there is fine.
 
 use core::{
     cell::{RefCell, RefMut},

@@ -60,12 +60,12 @@ const CLOSE_NORMAL: u16 = 1000;
 /// each cut by up to half at random, and start over once the broker says OPEN. The number of
 /// attempts has no limit; there is one at a time.
 ///
-/// It does not reconnect when the engine closed the socket itself: after [`Peer::disconnect`], an id
-/// that is taken, or another error that the broker reported; nor after
+/// It does not reconnect when the engine closed the socket itself: after [`Peer::disconnect`], an
+/// id that is taken, or another error that the broker reported; nor after
 /// [`stay_away`](Self::stay_away), nor with [`set_reconnect`](Self::set_reconnect)`(false)`.
 ///
-/// A request for an id that failed because of the network is repeated, with the same pauses, as long
-/// as the engine waits for it. The engine gives up after
+/// A request for an id that failed because of the network is repeated, with the same pauses, as
+/// long as the engine waits for it. The engine gives up after
 /// [`open_timeout`](crate::peer::Config::open_timeout), and an engine that never was open is then
 /// destroyed, as in PeerJS. Give devices an id of their own.
 ///
@@ -93,8 +93,8 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     /// Makes a socket that waits for commands.
     ///
     /// `address` is the broker's; the port is that of `broker`, which also says what stands in the
-    /// requests. `memory` holds one message of the broker. `random` fills a slice with random bytes,
-    /// from a generator fit for keys.
+    /// requests. `memory` holds one message of the broker. `random` fills a slice with random
+    /// bytes, from a generator fit for keys.
     pub fn new(
         address: impl Into<IpAddress>,
         broker: Broker<'m>,
