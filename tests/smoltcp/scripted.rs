@@ -228,6 +228,30 @@ fn bad_answers_are_told_apart() {
     }
 }
 
+/// A proxy between may add what it likes, in Latin-1 (RFC 9110, section 5.5).
+#[test]
+fn odd_headers_do_not_refuse_an_answer() {
+    let odd = b"Server: caf\xe9 \xdcber\r\nVia:\r\nSet-Cookie: a=\"\x80\xff\"\r\n";
+    let with_odd = |answer: &[u8]| {
+        let line = answer.windows(2).position(|end| end == b"\r\n").unwrap() + 2;
+        [&answer[..line], odd, &answer[line..]].concat()
+    };
+    let socket = [with_odd(&upgrade()), OPEN.to_vec()].concat();
+    let id = with_odd(b"HTTP/1.1 200 d'accord, \xe9\r\nContent-Length: 5\r\n\r\nalice");
+    let setup = Setup {
+        id: None,
+        ..Setup::default()
+    };
+    let answer = move |request: &str| match request.contains("/id?") {
+        true => id.clone(),
+        false => socket.clone(),
+    };
+    let mut lan = Lan::new(setup, broker(&Rc::default(), answer));
+    lan.run_until("open", |lan| lan.saw(Event::Open));
+    assert_eq!(lan.peer.id().map(PeerId::as_str), Some("alice"));
+    assert_eq!(lan.broker.failures(), 0);
+}
+
 #[test]
 fn what_the_broker_spells_out_is_not_tried_again() {
     let seen: Rc<RefCell<Seen>> = Rc::default();

@@ -37,6 +37,7 @@ pub(super) fn read_id(socket: &mut tcp::Socket<'_>, take: impl FnOnce(&str)) -> 
             Ok(None) => return (0, incomplete),
             Err(error) => return (0, Answer::Failed(SocketError::Response(error))),
         };
+        debug_assert!(start <= bytes.len(), "the head is among the bytes");
         let answer = match body.read(bytes.get_mut(start..).unwrap_or_default(), finished) {
             Ok(Some(id)) => match core::str::from_utf8(id) {
                 Ok(id) => {
