@@ -5,7 +5,10 @@
 //! between them. Where one of these grows, what follows it moves. That costs time, never room:
 //! nothing is kept for bytes that have not come.
 
-use super::{Coming, Inbox, Lent, MESSAGE_COST, Reading, chunks::Partial};
+use super::{
+    Coming, Inbox, Lent, MESSAGE_COST, Reading,
+    chunks::{Partial, STALE_FRAMES},
+};
 use crate::{bytes, connection::ReceiveError, serialization::FrameKind};
 
 /// Bytes before each block: its whole length in 32 bits and what it is.
@@ -91,7 +94,7 @@ impl Inbox {
             if self.is_readable() {
                 return Err(NoRoom::Unread);
             }
-            if !self.evict_stale(memory, keep) {
+            if !self.evict(memory, STALE_FRAMES, keep) {
                 return Err(NoRoom::Held);
             }
         }
@@ -210,38 +213,33 @@ impl Inbox {
     /// Drops what has to be, so that `needed` bytes can come in or something can be read.
     ///
     /// Only unread messages may hold back the channel. Where everything is taken by messages that
-    /// are not whole, one of them goes: a stale one, else the one that came last.
+    /// are not whole, one of them goes: a stale one, else the one in the open block, else the
+    /// one of which nothing came for longest.
     ///
     /// # Errors
     /// A message was lost.
     pub(super) fn relieve(&mut self, memory: &mut [u8], needed: usize) -> Result<(), ReceiveError> {
         let mut relieved = Ok(());
         while !self.is_readable() && self.room(memory) < needed {
-            if self.evict_stale(memory, None) {
+            if self.evict(memory, STALE_FRAMES, None) {
                 continue;
             }
             if self.streaming && self.open_len() > 0 {
                 self.reading = Reading::Pieces;
                 continue;
             }
-            let error = |len: usize| {
-                if needed > memory.len().saturating_sub(len) {
-                    ReceiveError::TooLarge
-                } else {
-                    ReceiveError::NoRoom
+            let mut error = ReceiveError::NoRoom;
+            if self.is_open() {
+                if needed > memory.len().saturating_sub(self.tail - self.open) {
+                    error = ReceiveError::TooLarge;
                 }
-            };
-            relieved = Err(if self.is_open() {
-                let error = error(self.tail - self.open);
                 self.drop_open();
-                self.lose(error)
-            } else if let Some(index) = self.newest() {
-                let error = error(self.partial(index).len);
-                self.give_up_known(memory, index, error)
-            } else {
-                debug_assert!(memory.len() < needed, "something takes the memory");
+                self.lose(error);
+            } else if !self.evict(memory, 0, None) {
+                debug_assert!(false, "something takes the memory");
                 break;
-            });
+            }
+            relieved = Err(error);
         }
         relieved
     }

@@ -7,13 +7,13 @@
 
 use super::{
     ASSEMBLIES_MAX, Coming, Inbox, Meaning, RECENT_MAX, Received,
-    blocks::{self, HEADER, NoRoom},
+    blocks::{self, HEADER},
     meaning,
 };
 use crate::{bytes, connection::ReceiveError, serialization::FrameKind, wire::chunk::Chunk};
 
 /// A chunked message of which nothing came for so many frames is given up where room is needed.
-const STALE_FRAMES: u32 = 1024;
+pub(super) const STALE_FRAMES: u32 = 1024;
 /// Bytes of a chunk's number and length.
 const ENTRY: usize = 8;
 
@@ -114,41 +114,6 @@ impl Part {
 }
 
 impl Inbox {
-    /// Takes a chunk whose frame is not in the memory.
-    pub(super) fn chunk(
-        &mut self,
-        memory: &mut [u8],
-        chunk: &Chunk<'_>,
-    ) -> Result<Received, ReceiveError> {
-        let part = Part::new(chunk);
-        let known = match self.seat(memory, &part) {
-            Seat::Known(index) => Some(index),
-            Seat::New => None,
-            Seat::Ignored => return Ok(Received::Ignored),
-            Seat::Lost(index, error) => return Err(self.give_up(memory, part.id, index, error)),
-        };
-        let more = ENTRY + part.len + if known.is_none() { HEADER } else { 0 };
-        match self.make_room(memory, more, known) {
-            Ok(()) => {}
-            Err(NoRoom::Unread) => return Ok(Received::Blocked { taken: 0 }),
-            Err(NoRoom::Held) => {
-                return Err(self.give_up(memory, part.id, known, ReceiveError::NoRoom));
-            }
-        }
-        let index = match known {
-            Some(index) => index,
-            None => self.claim(memory, part.id)?,
-        };
-        let at = self.tail;
-        if known.is_none() {
-            self.append_header(memory, more, None);
-        }
-        self.append(memory, &[0; ENTRY]);
-        write_entry(memory, self.tail - ENTRY, &part);
-        self.append(memory, chunk.data);
-        self.insert(memory, index, &part, at)
-    }
-
     /// Takes a chunk whose frame is the open block. Nothing has to be provided: its entry takes
     /// less than its frame.
     pub(super) fn chunk_of_open(
@@ -173,7 +138,7 @@ impl Inbox {
             }
             Seat::Lost(index, error) => {
                 self.drop_open();
-                return Err(self.give_up(memory, part.id, index, error));
+                return Err(self.give_up(memory, Some(part.id), index, error));
             }
         };
         let at = self.open;
@@ -311,10 +276,10 @@ impl Inbox {
         if let Some(index) = vacant(self) {
             return Ok(index);
         }
-        self.evict_stale(memory, None);
+        self.evict(memory, STALE_FRAMES, None);
         match vacant(self) {
             Some(index) => Ok(index),
-            None => Err(self.give_up(memory, id, None, ReceiveError::NoRoom)),
+            None => Err(self.give_up(memory, Some(id), None, ReceiveError::NoRoom)),
         }
     }
 
@@ -325,57 +290,39 @@ impl Inbox {
             .position(|partial| partial.is_used() && partial.id == id)
     }
 
-    /// The message of which a chunk came last.
-    pub(super) fn newest(&self) -> Option<usize> {
-        self.ages().min().map(|(_, index)| index)
-    }
-
-    /// Drops a message of which nothing came for long, and says whether there was one.
-    pub(super) fn evict_stale(&mut self, memory: &mut [u8], keep: Option<usize>) -> bool {
-        let oldest = self
-            .ages()
-            .filter(|(age, index)| *age > STALE_FRAMES && Some(*index) != keep)
-            .max();
-        if let Some((_, index)) = oldest {
-            self.give_up_known(memory, index, ReceiveError::NoRoom);
+    /// Drops the message of which nothing came for longest, and says whether there was one of which
+    /// nothing came for so many frames.
+    pub(super) fn evict(&mut self, memory: &mut [u8], frames: u32, keep: Option<usize>) -> bool {
+        let mut oldest = None;
+        let mut least = frames;
+        for (index, partial) in self.partials.iter().enumerate() {
+            let age = self.frames.wrapping_sub(partial.touched);
+            if partial.is_used() && age >= least && Some(index) != keep {
+                least = age;
+                oldest = Some((index, partial.id));
+            }
+        }
+        if let Some((index, id)) = oldest {
+            self.give_up(memory, Some(id), Some(index), ReceiveError::NoRoom);
         }
         oldest.is_some()
     }
 
-    /// The frames since a chunk came of each message.
-    fn ages(&self) -> impl Iterator<Item = (u32, usize)> {
-        let frames = self.frames;
-        let used = move |(index, partial): (usize, &Partial)| {
-            partial
-                .is_used()
-                .then(|| (frames.wrapping_sub(partial.touched), index))
-        };
-        self.partials.iter().enumerate().filter_map(used)
-    }
-
     /// Drops a message, and the chunks of it that are still to come.
-    fn give_up(
+    pub(super) fn give_up(
         &mut self,
         memory: &mut [u8],
-        id: u64,
+        id: Option<u64>,
         index: Option<usize>,
         error: ReceiveError,
     ) -> ReceiveError {
-        self.remember(id);
+        if let Some(id) = id {
+            self.remember(id);
+        }
         if let Some(index) = index {
             self.abandon(memory, index);
         }
         self.lose(error)
-    }
-
-    pub(super) fn give_up_known(
-        &mut self,
-        memory: &mut [u8],
-        index: usize,
-        error: ReceiveError,
-    ) -> ReceiveError {
-        let id = self.partial(index).id;
-        self.give_up(memory, id, Some(index), error)
     }
 
     pub(super) fn is_recent(&self, id: u64) -> bool {

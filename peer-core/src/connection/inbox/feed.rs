@@ -56,20 +56,18 @@ impl Inbox {
                 lost = Err(self.lose(ReceiveError::Malformed));
             }
             self.coming = Coming::Nothing;
-            let begun = self.begin(memory, &fragment);
-            if begun != Ok(Received::Blocked { taken: 0 }) {
+            match self.begin(memory, &fragment) {
+                Ok(Received::Part) => {}
                 // A frame that is fed again must not age the messages that are coming in.
-                self.frames = self.frames.wrapping_add(1);
-            }
-            match begun {
-                Ok(Received::Part) if self.coming.is_kept() => {}
+                Ok(blocked @ Received::Blocked { .. }) => return Ok(blocked),
                 outcome => return self.conclude(memory, outcome, lost),
             }
+            self.frames = self.frames.wrapping_add(1);
         }
         self.advance(memory, &fragment, lost)
     }
 
-    /// Takes a whole frame, or makes ready for one in fragments.
+    /// Makes ready for a frame, or says at once what becomes of it.
     fn begin(
         &mut self,
         memory: &mut [u8],
@@ -91,20 +89,40 @@ impl Inbox {
         }
         let unwraps = self.serialization.is_chunked()
             && (self.unwrapping.is_some() || (self.streaming && unwrap::may_be_chunk(bytes)));
-        if fragment.last
-            && !unwraps
-            && let Some(outcome) = self.whole(memory, kind, bytes)
-        {
-            return outcome;
-        }
         let header = if self.is_open() { 0 } else { HEADER };
-        match self.make_room(memory, header + bytes.len().min(1), None) {
+        let mut room = header + bytes.len().min(1);
+        let mut id = None;
+        if fragment.last && !unwraps {
+            // In one fragment: what needs no room is told at once, and the rest is taken whole.
+            match meaning(self.serialization, kind, bytes) {
+                Some(Meaning::Message) => {}
+                Some(Meaning::Close) => return Ok(Received::Close),
+                Some(Meaning::Chunk(chunk)) if self.is_recent(chunk.id.get()) => {
+                    return Ok(Received::Ignored);
+                }
+                Some(Meaning::Chunk(chunk)) => id = Some(chunk.id.get()),
+                None => return Err(self.lose(ReceiveError::Malformed)),
+            }
+            let whole = header.saturating_add(bytes.len());
+            if whole <= memory.len() || !self.streaming {
+                room = whole;
+            }
+        }
+        let known = id.and_then(|id| self.known(id));
+        match self.make_room(memory, room, known) {
             Ok(()) => {}
-            Err(NoRoom::Unread) => return Ok(Received::Blocked { taken: 0 }),
-            Err(NoRoom::Held) => {
-                debug_assert!(false, "`relieve` keeps so much free");
-                self.coming = Coming::Discarded;
-                return Err(self.lose(ReceiveError::NoRoom));
+            Err(NoRoom::Unread) if room <= memory.len() => {
+                return Ok(Received::Blocked { taken: 0 });
+            }
+            // It is read in pieces.
+            Err(NoRoom::Held) if self.streaming => {}
+            Err(_) => {
+                let error = if room > memory.len() {
+                    ReceiveError::TooLarge
+                } else {
+                    ReceiveError::NoRoom
+                };
+                return Err(self.give_up(memory, id, known, error));
             }
         }
         if !self.is_open() {
@@ -118,40 +136,6 @@ impl Inbox {
             Coming::Plain
         };
         Ok(Received::Part)
-    }
-
-    /// Takes a frame that is in one fragment; `None` if it can only be read in pieces.
-    fn whole(
-        &mut self,
-        memory: &mut [u8],
-        kind: FrameKind,
-        bytes: &[u8],
-    ) -> Option<Result<Received, ReceiveError>> {
-        match meaning(self.serialization, kind, bytes) {
-            Some(Meaning::Message) => {}
-            Some(Meaning::Close) => return Some(Ok(Received::Close)),
-            Some(Meaning::Chunk(chunk)) => return Some(self.chunk(memory, &chunk)),
-            None => return Some(Err(self.lose(ReceiveError::Malformed))),
-        }
-        let len = HEADER.saturating_add(bytes.len());
-        let error = if len > memory.len() {
-            ReceiveError::TooLarge
-        } else {
-            match self.make_room(memory, len, None) {
-                Ok(()) => {
-                    self.append_header(memory, len, Some(kind));
-                    self.append(memory, bytes);
-                    self.messages += 1;
-                    return Some(Ok(Received::Message));
-                }
-                Err(NoRoom::Unread) => return Some(Ok(Received::Blocked { taken: 0 })),
-                Err(NoRoom::Held) => ReceiveError::NoRoom,
-            }
-        };
-        if self.streaming {
-            return None;
-        }
-        Some(Err(self.lose(error)))
     }
 
     /// Takes the bytes of a frame that has begun.
@@ -229,7 +213,7 @@ impl Inbox {
                 // Too short for a chunk.
                 let lost = self.not_unwrapped(memory);
                 let ended = self.end_plain(memory);
-                if ended == Ok(Received::Ignored) {
+                if matches!(ended, Ok(Received::Ignored)) {
                     lost?;
                 }
                 ended

@@ -176,7 +176,7 @@ impl Inbox {
                 // Chunks within chunks, which no PeerJS sends.
                 _ => Err(self.lose(ReceiveError::Malformed)),
             };
-            if outcome != Ok(Received::Message) {
+            if !matches!(outcome, Ok(Received::Message)) {
                 self.tail = self.open;
                 self.drop_open();
                 return outcome;
