@@ -12,7 +12,7 @@ use embassy_futures::select::{Either, select, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_time::{Duration, Timer};
 use peer_core::{
-    PeerId, Token,
+    PeerId,
     peer::{Config, ConnectOptions, Event, Peer, PeerResources},
     sync::Shared,
     time::Instant,
@@ -47,8 +47,8 @@ fn start(
     Ok(())
 }
 
-fn share(id: &str, random: u64) -> &'static SharedPeer {
-    let mut config = Config::new(Token::from_random(random), random);
+fn share(id: &str, random: u8) -> &'static SharedPeer {
+    let mut config = Config::new([random; 32]);
     config.id = Some(PeerId::new(id).expect("a plain id"));
     let memory: &'static mut PeerResources<2> = Box::leak(Box::new(PeerResources::new()));
     Box::leak(Box::new(Shared::new(Peer::new(config, memory), clock)))

@@ -7,8 +7,13 @@
 use core::fmt;
 
 use heapless::String;
+use zeroize::ZeroizeOnDrop;
 
-use crate::config::{CONNECTION_ID_MAX, LABEL_MAX, PEER_ID_MAX, TOKEN_MAX};
+use crate::{
+    bytes,
+    config::{CONNECTION_ID_MAX, LABEL_MAX, PEER_ID_MAX, TOKEN_MAX},
+    random::Secret,
+};
 
 /// Why a text is not an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,17 @@ impl fmt::Display for IdError {
 
 impl core::error::Error for IdError {}
 
+/// A text that fits, is not empty and has no control characters.
+fn take<const N: usize>(text: &str) -> Result<String<N, u16>, IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(IdError::Invalid);
+    }
+    String::try_from(text).map_err(|_| IdError::TooLong)
+}
+
 macro_rules! text_newtype {
     ($(#[$doc:meta])* $name:ident, $max:expr) => {
         $(#[$doc])*
@@ -46,7 +62,6 @@ macro_rules! text_newtype {
 
         impl $name {
             /// No text, all zero: what a free slot holds.
-            #[allow(dead_code, reason = "no slot holds a token")]
             pub(crate) const fn vacant() -> Self {
                 Self(String::new())
             }
@@ -57,13 +72,7 @@ macro_rules! text_newtype {
             /// # Errors
             /// [`IdError`] says what is wrong with the text.
             pub fn from_wire(text: &str) -> Result<Self, IdError> {
-                if text.is_empty() {
-                    return Err(IdError::Empty);
-                }
-                if text.chars().any(char::is_control) {
-                    return Err(IdError::Invalid);
-                }
-                String::try_from(text).map(Self).map_err(|_| IdError::TooLong)
+                take(text).map(Self)
             }
 
             /// The text.
@@ -111,11 +120,6 @@ text_newtype!(
     CONNECTION_ID_MAX
 );
 text_newtype!(
-    /// The secret that proves ownership of a peer id to the broker. At most [`TOKEN_MAX`] bytes.
-    Token,
-    TOKEN_MAX
-);
-text_newtype!(
     /// A data channel's label. At most [`LABEL_MAX`] bytes.
     Label,
     LABEL_MAX
@@ -147,41 +151,86 @@ impl core::str::FromStr for PeerId {
     }
 }
 
+/// The secret that proves ownership of a peer id to the broker. At most [`TOKEN_MAX`] bytes.
+///
+/// `Debug` does not print it, and it is wiped on drop.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+pub struct Token(String<TOKEN_MAX, u16>);
+
+impl Token {
+    /// Takes a stored or configured token: any text that fits, is not empty and has no control
+    /// characters.
+    ///
+    /// # Errors
+    /// [`IdError`] says what is wrong with the text.
+    pub fn from_wire(text: &str) -> Result<Self, IdError> {
+        take(text).map(Self)
+    }
+
+    /// A new token, derived under a label of its own.
+    pub(crate) fn derive(secret: &Secret) -> Self {
+        let random = secret.derive("peer token", 0);
+        let mut text = String::new();
+        for word in random.chunks(8).take(TOKEN_WORDS) {
+            let mut bytes = [0; 8];
+            bytes::copy(&mut bytes, word);
+            push_base36(&mut text, u64::from_le_bytes(bytes));
+        }
+        Self(text)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Token {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Token(…)");
+    }
+}
+
 /// Characters of the base 36 that PeerJS writes random ids in.
 const BASE36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+/// Digits made of 64 random bits, as many as PeerJS's `randomToken()` makes.
+const DIGITS: usize = 11;
+/// 64-bit words in a derived token: as many as fit, at most two.
+const TOKEN_WORDS: usize = if TOKEN_MAX >= 2 * DIGITS { 2 } else { 1 };
 
-/// Eleven base 36 digits of `random`, as PeerJS's `randomToken()` makes them.
-fn base36(mut random: u64) -> String<11> {
-    let mut text = String::new();
-    for _ in 0..11 {
+/// Appends eleven base 36 digits of `random`, or as many as there is room for.
+fn push_base36<const N: usize>(text: &mut String<N, u16>, mut random: u64) {
+    for _ in 0..DIGITS {
         let digit = BASE36[(random % 36) as usize];
         random /= 36;
-        // Eleven pushes into eleven places.
-        let _ = text.push(char::from(digit));
+        if text.push(char::from(digit)).is_err() {
+            return;
+        }
     }
-    text
 }
 
 impl ConnectionId {
     /// `dc_` and eleven base 36 digits, from 64 random bits that the caller supplies.
     pub fn from_random(random: u64) -> Self {
         let mut text = String::new();
-        // 14 bytes fit: the limit is at least 16.
-        let _ = text.push_str("dc_");
-        let _ = text.push_str(&base36(random));
+        let pushed = text.push_str("dc_");
+        debug_assert!(pushed.is_ok(), "CONNECTION_ID_MAX is at least 16");
+        push_base36(&mut text, random);
         Self(text)
-    }
-}
-
-impl Token {
-    /// Eleven base 36 digits, from 64 random bits that the caller supplies.
-    pub fn from_random(random: u64) -> Self {
-        Self::from_wire(&base36(random)).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     #[test]
@@ -206,5 +255,13 @@ mod tests {
         assert!(id.as_str().starts_with("dc_"));
         assert_eq!(id.as_str().len(), 14);
         assert_ne!(id, ConnectionId::from_random(1));
+    }
+
+    #[test]
+    fn a_derived_token_is_long_and_not_printed() {
+        let token = Token::derive(&Secret::new([7; 32]));
+        assert_eq!(token.as_str().len(), TOKEN_WORDS * DIGITS);
+        assert_ne!(token, Token::derive(&Secret::new([8; 32])));
+        assert_eq!(std::format!("{token:?}"), "Token(…)");
     }
 }

@@ -36,12 +36,13 @@
 //!    back to 1.
 //!
 //! ```
-//! use peer_core::{PeerId, Token, time::Instant};
-//! use peer_core::peer::{BrokerInput, Config, Event, Input, Output, Peer, PeerResources};
+//! use peer_core::{PeerId, time::Instant};
+//! use peer_core::peer::{BrokerInput, Config, Event, Input, Output, Peer, PeerResources, Room};
 //!
 //! // In firmware this is a static; being all zero it costs no flash.
 //! let mut memory: PeerResources<2> = PeerResources::new();
-//! let mut config = Config::new(Token::from_random(0x5eed), 0x5eed);
+//! # fn random() -> [u8; 32] { [7; 32] }
+//! let mut config = Config::new(random()); // 32 bytes of a CSPRNG
 //! config.id = Some(PeerId::new("sensor-7")?);
 //! let mut peer = Peer::new(config, &mut memory);
 //!
@@ -49,7 +50,7 @@
 //! let mut opened = false;
 //! let mut now = Instant::ZERO;
 //! while !opened {
-//!     match peer.poll_output() {
+//!     match peer.poll_output(Room::UNLIMITED) {
 //!         Output::Broker(_) => {
 //!             peer.handle_input(now, Input::Broker(BrokerInput::Opened))?;
 //!             let mut message = *br#"{"type":"OPEN"}"#;
@@ -105,6 +106,7 @@ pub mod link;
 #[cfg(feature = "smoltcp")]
 pub mod net;
 pub mod peer;
+mod random;
 pub mod serialization;
 pub mod storage;
 #[cfg(feature = "sync")]

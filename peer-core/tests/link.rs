@@ -11,7 +11,7 @@ use std::{
 use embassy_futures::select::select;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, pipe::Pipe};
 use peer_core::{
-    PeerId, Token,
+    PeerId,
     link::{
         DownReason, Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkError,
         LinkResources, Sleep, Timing, read_ready, run, write_all,
@@ -82,7 +82,7 @@ fn let_time_pass() -> bool {
 }
 
 fn engine(id: &str) -> Peer<'static> {
-    let mut config = Config::new(Token::from_random(id.len() as u64), id.len() as u64);
+    let mut config = Config::new([id.len() as u8; 32]);
     config.id = Some(PeerId::new(id).unwrap());
     let memory: &'static mut PeerResources<2> = Box::leak(Box::new(PeerResources::new()));
     Peer::new(config, memory)

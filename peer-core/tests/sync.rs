@@ -11,7 +11,7 @@ use std::{
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use peer_core::{
-    PeerId, Token,
+    PeerId,
     connection::{ReceiveError, SendError},
     peer::{
         BrokerInput, Config, ConnectError, ConnectOptions, Event, FailureReason, Input, Peer,
@@ -46,7 +46,7 @@ fn clock() -> Instant {
 }
 
 fn share(id: &str) -> &'static SharedPeer {
-    let mut config = Config::new(Token::from_random(id.len() as u64), id.len() as u64);
+    let mut config = Config::new([id.len() as u8; 32]);
     config.id = Some(PeerId::new(id).unwrap());
     let memory: &'static mut PeerResources<3> = Box::leak(Box::new(PeerResources::new()));
     Box::leak(Box::new(Shared::new(Peer::new(config, memory), clock)))
@@ -403,7 +403,7 @@ fn a_future_may_be_dropped_while_the_engine_is_lent() {
 fn a_clock_may_capture() {
     let now = Cell::new(Instant::from_millis(1_000));
     let mut memory: PeerResources<1> = PeerResources::new();
-    let mut config = Config::new(Token::from_random(1), 1);
+    let mut config = Config::new([1; 32]);
     config.id = Some(PeerId::new("alice").unwrap());
     let peer = Peer::new(config, &mut memory);
     let shared: Shared<'_, NoopRawMutex, 1, _> = Shared::with_clock(peer, || now.get());

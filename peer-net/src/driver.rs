@@ -15,13 +15,13 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use peer_core::PeerId;
 use peer_core::peer::{
     BrokerCommand, Config, ConnectionSlot, Event as EngineEvent, Input, Output, Peer as Engine,
-    PeerError, PeerSlices, PeerState, RtcCommand,
+    PeerError, PeerSlices, PeerState, Room, RtcCommand,
 };
 use peer_core::serialization::Serialization;
 use peer_core::time::Instant;
-use peer_core::{PeerId, Token};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -72,14 +72,11 @@ pub(crate) fn prepare(
     commands: mpsc::Receiver<Command>,
     backlog: mpsc::Sender<DataConnection>,
 ) -> Result<(Arc<Shared>, impl Future<Output = ()> + Send + 'static), BuildError> {
-    let [random, for_token, for_pauses, for_id @ ..] = random()?;
+    let (seed, [for_pauses, for_id @ ..]) = random()?;
     let client = BrokerClient::new(options.broker.clone())
         .map_err(|error| BuildError::BrokerOptions(Arc::new(error)))?;
-    let token = options
-        .token
-        .clone()
-        .unwrap_or_else(|| Token::from_random(for_token));
-    let mut config = Config::new(token, random);
+    let mut config = Config::new(seed);
+    config.token = options.token.clone();
     config.id = match &options.id {
         Some(id) => Some(id.clone()),
         // The first failure to be given one would be the end. This one is made as PeerServer makes them.
@@ -105,12 +102,15 @@ pub(crate) fn prepare(
     Ok((shared, driver.run(config)))
 }
 
-fn random() -> Result<[u64; 5], BuildError> {
-    let mut bytes = [[0; 8]; 5];
-    SystemRandom::new()
-        .fill(bytes.as_flattened_mut())
+/// What the engine derives its secrets from, and numbers that tell nothing of it.
+fn random() -> Result<([u8; 32], [u64; 3]), BuildError> {
+    let (mut seed, mut bytes) = ([0; 32], [[0; 8]; 3]);
+    let random = SystemRandom::new();
+    random
+        .fill(&mut seed)
+        .and_then(|()| random.fill(bytes.as_flattened_mut()))
         .map_err(|_| BuildError::Random)?;
-    Ok(bytes.map(u64::from_ne_bytes))
+    Ok((seed, bytes.map(u64::from_ne_bytes)))
 }
 
 /// A UUID, version 4 (RFC 9562 §5.4).
@@ -218,7 +218,7 @@ impl Driver {
 
     fn drain(&mut self, engine: &mut Engine<'_>) {
         loop {
-            match engine.poll_output() {
+            match engine.poll_output(Room::UNLIMITED) {
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     break;

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 
 use peer_core::{
-    PeerId, Token,
+    PeerId,
     net::{BrokerSocket, SocketTiming, timestamp},
     peer::{
         BrokerCommand, Config, ConnectionHandle, Event, Input, Output, Peer, PeerResources,
@@ -134,7 +134,7 @@ impl Lan {
         let (address, timing) = (socket.address, socket.timing);
         let mut broker = BrokerSocket::new(address, broker, timing, memory, random);
         broker.set_reconnect(socket.reconnect);
-        let mut config = Config::new(Token::from_random(7), 42);
+        let mut config = Config::new([7; 32]);
         config.id = setup.id.map(|id| PeerId::new(id).unwrap());
         config.ping_interval = setup.ping_interval;
         let resources: &'static mut PeerResources<8> = Box::leak(Box::new(PeerResources::new()));

@@ -4,7 +4,7 @@ use core::{cell::RefCell, time::Duration};
 use std::rc::Rc;
 
 use peer_core::{
-    PeerId, Token,
+    PeerId,
     link::{
         DownReason, Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput,
         LinkResources, Timing,
@@ -114,7 +114,7 @@ fn a_leaf_comes_up_and_comes_back() {
         let config = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
         let mut leaf = Leaf::new(config, memory.slices()).unwrap();
         let mut resources: PeerResources<2> = PeerResources::new();
-        let mut config = Config::new(Token::from_random(7), 42);
+        let mut config = Config::new([7; 32]);
         config.id = Some(PeerId::new("sensor-7").unwrap());
         let mut peer = Peer::new(config, &mut resources);
 

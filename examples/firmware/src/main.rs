@@ -23,7 +23,7 @@ const PEER_ID: &str = "greenhouse";
 const LEAF: &str = "greenhouse";
 const KEY: [u8; 32] = *b"the key of a demo is not secret.";
 /// Owns the peer id at the broker. The same after a restart, so that the device can take over from its former self.
-const TOKEN: u64 = 0x6772_6565_6e68_6f75;
+const TOKEN: &str = "greenhouse-of-the-demo";
 /// How often the log says how things are.
 const REPORT: Duration = Duration::from_secs(10);
 
@@ -66,8 +66,8 @@ fn run(
     link: &mut LinkMemory,
     app: &mut App,
 ) {
-    let seed = u64::from_le_bytes(*random.ids.first_chunk().unwrap_or(&[0; 8]));
-    let mut config = Config::new(Token::from_random(TOKEN), seed);
+    let mut config = Config::new(random.ids);
+    config.token = Token::from_wire(TOKEN).ok();
     config.id = PeerId::new(PEER_ID).ok();
     let mut peer = Peer::new(config, peer);
     let config = LeafConfig::new(LEAF, Key::new(KEY), random.nonces);

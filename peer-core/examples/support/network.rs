@@ -71,15 +71,15 @@ impl Network {
                 }
                 Stimulus::Opened(end) => feed(Input::Rtc(end.1, RtcInput::ChannelOpened)),
                 Stimulus::Text(end, text) => {
-                    feed(Input::Rtc(end.1, RtcInput::Message(Frame::Text(text))))
+                    feed(Input::Rtc(end.1, RtcInput::message(Frame::Text(text))))
                 }
                 Stimulus::Binary(end, bytes) => {
-                    feed(Input::Rtc(end.1, RtcInput::Message(Frame::Binary(bytes))))
+                    feed(Input::Rtc(end.1, RtcInput::message(Frame::Binary(bytes))))
                 }
                 Stimulus::Delivered(end) => feed(Input::Rtc(end.1, RtcInput::ChannelBuffered(0))),
                 Stimulus::Closed(end) => feed(Input::Rtc(end.1, RtcInput::ChannelClosed)),
             };
-            if matches!(fed, Err(InputError::Full | InputError::InboxFull)) {
+            if matches!(fed, Err(InputError::Full | InputError::InboxFull { .. })) {
                 break;
             }
             self.queues[side].pop_front();
@@ -137,7 +137,7 @@ impl Network {
                 if let Some(other) = other {
                     self.tell(
                         other,
-                        match frame {
+                        match frame.as_frame().expect("there is room for whole messages") {
                             Frame::Text(text) => Stimulus::Text(other, text.to_owned()),
                             Frame::Binary(bytes) => Stimulus::Binary(other, bytes.to_vec()),
                         },

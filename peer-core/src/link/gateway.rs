@@ -272,6 +272,8 @@ impl<'m> Gateway<'m> {
                 }
                 Ok(())
             }
+            // No driver of a gateway counts credit.
+            Input::Rtc(_, RtcInput::ChannelCredit(_)) => Ok(()),
             Input::Rtc(handle, input) => {
                 let taken = Session::find(self.sessions, *handle)
                     .ok_or(LinkError::Stale)?
@@ -279,7 +281,7 @@ impl<'m> Gateway<'m> {
                 let sent = send(&mut self.endpoint, &write_rtc(*handle, input, taken));
                 if sent == Err(LinkError::TooLong) {
                     let instead = match input {
-                        RtcInput::Message(_) => RtcInput::MessageTooBig,
+                        RtcInput::Fragment(_) => RtcInput::MessageTooBig,
                         // It can never be connected without.
                         RtcInput::LocalDescription(_) => RtcInput::Failed(RtcFailure::Resources),
                         _ => return sent,
@@ -359,7 +361,7 @@ impl<'m> Gateway<'m> {
                     return Verdict::Drop;
                 };
                 match command {
-                    RtcCommand::Send(frame) => session.count(frame.as_bytes().len()),
+                    RtcCommand::Send(frame) => session.count(frame.bytes.len()),
                     RtcCommand::Close => session.used = false,
                     _ => {}
                 }

@@ -3,7 +3,7 @@
 use crate::{
     peer::{
         BrokerCommand, BrokerInput, ConnectionHandle, Event, Input, InputError, Output, Peer,
-        PeerState, RtcCommand, RtcFailure, RtcInput,
+        PeerState, Room, RtcCommand, RtcFailure, RtcInput,
     },
     time::{Instant, earlier},
 };
@@ -224,7 +224,7 @@ impl<'m> Leaf<'m> {
             match peer.handle_input(now, input) {
                 Err(InputError::Full) => return true,
                 // The application has to read first.
-                Err(InputError::InboxFull) => return false,
+                Err(InputError::InboxFull { .. }) => return false,
                 Ok(()) | Err(_) => self.endpoint.taken(),
             }
         }
@@ -234,7 +234,7 @@ impl<'m> Leaf<'m> {
     /// Takes what the engine wants until it waits, has an event, or there is no room.
     fn drain(&mut self, now: Instant, peer: &mut Peer<'_>) -> Drained {
         loop {
-            if !self.may_poll(peer) {
+            let Some(room) = self.room(peer) else {
                 if self.was_up {
                     // It has no room to say something, but it has to know the time, and to free what is over. Taken
                     // whatever its state; it cannot be full.
@@ -246,13 +246,14 @@ impl<'m> Leaf<'m> {
                     None
                 };
                 return Drained::Blocked(at.filter(|at| *at > now));
-            }
-            let failed = match peer.poll_output() {
+            };
+            let failed = match peer.poll_output(room) {
                 Output::Event(event) => return Drained::Event(event),
                 Output::Timeout(Some(at)) if at <= now => {
                     let _ = peer.handle_input(now, Input::Timeout);
                     continue;
                 }
+                Output::Timeout(at) if room != Room::UNLIMITED => return Drained::Blocked(at),
                 Output::Timeout(at) => return Drained::Idle(at),
                 output => self.output(&output),
             };
@@ -264,18 +265,26 @@ impl<'m> Leaf<'m> {
         }
     }
 
-    /// Whether there is room for whatever the engine says next.
-    fn may_poll(&self, peer: &Peer<'_>) -> bool {
+    /// Room for what the engine says next; `None`: it is not asked.
+    fn room(&self, peer: &Peer<'_>) -> Option<Room> {
         if !self.was_up && peer.state() != PeerState::Destroyed {
-            return false;
+            return None;
         }
         let outgoing = &self.endpoint.outgoing;
         if !self.is_up() {
-            return outgoing.has_room(OPEN_MAX);
+            return outgoing.has_room(OPEN_MAX).then_some(Room::UNLIMITED);
         }
         // What is longer than the memory is refused, so there is nothing to wait for when that is empty.
-        outgoing.is_empty()
-            || outgoing.has_room(peer.longest_output().max(OPEN_MAX) + OUTPUT_OVERHEAD)
+        if outgoing.is_empty() {
+            return Some(Room::UNLIMITED);
+        }
+        let bytes = outgoing.longest_now().saturating_sub(OUTPUT_OVERHEAD);
+        Some(Room {
+            broker: bytes,
+            rtc: bytes,
+            // A message goes whole or not at all, and none is longer than the memory.
+            data: 0,
+        })
     }
 
     /// Puts one output on its way. A handle: that session cannot be had.
@@ -312,7 +321,7 @@ impl<'m> Leaf<'m> {
             }
             Output::Rtc(handle, RtcCommand::Send(frame)) => {
                 if let Some(session) = Session::find(self.sessions, handle) {
-                    session.count(frame.as_bytes().len());
+                    session.count(frame.bytes.len());
                 }
             }
             _ => {}

@@ -7,7 +7,7 @@ use crate::{
         BrokerCommand, BrokerInput, ConnectionHandle, IceState, Output, RtcCommand, RtcFailure,
         RtcInput,
     },
-    serialization::Frame,
+    serialization::{Fragment, Frame, FrameKind},
 };
 
 /// A message that is to be sent, in pieces: numbers, a text, numbers, the rest.
@@ -30,7 +30,7 @@ impl<'a> Outbound<'a> {
     }
 
     fn of(tag: u8, handle: ConnectionHandle) -> Self {
-        Self::new(tag).number(handle.to_u32())
+        Self::new(tag).number(handle.to_bits())
     }
 
     fn number(mut self, number: u32) -> Self {
@@ -129,12 +129,10 @@ pub(super) fn write_output<'a>(output: &Output<'a>) -> Option<Outbound<'a>> {
             RtcCommand::AddCandidate { candidate } => {
                 Outbound::of(up::ADD_CANDIDATE, handle).bytes(candidate.as_bytes())
             }
-            RtcCommand::Send(Frame::Text(text)) => {
-                Outbound::of(up::SEND_TEXT, handle).bytes(text.as_bytes())
-            }
-            RtcCommand::Send(Frame::Binary(bytes)) => {
-                Outbound::of(up::SEND_BINARY, handle).bytes(bytes)
-            }
+            RtcCommand::Send(fragment) => match fragment.kind {
+                FrameKind::Text => Outbound::of(up::SEND_TEXT, handle).bytes(fragment.bytes),
+                FrameKind::Binary => Outbound::of(up::SEND_BINARY, handle).bytes(fragment.bytes),
+            },
             RtcCommand::Close => Outbound::of(up::CLOSE_SESSION, handle),
         },
         Output::Event(_) | Output::Timeout(_) => return None,
@@ -171,8 +169,8 @@ pub(super) fn read_output(message: &[u8]) -> Option<Output<'_>> {
                 up::ADD_CANDIDATE => RtcCommand::AddCandidate {
                     candidate: text(rest)?,
                 },
-                up::SEND_TEXT => RtcCommand::Send(Frame::Text(text(rest)?)),
-                up::SEND_BINARY => RtcCommand::Send(Frame::Binary(take(rest)?)),
+                up::SEND_TEXT => RtcCommand::Send(Fragment::whole(Frame::Text(text(rest)?))),
+                up::SEND_BINARY => RtcCommand::Send(Fragment::whole(Frame::Binary(take(rest)?))),
                 up::CLOSE_SESSION => RtcCommand::Close,
                 _ => return None,
             };
@@ -207,10 +205,12 @@ pub(super) fn write_rtc<'a>(
             Outbound::of(down::LOCAL_CANDIDATE, handle).bytes(candidate.as_bytes())
         }
         RtcInput::ChannelOpened => Outbound::of(down::CHANNEL_OPENED, handle),
-        RtcInput::Message(Frame::Text(text)) => {
-            Outbound::of(down::TEXT, handle).bytes(text.as_bytes())
-        }
-        RtcInput::Message(Frame::Binary(bytes)) => Outbound::of(down::BINARY, handle).bytes(bytes),
+        RtcInput::Fragment(fragment) => match fragment.kind {
+            FrameKind::Text => Outbound::of(down::TEXT, handle).bytes(fragment.bytes),
+            FrameKind::Binary => Outbound::of(down::BINARY, handle).bytes(fragment.bytes),
+        },
+        // Not of the link's first version: the gateway refuses it.
+        RtcInput::ChannelCredit(_) => Outbound::default(),
         RtcInput::ChannelBuffered(bytes) => Outbound::of(down::CHANNEL_BUFFERED, handle)
             .number(taken)
             .number(bytes),
@@ -272,8 +272,8 @@ pub(super) fn read_input(message: &mut [u8]) -> Option<Told<'_>> {
                 down::LOCAL_DESCRIPTION => RtcInput::LocalDescription(text(rest)?),
                 down::LOCAL_CANDIDATE => RtcInput::LocalCandidate(text(rest)?),
                 down::CHANNEL_OPENED => RtcInput::ChannelOpened,
-                down::TEXT => RtcInput::Message(Frame::Text(text(rest)?)),
-                down::BINARY => RtcInput::Message(Frame::Binary(take(rest)?)),
+                down::TEXT => RtcInput::message(Frame::Text(text(rest)?)),
+                down::BINARY => RtcInput::message(Frame::Binary(take(rest)?)),
                 down::CHANNEL_BUFFERED => {
                     let told = Told::Buffered {
                         handle,
@@ -326,5 +326,5 @@ fn text<'m>(rest: &mut &'m [u8]) -> Option<&'m str> {
 }
 
 fn handle(rest: &mut &[u8]) -> Option<ConnectionHandle> {
-    Some(ConnectionHandle::from_u32(take(rest)?))
+    Some(ConnectionHandle::from_bits(take(rest)?))
 }

@@ -6,7 +6,7 @@
 //! are the two ends, both without I/O.
 //!
 //! ```
-//! use peer_core::{PeerId, Token, link::*, peer::*, time::Instant};
+//! use peer_core::{PeerId, link::*, peer::*, time::Instant};
 //!
 //! struct Keys(Key);
 //! impl LeafKeys for Keys {
@@ -22,7 +22,7 @@
 //! let mut gateway = Gateway::new(Timing::default(), [2; 32], there.slices())?;
 //!
 //! let mut resources: PeerResources<2> = PeerResources::new();
-//! let mut config = Config::new(Token::from_random(7), 42);
+//! let mut config = Config::new([7; 32]);
 //! config.id = Some(PeerId::new("sensor-7")?);
 //! let mut peer = Peer::new(config, &mut resources);
 //!
@@ -528,7 +528,7 @@ impl Session {
     };
 
     fn handle(&self) -> ConnectionHandle {
-        ConnectionHandle::from_u32(self.number)
+        ConnectionHandle::from_bits(self.number)
     }
 
     fn count(&mut self, bytes: usize) {
@@ -537,7 +537,7 @@ impl Session {
     }
 
     fn find(sessions: &mut [Self], handle: ConnectionHandle) -> Option<&mut Self> {
-        let number = handle.to_u32();
+        let number = handle.to_bits();
         sessions
             .iter_mut()
             .find(|session| session.used && session.number == number)
@@ -552,7 +552,7 @@ impl Session {
             return false;
         };
         *free = Self {
-            number: handle.to_u32(),
+            number: handle.to_bits(),
             bytes: 0,
             used: true,
         };

@@ -108,6 +108,15 @@ impl<'m> Outgoing<'m> {
             && self.frames_for(len) <= usize::from(FRAMES_MAX - self.frames)
     }
 
+    /// Bytes of the longest message that fits now, or a little less.
+    pub(super) fn longest_now(&self) -> usize {
+        let mut len = self.memory.len() - self.used;
+        while len > 0 && !self.has_room(len) {
+            len -= len / 16 + 1;
+        }
+        len
+    }
+
     /// Whether a message of `len` bytes could pass at all: in this memory and in the other end's.
     pub(super) fn can_pass(&self, len: usize) -> bool {
         len <= self.longest

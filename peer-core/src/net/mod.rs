@@ -9,7 +9,7 @@
 //! What firmware needs with an Ethernet or IP device, its clock and a generator of random bytes:
 //!
 //! ```
-//! use peer_core::{PeerId, Token, time::Instant, wire::http::Broker};
+//! use peer_core::{PeerId, time::Instant, wire::http::Broker};
 //! use peer_core::net::{BrokerSocket, SocketTiming, timestamp};
 //! use peer_core::peer::{Config, ConnectionHandle, Event, Output, Peer, PeerResources, RtcCommand};
 //! use smoltcp::iface::{Config as IfaceConfig, Interface, SocketSet, SocketStorage};
@@ -30,11 +30,11 @@
 //!     let (mut received, mut to_send, mut message) = ([0; 1024], [0; 4096], [0; 2048]);
 //!     let mut resources: PeerResources<4> = PeerResources::new();
 //!
-//!     let mut seed = [0; 8];
+//!     let (mut seed, mut secret) = ([0; 8], [0; 32]);
 //!     random(&mut seed);
-//!     let seed = u64::from_be_bytes(seed);
+//!     random(&mut secret);
 //!     let mut config = IfaceConfig::new(EthernetAddress([2, 0, 0, 0, 0, 7]).into());
-//!     config.random_seed = seed;
+//!     config.random_seed = u64::from_be_bytes(seed);
 //!     let mut iface = Interface::new(config, device, timestamp(clock()));
 //!     iface.update_ip_addrs(|addresses| {
 //!         let _ = addresses.push(IpCidr::new(IpAddress::v4(192, 0, 2, 7), 24));
@@ -47,7 +47,7 @@
 //!     let server = Broker { host: "192.0.2.1", port: 9000, path: "/", key: "peerjs" };
 //!     let (address, timing) = (IpAddress::v4(192, 0, 2, 1), SocketTiming::default());
 //!     let mut broker = BrokerSocket::new(address, server, timing, &mut message, random);
-//!     let mut config = Config::new(Token::from_random(seed), seed);
+//!     let mut config = Config::new(secret);
 //!     config.id = PeerId::new("sensor-7").ok();
 //!     let mut peer = Peer::new(config, &mut resources);
 //!

@@ -10,18 +10,65 @@ use super::{Event, PeerError, PeerState};
 const MESSAGE_MAX: usize = 120;
 
 /// How far the peer is with its broker.
+///
+/// A command that is not polled yet is a state of its own, and no deadline runs in it: a driver without
+/// a path to the broker leaves it there for as long as it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+enum Socket {
     /// No socket, none wanted.
     Down,
+    /// `RetrieveId` is to be polled.
+    WantsId,
     /// Waiting for an id.
-    Retrieving,
+    Retrieving(Wait),
+    /// `Open` is to be polled.
+    WantsOpen,
     /// Waiting for the socket.
-    Opening,
+    Opening(Wait),
     /// The socket is up; OPEN has not come.
-    Attached,
+    Attached(Attached),
     /// The broker knows the peer.
     Open,
+}
+
+/// How long to wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Nobody has told the time since the question was polled.
+    Unarmed,
+    Until(Instant),
+}
+
+/// What it means that OPEN does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attached {
+    /// The broker has no such peer yet, so its OPEN must come; at this time it is given up.
+    New(Instant),
+    /// A broker that knows the token may say nothing; at this time the peer counts as open.
+    Known(Instant),
+}
+
+/// HEARTBEATs of a socket that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heartbeat {
+    Off,
+    /// The next one is due at this time.
+    At(Instant),
+    /// One is to be polled; the next one is due at this time.
+    Due(Instant),
+}
+
+/// The life of a peer as its broker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// The broker has never known the peer, so an ERROR destroys it.
+    New,
+    /// The broker has known the peer.
+    Known,
+    /// Destroyed; `Event::Closed` is to be polled.
+    Ending,
+    /// Destroyed, and told.
+    Ended,
 }
 
 /// A change the application has to hear of.
@@ -40,138 +87,155 @@ pub(super) enum Action {
     Heartbeat,
 }
 
+/// What came of the last deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    Nothing,
+    /// No id was given in time.
+    Retrieving,
+    /// No socket, or no OPEN over it, came in time.
+    Opening,
+}
+
 #[derive(Debug)]
 pub(super) struct Broker {
-    pub(super) link: Link,
-    pub(super) destroyed: bool,
-    /// The broker has known the peer before, so an ERROR is not fatal.
-    opened_once: bool,
-    /// The open began before the engine was told any time; its deadline starts with the first input.
-    unarmed: bool,
-    /// Of the open, or of the grace for an OPEN that does not come.
-    deadline: Option<Instant>,
-    next_ping: Option<Instant>,
+    socket: Socket,
+    life: Life,
+    heartbeat: Heartbeat,
+    /// An older socket is to be closed first.
     close: bool,
-    /// `RetrieveId` or `Open`, whichever fits the link, is to be polled.
-    start: bool,
-    ping: bool,
+    /// Whether a broker may know the peer's token: it was stored, or has been used before.
+    token_is_known: bool,
     /// Changes not yet polled. Three are enough: see [`Self::note`].
     changes: [Option<Change>; 3],
-    /// The event of the end is to be polled.
-    end: bool,
     unavailable: bool,
     pub(super) message: String<MESSAGE_MAX, u8>,
 }
 
 impl Broker {
-    /// A link that is about to open.
-    pub(super) fn new(has_id: bool) -> Self {
-        Self {
-            link: if has_id {
-                Link::Opening
-            } else {
-                Link::Retrieving
-            },
-            destroyed: false,
-            opened_once: false,
-            unarmed: true,
-            deadline: None,
-            next_ping: None,
+    /// A peer that is about to open. `token_is_known`: the broker may know the token already.
+    pub(super) fn new(has_id: bool, token_is_known: bool) -> Self {
+        let mut broker = Self {
+            socket: Socket::Down,
+            life: Life::New,
+            heartbeat: Heartbeat::Off,
             close: false,
-            start: true,
-            ping: false,
+            token_is_known,
             changes: [None; 3],
-            end: false,
             unavailable: false,
             message: String::new(),
-        }
+        };
+        broker.begin(has_id);
+        broker
     }
 
     pub(super) fn state(&self) -> PeerState {
-        match self.link {
-            _ if self.destroyed => PeerState::Destroyed,
-            Link::Down => PeerState::Disconnected,
-            Link::Open => PeerState::Open,
-            Link::Retrieving | Link::Opening | Link::Attached => PeerState::Connecting,
+        if self.is_destroyed() {
+            return PeerState::Destroyed;
+        }
+        match self.socket {
+            Socket::Down => PeerState::Disconnected,
+            Socket::Open => PeerState::Open,
+            _ => PeerState::Connecting,
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.link == Link::Open
+        self.socket == Socket::Open
     }
 
-    /// Whether the socket is up, OPEN or not. Inputs of an older socket come while `start` waits.
+    /// Whether the socket is up, OPEN or not.
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.link, Link::Attached | Link::Open)
+        matches!(self.socket, Socket::Attached(_) | Socket::Open)
     }
 
-    /// Whether an answer to the last `RetrieveId` or `Open` may come.
-    pub(super) fn is_asked(&self, link: Link) -> bool {
-        self.link == link && !self.start
+    /// Whether an answer to `RetrieveId` may come.
+    pub(super) fn is_retrieving(&self) -> bool {
+        matches!(self.socket, Socket::Retrieving(_))
     }
 
-    /// Tells the time to an open that began without.
+    /// Whether an answer to `Open` may come.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.socket, Socket::Opening(_))
+    }
+
+    /// Tells the time to a question that was polled without.
     pub(super) fn arm(&mut self, now: Instant, open_timeout: Duration) {
-        if self.unarmed {
-            self.unarmed = false;
-            if self.link != Link::Down {
-                self.deadline = Some(now + open_timeout);
-            }
+        if let Socket::Retrieving(wait) | Socket::Opening(wait) = &mut self.socket
+            && *wait == Wait::Unarmed
+        {
+            *wait = Wait::Until(now + open_timeout);
         }
     }
 
     /// Begins to open.
-    pub(super) fn begin(&mut self, has_id: bool, deadline: Instant) {
-        self.link = if has_id {
-            Link::Opening
+    pub(super) fn begin(&mut self, has_id: bool) {
+        self.socket = if has_id {
+            Socket::WantsOpen
         } else {
-            Link::Retrieving
+            Socket::WantsId
         };
-        self.start = true;
-        self.deadline = Some(deadline);
     }
 
-    /// The socket is up.
-    pub(super) fn attached(&mut self, grace_ends: Instant, next_ping: Option<Instant>) {
-        self.link = Link::Attached;
-        self.deadline = Some(grace_ends);
-        self.next_ping = next_ping;
+    /// The socket is up. Until `open_ends` a new peer may wait for its OPEN, until `grace_ends` a known one.
+    pub(super) fn attached(
+        &mut self,
+        open_ends: Instant,
+        grace_ends: Instant,
+        next_ping: Option<Instant>,
+    ) {
+        self.socket = Socket::Attached(if self.token_is_known {
+            Attached::Known(grace_ends)
+        } else {
+            Attached::New(open_ends)
+        });
+        // From here on a broker may have seen it, whatever becomes of this socket.
+        self.token_is_known = true;
+        self.heartbeat = next_ping.map_or(Heartbeat::Off, Heartbeat::At);
     }
 
     /// The broker knows the peer. Saying it again is harmless.
     pub(super) fn opened(&mut self) {
-        if self.link == Link::Attached {
-            self.link = Link::Open;
-            self.opened_once = true;
-            self.deadline = None;
+        if let Socket::Attached(_) = self.socket {
+            self.socket = Socket::Open;
+            if self.life == Life::New {
+                self.life = Life::Known;
+            }
             self.note(Change::Up);
         }
     }
 
-    /// Lets the link go; `socket_lives` when the driver has to close the socket.
+    /// Lets the socket go; `socket_lives` when the driver has to close it.
     pub(super) fn down(&mut self, error: Option<PeerError>, socket_lives: bool) {
-        if self.link == Link::Down {
+        // A socket whose `Open` was never polled does not exist.
+        let exists = self.is_up() || self.is_opening();
+        if self.socket == Socket::Down {
             return;
         }
-        // A socket whose `Open` was never polled does not exist.
-        self.close |= socket_lives && !self.start && self.link != Link::Retrieving;
-        self.link = Link::Down;
-        self.start = false;
-        self.ping = false;
-        self.deadline = None;
-        self.next_ping = None;
+        self.close |= socket_lives && exists;
+        self.socket = Socket::Down;
+        self.heartbeat = Heartbeat::Off;
         self.note(Change::Down(error));
+    }
+
+    /// The request for an id was lost on its way: it is made again.
+    pub(super) fn retrieve_again(&mut self) {
+        debug_assert!(self.is_retrieving(), "no id was asked for");
+        self.socket = Socket::WantsId;
     }
 
     /// An error before the first OPEN destroys the peer.
     pub(super) fn is_fatal(&self) -> bool {
-        !self.opened_once
+        self.life == Life::New
+    }
+
+    fn is_destroyed(&self) -> bool {
+        matches!(self.life, Life::Ending | Life::Ended)
     }
 
     pub(super) fn destroyed(&mut self) {
-        if !self.destroyed {
-            self.destroyed = true;
-            self.end = true;
+        if !self.is_destroyed() {
+            self.life = Life::Ending;
         }
     }
 
@@ -191,38 +255,69 @@ impl Broker {
     }
 
     pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
-        if self.unarmed && self.link != Link::Down {
+        let ping = match self.heartbeat {
+            Heartbeat::At(at) | Heartbeat::Due(at) => Some(at),
+            Heartbeat::Off => None,
+        };
+        match self.socket {
             // Whatever the epoch: at once, to learn the time.
-            return Some(now);
+            Socket::Retrieving(Wait::Unarmed) | Socket::Opening(Wait::Unarmed) => Some(now),
+            Socket::Retrieving(Wait::Until(at)) | Socket::Opening(Wait::Until(at)) => Some(at),
+            Socket::Attached(Attached::New(at) | Attached::Known(at)) => earlier(Some(at), ping),
+            Socket::Open => ping,
+            Socket::Down | Socket::WantsId | Socket::WantsOpen => None,
         }
-        earlier(self.deadline, self.next_ping)
     }
 
-    /// Whether the deadline has passed; it then is gone.
-    pub(super) fn expired(&mut self, now: Instant) -> bool {
-        self.deadline.take_if(|deadline| *deadline <= now).is_some()
+    /// Fires the deadline of the socket if it has passed.
+    pub(super) fn expire(&mut self, now: Instant) -> Expired {
+        match self.socket {
+            Socket::Retrieving(Wait::Until(at)) if at <= now => Expired::Retrieving,
+            Socket::Opening(Wait::Until(at)) | Socket::Attached(Attached::New(at)) if at <= now => {
+                Expired::Opening
+            }
+            Socket::Attached(Attached::Known(at)) if at <= now => {
+                self.opened();
+                Expired::Nothing
+            }
+            _ => Expired::Nothing,
+        }
     }
 
     /// A HEARTBEAT when one is due. However late: one, and the next a whole interval from now.
     pub(super) fn beat(&mut self, now: Instant, interval: Duration) {
-        if self.next_ping.is_some_and(|at| at <= now) {
-            self.ping = true;
-            self.next_ping = Some(now + interval);
+        if let Heartbeat::At(at) | Heartbeat::Due(at) = self.heartbeat
+            && at <= now
+        {
+            self.heartbeat = Heartbeat::Due(now + interval);
         }
     }
 
-    pub(super) fn take_action(&mut self) -> Option<Action> {
-        if core::mem::take(&mut self.close) {
+    /// The next thing to do with the socket.
+    pub(super) fn action(&self) -> Option<Action> {
+        if self.close {
             return Some(Action::Close);
         }
-        if core::mem::take(&mut self.start) {
-            return Some(if self.link == Link::Retrieving {
-                Action::RetrieveId
-            } else {
-                Action::Open
-            });
+        match (self.socket, self.heartbeat) {
+            (Socket::WantsId, _) => Some(Action::RetrieveId),
+            (Socket::WantsOpen, _) => Some(Action::Open),
+            (_, Heartbeat::Due(_)) => Some(Action::Heartbeat),
+            _ => None,
         }
-        core::mem::take(&mut self.ping).then_some(Action::Heartbeat)
+    }
+
+    /// The action is polled.
+    pub(super) fn polled(&mut self, action: Action) {
+        match action {
+            Action::Close => self.close = false,
+            Action::RetrieveId => self.socket = Socket::Retrieving(Wait::Unarmed),
+            Action::Open => self.socket = Socket::Opening(Wait::Unarmed),
+            Action::Heartbeat => {
+                if let Heartbeat::Due(next) = self.heartbeat {
+                    self.heartbeat = Heartbeat::At(next);
+                }
+            }
+        }
     }
 
     /// The next event, except that of the end.
@@ -245,7 +340,11 @@ impl Broker {
 
     /// The event of the end, once nothing else is left.
     pub(super) fn take_end(&mut self) -> Option<Event> {
-        core::mem::take(&mut self.end).then_some(Event::Closed)
+        if self.life != Life::Ending {
+            return None;
+        }
+        self.life = Life::Ended;
+        Some(Event::Closed)
     }
 
     /// Remembers a change until it is polled. What nobody saw in time folds: with two waiting, a change like
@@ -260,6 +359,8 @@ impl Broker {
             _ => {
                 if let Some(free) = self.changes.iter_mut().find(|change| change.is_none()) {
                     *free = Some(change);
+                } else {
+                    debug_assert!(!is_up(change), "an up follows a down");
                 }
             }
         }
@@ -275,13 +376,14 @@ mod tests {
 
     #[test]
     fn changes_nobody_saw_fold_together() {
-        let mut broker = Broker::new(true);
+        let mut broker = Broker::new(true, false);
         for _ in 0..5 {
-            assert_eq!(broker.take_action(), Some(Action::Open));
-            broker.attached(Instant::ZERO, None);
+            assert_eq!(broker.action(), Some(Action::Open));
+            broker.polled(Action::Open);
+            broker.attached(Instant::ZERO, Instant::ZERO, None);
             broker.opened();
             broker.down(Some(PeerError::Network), false);
-            broker.begin(true, Instant::ZERO);
+            broker.begin(true);
         }
         broker.down(None, true);
         broker.destroyed();
@@ -301,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
-        let mut broker = Broker::new(true);
+        let mut broker = Broker::new(true, false);
         broker.keep_message(&"ä".repeat(100));
         assert_eq!(broker.message.len(), MESSAGE_MAX);
     }

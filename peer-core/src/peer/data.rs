@@ -1,57 +1,76 @@
-//! The data plane of a peer that owns outboxes and inboxes: frames in, frames out.
+//! The data plane of a peer that owns outboxes and inboxes: fragments in, fragments out.
 
 use crate::{
     connection::{ReceiveError, Received},
-    serialization::{Fragment, Frame},
+    serialization::Fragment,
     storage::Handle,
 };
 
 use super::{
-    ConnectionError, ConnectionHandle, FailureReason, InputError, Output, Peer, RtcCommand,
-    slot::{Flush, Phase, Slot, pending},
+    ConnectionError, ConnectionHandle, FailureReason, InputError, Output, Peer, RtcCommand, broken,
+    slot::{Flush, Read, Slot, State, pending},
 };
 
 impl Peer<'_> {
-    /// One message from the channel of a connection that is not over.
-    pub(super) fn message(
+    /// One message from the channel of a connection that is not over, or a part of one.
+    pub(super) fn fragment(
         &mut self,
         handle: ConnectionHandle,
-        frame: Frame<'_>,
+        fragment: Fragment<'_>,
     ) -> Result<(), InputError> {
-        if self.memory.inbox.each() == 0 {
-            return Ok(());
-        }
         let Some(slot) = self.table.get_mut(handle.0) else {
             return Err(InputError::Stale);
         };
+        // What comes from the channel tells that it is open.
+        slot.open();
+        if self.memory.inbox.each() == 0 {
+            return Ok(());
+        }
         let memory = self.memory.inbox.of_mut(handle.index());
         slot.drop_read(memory);
-        match slot.inbox.feed(memory, Fragment::whole(frame)) {
-            Ok(Received::Blocked { .. }) => return Err(InputError::InboxFull),
-            Ok(received) => {
-                slot.open();
-                match received {
-                    Received::Message => slot.events |= pending::DATA,
-                    Received::Close => slot.end(FailureReason::RemoteClosed),
-                    _ => {}
-                }
-                return Ok(());
+        match slot.inbox.feed(memory, fragment) {
+            Ok(Received::Blocked { taken }) => Err(InputError::InboxFull { taken }),
+            Ok(Received::Message | Received::Piece) => {
+                slot.events |= pending::DATA;
+                Ok(())
             }
+            Ok(Received::Close) => {
+                slot.end(FailureReason::RemoteClosed);
+                Ok(())
+            }
+            Ok(Received::Part | Received::Ignored) => Ok(()),
             Err(ReceiveError::TooLarge | ReceiveError::NoRoom) => {
-                slot.report(ConnectionError::MessageTooBig);
+                self.too_big(handle);
+                Ok(())
             }
-            Err(_) => {}
+            Err(_) => {
+                self.count_malformed_message();
+                Err(InputError::Malformed)
+            }
         }
+    }
+
+    /// A message came that nobody has the memory for. It is lost, and the application hears of it.
+    pub(super) fn too_big(&mut self, handle: ConnectionHandle) {
+        if let Some(slot) = self.table.get_mut(handle.0) {
+            slot.open();
+            slot.report(ConnectionError::MessageTooBig);
+        }
+        self.count_malformed_message();
+    }
+
+    fn count_malformed_message(&mut self) {
         self.stats.malformed_messages = self.stats.malformed_messages.wrapping_add(1);
-        Err(InputError::Malformed)
     }
 
     /// What the channel still holds.
     pub(super) fn buffered(&mut self, handle: ConnectionHandle, bytes: u32) {
-        let deadline = self.now + self.config.flush_timeout;
+        let later = self.now + self.config.flush_timeout;
         if let Some(slot) = self.table.get_mut(handle.0) {
-            if slot.flush == Flush::Draining && bytes < slot.buffered {
-                slot.deadline = Some(deadline);
+            if let State::Open(Flush::Draining(deadline)) = &mut slot.state
+                && bytes < slot.buffered
+            {
+                *deadline = later;
             }
             slot.buffered = bytes;
         }
@@ -60,17 +79,17 @@ impl Peer<'_> {
     /// Takes flush-closes a step further where that is possible.
     pub(super) fn advance_flushes(&mut self) {
         for (handle, slot) in self.table.iter_mut() {
-            if slot.flush == Flush::Draining && slot.phase == Phase::Open {
-                slot.advance_flush(self.memory.outbox.of_mut(handle.index()));
+            if let State::Open(Flush::Draining(deadline)) = slot.state {
+                slot.advance_flush(deadline, self.memory.outbox.of_mut(handle.index()));
             }
         }
     }
 
-    /// The next connection with a frame its channel can take, in turn.
+    /// The next connection with data that its channel can take, in turn.
     pub(super) fn next_to_send(&mut self) -> Option<Handle> {
         let (mut before, mut after) = (None, None);
         for (handle, slot) in self.table.iter_mut() {
-            if slot.phase != Phase::Open {
+            if !slot.is_open() || slot.credit == 0 {
                 continue;
             }
             let memory = self.memory.outbox.of_mut(handle.index());
@@ -86,46 +105,47 @@ impl Peer<'_> {
         after.or(before)
     }
 
-    /// Hands out the next frame of a connection that has one.
-    pub(super) fn send(&mut self, handle: Handle) -> Output<'_> {
+    /// Hands out the next piece, of at most `room` bytes, of a connection that has one.
+    pub(super) fn send(&mut self, handle: Handle, room: usize) -> Output<'_> {
         self.turn = handle.index() + 1;
-        let again = Output::Timeout(Some(self.now));
         let Some(slot) = self.table.get_mut(handle) else {
-            return again;
+            return broken("the slot was there");
         };
         let memory = self.memory.outbox.of_mut(handle.index());
-        let piece = slot
-            .outbox
-            .poll_piece(memory, slot.buffered, usize::MAX)
-            .and_then(|whole| whole.as_frame());
-        let Some(frame) = piece else {
-            return again;
+        let most = room.min(usize::try_from(slot.credit).unwrap_or(usize::MAX));
+        let Some(piece) = slot.outbox.poll_piece(memory, slot.buffered, most) else {
+            return broken("a piece was ready");
         };
-        let len = u32::try_from(frame.as_bytes().len()).unwrap_or(u32::MAX);
+        let len = u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX);
         slot.buffered = slot.buffered.saturating_add(len);
-        if core::mem::take(&mut slot.wants_room) {
+        if slot.credit != u32::MAX {
+            slot.credit = slot.credit.saturating_sub(len);
+        }
+        if piece.last && core::mem::take(&mut slot.wants_room) {
             slot.events |= pending::WRITABLE;
         }
-        Output::Rtc(ConnectionHandle(handle), RtcCommand::Send(frame))
+        Output::Rtc(ConnectionHandle(handle), RtcCommand::Send(piece))
     }
 }
 
 impl Slot {
-    /// Drops the message that was handed out by the last read.
+    /// Drops what was handed out by the last read.
     pub(super) fn drop_read(&mut self, memory: &mut [u8]) {
-        if core::mem::take(&mut self.read) {
-            self.inbox.pop(memory);
+        match core::mem::replace(&mut self.read, Read::Nothing) {
+            Read::Nothing => {}
+            Read::Message => self.inbox.pop(memory),
+            Read::Piece | Read::LastPiece => self.inbox.pop_piece(memory),
         }
     }
 
     /// Once everything before it is through, sends the close message; closes where there is none.
-    fn advance_flush(&mut self, outbox: &mut [u8]) {
+    fn advance_flush(&mut self, deadline: crate::time::Instant, outbox: &mut [u8]) {
         self.outbox.release(outbox);
         if !self.outbox.is_empty() || self.buffered > 0 {
             return;
         }
         match self.outbox.close(outbox) {
-            Ok(()) => self.flush = Flush::Told,
+            Ok(()) => self.state = State::Open(Flush::Told(deadline)),
             // No such message in this serialization, or an outbox too small for it.
             Err(_) => self.end(FailureReason::LocalClosed),
         }

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ConnectionId, Label, PeerId,
-    connection::{Message, ReceiveError, SendError},
+    connection::{Message, Piece, ReceiveError, SendError},
     serialization::Serialization,
     time::{Duration, Instant},
 };
 
 use super::{
     Dirty, FailureReason, Stage,
-    slot::{Flush, Phase, Slot, pending},
+    slot::{Flush, Metadata, Read, Slot, State, pending},
 };
 
 /// A short borrow of one connection. PeerJS's `DataConnection`.
@@ -52,15 +52,12 @@ impl DataConnection<'_> {
 
     /// The metadata, a JSON text; `None` when there was none, or the remote's did not fit the memory.
     pub fn metadata(&self) -> Option<&str> {
-        let bytes = self.metadata.get(..self.slot.metadata)?;
-        core::str::from_utf8(bytes)
-            .ok()
-            .filter(|text| !text.is_empty())
+        self.slot.metadata(self.metadata)
     }
 
     /// Whether the remote sent metadata that did not fit the memory, so that [`metadata`](Self::metadata) is `None`.
     pub fn metadata_too_long(&self) -> bool {
-        self.slot.metadata_too_long
+        self.slot.metadata == Metadata::TooLong
     }
 
     /// PeerJS's `reliable`.
@@ -80,12 +77,12 @@ impl DataConnection<'_> {
 
     /// Whether both sides may send.
     pub fn is_open(&self) -> bool {
-        self.slot.phase == Phase::Open
+        self.slot.is_open()
     }
 
     /// Whether nothing more happens to it, except that messages may still be read.
     pub fn is_over(&self) -> bool {
-        self.slot.phase == Phase::Over
+        self.slot.is_over()
     }
 
     /// How far the connect got.
@@ -110,8 +107,8 @@ impl DataConnection<'_> {
     /// Announces a BinaryPack message of `len` packed bytes, which [`stream_write`](Self::stream_write) then takes piece
     /// by piece: so it may be longer than `OUTBOX`. See [`Outbox::stream`](crate::connection::Outbox::stream).
     ///
-    /// Until it is written whole nothing else can be sent, and [`close_flush`](Self::close_flush) is
-    /// [`close`](Self::close).
+    /// Until it is written whole nothing else can be sent. [`close_flush`](Self::close_flush) gives it up and
+    /// delivers what was sent before.
     ///
     /// # Errors
     /// [`SendError`]; nothing has changed. [`SendError::Unsupported`] where the serialization is not BinaryPack.
@@ -143,6 +140,13 @@ impl DataConnection<'_> {
         self.dirty.set();
     }
 
+    /// Sets how many bytes the channel may hold before the next message waits in the outbox. 0 means
+    /// [`HIGH_WATER`](crate::connection::HIGH_WATER), 256 KiB.
+    pub fn set_high_water(&mut self, bytes: u32) {
+        self.slot.outbox.set_high_water(bytes);
+        self.dirty.set();
+    }
+
     /// Bytes that the channel holds and has not delivered. PeerJS: `dataChannel.bufferedAmount`.
     pub fn buffered_amount(&self) -> u32 {
         self.slot.buffered
@@ -150,7 +154,7 @@ impl DataConnection<'_> {
 
     /// Messages that can be read.
     pub fn readable(&self) -> usize {
-        self.slot.inbox.len().saturating_sub(self.slot.read.into())
+        self.slot.unread()
     }
 
     /// The oldest message as a value, which may borrow from it. The message is gone with the next call on this
@@ -172,6 +176,37 @@ impl DataConnection<'_> {
         self.slot.inbox.front(self.inbox)
     }
 
+    /// Sets whether messages that do not fit the inbox whole can be read in pieces with
+    /// [`recv_piece`](Self::recv_piece). Off at first: such a message is dropped and is a
+    /// [`ConnectionError::MessageTooBig`](super::ConnectionError::MessageTooBig).
+    ///
+    /// PeerJS's chunks are unwrapped as they come, so a message of any length passes through any inbox. They have to
+    /// come in order, as on a reliable connection; a message of which one does not is lost.
+    pub fn set_streaming(&mut self, on: bool) {
+        self.slot.inbox.set_streaming(on);
+    }
+
+    /// The next bytes of the oldest message: all of one that came whole, otherwise what is there; packed, as
+    /// [`recv_raw`](Self::recv_raw) has them. `None`: nothing has come. The bytes are gone with the next call on
+    /// this connection.
+    ///
+    /// After [`Event::Data`](super::Event::Data) read until `None`. A piece that is `first` where the one before
+    /// was not `last` tells that the rest of that message was lost.
+    pub fn recv_piece(&mut self) -> Option<Piece<'_>> {
+        self.slot.drop_read(self.inbox);
+        self.dirty.done = true;
+        let Some(piece) = self.slot.inbox.piece(self.inbox) else {
+            self.slot.events &= !pending::DATA;
+            return None;
+        };
+        self.slot.read = if piece.last {
+            Read::LastPiece
+        } else {
+            Read::Piece
+        };
+        Some(piece)
+    }
+
     /// Drops what is unread. A connection that is over is free then.
     pub fn release(&mut self) {
         while self.next_message().is_ok() {}
@@ -187,30 +222,32 @@ impl DataConnection<'_> {
         self.dirty.set();
     }
 
-    /// Sends what is queued, then asks the remote to close. PeerJS: `close({flush: true})`.
+    /// Sends what is queued, then asks the remote to close. PeerJS: `close({flush: true})`. A streamed message that
+    /// is not written whole is given up, as by [`abort_stream`](Self::abort_stream).
     ///
     /// The close message goes when the channel has delivered everything, so that it cannot overtake data on an
     /// unordered one. Raw and postcard connections have no such message and are closed then. Where nothing moves
     /// for [`Config::flush_timeout`](super::Config::flush_timeout), and where the connection had not opened, this
     /// is [`close`](Self::close).
     pub fn close_flush(&mut self, now: Instant) {
-        match self.slot.phase {
-            Phase::Negotiating => self.slot.end(FailureReason::LocalClosed),
-            Phase::Open if self.slot.flush == Flush::No => {
-                self.slot.flush = Flush::Draining;
-                self.slot.deadline = Some(self.told.max(now) + self.flush_timeout);
+        match self.slot.state {
+            State::Negotiating { .. } => self.slot.end(FailureReason::LocalClosed),
+            State::Open(Flush::No) => {
+                self.slot.outbox.abort_stream(self.outbox);
+                let deadline = self.told.max(now) + self.flush_timeout;
+                self.slot.state = State::Open(Flush::Draining(deadline));
             }
-            Phase::Open | Phase::Over => {}
+            State::Open(_) | State::Over { .. } => {}
         }
         self.dirty.set();
     }
 
     fn check_open(&self) -> Result<(), SendError> {
-        match self.slot.phase {
-            Phase::Negotiating => Err(SendError::NotOpenYet),
-            Phase::Over => Err(SendError::Closed),
-            Phase::Open if self.slot.flush != Flush::No => Err(SendError::Closing),
-            Phase::Open => Ok(()),
+        match self.slot.state {
+            State::Negotiating { .. } => Err(SendError::NotOpenYet),
+            State::Over { .. } => Err(SendError::Closed),
+            State::Open(Flush::No) => Ok(()),
+            State::Open(_) => Err(SendError::Closing),
         }
     }
 
@@ -229,7 +266,9 @@ impl DataConnection<'_> {
         // What was read may have been all that held the slot.
         self.dirty.done = true;
         let is_empty = self.slot.inbox.is_empty();
-        self.slot.read = !is_empty;
+        if !is_empty {
+            self.slot.read = Read::Message;
+        }
         if self.readable() == 0 {
             // Whoever is told of data finds some.
             self.slot.events &= !pending::DATA;

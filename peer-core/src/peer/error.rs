@@ -69,16 +69,20 @@ impl core::error::Error for ReconnectError {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum InputError {
-    /// There is no room: poll outputs until `Timeout`, then feed this input again. Nothing changed, and
-    /// polling always helps; what polling cannot help is dropped and counted instead.
+    /// There is no room: poll outputs until `Timeout`, then feed this input again. Polling always helps, unless the
+    /// driver itself has no [`Room`](super::Room); what polling cannot help is dropped and counted instead.
     Full,
-    /// The application has to read from the connection first: unread messages fill its inbox. Hold the message, and
-    /// the session's next ones, and feed it again then; nothing changed. Only for
-    /// [`RtcInput::Message`](super::RtcInput::Message).
-    InboxFull,
-    /// The input was malformed and dropped; it is counted in [`Stats`](super::Stats).
+    /// The application has to read from the connection first: unread messages fill its inbox. Of the fragment
+    /// these first bytes were taken. Hold the rest, and what comes after it for this connection, and feed it again when the
+    /// application has read; it is the `first` of its message only if nothing was taken.
+    InboxFull {
+        /// Bytes that were taken.
+        taken: usize,
+    },
+    /// What the broker or the remote sent cannot be read or makes no sense. It was dropped and is counted in
+    /// [`Stats`](super::Stats).
     Malformed,
-    /// The handle is stale or its connection is over; counted and ignored.
+    /// The handle is stale, its connection is over, or nobody asked for this. Counted and ignored.
     Stale,
 }
 
@@ -86,11 +90,13 @@ impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the engine has no room for the input; poll outputs and feed it again",
-            Self::InboxFull => {
+            Self::InboxFull { .. } => {
                 "unread messages fill the connection's inbox; read some and feed the input again"
             }
-            Self::Malformed => "the input was malformed and was dropped",
-            Self::Stale => "the input is for a connection that is over",
+            Self::Malformed => {
+                "the broker or the remote sent something that makes no sense; it was dropped"
+            }
+            Self::Stale => "the input is for a connection that is over, or nobody asked for it",
         })
     }
 }

@@ -194,6 +194,8 @@ pub enum FailureReason {
     Rtc(super::RtcFailure),
     /// The broker is gone, so the offer cannot be sent.
     BrokerLost,
+    /// It was not open yet and gave its place to another remote, since the table was full.
+    GaveWay,
 }
 
 impl fmt::Display for ConnectFailure {
@@ -225,6 +227,9 @@ impl fmt::Display for ConnectFailure {
                 "this machine lacks sockets or memory for one more connection"
             }
             FailureReason::BrokerLost => "the broker is gone, so the offer cannot be sent",
+            FailureReason::GaveWay => {
+                "every connection slot was in use, and another remote came first"
+            }
         };
         f.write_str(what)
     }

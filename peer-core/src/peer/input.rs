@@ -1,6 +1,6 @@
 //! What the driver tells the engine.
 
-use crate::serialization::Frame;
+use crate::serialization::{Fragment, Frame};
 
 use super::ConnectionHandle;
 
@@ -24,7 +24,8 @@ pub enum BrokerInput<'a> {
     Opened,
     /// One whole text or binary message from the socket. Parsed in place, hence mutable.
     Message(&'a mut [u8]),
-    /// The socket is gone, or could not be opened. Not needed after [`BrokerCommand::Close`](super::BrokerCommand::Close):
+    /// The socket is gone, or could not be opened; or the path to the broker is, so that an id that was asked for
+    /// has to be asked for again. Not needed after [`BrokerCommand::Close`](super::BrokerCommand::Close):
     /// once `Open` is polled, nothing may come from an older socket.
     Closed,
     /// The HTTP request for an id failed.
@@ -40,13 +41,18 @@ pub enum RtcInput<'a> {
     LocalCandidate(&'a str),
     /// The data channel is open; both sides may send.
     ChannelOpened,
-    /// One message from the data channel, which therefore is open. Ignored by a peer without inbox memory.
-    Message(Frame<'a>),
+    /// One message from the data channel, which therefore is open, or a part of it. Texts may be cut anywhere.
+    /// Ignored by a peer without inbox memory. See [`InputError::InboxFull`](super::InputError::InboxFull) for
+    /// what is not taken.
+    Fragment(Fragment<'a>),
     /// A message came that is longer than the driver can carry, and was dropped.
     MessageTooBig,
     /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet acknowledged. To be told
     /// whenever the number falls; the engine itself adds what it sends.
     ChannelBuffered(u32),
+    /// Bytes that the session takes from now on, until told again: for drivers that count credit. The engine itself
+    /// takes away what it sends. Never told: there is no limit but the high water.
+    ChannelCredit(u32),
     /// The data channel or the session below it ended in order, by the remote. `Close` still follows.
     ChannelClosed,
     /// The ICE transport moved.
@@ -55,6 +61,14 @@ pub enum RtcInput<'a> {
     DtlsConnected,
     /// The session failed. `Close` still follows.
     Failed(RtcFailure),
+}
+
+impl<'a> RtcInput<'a> {
+    /// One whole message from the data channel.
+    #[must_use]
+    pub fn message(frame: Frame<'a>) -> Self {
+        Self::Fragment(Fragment::whole(frame))
+    }
 }
 
 /// `RTCIceTransportState`, as far as the engine cares.

@@ -1,7 +1,7 @@
 //! Signalling: what the broker's messages and the sessions' descriptions and candidates lead to.
 
 use crate::{
-    ConnectionId, Label, PeerId, bytes,
+    ConnectionId, Label, PeerId,
     config::{CANDIDATE_MAX, SDP_MAX},
     serialization::Serialization,
     wire::{
@@ -13,17 +13,16 @@ use crate::{
 pub(super) use crate::wire::signal::HEARTBEAT;
 
 use super::{
-    ConnectionHandle, FailureReason, IceState, InputError, Peer, PeerError, RtcFailure, RtcInput,
-    Stage,
+    ConnectionHandle, FailureReason, InputError, Peer, PeerError, RtcFailure, RtcInput, Stage,
     early::{Early, Owner},
     resources::{Kind, Memory},
-    slot::{Slot, pending},
+    slot::{Negotiation, Slot, pending},
 };
 
 impl Peer<'_> {
     /// One message of the broker.
     pub(super) fn signal(&mut self, bytes: &mut [u8]) -> Result<(), InputError> {
-        if self.must_drain_for(bytes.len()) {
+        if self.must_drain_for(bytes) {
             return Err(InputError::Full);
         }
         let message = match Message::parse(bytes) {
@@ -85,16 +84,6 @@ impl Peer<'_> {
         Ok(())
     }
 
-    /// Whether a message of `len` bytes may need room that polling would make. Asked before the message is
-    /// parsed, since parsing changes it.
-    fn must_drain_for(&self, len: usize) -> bool {
-        let queue = &self.memory.rtc;
-        let queue_is_short = !queue.is_empty() && queue.free() < len;
-        let slots_are_short = self.table.len() == self.table.capacity()
-            && self.table.iter().any(|(_, slot)| slot.is_leaving());
-        queue_is_short || slots_are_short
-    }
-
     /// The broker refused us.
     fn refused(&mut self, error: PeerError, text: &str) {
         warning!("the broker refused this peer: {}", text);
@@ -130,6 +119,10 @@ impl Peer<'_> {
             return Err(self.malformed());
         }
 
+        if !self.admits(src, id.as_str(), offer.label, offer.metadata) {
+            self.stats.refused_offers = self.stats.refused_offers.wrapping_add(1);
+            return Ok(());
+        }
         // As PeerJS does: an offer for a connection that exists replaces it.
         for (_, slot) in self.table.iter_mut() {
             if slot.is_between(src, id.as_str()) {
@@ -149,7 +142,7 @@ impl Peer<'_> {
             self.table.remove(handle);
             return self.dropped();
         }
-        slot.reset(serialization, deadline);
+        slot.reset(serialization, Negotiation::WantsAnswer, deadline);
         slot.remote = remote;
         slot.id = id;
         slot.label = label;
@@ -157,13 +150,7 @@ impl Peer<'_> {
         slot.incoming = true;
         slot.stage = Stage::Answer;
         slot.events = pending::CONNECTION;
-        if let Some(metadata) = offer.metadata {
-            let place = self.memory.metadata.of_mut(handle.index());
-            match bytes::copy(place, metadata.as_bytes()) {
-                Some(()) => slot.metadata = metadata.len(),
-                None => slot.metadata_too_long = true,
-            }
-        }
+        slot.set_metadata(offer.metadata, self.memory.metadata.of_mut(handle.index()));
         self.dirty.early = true;
         Ok(())
     }
@@ -187,7 +174,7 @@ impl Peer<'_> {
             slot.end(FailureReason::Rtc(RtcFailure::Description));
             return Err(self.malformed());
         }
-        slot.answered = true;
+        slot.negotiate(Negotiation::Connects);
         slot.reach(Stage::Ice);
         Ok(())
     }
@@ -196,7 +183,7 @@ impl Peer<'_> {
         if candidate.len() > CANDIDATE_MAX {
             return self.dropped();
         }
-        let unknown = |slot: &Slot| !slot.incoming && !slot.session;
+        let unknown = |slot: &Slot| slot.negotiation() == Some(Negotiation::WantsOffer);
         match self.find(|slot| slot.is_between(src, id)) {
             // Nobody can know of it before its offer is made, and there is no session to add it to.
             Some(handle) if self.table.get(handle).is_some_and(unknown) => Err(self.malformed()),
@@ -221,28 +208,23 @@ impl Peer<'_> {
         handle: ConnectionHandle,
         input: RtcInput<'_>,
     ) -> Result<(), InputError> {
-        let Some(slot) = self.table.get_mut(handle.0).filter(|slot| !slot.is_over()) else {
-            self.stats.stale_inputs = self.stats.stale_inputs.wrapping_add(1);
-            return Err(InputError::Stale);
+        let failed = matches!(input, RtcInput::Failed(_));
+        // A driver whose sessions are all gone says so of connections that have none yet, too.
+        let concerns = |slot: &&mut Slot| !slot.is_over() && (slot.has_session() || failed);
+        let Some(slot) = self.table.get_mut(handle.0).filter(concerns) else {
+            return Err(self.stale());
         };
         self.dirty.set();
         match input {
             RtcInput::LocalDescription(sdp) => return self.local_description(handle, sdp),
             RtcInput::LocalCandidate(candidate) => return self.local_candidate(handle, candidate),
             RtcInput::ChannelOpened => slot.open(),
-            RtcInput::Message(frame) => return self.message(handle, frame),
-            RtcInput::MessageTooBig => {
-                slot.report(super::ConnectionError::MessageTooBig);
-                self.stats.malformed_messages = self.stats.malformed_messages.wrapping_add(1);
-            }
+            RtcInput::Fragment(fragment) => return self.fragment(handle, fragment),
+            RtcInput::MessageTooBig => self.too_big(handle),
             RtcInput::ChannelBuffered(bytes) => self.buffered(handle, bytes),
+            RtcInput::ChannelCredit(bytes) => slot.credit = bytes,
             RtcInput::ChannelClosed => slot.end(FailureReason::RemoteClosed),
-            // Without an answer it is the answer that is missing, whatever the agent does meanwhile.
-            RtcInput::IceState(_) if !slot.incoming && !slot.answered => {}
-            RtcInput::IceState(IceState::Checking) => slot.reach(Stage::Ice),
-            RtcInput::IceState(IceState::Connected) => slot.reach(Stage::Dtls),
-            // It may come back; the driver says `Failed` when it does not.
-            RtcInput::IceState(IceState::Disconnected) => {}
+            RtcInput::IceState(state) => slot.ice_moved(state),
             RtcInput::DtlsConnected => slot.reach(Stage::Sctp),
             RtcInput::Failed(failure) => slot.fail(failure),
         }
@@ -253,43 +235,41 @@ impl Peer<'_> {
         let Some(slot) = self.table.get_mut(handle.0) else {
             return Err(InputError::Stale);
         };
-        if slot.described || !slot.session {
-            return Err(self.malformed());
-        }
         let Memory {
             signals, metadata, ..
         } = &mut self.memory;
-        let metadata = metadata
-            .of(handle.index())
-            .get(..slot.metadata)
-            .unwrap_or_default();
         let dst = slot.remote.as_str();
-        let written = if slot.incoming {
-            let answer = Answer {
-                sdp,
-                connection_id: slot.id.as_str(),
-            };
-            signals.push_with(handle.0, Kind::Answer, |room| {
-                write_answer(dst, &answer, room).map(str::len)
-            })
-        } else {
-            let offer = Offer {
-                sdp,
-                connection_id: Some(slot.id.as_str()),
-                metadata: core::str::from_utf8(metadata)
-                    .ok()
-                    .filter(|text| !text.is_empty()),
-                label: Some(slot.label.as_str()),
-                reliable: slot.reliable,
-                serialization: Some(slot.serialization.as_str()),
-            };
-            signals.push_with(handle.0, Kind::Offer, |room| {
-                write_offer(dst, &offer, room).map(str::len)
-            })
+        let (written, next) = match slot.negotiation() {
+            Some(Negotiation::MakesAnswer) => {
+                let answer = Answer {
+                    sdp,
+                    connection_id: slot.id.as_str(),
+                };
+                let written = signals.push_with(handle.0, Kind::Answer, |room| {
+                    write_answer(dst, &answer, room).map(str::len)
+                });
+                (written, Negotiation::Connects)
+            }
+            Some(Negotiation::MakesOffer) => {
+                let offer = Offer {
+                    sdp,
+                    connection_id: Some(slot.id.as_str()),
+                    metadata: slot.metadata(metadata.of(handle.index())),
+                    label: Some(slot.label.as_str()),
+                    reliable: slot.reliable,
+                    serialization: Some(slot.serialization.as_str()),
+                };
+                let written = signals.push_with(handle.0, Kind::Offer, |room| {
+                    write_offer(dst, &offer, room).map(str::len)
+                });
+                (written, Negotiation::AwaitsAnswer)
+            }
+            // It was not asked for, or was given already.
+            _ => return Err(self.stale()),
         };
         if written.is_ok() {
-            slot.described = true;
-            if slot.incoming {
+            slot.negotiate(next);
+            if next == Negotiation::Connects {
                 slot.reach(Stage::Ice);
             }
             self.dirty.early = true;
@@ -320,7 +300,7 @@ impl Peer<'_> {
         let Some(slot) = self.table.get(handle.0) else {
             return Err(InputError::Stale);
         };
-        if !slot.described {
+        if !slot.is_described() {
             let dropped = self.memory.early.keep(Owner::Local(handle.0), candidate);
             self.stats.dropped_signals = self.stats.dropped_signals.wrapping_add(dropped);
             return Ok(());
@@ -337,13 +317,16 @@ impl Peer<'_> {
     }
 
     /// Looks whether a signal can be sent, and notes that it will be.
-    pub(super) fn advance_signal(&mut self) -> bool {
+    pub(super) fn advance_signal(&mut self, room: usize) -> bool {
         self.release_local();
-        let Some((handle, kind)) = self.memory.signals.front() else {
+        let Some(front) = self.memory.signals.front() else {
             return false;
         };
-        if let Some(slot) = self.table.get_mut(handle)
-            && kind == Kind::Offer
+        if front.len.max(1) > room {
+            return false;
+        }
+        if front.kind == Kind::Offer
+            && let Some(slot) = self.table.get_mut(front.handle)
         {
             slot.reach(Stage::Answer);
         }
@@ -357,7 +340,7 @@ impl Peer<'_> {
         }
         let (table, Memory { signals, early, .. }) = (&self.table, &mut self.memory);
         let described = |early: &Early<'_>| match early.owner {
-            Owner::Local(handle) => table.get(handle).is_some_and(|slot| slot.described),
+            Owner::Local(handle) => table.get(handle).is_some_and(Slot::is_described),
             Owner::Remote { .. } => false,
         };
         let Some(found) = early.find(described) else {
@@ -409,7 +392,13 @@ impl Peer<'_> {
         }
     }
 
-    fn malformed(&mut self) -> InputError {
+    /// Counts an input that nothing waits for.
+    fn stale(&mut self) -> InputError {
+        self.stats.stale_inputs = self.stats.stale_inputs.wrapping_add(1);
+        InputError::Stale
+    }
+
+    pub(super) fn malformed(&mut self) -> InputError {
         self.stats.malformed_signals = self.stats.malformed_signals.wrapping_add(1);
         InputError::Malformed
     }

@@ -1,8 +1,41 @@
 //! What the engine wants done.
 
-use crate::{serialization::Frame, time::Instant};
+use crate::{serialization::Fragment, time::Instant};
 
 use super::{ConnectionHandle, Event};
+
+/// What the driver can take now, in bytes. What does not fit stays in the engine, and nothing of another kind
+/// waits behind it.
+///
+/// A command or a piece of data takes its texts and bytes, and at least one; events and timeouts take nothing. A driver
+/// that could never take a command as long as the engine has one says [`usize::MAX`] when all of its
+/// memory is free, and answers what does not pass with [`RtcInput::Failed`](super::RtcInput::Failed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Room {
+    /// For one [`BrokerCommand`].
+    pub broker: usize,
+    /// For one [`RtcCommand`] that is not `Send`.
+    pub rtc: usize,
+    /// For one [`RtcCommand::Send`]: what leaves through a pipe that all connections share. A message
+    /// that is longer comes in pieces.
+    pub data: usize,
+}
+
+impl Room {
+    /// For anything.
+    pub const UNLIMITED: Self = Self {
+        broker: usize::MAX,
+        rtc: usize::MAX,
+        data: usize::MAX,
+    };
+    /// For events only.
+    pub const NONE: Self = Self {
+        broker: 0,
+        rtc: 0,
+        data: 0,
+    };
+}
 
 /// The next thing to do. Poll until [`Output::Timeout`].
 #[derive(Debug)]
@@ -13,7 +46,8 @@ pub enum Output<'a> {
     Rtc(ConnectionHandle, RtcCommand<'a>),
     /// Do something with the broker's socket.
     Broker(BrokerCommand<'a>),
-    /// Nothing more now. Feed [`Input::Timeout`](super::Input::Timeout) at this time; `None`: nothing is scheduled.
+    /// Nothing more now that fits. Feed [`Input::Timeout`](super::Input::Timeout) at this time; `None`: nothing is
+    /// scheduled. What waits for room has no time: poll again when there is more.
     Timeout(Option<Instant>),
 }
 
@@ -60,8 +94,9 @@ pub enum RtcCommand<'a> {
         /// `candidate:…`, as it came.
         candidate: &'a str,
     },
-    /// Send one data channel message.
-    Send(Frame<'a>),
+    /// Send one data channel message, or a part of it: never more than [`Room::data`] and the
+    /// [`ChannelCredit`](super::RtcInput::ChannelCredit). With neither limit it is always whole.
+    Send(Fragment<'a>),
     /// End the session so that the remote notices at once, and forget it. Comes exactly once for each session that
     /// `CreateOffer` or `AcceptOffer` asked for, also after the session failed or closed by itself. Inputs for it
     /// are stale from now on.

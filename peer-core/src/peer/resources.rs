@@ -69,7 +69,8 @@ impl<
 /// `inbox` and `metadata` is shared out evenly among the slots; its bytes should be zero.
 ///
 /// ```
-/// use peer_core::{Token, peer::{ConnectionSlot, Config, Peer, PeerSlices}};
+/// use peer_core::peer::{ConnectionSlot, Config, Peer, PeerSlices};
+/// # fn random() -> [u8; 32] { [7; 32] }
 /// let mut slots: Vec<_> = (0..3).map(|_| ConnectionSlot::default()).collect();
 /// let (mut control, mut metadata) = (vec![0; 4096], vec![0; 3 * 256]);
 /// let memory = PeerSlices {
@@ -79,7 +80,7 @@ impl<
 ///     inbox: &mut [],
 ///     metadata: &mut metadata,
 /// };
-/// let peer = Peer::with_slices(Config::new(Token::from_random(7), 42), memory);
+/// let peer = Peer::with_slices(Config::new(random()), memory);
 /// ```
 #[derive(Debug)]
 pub struct PeerSlices<'r> {
@@ -190,6 +191,16 @@ pub(super) enum Kind {
     Candidate,
 }
 
+/// The oldest record of a [`Queue`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Front {
+    /// The connection it is for.
+    pub(super) handle: Handle,
+    pub(super) kind: Kind,
+    /// Bytes of its text.
+    pub(super) len: usize,
+}
+
 /// Bytes before the text of a record: the handle and the kind.
 const HEADER: usize = 5;
 
@@ -206,12 +217,6 @@ impl<'r> Queue<'r> {
             ring: Ring::new(),
             memory,
         }
-    }
-
-    /// Bytes no text is longer than.
-    #[cfg(feature = "link")]
-    pub(super) fn capacity(&self) -> usize {
-        self.memory.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -246,12 +251,14 @@ impl<'r> Queue<'r> {
         })
     }
 
-    /// The connection the oldest record is for.
-    pub(super) fn front(&self) -> Option<(Handle, Kind)> {
-        self.ring
-            .front(self.memory)
-            .and_then(parse)
-            .map(|(handle, kind, _)| (handle, kind))
+    /// What the oldest record is.
+    pub(super) fn front(&self) -> Option<Front> {
+        let (handle, kind, text) = self.ring.front(self.memory).and_then(parse)?;
+        Some(Front {
+            handle,
+            kind,
+            len: text.len(),
+        })
     }
 
     /// Drops the oldest record.

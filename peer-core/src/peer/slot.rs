@@ -1,23 +1,97 @@
 //! The state of one connection.
 
 use crate::{
-    ConnectionId, Label, PeerId,
+    ConnectionId, Label, PeerId, bytes,
     connection::{Inbox, Outbox},
     serialization::Serialization,
     time::Instant,
 };
 
 use super::{
-    ConnectFailure, ConnectionError, ConnectionHandle, Event, FailureReason, RtcFailure, Stage,
+    ConnectFailure, ConnectionError, ConnectionHandle, Event, FailureReason, IceState, RtcFailure,
+    Stage,
 };
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Negotiating,
-    Open,
+pub(super) enum State {
+    /// It fails at the deadline.
+    Negotiating {
+        at: Negotiation,
+        deadline: Instant,
+    },
+    Open(Flush),
     /// Nothing more happens to it; events, the close command and unread data may still be waiting.
-    Over,
+    Over {
+        end: End,
+        session: Session,
+    },
+}
+
+/// How far the two descriptions are. The first three are of a connection of ours, the others of a remote's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Negotiation {
+    /// `CreateOffer` is to be polled.
+    WantsOffer,
+    /// The session makes our offer.
+    MakesOffer,
+    /// Our offer is on its way or there; no answer has come.
+    AwaitsAnswer,
+    /// `AcceptOffer` waits in the queue of commands.
+    WantsAnswer,
+    /// The session makes our answer.
+    MakesAnswer,
+    /// Both descriptions are made: ICE, DTLS and SCTP are at work.
+    Connects,
+}
+
+/// How far a flush-close is. It is given up at the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    No,
+    /// Until outbox and channel are empty, since on an unordered channel a close message would overtake data.
+    Draining(Instant),
+    /// The close message is out; the remote closes.
+    Told(Instant),
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Closed,
+    /// It never was open.
+    Failed(ConnectFailure),
+}
+
+/// What the driver still has to do with the session of a connection that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    /// There is none, or the driver was told to end it.
+    Gone,
+    /// `Close` is to be polled.
+    WantsClose,
+}
+
+/// What the application was lent of the inbox. It goes at the next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    Nothing,
+    /// The oldest message.
+    Message,
+    /// Bytes of the oldest message.
+    Piece,
+    /// The last bytes of the oldest message.
+    LastPiece,
+}
+
+/// The metadata in the slot's stripe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Metadata {
+    None,
+    /// So many bytes.
+    Text(usize),
+    /// The remote sent some, longer than the stripe.
+    TooLong,
 }
 
 /// Events of one connection that wait to be polled: one bit a kind, polled in this order. So no queue can
@@ -37,52 +111,25 @@ pub struct Slot {
     pub(super) remote: PeerId,
     pub(super) id: ConnectionId,
     pub(super) label: Label,
-    /// Bytes of the metadata in the slot's stripe; 0: there is none, since no JSON text is empty.
-    pub(super) metadata: usize,
-    pub(super) metadata_too_long: bool,
+    pub(super) metadata: Metadata,
     pub(super) serialization: Serialization,
     pub(super) reliable: bool,
     pub(super) incoming: bool,
-    pub(super) phase: Phase,
+    pub(super) state: State,
     pub(super) stage: Stage,
-    /// While negotiating: when it fails. While open: when a flush-close gives up waiting.
-    pub(super) deadline: Option<Instant>,
     /// Events, see [`pending`].
     pub(super) events: u8,
-    /// It ended without having been open, for this reason.
-    failed: bool,
-    reason: FailureReason,
     /// What [`pending::ERROR`] tells.
     error: ConnectionError,
-    /// `CreateOffer` is to be polled.
-    pub(super) create_offer: bool,
-    /// `Close` is to be polled.
-    pub(super) close: bool,
-    /// The driver was told to make a session, so it must be told to end it.
-    pub(super) session: bool,
-    /// The local description is on its way to the remote, so candidates may follow.
-    pub(super) described: bool,
-    /// The remote's answer came.
-    pub(super) answered: bool,
-    pub(super) flush: Flush,
     /// A send found the outbox full, so room is to be told.
     pub(super) wants_room: bool,
-    /// The oldest message in the inbox was handed out and goes at the next call.
-    pub(super) read: bool,
+    pub(super) read: Read,
     /// Bytes the channel holds, as the driver last told, and what was sent since.
     pub(super) buffered: u32,
+    /// Bytes the session takes, where the driver counts that.
+    pub(super) credit: u32,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
-}
-
-/// How far a flush-close is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flush {
-    No,
-    /// Until outbox and channel are empty, since on an unordered channel a close message would overtake data.
-    Draining,
-    /// The close message is out; the remote closes.
-    Told,
 }
 
 impl Slot {
@@ -92,27 +139,21 @@ impl Slot {
             remote: PeerId::vacant(),
             id: ConnectionId::vacant(),
             label: Label::vacant(),
-            metadata: 0,
-            metadata_too_long: false,
+            metadata: Metadata::None,
             serialization: Serialization::Binary,
             reliable: false,
             incoming: false,
-            phase: Phase::Negotiating,
+            state: State::Negotiating {
+                at: Negotiation::WantsOffer,
+                deadline: Instant::ZERO,
+            },
             stage: Stage::Offer,
-            deadline: None,
             events: 0,
-            failed: false,
-            reason: FailureReason::Rtc(RtcFailure::Description),
             error: ConnectionError::NegotiationFailed,
-            create_offer: false,
-            close: false,
-            session: false,
-            described: false,
-            answered: false,
-            flush: Flush::No,
             wants_room: false,
-            read: false,
+            read: Read::Nothing,
             buffered: 0,
+            credit: 0,
             outbox: Outbox::new(Serialization::Binary),
             inbox: Inbox::new(Serialization::Binary),
         }
@@ -120,80 +161,172 @@ impl Slot {
 
     /// Makes a claimed slot one for a new connection, in place: field by field, so that nothing large moves.
     /// The ids and the label are the caller's to set.
-    pub(super) fn reset(&mut self, serialization: Serialization, deadline: Instant) {
-        self.metadata = 0;
-        self.metadata_too_long = false;
+    pub(super) fn reset(
+        &mut self,
+        serialization: Serialization,
+        at: Negotiation,
+        deadline: Instant,
+    ) {
+        self.metadata = Metadata::None;
         self.serialization = serialization;
         self.reliable = false;
         self.incoming = false;
-        self.phase = Phase::Negotiating;
+        self.state = State::Negotiating { at, deadline };
         self.stage = Stage::Offer;
-        self.deadline = Some(deadline);
         self.events = 0;
-        self.failed = false;
-        self.create_offer = false;
-        self.close = false;
-        self.session = false;
-        self.described = false;
-        self.answered = false;
-        self.flush = Flush::No;
         self.wants_room = false;
-        self.read = false;
+        self.read = Read::Nothing;
         self.buffered = 0;
+        self.credit = u32::MAX;
         self.outbox = Outbox::new(serialization);
         self.inbox.reset(serialization);
     }
 
+    /// Keeps the metadata, in the slot's stripe, where it fits there.
+    pub(super) fn set_metadata(&mut self, text: Option<&str>, stripe: &mut [u8]) {
+        self.metadata = match text {
+            None => Metadata::None,
+            Some(text) => match bytes::copy(stripe, text.as_bytes()) {
+                Some(()) => Metadata::Text(text.len()),
+                None => Metadata::TooLong,
+            },
+        };
+    }
+
+    /// The metadata, a JSON text.
+    pub(super) fn metadata<'m>(&self, stripe: &'m [u8]) -> Option<&'m str> {
+        let Metadata::Text(len) = self.metadata else {
+            return None;
+        };
+        let text = stripe
+            .get(..len)
+            .and_then(|bytes| core::str::from_utf8(bytes).ok());
+        debug_assert!(text.is_some(), "it was copied from a text");
+        text
+    }
+
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
+        matches!(self.state, State::Over { .. })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
     }
 
     pub(super) fn is_between(&self, remote: &str, id: &str) -> bool {
         !self.is_over() && self.remote.as_str() == remote && self.id.as_str() == id
     }
 
+    /// How far a connection that is not open yet is with its descriptions.
+    pub(super) fn negotiation(&self) -> Option<Negotiation> {
+        match self.state {
+            State::Negotiating { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Takes the descriptions a step further. The deadline stays.
+    pub(super) fn negotiate(&mut self, next: Negotiation) {
+        if let State::Negotiating { at, .. } = &mut self.state {
+            *at = next;
+        }
+    }
+
     /// Whether our offer is on its way, or there, and no answer has come.
     pub(super) fn awaits_answer(&self) -> bool {
-        self.phase == Phase::Negotiating && !self.incoming && self.described && !self.answered
+        self.negotiation() == Some(Negotiation::AwaitsAnswer)
+    }
+
+    /// Whether the local description is on its way to the remote, so that candidates may follow.
+    pub(super) fn is_described(&self) -> bool {
+        match self.state {
+            State::Negotiating { at, .. } => {
+                matches!(at, Negotiation::AwaitsAnswer | Negotiation::Connects)
+            }
+            State::Open(_) => true,
+            State::Over { .. } => false,
+        }
+    }
+
+    /// Whether the driver was told to make a session, and not yet to end it.
+    pub(super) fn has_session(&self) -> bool {
+        match self.state {
+            State::Negotiating { at, .. } => {
+                !matches!(at, Negotiation::WantsOffer | Negotiation::WantsAnswer)
+            }
+            State::Open(_) => true,
+            State::Over { session, .. } => session == Session::WantsClose,
+        }
+    }
+
+    /// While negotiating: when it fails. While open: when a flush-close gives up waiting.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Negotiating { deadline, .. }
+            | State::Open(Flush::Draining(deadline) | Flush::Told(deadline)) => Some(deadline),
+            State::Open(Flush::No) | State::Over { .. } => None,
+        }
     }
 
     /// Whether nothing holds the slot any more.
     pub(super) fn is_done(&self) -> bool {
-        self.is_leaving() && self.events == 0 && !self.close
+        self.is_leaving() && self.events == 0 && !self.has_session()
     }
 
     /// Whether polling alone frees the slot.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_over() && self.inbox.len() <= usize::from(self.read)
+        self.is_over() && self.unread() == 0
+    }
+
+    /// Whole messages that were not handed out.
+    pub(super) fn unread(&self) -> usize {
+        let lent = matches!(self.read, Read::Message | Read::LastPiece);
+        self.inbox.len().saturating_sub(lent.into())
     }
 
     pub(super) fn reach(&mut self, stage: Stage) {
         self.stage = self.stage.max(stage);
     }
 
+    /// The ICE transport moved.
+    pub(super) fn ice_moved(&mut self, state: IceState) {
+        match state {
+            // Without an answer it is the answer that is missing, whatever the agent does meanwhile.
+            _ if self.awaits_answer() => {}
+            IceState::Checking => self.reach(Stage::Ice),
+            IceState::Connected => self.reach(Stage::Dtls),
+            // It may come back; the driver says `Failed` when it does not.
+            IceState::Disconnected => {}
+        }
+    }
+
     /// The channel is open.
     pub(super) fn open(&mut self) {
-        if self.phase == Phase::Negotiating {
-            self.phase = Phase::Open;
-            self.deadline = None;
+        if let State::Negotiating { .. } = self.state {
+            self.state = State::Open(Flush::No);
             self.events |= pending::OPEN;
         }
     }
 
     /// Ends the connection, whatever it was at. Only the first call counts.
     pub(super) fn end(&mut self, reason: FailureReason) {
-        if self.is_over() {
-            return;
-        }
-        if self.phase == Phase::Negotiating {
-            debug!("a connect ended at stage {} of 5", self.stage as u8 + 1);
-            self.failed = true;
-            self.reason = reason;
-        }
-        self.phase = Phase::Over;
-        self.deadline = None;
-        self.create_offer = false;
-        self.close = self.session;
+        let end = match self.state {
+            State::Over { .. } => return,
+            State::Open(_) => End::Closed,
+            State::Negotiating { .. } => {
+                debug!("a connect ended at stage {} of 5", self.stage as u8 + 1);
+                End::Failed(ConnectFailure {
+                    stage: self.stage,
+                    reason,
+                })
+            }
+        };
+        let session = if self.has_session() {
+            Session::WantsClose
+        } else {
+            Session::Gone
+        };
+        self.state = State::Over { end, session };
         self.events = (self.events & !pending::WRITABLE) | pending::LAST;
     }
 
@@ -204,7 +337,7 @@ impl Slot {
             RtcFailure::Sctp | RtcFailure::Channel => self.reach(Stage::Sctp),
             _ => {}
         }
-        if self.phase == Phase::Open {
+        if self.is_open() {
             self.report(match failure {
                 RtcFailure::Ice | RtcFailure::Description => ConnectionError::NegotiationFailed,
                 _ => ConnectionError::ConnectionClosed,
@@ -213,7 +346,9 @@ impl Slot {
         self.end(FailureReason::Rtc(failure));
     }
 
+    /// Tells an error. Only a connection that was open has one: else its end tells why.
     pub(super) fn report(&mut self, error: ConnectionError) {
+        debug_assert!(self.is_open(), "an error before the open");
         self.error = error;
         self.events |= pending::ERROR;
     }
@@ -223,20 +358,20 @@ impl Slot {
         // The lowest bit is the first in order.
         let bit = self.events & self.events.wrapping_neg();
         self.events ^= bit;
-        Some(match bit {
-            0 => return None,
-            pending::CONNECTION => Event::Connection(handle),
-            pending::OPEN => Event::ConnectionOpen(handle),
-            pending::DATA => Event::Data(handle),
-            pending::WRITABLE => Event::Writable(handle),
-            pending::ERROR => Event::ConnectionError(handle, self.error),
-            _ if self.failed => {
-                let failure = ConnectFailure {
-                    stage: self.stage,
-                    reason: self.reason,
-                };
-                Event::ConnectionFailed(handle, failure)
-            }
+        Some(match (bit, self.state) {
+            (0, _) => return None,
+            (pending::CONNECTION, _) => Event::Connection(handle),
+            (pending::OPEN, _) => Event::ConnectionOpen(handle),
+            (pending::DATA, _) => Event::Data(handle),
+            (pending::WRITABLE, _) => Event::Writable(handle),
+            (pending::ERROR, _) => Event::ConnectionError(handle, self.error),
+            (
+                _,
+                State::Over {
+                    end: End::Failed(failure),
+                    ..
+                },
+            ) => Event::ConnectionFailed(handle, failure),
             _ => Event::ConnectionClosed(handle),
         })
     }

@@ -50,7 +50,7 @@ use crate::{
     PeerId,
     peer::{
         ConnectError, ConnectionHandle, Event, Input, InputError, Output, Peer, PeerState,
-        ReconnectError,
+        ReconnectError, Room,
     },
     time::Instant,
 };
@@ -66,10 +66,11 @@ pub const EVENTS_MAX: usize = 16;
 ///
 /// ```
 /// use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-/// use peer_core::{PeerId, Token, peer::{Config, ConnectOptions, Peer, PeerResources}, sync::Shared, time::Instant};
+/// use peer_core::{PeerId, peer::{Config, ConnectOptions, Peer, PeerResources}, sync::Shared, time::Instant};
 ///
 /// let mut memory: PeerResources<2> = PeerResources::new();
-/// let mut config = Config::new(Token::from_random(7), 42);
+/// # fn random() -> [u8; 32] { [7; 32] }
+/// let mut config = Config::new(random());
 /// config.id = Some(PeerId::new("sensor-7")?);
 /// let clock = || Instant::from_millis(5);
 /// let shared: Shared<'_, NoopRawMutex> = Shared::new(Peer::new(config, &mut memory), clock);
@@ -241,7 +242,7 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
         self.begin_turn();
         self.drive(|peer, publish| {
             loop {
-                match peer.poll_output() {
+                match peer.poll_output(Room::UNLIMITED) {
                     Output::Event(event) => publish(event),
                     Output::Timeout(Some(at)) if at <= now => {
                         let taken = peer.handle_input(now, Input::Timeout);

@@ -397,9 +397,9 @@ impl Served<'_> {
                     broker_command(parts, &command)
                 }
                 GatewayOutput::Rtc(handle, RtcCommand::Send(frame)) => {
-                    let message = match frame {
-                        Frame::Text(text) => Message::Text(text.to_owned()),
-                        Frame::Binary(bytes) => Message::Binary(bytes.to_vec().into()),
+                    let message = match frame.as_frame() {
+                        Some(Frame::Text(text)) => Message::Text(text.to_owned()),
+                        _ => Message::Binary(frame.bytes.to_vec().into()),
                     };
                     self.unsent = Some(Unsent {
                         handle,

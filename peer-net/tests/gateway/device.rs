@@ -4,12 +4,12 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use peer_core::PeerId;
 use peer_core::link::{Key, Leaf, LeafConfig, LeafOutput, LinkResources, Timing};
 use peer_core::peer::{
     Config, ConnectOptions, ConnectionHandle, Event, FailureReason, Peer as Engine, PeerResources,
 };
 use peer_core::time::Instant;
-use peer_core::{PeerId, Token};
 use peer_net::Serialization;
 use peer_net::gateway::Gateway;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -98,7 +98,7 @@ impl Device {
         let leaf = Leaf::new(config, memory.slices()).expect("there is memory");
         let resources: &'static mut PeerResources<4, 8192, 32_768, 32_768> =
             leak(PeerResources::new());
-        let mut config = Config::new(Token::from_random(u64::from(key)), 42 + u64::from(key));
+        let mut config = Config::new([key; 32]);
         config.id = (!id.is_empty()).then(|| PeerId::new(id).expect("an id"));
         let engine = Engine::new(config, resources);
         let (orders, queue) = mpsc::channel(ORDERS_MAX);

@@ -9,7 +9,7 @@ use core::{
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use peer_core::{
-    PeerId, Token,
+    PeerId,
     link::{
         Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LinkResources, Sleep, Timing,
         read_ready, write_all,
@@ -42,7 +42,7 @@ pub(crate) fn run() -> Option<()> {
     let memory = fixed!(MEMORY: PeerResources<1> = PeerResources::new());
     let here = fixed!(HERE: LinkResources<1> = LinkResources::new());
     let there = fixed!(THERE: LinkResources<1> = LinkResources::new());
-    let mut config = Config::new(Token::from_random(7), 42);
+    let mut config = Config::new([7; 32]);
     config.id = Some(PeerId::new("sensor").ok()?);
     let shared: Shared<'_, NoopRawMutex> = Shared::new(Peer::new(config, memory), clock);
     let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);

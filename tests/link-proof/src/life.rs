@@ -3,10 +3,10 @@
 use core::fmt::{self, Write};
 
 use peer_core::{
-    ConnectionId, PeerId, Token, config,
+    ConnectionId, PeerId, config,
     peer::{
         BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, IceState,
-        Input, Output, Peer, PeerResources, PeerState, RtcCommand, RtcInput,
+        Input, Output, Peer, PeerResources, PeerState, Room, RtcCommand, RtcInput,
     },
     serialization::Frame,
     storage::{Entry, Ring, Table},
@@ -21,13 +21,13 @@ pub(crate) fn run() -> Option<()> {
     storage()?;
     // SAFETY: this is the only use, and there is one thread.
     let memory = unsafe { &mut *&raw mut LINK_PROOF_MEMORY };
-    let mut config = Config::new(Token::from_random(7), 42);
+    let mut config = Config::new([7; 32]);
     config.id = Some(PeerId::new("alice").ok()?);
     let mut now = Instant::from_millis(10);
     let mut peer = Peer::new(config, memory);
 
     while !matches!(
-        peer.poll_output(),
+        peer.poll_output(Room::UNLIMITED),
         Output::Broker(BrokerCommand::Open { id: "alice", .. })
     ) {}
     peer.handle_input(now, Input::Broker(BrokerInput::Opened))
@@ -44,7 +44,7 @@ pub(crate) fn run() -> Option<()> {
     };
     let handle = peer.connect(now, &bob, options).ok()?;
     while !matches!(
-        peer.poll_output(),
+        peer.poll_output(Room::UNLIMITED),
         Output::Rtc(_, RtcCommand::CreateOffer { .. })
     ) {}
     let id = peer.connection(handle)?.connection_id().clone();
@@ -98,7 +98,7 @@ fn answer(peer: &mut Peer<'_>, now: Instant, id: &ConnectionId) -> Option<()> {
     peer.handle_input(now, Input::Broker(BrokerInput::Message(text)))
         .ok()?;
     while !matches!(
-        peer.poll_output(),
+        peer.poll_output(Room::UNLIMITED),
         Output::Rtc(_, RtcCommand::ApplyAnswer { sdp: "v=0\r\n" })
     ) {}
     Some(())
@@ -106,15 +106,15 @@ fn answer(peer: &mut Peer<'_>, now: Instant, id: &ConnectionId) -> Option<()> {
 
 fn talk(peer: &mut Peer<'_>, now: Instant, handle: ConnectionHandle) -> Option<()> {
     peer.connection(handle)?.send(&("on", 5)).ok()?;
-    let sent = RtcCommand::Send(Frame::Binary(b"\x92\xb2on\x05"));
+    let sent = RtcCommand::Send(Fragment::whole(Frame::Binary(b"\x92\xb2on\x05")));
     loop {
-        match peer.poll_output() {
+        match peer.poll_output(Room::UNLIMITED) {
             Output::Rtc(_, command) if command == sent => break,
             Output::Timeout(_) => return None,
             _ => {}
         }
     }
-    let message = RtcInput::Message(Frame::Binary(b"\xb2ok"));
+    let message = RtcInput::message(Frame::Binary(b"\xb2ok"));
     peer.handle_input(now, Input::Rtc(handle, message)).ok()?;
     wait_for(peer, |event| event == Event::Data(handle))?;
     let mut connection = peer.connection(handle)?;
@@ -123,7 +123,7 @@ fn talk(peer: &mut Peer<'_>, now: Instant, handle: ConnectionHandle) -> Option<(
 
 fn wait_for(peer: &mut Peer<'_>, wanted: impl Fn(Event) -> bool) -> Option<()> {
     loop {
-        match peer.poll_output() {
+        match peer.poll_output(Room::UNLIMITED) {
             Output::Event(event) if wanted(event) => return Some(()),
             Output::Timeout(_) => return None,
             _ => {}

@@ -16,14 +16,14 @@ pub(crate) fn run() -> Option<()> {
 #[cfg(any(feature = "log", feature = "defmt"))]
 pub(crate) fn run() -> Option<()> {
     use peer_core::{
-        PeerId, Token,
-        peer::{Config, ConnectOptions, Event, Output, Peer, PeerResources},
+        PeerId,
+        peer::{Config, ConnectOptions, Event, Output, Peer, PeerResources, Room},
         time::Instant,
     };
 
     start()?;
     let memory = fixed!(MEMORY: PeerResources<1> = PeerResources::new());
-    let mut peer = Peer::new(Config::new(Token::from_random(7), 42), memory);
+    let mut peer = Peer::new(Config::new([7; 32]), memory);
     let now = Instant::from_millis(1);
     let bob = PeerId::new("bob").ok()?;
     peer.connect(now, &bob, ConnectOptions::default()).ok()?;
@@ -31,7 +31,7 @@ pub(crate) fn run() -> Option<()> {
     // A connect that ends is worth a line.
     peer.destroy(now);
     let failure = loop {
-        match peer.poll_output() {
+        match peer.poll_output(Room::UNLIMITED) {
             Output::Event(Event::ConnectionFailed(_, failure)) => break failure,
             Output::Timeout(_) => return None,
             _ => {}

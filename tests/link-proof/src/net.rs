@@ -1,7 +1,7 @@
 //! `net`: the broker's socket opens over smoltcp, from a device that hears itself.
 
 use peer_core::{
-    PeerId, Token,
+    PeerId,
     link::{Key, Leaf, LeafConfig, LinkResources},
     net::{BrokerSocket, LinkSocket, SocketTiming, instant, timestamp},
     peer::{Config, Event, Output, Peer, PeerResources},
@@ -63,7 +63,7 @@ pub(crate) fn run() -> Option<()> {
     let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);
     let mut leaf = Leaf::new(config, memory.slices()).ok()?;
     let resources = fixed!(MEMORY: PeerResources<2> = PeerResources::new());
-    let mut config = Config::new(Token::from_random(7), 42);
+    let mut config = Config::new([7; 32]);
     config.id = Some(PeerId::new("alice").ok()?);
     let mut peer = Peer::new(config, resources);
 

@@ -285,7 +285,7 @@ impl<'m> Device<'m> {
     }
 }
 
-fn fill(rng: &mut Rng, bytes: &mut [u8]) {
+pub(crate) fn fill(rng: &mut Rng, bytes: &mut [u8]) {
     for byte in bytes {
         *byte = rng.next() as u8;
     }

@@ -136,16 +136,9 @@ impl Sim {
                 );
             }
         }
-        if let Stimulus::Rtc(handle, RtcStimulus::Frame(..)) = stimulus {
-            match result {
-                Err(InputError::InboxFull) => {
-                    self.stats.inbox_full += 1;
-                    self.hold(id, stimulus.clone());
-                }
-                // Documented: a message too large for the memory is dropped and reported.
-                Err(InputError::Malformed) => self.excuse(id, *handle),
-                _ => {}
-            }
+        if let Err(InputError::InboxFull { .. }) = result {
+            self.stats.inbox_full += 1;
+            self.hold(id, stimulus.clone());
         }
     }
 
@@ -158,8 +151,17 @@ impl Sim {
             return Ok(());
         };
         self.stats.inputs += 1;
-        let stimulus = stimulus.clone();
-        engine.with(move |peer| stimulus.feed(peer, local))
+        let fed = stimulus.clone();
+        let (result, lost) = engine.with(move |peer| {
+            let before = peer.stats().malformed_messages;
+            let result = fed.feed(peer, local);
+            (result, peer.stats().malformed_messages != before)
+        });
+        if let (Stimulus::Rtc(handle, RtcStimulus::Frame(..)), true) = (stimulus, lost) {
+            // Documented: a message too large for the memory is dropped and reported.
+            self.excuse(id, *handle);
+        }
+        result
     }
 
     pub(crate) fn host_timer(&mut self, id: HostId) {

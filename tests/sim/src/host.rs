@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Rng;
 use crate::check::Record;
-use crate::device::{Attachment, To};
+use crate::device::{Attachment, To, fill};
 use crate::engine::{Capacity, Engine};
 use crate::gateway::{Keys, Leased, Machine};
 use crate::link::{BROKER, Link, Node, SiteId};
@@ -365,7 +365,10 @@ impl Sim {
         if identity == Identity::NewToken {
             host.token = fresh_token;
         }
-        let mut config = Config::new(Token::from_random(host.token), random);
+        let mut secret = [0; 32];
+        fill(&mut Rng::new(random), &mut secret);
+        let mut config = Config::new(secret);
+        config.token = Token::from_wire(&format!("token-{:x}", host.token)).ok();
         config.id = host
             .options
             .id

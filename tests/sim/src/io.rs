@@ -5,9 +5,9 @@ use std::rc::Rc;
 use peer_core::link::DownReason;
 use peer_core::peer::{
     BrokerCommand, BrokerInput, ConnectionHandle, Event, IceState, Input, InputError, Output, Peer,
-    RtcCommand, RtcFailure, RtcInput,
+    Room, RtcCommand, RtcFailure, RtcInput,
 };
-use peer_core::serialization::{Frame, FrameKind};
+use peer_core::serialization::{Fragment, FrameKind};
 use peer_core::time::Instant;
 
 #[derive(Clone, Debug)]
@@ -60,11 +60,11 @@ impl Stimulus {
                     RtcStimulus::Ice(state) => RtcInput::IceState(*state),
                     RtcStimulus::Dtls => RtcInput::DtlsConnected,
                     RtcStimulus::Opened => RtcInput::ChannelOpened,
-                    RtcStimulus::Frame(kind, bytes) => RtcInput::Message(match kind {
-                        FrameKind::Text => {
-                            Frame::Text(str::from_utf8(bytes).expect("it was a text when sent"))
-                        }
-                        FrameKind::Binary => Frame::Binary(bytes),
+                    RtcStimulus::Frame(kind, bytes) => RtcInput::Fragment(Fragment {
+                        first: true,
+                        last: true,
+                        kind: *kind,
+                        bytes,
                     }),
                     RtcStimulus::Buffered(bytes) => RtcInput::ChannelBuffered(*bytes),
                     RtcStimulus::Closed => RtcInput::ChannelClosed,
@@ -125,7 +125,7 @@ pub(crate) fn kind_of(text: &str) -> &str {
 pub(crate) fn poll(peer: &mut Peer<'_>, at_most: usize) -> Batch {
     let mut commands = Vec::new();
     while commands.len() < at_most {
-        commands.push(match peer.poll_output() {
+        commands.push(match peer.poll_output(Room::UNLIMITED) {
             Output::Timeout(at) => {
                 return Batch {
                     commands,
@@ -168,7 +168,7 @@ pub(crate) fn rtc_command(command: &RtcCommand<'_>) -> Rtc {
         RtcCommand::AcceptOffer { sdp } => Rtc::AcceptOffer((*sdp).to_owned()),
         RtcCommand::ApplyAnswer { sdp } => Rtc::ApplyAnswer((*sdp).to_owned()),
         RtcCommand::AddCandidate { candidate } => Rtc::AddCandidate((*candidate).to_owned()),
-        RtcCommand::Send(frame) => Rtc::Send(frame.kind(), frame.as_bytes().into()),
+        RtcCommand::Send(frame) => Rtc::Send(frame.kind, frame.bytes.into()),
         RtcCommand::Close => Rtc::Close,
     }
 }

@@ -5,12 +5,12 @@ use core::fmt;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
+use peer_core::PeerId;
 use peer_core::connection::SendError;
 use peer_core::peer::{
     ConnectError, ConnectOptions, ConnectionHandle, Peer, PeerState, RtcFailure, Stats as PeerStats,
 };
 use peer_core::time::{Duration, Instant};
-use peer_core::{PeerId, Token};
 use peer_net::broker::Realm;
 use serde::Serialize;
 
@@ -636,7 +636,7 @@ impl Sim {
     }
 
     pub(crate) fn connect_timeout(&self, host: HostId) -> Duration {
-        let mut config = peer_core::peer::Config::new(Token::default(), 0);
+        let mut config = peer_core::peer::Config::new([0; 32]);
         (self.hosts[host.0].options.tune)(&mut config);
         config.connect_timeout
     }

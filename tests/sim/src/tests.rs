@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use peer_core::peer::{ConnectOptions, Output};
+use peer_core::peer::{ConnectOptions, Output, Room};
 use peer_core::serialization::FrameKind;
 use peer_core::time::Duration;
 
@@ -151,7 +151,7 @@ fn a_stream_that_takes_more_than_it_was_announced_with() {
     // Another one in its place, behind the application's back.
     let handle = here.handle;
     sim.call(here.host, move |peer, _| {
-        while !matches!(peer.poll_output(), Output::Timeout(_)) {}
+        while !matches!(peer.poll_output(Room::UNLIMITED), Output::Timeout(_)) {}
         let mut connection = peer.connection(handle).unwrap();
         connection.abort_stream();
         connection.stream(70_000, 700).unwrap();

@@ -4,8 +4,8 @@ use core::fmt;
 use std::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
 
 use peer_core::{
-    PeerId, Token,
-    peer::{BrokerInput, Config, Input, Output, PeerResources, RtcCommand, RtcInput},
+    PeerId,
+    peer::{BrokerInput, Config, Input, Output, PeerResources, Room, RtcCommand, RtcInput},
     serialization::Frame,
     wire::json,
 };
@@ -47,11 +47,11 @@ impl Lab {
     /// A page is connected.
     fn new(serialization: &str) -> Self {
         let memory: &'static mut PeerResources<CONNECTIONS> = Box::leak(Box::default());
-        let mut config = Config::new(Token::from_random(7), 42);
+        let mut config = Config::new([7; 32]);
         config.id = PeerId::new("greenhouse").ok();
         let mut peer = Peer::new(config, memory);
         let now = Instant::from_millis(5);
-        while !matches!(peer.poll_output(), Output::Broker(_)) {}
+        while !matches!(peer.poll_output(Room::UNLIMITED), Output::Broker(_)) {}
         let offer = format!(
             r#"{{"type":"OFFER","src":"page","dst":"greenhouse","payload":{{"sdp":{{"type":"offer","sdp":"v=0\r\n"}},"type":"data","connectionId":"dc_1","label":"dc_1","reliable":true,"serialization":"{serialization}"}}}}"#
         );
@@ -63,7 +63,7 @@ impl Lab {
             peer.handle_input(now, Input::Broker(message)).unwrap();
         }
         let page = loop {
-            if let Output::Rtc(handle, RtcCommand::AcceptOffer { .. }) = peer.poll_output() {
+            if let Output::Rtc(handle, RtcCommand::AcceptOffer { .. }) = peer.poll_output(Room::UNLIMITED) {
                 break handle;
             }
         };
@@ -93,7 +93,7 @@ impl Lab {
             self.app.run(self.now, &mut self.peer, &mut self.bench);
             let mut busy = false;
             loop {
-                match self.peer.poll_output() {
+                match self.peer.poll_output(Room::UNLIMITED) {
                     Output::Event(event) => {
                         busy = true;
                         self.app
@@ -101,7 +101,7 @@ impl Lab {
                     }
                     Output::Rtc(handle, RtcCommand::Send(frame)) => {
                         busy = true;
-                        self.sent.push(frame.as_bytes().to_vec());
+                        self.sent.push(frame.bytes.to_vec());
                         let held = if self.takes { 0 } else { u32::MAX };
                         let input = Input::Rtc(handle, RtcInput::ChannelBuffered(held));
                         self.peer.handle_input(self.now, input).unwrap();
@@ -121,7 +121,7 @@ impl Lab {
 
     /// The page sends a frame; what the firmware sent since the last time.
     fn hear(&mut self, frame: Frame<'_>) -> Vec<Vec<u8>> {
-        let input = Input::Rtc(self.page, RtcInput::Message(frame));
+        let input = Input::Rtc(self.page, RtcInput::message(frame));
         let _ = self.peer.handle_input(self.now, input);
         self.turn();
         core::mem::take(&mut self.sent)

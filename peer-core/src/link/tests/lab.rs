@@ -11,14 +11,14 @@ use std::{
 };
 
 use crate::{
-    PeerId, Token,
+    PeerId,
     link::{
         Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkError,
         LinkResources, Timing,
     },
     peer::{
         BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, Input,
-        InputError, Output, Peer, PeerResources, RtcCommand, RtcInput,
+        InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcInput,
     },
     serialization::Frame,
     time::{Duration, Instant},
@@ -115,7 +115,7 @@ pub(super) fn leak<T>(value: T) -> &'static mut T {
 }
 
 pub(super) fn engine(id: Option<&str>) -> Peer<'static> {
-    let mut config = Config::new(Token::from_random(7), 42);
+    let mut config = Config::new([7; 32]);
     config.id = id.map(|id| PeerId::new(id).unwrap());
     let memory: &'static mut PeerResources<3> = leak(PeerResources::new());
     Peer::new(config, memory)
@@ -242,7 +242,7 @@ impl Lab {
             }
             busy |= self.carry(Side::Bob);
             loop {
-                let (word, command) = match self.bob.poll_output() {
+                let (word, command) = match self.bob.poll_output(Room::UNLIMITED) {
                     Output::Timeout(at) if at.is_none_or(|at| at > self.now) => {
                         break next.push(at);
                     }
@@ -443,8 +443,8 @@ impl Lab {
                         Stimulus::Candidate(text) => RtcInput::LocalCandidate(text),
                         Stimulus::Opened => RtcInput::ChannelOpened,
                         Stimulus::Delivered => RtcInput::ChannelBuffered(0),
-                        Stimulus::Text(text) => RtcInput::Message(Frame::Text(text)),
-                        Stimulus::Binary(bytes) => RtcInput::Message(Frame::Binary(bytes)),
+                        Stimulus::Text(text) => RtcInput::message(Frame::Text(text)),
+                        Stimulus::Binary(bytes) => RtcInput::message(Frame::Binary(bytes)),
                         _ => RtcInput::ChannelClosed,
                     },
                 ),
@@ -453,7 +453,7 @@ impl Lab {
                 Side::Leaf => self.gateway.handle_input(&input) == Err(LinkError::Full),
                 Side::Bob => matches!(
                     self.bob.handle_input(self.now, input),
-                    Err(InputError::Full | InputError::InboxFull)
+                    Err(InputError::Full | InputError::InboxFull { .. })
                 ),
             };
             if full {
@@ -517,8 +517,10 @@ fn own(output: GatewayOutput<'_>) -> (String, Command) {
                 }
                 RtcCommand::ApplyAnswer { .. } => ("apply answer", Session::ApplyAnswer),
                 RtcCommand::AddCandidate { .. } => ("candidate", Session::Candidate),
-                RtcCommand::Send(Frame::Text(text)) => ("send", Session::Text(text.to_owned())),
-                RtcCommand::Send(Frame::Binary(bytes)) => ("send", Session::Binary(bytes.to_vec())),
+                RtcCommand::Send(fragment) => match fragment.as_frame().unwrap() {
+                    Frame::Text(text) => ("send", Session::Text(text.to_owned())),
+                    Frame::Binary(bytes) => ("send", Session::Binary(bytes.to_vec())),
+                },
                 RtcCommand::Close => ("close", Session::Close),
             };
             (word.to_owned(), Command::Rtc(handle, command))

@@ -463,7 +463,7 @@ fn a_message_longer_than_the_window_is_told() {
     // Bob can send more than the leaf can hold.
     let memory: &'static mut crate::peer::PeerResources<1, 4096, 8192> =
         super::lab::leak(crate::peer::PeerResources::new());
-    let mut config = crate::peer::Config::new(crate::Token::from_random(3), 3);
+    let mut config = crate::peer::Config::new([7; 32]);
     config.id = Some(crate::PeerId::new("bob").unwrap());
     lab.bob = crate::peer::Peer::new(config, memory);
     lab.drive();
@@ -541,7 +541,7 @@ fn the_smallest_memory_works() {
     lab.leaf = Leaf::new(config, memory.slices()).unwrap();
     let memory: &'static mut crate::peer::PeerResources<1, 2048, 600, 1024> =
         super::lab::leak(crate::peer::PeerResources::new());
-    let mut config = crate::peer::Config::new(crate::Token::from_random(3), 3);
+    let mut config = crate::peer::Config::new([7; 32]);
     config.id = Some(crate::PeerId::new("sensor-7").unwrap());
     lab.peer = crate::peer::Peer::new(config, memory);
     lab.drive();

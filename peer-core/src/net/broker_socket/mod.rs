@@ -10,7 +10,7 @@ use smoltcp::{
 
 use crate::{
     PeerId, Token,
-    peer::{BrokerCommand, BrokerInput, Input, Output, Peer, PeerState},
+    peer::{BrokerCommand, BrokerInput, Input, Output, Peer, PeerState, Room},
     time::{Instant, earlier},
     wire::{http::Broker, websocket::Opcode},
 };
@@ -180,7 +180,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         {
             return Output::Timeout(self.next_timeout(false));
         }
-        match peer.poll_output() {
+        match peer.poll_output(Room::UNLIMITED) {
             Output::Timeout(at) => Output::Timeout(earlier(at, self.next_timeout(true))),
             output => output,
         }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, format, string::String, vec, vec::Vec};
 use proptest::prelude::*;
 
 use crate::{
-    PeerId, Token,
+    PeerId,
     peer::*,
     serialization::Frame,
     time::{Duration, Instant},
@@ -97,7 +97,7 @@ impl World<'_> {
             Close(ConnectionHandle),
             Other,
         }
-        let seen = match self.peer.poll_output() {
+        let seen = match self.peer.poll_output(Room::UNLIMITED) {
             Output::Timeout(at) => {
                 self.timeout = at;
                 return false;
@@ -259,8 +259,8 @@ impl World<'_> {
                         0..=2 => RtcInput::LocalDescription(&body),
                         3..=5 => RtcInput::LocalCandidate(&body[..body.len().min(300)]),
                         6 | 7 => RtcInput::ChannelOpened,
-                        8 => RtcInput::Message(Frame::Text(&body)),
-                        9 => RtcInput::Message(Frame::Binary(if len % 3 == 0 {
+                        8 => RtcInput::message(Frame::Text(&body)),
+                        9 => RtcInput::message(Frame::Binary(if len % 3 == 0 {
                             CLOSE
                         } else {
                             body.as_bytes()
@@ -281,7 +281,7 @@ fn holds_together<const C: usize, const K: usize, const D: usize, const M: usize
     own: bool,
     steps: Vec<Step>,
 ) -> Result<(), TestCaseError> {
-    let mut config = Config::new(Token::from_random(1), 1);
+    let mut config = Config::new([7; 32]);
     config.id = own.then(|| PeerId::new("alice").unwrap());
     let mut world = World {
         peer: Peer::new(config, memory),

@@ -2,9 +2,8 @@
 
 use std::{format, vec};
 
-use super::lab::Lab;
+use super::lab::{Lab, open_alone};
 use crate::{
-    PeerId, Token,
     binarypack::Value,
     connection::{ReceiveError, SendError},
     peer::*,
@@ -57,7 +56,7 @@ fn values_travel_in_every_serialization() {
 fn data_that_was_read_before_the_poll_is_not_told() {
     let (mut lab, _, there) = Lab::connected(ConnectOptions::default());
     for value in [b"\x05", b"\x06"] {
-        lab.rtc(1, there, RtcInput::Message(Frame::Binary(value)))
+        lab.rtc(1, there, RtcInput::message(Frame::Binary(value)))
             .unwrap();
     }
     let mut connection = lab.nodes[1].peer.connection(there).unwrap();
@@ -68,7 +67,7 @@ fn data_that_was_read_before_the_poll_is_not_told() {
 
     // One that is still unread is.
     for value in [b"\x07", b"\x08"] {
-        lab.rtc(1, there, RtcInput::Message(Frame::Binary(value)))
+        lab.rtc(1, there, RtcInput::message(Frame::Binary(value)))
             .unwrap();
     }
     let mut connection = lab.nodes[1].peer.connection(there).unwrap();
@@ -101,9 +100,9 @@ fn raw_keeps_strings_and_bytes_apart() {
 #[test]
 fn any_value_can_be_looked_at() {
     let (mut lab, here, there) = Lab::connected(ConnectOptions::default());
-    lab.rtc(0, here, RtcInput::Message(Frame::Binary(b"\x92\x01\xb1a")))
+    lab.rtc(0, here, RtcInput::message(Frame::Binary(b"\x92\x01\xb1a")))
         .unwrap();
-    lab.rtc(1, there, RtcInput::Message(Frame::Binary(b"\x05")))
+    lab.rtc(1, there, RtcInput::message(Frame::Binary(b"\x05")))
         .unwrap();
     let mut connection = lab.nodes[0].peer.connection(here).unwrap();
     assert!(matches!(
@@ -368,15 +367,16 @@ fn a_congested_channel_blocks_nobody_else() {
 fn broken_messages_are_dropped_and_counted() {
     let (mut lab, here, _) = Lab::connected(with(Serialization::Json));
     assert_eq!(
-        lab.rtc(0, here, RtcInput::Message(Frame::Binary(&[0xff]))),
+        lab.rtc(0, here, RtcInput::message(Frame::Binary(&[0xff]))),
         Err(InputError::Malformed)
     );
     let long = format!("\"{}\"", "x".repeat(3_000));
     assert_eq!(
-        lab.rtc(0, here, RtcInput::Message(Frame::Text(&long))),
-        Err(InputError::Malformed)
+        lab.rtc(0, here, RtcInput::message(Frame::Text(&long))),
+        Ok(()),
+        "it is told by an event"
     );
-    lab.rtc(0, here, RtcInput::Message(Frame::Text("7")))
+    lab.rtc(0, here, RtcInput::message(Frame::Text("7")))
         .unwrap();
     lab.drive();
     assert_eq!(
@@ -396,13 +396,11 @@ fn broken_messages_are_dropped_and_counted() {
 #[test]
 fn without_memory_for_data_the_driver_carries_it() {
     let mut memory: PeerResources<1, 4096, 0, 0> = PeerResources::new();
-    let mut peer = Peer::new(Config::new(Token::from_random(1), 1), &mut memory);
+    let mut peer = Peer::new(Config::new([7; 32]), &mut memory);
     let now = Instant::ZERO;
-    let bob = PeerId::new("bob").unwrap();
-    let handle = peer.connect(now, &bob, ConnectOptions::default()).unwrap();
-    for input in [RtcInput::ChannelOpened, RtcInput::Message(Frame::Text("x"))] {
-        peer.handle_input(now, Input::Rtc(handle, input)).unwrap();
-    }
+    let handle = open_alone(&mut peer);
+    let input = RtcInput::message(Frame::Text("x"));
+    peer.handle_input(now, Input::Rtc(handle, input)).unwrap();
     let mut connection = peer.connection(handle).unwrap();
     assert_eq!(connection.send(&1), Err(SendError::TooLarge));
     assert_eq!(connection.recv::<u8>(), Err(ReceiveError::Empty));
@@ -412,7 +410,7 @@ fn without_memory_for_data_the_driver_carries_it() {
 fn unread_messages_that_nobody_polled_for_are_one_event() {
     let (mut lab, here, _) = Lab::connected(ConnectOptions::default());
     for _ in 0..3 {
-        lab.rtc(0, here, RtcInput::Message(Frame::Binary(b"\x05")))
+        lab.rtc(0, here, RtcInput::message(Frame::Binary(b"\x05")))
             .unwrap();
     }
     lab.drive();
@@ -425,20 +423,16 @@ fn a_long_message_travels_in_chunks() {
     // What it sends comes back: one engine is enough.
     let mut memory: std::boxed::Box<PeerResources<1, 4096, 50_000, 50_000>> =
         std::boxed::Box::default();
-    let mut peer = Peer::new(Config::new(Token::from_random(1), 1), &mut memory);
+    let mut peer = Peer::new(Config::new([7; 32]), &mut memory);
     let now = Instant::ZERO;
-    let handle = peer
-        .connect(now, &PeerId::new("bob").unwrap(), ConnectOptions::default())
-        .unwrap();
-    peer.handle_input(now, Input::Rtc(handle, RtcInput::ChannelOpened))
-        .unwrap();
+    let handle = open_alone(&mut peer);
     let text = "0123456789".repeat(4_000);
     peer.connection(handle).unwrap().send(&*text).unwrap();
     let mut frames = 0;
     let mut data = false;
     loop {
-        let frame = match peer.poll_output() {
-            Output::Rtc(_, RtcCommand::Send(Frame::Binary(bytes))) => bytes.to_vec(),
+        let frame = match peer.poll_output(Room::UNLIMITED) {
+            Output::Rtc(_, RtcCommand::Send(fragment)) => fragment.bytes.to_vec(),
             Output::Event(event) => {
                 data |= event == Event::Data(handle);
                 continue;
@@ -447,7 +441,7 @@ fn a_long_message_travels_in_chunks() {
             _ => continue,
         };
         frames += 1;
-        let message = RtcInput::Message(Frame::Binary(&frame));
+        let message = RtcInput::message(Frame::Binary(&frame));
         peer.handle_input(now, Input::Rtc(handle, message)).unwrap();
     }
     assert_eq!((frames, data), (3, true));

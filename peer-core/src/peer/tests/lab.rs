@@ -10,10 +10,10 @@ use std::{
 };
 
 use crate::{
-    PeerId, Token,
+    PeerId,
     peer::{
         BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, IceState,
-        Input, InputError, Output, Peer, PeerResources, RtcCommand, RtcInput,
+        Input, InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcInput,
     },
     serialization::Frame,
     time::{Duration, Instant},
@@ -77,8 +77,8 @@ impl Lab {
     }
 
     pub(super) fn with(ids: &[Option<&str>], tune: impl Fn(&mut Config)) -> Self {
-        let nodes = ids.iter().zip(1_u64..).map(|(id, n)| {
-            let mut config = Config::new(Token::from_random(n), n);
+        let nodes = ids.iter().zip(1_u8..).map(|(id, n)| {
+            let mut config = Config::new([n; 32]);
             config.id = id.map(|id| PeerId::new(id).unwrap());
             tune(&mut config);
             let memory: &'static mut PeerResources<3> = Box::leak(Box::new(PeerResources::new()));
@@ -228,7 +228,7 @@ impl Lab {
     /// Carries out one output; `false` when there is none.
     pub(super) fn poll_once(&mut self, n: usize) -> bool {
         let node = &mut self.nodes[n];
-        match node.peer.poll_output() {
+        match node.peer.poll_output(Room::UNLIMITED) {
             Output::Timeout(at) => {
                 node.timeout = at;
                 // An engine that has not been told any time asks for it at once.
@@ -275,17 +275,17 @@ impl Lab {
                     }
                     RtcCommand::ApplyAnswer { sdp } => (format!("apply {sdp}"), None),
                     RtcCommand::AddCandidate { candidate } => (format!("add {candidate}"), None),
-                    RtcCommand::Send(Frame::Text(text)) => (format!("send {text}"), None),
-                    RtcCommand::Send(Frame::Binary(bytes)) => {
-                        (format!("send {}", hex(bytes)), None)
-                    }
+                    RtcCommand::Send(fragment) => match fragment.as_frame().unwrap() {
+                        Frame::Text(text) => (format!("send {text}"), None),
+                        Frame::Binary(bytes) => (format!("send {}", hex(bytes)), None),
+                    },
                     RtcCommand::Close => ("close".to_owned(), None),
                 };
                 let payload = match command {
-                    RtcCommand::Send(Frame::Text(text)) => Some(Stimulus::Text(text.to_owned())),
-                    RtcCommand::Send(Frame::Binary(bytes)) => {
-                        Some(Stimulus::Binary(bytes.to_vec()))
-                    }
+                    RtcCommand::Send(fragment) => Some(match fragment.as_frame().unwrap() {
+                        Frame::Text(text) => Stimulus::Text(text.to_owned()),
+                        Frame::Binary(bytes) => Stimulus::Binary(bytes.to_vec()),
+                    }),
                     RtcCommand::Close => Some(Stimulus::Closed),
                     _ => None,
                 };
@@ -402,18 +402,43 @@ impl Lab {
                     Stimulus::Opened => RtcInput::ChannelOpened,
                     Stimulus::Closed => RtcInput::ChannelClosed,
                     Stimulus::Delivered => RtcInput::ChannelBuffered(0),
-                    Stimulus::Text(text) => RtcInput::Message(Frame::Text(text)),
-                    Stimulus::Binary(bytes) => RtcInput::Message(Frame::Binary(bytes)),
+                    Stimulus::Text(text) => RtcInput::message(Frame::Text(text)),
+                    Stimulus::Binary(bytes) => RtcInput::message(Frame::Binary(bytes)),
                 };
                 self.rtc(n, *handle, input)
             }
         };
-        if matches!(result, Err(InputError::Full | InputError::InboxFull)) {
+        if matches!(result, Err(InputError::Full | InputError::InboxFull { .. })) {
             self.nodes[n].inbox.push_front(delivery);
         }
         // Only the application can help then.
-        result != Err(InputError::InboxFull)
+        !matches!(result, Err(InputError::InboxFull { .. }))
     }
+}
+
+/// A connection of an engine that is alone, open at time zero, its outputs forgotten.
+pub(super) fn open_alone(peer: &mut Peer<'_>) -> ConnectionHandle {
+    let now = Instant::ZERO;
+    let bob = PeerId::new("bob").unwrap();
+    let handle = peer.connect(now, &bob, ConnectOptions::default()).unwrap();
+    let forget = |peer: &mut Peer<'_>| {
+        while !matches!(peer.poll_output(Room::UNLIMITED), Output::Timeout(_)) {}
+    };
+    let mut text = *br#"{"type":"OPEN"}"#;
+    forget(peer);
+    for input in [
+        BrokerInput::IdRetrieved("alice"),
+        BrokerInput::Opened,
+        BrokerInput::Message(&mut text),
+    ] {
+        peer.handle_input(now, Input::Broker(input)).unwrap();
+        forget(peer);
+    }
+    for input in [RtcInput::LocalDescription("mine"), RtcInput::ChannelOpened] {
+        peer.handle_input(now, Input::Rtc(handle, input)).unwrap();
+        forget(peer);
+    }
+    handle
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use std::{format, string::ToString};
 
 use super::lab::Lab;
-use crate::{PeerId, peer::*, serialization::Serialization, time::Duration};
+use crate::{PeerId, Token, peer::*, serialization::Serialization, time::Duration};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -104,7 +104,10 @@ fn a_connect_before_the_broker_is_open_waits() {
 
 #[test]
 fn several_connections_to_one_peer() {
-    let mut lab = Lab::open(&[Some("alice"), Some("bob")]);
+    let mut lab = Lab::with(&[Some("alice"), Some("bob")], |config| {
+        config.remote_share = 3;
+    });
+    lab.drive();
     let handles = [(); 3].map(|()| lab.connect(0, "bob", ConnectOptions::default()));
     let bob = PeerId::new("bob").unwrap();
     assert_eq!(
@@ -227,7 +230,7 @@ fn a_lost_socket_is_told_and_left_alone() {
 fn poll_alone(peer: &mut Peer<'_>) -> std::vec::Vec<std::string::String> {
     let mut outputs = std::vec::Vec::new();
     loop {
-        match peer.poll_output() {
+        match peer.poll_output(Room::UNLIMITED) {
             Output::Timeout(_) => return outputs,
             output => outputs.push(format!("{output:?}")),
         }
@@ -235,7 +238,7 @@ fn poll_alone(peer: &mut Peer<'_>) -> std::vec::Vec<std::string::String> {
 }
 
 fn lonely<'m>(id: Option<&str>, memory: &'m mut PeerResources<1>) -> Peer<'m> {
-    let mut config = Config::new(crate::Token::from_random(1), 1);
+    let mut config = Config::new([7; 32]);
     config.id = id.map(|id| PeerId::new(id).unwrap());
     Peer::new(config, memory)
 }
@@ -249,7 +252,9 @@ fn an_unreachable_broker() {
         let mut peer = lonely(Some("alice"), &mut memory);
         assert_eq!(poll_alone(&mut peer).len(), 1);
         peer.handle_input(at(5), Input::Timeout).unwrap();
-        assert!(matches!(peer.poll_output(), Output::Timeout(Some(t)) if t == at(10_005)));
+        assert!(
+            matches!(peer.poll_output(Room::UNLIMITED), Output::Timeout(Some(t)) if t == at(10_005))
+        );
         let input = if late {
             Input::Timeout
         } else {
@@ -298,7 +303,9 @@ fn an_id_that_is_none_is_the_brokers_error() {
 
 #[test]
 fn a_silent_attach_counts_as_open_after_the_grace() {
-    let mut lab = Lab::new(&[Some("alice")]);
+    let mut lab = Lab::with(&[Some("alice")], |config| {
+        config.token = Token::from_wire("stored").ok();
+    });
     lab.says_open = false;
     lab.drive();
     assert_eq!(lab.take_events(0), []);
@@ -496,11 +503,11 @@ fn a_connection_can_be_looked_at_when_its_last_event_is_polled() {
     let peer = &mut lab.nodes[0].peer;
     peer.connection(here).unwrap().close();
     while !matches!(
-        peer.poll_output(),
+        peer.poll_output(Room::UNLIMITED),
         Output::Event(Event::ConnectionClosed(_))
     ) {}
     assert_eq!(peer.connection(here).unwrap().peer().as_str(), "bob");
-    peer.poll_output();
+    peer.poll_output(Room::UNLIMITED);
     assert!(peer.connection(here).is_none());
 }
 

@@ -1,4 +1,5 @@
 mod anything;
+mod contract;
 mod data;
 mod hostile;
 mod lab;

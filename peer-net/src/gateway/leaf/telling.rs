@@ -68,9 +68,9 @@ impl Served<'_> {
             SessionInput::IceState(state) => RtcInput::IceState(*state),
             SessionInput::DtlsConnected => RtcInput::DtlsConnected,
             SessionInput::Opened(_) => RtcInput::ChannelOpened,
-            SessionInput::Message(Message::Text(text)) => RtcInput::Message(Frame::Text(text)),
+            SessionInput::Message(Message::Text(text)) => RtcInput::message(Frame::Text(text)),
             SessionInput::Message(Message::Binary(bytes)) => {
-                RtcInput::Message(Frame::Binary(bytes))
+                RtcInput::message(Frame::Binary(bytes))
             }
             SessionInput::Acknowledged => {
                 let Some(slot) = self.sessions.slot(handle) else {

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use peer_core::PeerId;
 use peer_core::peer::{
     BrokerInput, Config, ConnectOptions, ConnectionHandle, DataConnection, Event, IceState, Input,
-    InputError, Output, Peer, PeerResources, RtcCommand, RtcFailure, RtcInput,
+    InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcFailure, RtcInput,
 };
 use peer_core::serialization::{Frame, Serialization};
 use peer_core::time::{Duration, Instant};
-use peer_core::{PeerId, Token};
 
 use super::bytes::Bytes;
 
@@ -48,7 +48,7 @@ fn run<const C: usize, const K: usize, const D: usize, const M: usize>(
     memory: &mut PeerResources<C, K, D, D, M>,
     mut bytes: Bytes<'_>,
 ) {
-    let mut config = Config::new(Token::from_random(1), 1);
+    let mut config = Config::new([7; 32]);
     config.id = (bytes.below(4) > 0).then(|| PeerId::new("alice").unwrap());
     let mut world = World {
         peer: Peer::new(config, memory),
@@ -77,7 +77,7 @@ impl World<'_> {
 
     /// Polls once; whether there was something.
     fn poll(&mut self) -> bool {
-        let (handle, command) = match self.peer.poll_output() {
+        let (handle, command) = match self.peer.poll_output(Room::UNLIMITED) {
             Output::Timeout(at) => {
                 self.timeout = at;
                 return false;
@@ -95,7 +95,7 @@ impl World<'_> {
                 self.note(handle).sessions += 1;
             }
             RtcCommand::Close => self.note(handle).closes += 1,
-            RtcCommand::Send(frame) => assert!(frame.as_bytes().len() <= 512),
+            RtcCommand::Send(frame) => assert!(frame.bytes.len() <= 512),
             RtcCommand::ApplyAnswer { .. } | RtcCommand::AddCandidate { .. } => {
                 assert_eq!(self.note(handle).sessions, 1);
             }
@@ -301,9 +301,9 @@ impl World<'_> {
             6 | 7 => RtcInput::ChannelOpened,
             8 => {
                 text = bytes.text();
-                RtcInput::Message(Frame::Text(&text))
+                RtcInput::message(Frame::Text(&text))
             }
-            9 | 10 => RtcInput::Message(Frame::Binary(bytes.piece())),
+            9 | 10 => RtcInput::message(Frame::Binary(bytes.piece())),
             11 => RtcInput::ChannelBuffered(u32::from(bytes.word()) << (kind / 16)),
             12 => RtcInput::ChannelClosed,
             13 => RtcInput::IceState([IceState::Connected, IceState::Disconnected][n as usize % 2]),

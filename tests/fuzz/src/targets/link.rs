@@ -1,5 +1,6 @@
 //! Both ends of a link with an engine at one and a stack at the other, and somebody on the wire between them.
 
+use peer_core::PeerId;
 use peer_core::link::{
     Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkResources, Timing,
 };
@@ -9,7 +10,6 @@ use peer_core::peer::{
 };
 use peer_core::serialization::Frame;
 use peer_core::time::{Duration, Instant};
-use peer_core::{PeerId, Token};
 
 use super::bytes::Bytes;
 
@@ -33,7 +33,7 @@ impl LeafKeys for Keys {
 /// find together again.
 pub fn link(data: &[u8]) {
     let mut bytes = Bytes::new(data);
-    let mut config = Config::new(Token::from_random(7), 42);
+    let mut config = Config::new([7; 32]);
     config.id = (bytes.below(4) > 0).then(|| PeerId::new("sensor-7").unwrap());
     let mut engine: PeerResources<SESSIONS, 2048, 512, 512> = PeerResources::new();
     let mut here: LinkResources<SESSIONS, 128, 2048, 2048> = LinkResources::new();
@@ -168,8 +168,8 @@ impl World<'_> {
                     3 => RtcInput::LocalDescription(&text),
                     4 => RtcInput::LocalCandidate(&text),
                     5 | 6 => RtcInput::ChannelOpened,
-                    7 => RtcInput::Message(Frame::Text(&text)),
-                    8 => RtcInput::Message(Frame::Binary(text.as_bytes())),
+                    7 => RtcInput::message(Frame::Text(&text)),
+                    8 => RtcInput::message(Frame::Binary(text.as_bytes())),
                     9 => RtcInput::ChannelBuffered(n.into()),
                     10 => RtcInput::ChannelClosed,
                     11 => RtcInput::IceState(IceState::Connected),

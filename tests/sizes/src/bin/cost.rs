@@ -21,7 +21,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 mod engine {
     use core::hint::black_box;
 
-    use peer_core::{PeerId, Token, peer::*, serialization::Frame, time::Instant};
+    use peer_core::{PeerId, peer::*, serialization::Frame, time::Instant};
 
     /// What `run` looks for by name: the memory for so many connections.
     macro_rules! memory {
@@ -45,7 +45,7 @@ mod engine {
             &raw mut PEER_2,
             &raw mut PEER_8,
         ));
-        let mut config = Config::new(Token::from_random(7), 42);
+        let mut config = Config::new([7; 32]);
         config.id = PeerId::new("sensor-7").ok();
         // SAFETY: the only use, in the only thread.
         let memory = unsafe { &mut *&raw mut PEER_4 };
@@ -61,7 +61,7 @@ mod engine {
             if let Ok(id) = PeerId::new(black_box("bob"))
                 && let Ok(handle) = peer.connect(now, &id, black_box(ConnectOptions::default()))
             {
-                let message = Input::Rtc(handle, RtcInput::Message(Frame::Binary(&buffer)));
+                let message = Input::Rtc(handle, RtcInput::message(Frame::Binary(&buffer)));
                 let _ = peer.handle_input(now, message);
                 if let Some(mut connection) = peer.connection(handle) {
                     black_box(connection.recv_raw());
@@ -74,7 +74,7 @@ mod engine {
                     connection.close_flush(now);
                 }
             }
-            while let output = peer.poll_output()
+            while let output = peer.poll_output(Room::UNLIMITED)
                 && !matches!(output, Output::Timeout(_))
             {
                 black_box(output);

@@ -1,0 +1,151 @@
+//! Whom to let in: the application's rule, a share of the table for each remote, and who gives way.
+
+use crate::wire::json::member;
+
+use super::{
+    FailureReason, IncomingOffer, Peer,
+    slot::{Slot, State},
+};
+
+impl Peer<'_> {
+    /// Whether a message of the broker may need room that polling would make. Asked before the message is
+    /// parsed, since that changes it, and it will be fed again.
+    pub(super) fn must_drain_for(&mut self, message: &[u8]) -> bool {
+        let queue = &self.memory.rtc;
+        if !queue.is_empty() && queue.free() < message.len() {
+            return true;
+        }
+        if self.table.len() < self.table.capacity() {
+            return false;
+        }
+        self.make_way_for(message);
+        self.table.iter().any(|(_, slot)| slot.is_leaving())
+    }
+
+    /// Ends what an OFFER takes the place of, where the table is full. Its slot is free when it was polled.
+    fn make_way_for(&mut self, message: &[u8]) {
+        let Some(Waiting {
+            src,
+            id,
+            label,
+            metadata,
+        }) = Waiting::read(message)
+        else {
+            return;
+        };
+        let replaced = |slot: &Slot| slot.is_between(src, id);
+        if let Some((_, slot)) = self.table.iter_mut().find(|(_, slot)| replaced(slot)) {
+            // As PeerJS does: an offer for a connection that exists replaces it.
+            slot.end(FailureReason::RemoteClosed);
+            self.dirty.set();
+            return;
+        }
+        // One that is refused must not cost another its place.
+        if self.table.iter().any(|(_, slot)| slot.is_leaving())
+            || !self.admits(src, id, label, metadata)
+        {
+            return;
+        }
+        let newcomer = self.held(src, "");
+        let found = self
+            .table
+            .iter()
+            .filter(|(_, slot)| slot.incoming)
+            .filter_map(|(handle, slot)| match slot.state {
+                State::Negotiating { deadline, .. } => Some((handle, slot, deadline)),
+                _ => None,
+            })
+            .map(|(handle, slot, deadline)| {
+                let held = self.held(slot.remote.as_str(), "");
+                (handle, held, slot.stage, deadline)
+            })
+            .filter(|(_, held, ..)| *held > newcomer)
+            // Who holds most; of those who got least far; of those the oldest.
+            .min_by_key(|(_, held, stage, deadline)| {
+                (core::cmp::Reverse(*held), *stage, *deadline)
+            });
+        if let Some((handle, ..)) = found
+            && let Some(slot) = self.table.get_mut(handle)
+        {
+            slot.end(FailureReason::GaveWay);
+            self.dirty.set();
+        }
+    }
+
+    /// Whether the offer of a connection that is new may have a slot. `id` names one that it replaces.
+    pub(super) fn admits(
+        &self,
+        src: &str,
+        id: &str,
+        label: Option<&str>,
+        metadata: Option<&str>,
+    ) -> bool {
+        let held = self.held(src, id);
+        let offer = IncomingOffer {
+            peer: src,
+            label,
+            metadata,
+            held,
+        };
+        (self.config.admit)(&offer) && (!self.is_crowded() || held < self.share())
+    }
+
+    /// Incoming connections of a remote that are not over, but for the one with this id.
+    fn held(&self, remote: &str, but: &str) -> usize {
+        let counts = |slot: &Slot| {
+            slot.incoming
+                && !slot.is_over()
+                && slot.remote.as_str() == remote
+                && slot.id.as_str() != but
+        };
+        self.table.iter().filter(|(_, slot)| counts(slot)).count()
+    }
+
+    /// Whether more than half of the table is in use.
+    fn is_crowded(&self) -> bool {
+        self.table.len() > self.table.capacity() / 2
+    }
+
+    /// What one remote may hold of a crowded table.
+    fn share(&self) -> usize {
+        match self.config.remote_share {
+            0 => (self.table.capacity() / 4).max(1),
+            share => share,
+        }
+    }
+}
+
+/// An OFFER that was not parsed yet, since that changes it.
+struct Waiting<'a> {
+    src: &'a str,
+    /// Empty where there is none.
+    id: &'a str,
+    label: Option<&'a str>,
+    metadata: Option<&'a str>,
+}
+
+impl<'a> Waiting<'a> {
+    /// `None`: it is no OFFER, or one with escapes in its ids, which PeerServer does not write.
+    fn read(message: &'a [u8]) -> Option<Self> {
+        let text = core::str::from_utf8(message).ok()?;
+        if plain(member(text, "type")?)? != "OFFER" {
+            return None;
+        }
+        let payload = member(text, "payload")?;
+        Some(Self {
+            src: plain(member(text, "src")?)?,
+            id: match member(payload, "connectionId") {
+                Some(id) => plain(id)?,
+                None => "",
+            },
+            label: member(payload, "label").and_then(plain),
+            metadata: member(payload, "metadata"),
+        })
+    }
+}
+
+/// The text of a JSON string that has no escapes.
+fn plain(string: &str) -> Option<&str> {
+    let text = string.strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('\\')).then_some(text)
+}
