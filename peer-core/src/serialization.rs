@@ -174,7 +174,7 @@ impl Serialization {
                 value
                     .serialize(&mut serializer)
                     .map_err(|error| match error {
-                        binarypack::EncodeError::Full => EncodeError::Full,
+                        binarypack::EncodeError::BufferTooSmall => EncodeError::BufferTooSmall,
                         other => EncodeError::BinaryPack(other),
                     })?;
                 if serializer.has_control_key() {
@@ -190,7 +190,7 @@ impl Serialization {
             }
             Self::Json => {
                 let text = json::to_slice(value, buffer).map_err(|error| match error {
-                    json::WriteError::Full => EncodeError::Full,
+                    json::WriteError::BufferTooSmall => EncodeError::BufferTooSmall,
                     other => EncodeError::Json(other),
                 })?;
                 if text == b"null" {
@@ -203,7 +203,7 @@ impl Serialization {
             }
             Self::Raw => return raw::encode(value, buffer),
             Self::Postcard => postcard::to_slice(value, buffer).map_err(|error| match error {
-                postcard::Error::SerializeBufferFull => EncodeError::Full,
+                postcard::Error::SerializeBufferFull => EncodeError::BufferTooSmall,
                 _ => EncodeError::Postcard,
             })?,
         };
@@ -240,7 +240,7 @@ impl Serialization {
 #[non_exhaustive]
 pub enum EncodeError {
     /// The buffer is too small.
-    Full,
+    BufferTooSmall,
     /// The value is null as a whole, which no PeerJS receiver takes in binary or JSON.
     TopLevelNull,
     /// The message is longer than its serialization allows: [`JSON_LIMIT`], [`RAW_LIMIT`]. PeerJS's
@@ -259,7 +259,7 @@ pub enum EncodeError {
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "the message does not fit in the buffer",
+            Self::BufferTooSmall => "the message does not fit in the buffer",
             Self::TopLevelNull => "a message that is null as a whole cannot be delivered",
             Self::MessageTooBig => "the message is longer than its serialization allows",
             Self::BinaryPack(error) => return error.fmt(f),

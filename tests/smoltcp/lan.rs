@@ -11,7 +11,7 @@ use peer_core::{
         RtcCommand, RtcInput,
     },
     time::Instant,
-    wire::http::Broker,
+    wire::http::BrokerAddress,
 };
 use peer_sim::lan::{Port, Treatment, carry, hardware_address};
 use smoltcp::{
@@ -117,7 +117,7 @@ impl Lan {
             tcp::SocketBuffer::new(vec![0; setup.send]),
         ));
         let host = if setup.ipv6 { "fd00::1" } else { "192.0.2.1" };
-        let broker = Broker {
+        let broker = BrokerAddress {
             host,
             port: PORT,
             path: "/",

@@ -85,7 +85,7 @@ pub use write::{Counter, SliceWriter, Write};
 #[non_exhaustive]
 pub enum EncodeError {
     /// The value does not fit the buffer. What was written to it is incomplete.
-    Full,
+    BufferTooSmall,
     /// A sequence or map does not know its length beforehand.
     LengthRequired,
     /// A sequence or map has another number of elements than it announced, or a text another
@@ -114,7 +114,7 @@ pub enum EncodeError {
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "the packed value does not fit in the buffer",
+            Self::BufferTooSmall => "the packed value does not fit in the buffer",
             Self::LengthRequired => "a sequence or map must know its length before it is packed",
             Self::LengthMismatch => "a value has another length than it announced",
             Self::TooLong => "a length is above 4,294,967,295",

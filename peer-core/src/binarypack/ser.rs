@@ -33,7 +33,7 @@ pub fn to_writer<T: Serialize + ?Sized, W: Write>(value: &T, sink: W) -> Result<
 /// Returns the length of `value` when packed, in bytes.
 ///
 /// # Errors
-/// [`EncodeError`], any but [`EncodeError::Full`].
+/// [`EncodeError`], any but [`EncodeError::BufferTooSmall`].
 pub fn serialized_len<T: Serialize + ?Sized>(value: &T) -> Result<usize, EncodeError> {
     let mut counter = Counter::default();
     to_writer(value, &mut counter)?;

@@ -402,7 +402,10 @@ fn refuses_what_cannot_be_sent() {
         nested = Js::Array(vec![nested]);
     }
     assert_eq!(pack(&nested), Err(EncodeError::Depth));
-    assert_eq!(to_slice("abc", &mut [0; 3]), Err(EncodeError::Full));
+    assert_eq!(
+        to_slice("abc", &mut [0; 3]),
+        Err(EncodeError::BufferTooSmall)
+    );
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ pub trait Write {
     /// Appends all of `bytes`, or nothing.
     ///
     /// # Errors
-    /// [`EncodeError::Full`] if there is no room.
+    /// [`EncodeError::BufferTooSmall`] if there is no room.
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError>;
 }
 
@@ -41,7 +41,7 @@ impl<'b> SliceWriter<'b> {
 impl Write for SliceWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        bytes::append(self.buffer, &mut self.len, bytes).ok_or(EncodeError::Full)
+        bytes::append(self.buffer, &mut self.len, bytes).ok_or(EncodeError::BufferTooSmall)
     }
 }
 

@@ -30,7 +30,8 @@ pub enum SendError {
     /// The message does not fit in the outbox even when that is empty. Give it more memory, or
     /// stream the message.
     TooLarge,
-    /// The connection's serialization has no place for the value. Never [`EncodeError::Full`].
+    /// The connection's serialization has no place for the value. Never
+    /// [`EncodeError::BufferTooSmall`].
     Encode(EncodeError),
     /// A streamed message is not finished yet.
     Streaming,
@@ -68,7 +69,7 @@ impl core::error::Error for SendError {}
 impl From<EncodeError> for SendError {
     fn from(error: EncodeError) -> Self {
         match error {
-            EncodeError::Full => Self::Full,
+            EncodeError::BufferTooSmall => Self::Full,
             other => Self::Encode(other),
         }
     }

@@ -6,7 +6,8 @@ use crate::{
     bytes,
     time::{Duration, Instant},
     wire::websocket::{
-        CONTROL_MAX, Decoder, FrameError, FrameHeader, Opcode, Received, apply_mask, write_close,
+        CONTROL_MAX, Decoder, FrameError, FrameHeader, Opcode, ServerMessage, apply_mask,
+        write_close,
     },
 };
 
@@ -181,17 +182,17 @@ pub(super) fn close(socket: &mut tcp::Socket<'_>, code: u16, mask: [u8; 4]) {
 }
 
 /// What was decoded, without its borrow.
-fn step(received: Result<Option<Received<'_>>, FrameError>, pong: &mut Pong) -> Step {
+fn step(received: Result<Option<ServerMessage<'_>>, FrameError>, pong: &mut Pong) -> Step {
     match received {
-        Ok(Some(Received::Text(_) | Received::Binary(_))) => Step::Message,
-        Ok(Some(Received::Ping(payload))) => {
+        Ok(Some(ServerMessage::Text(_) | ServerMessage::Binary(_))) => Step::Message,
+        Ok(Some(ServerMessage::Ping(payload))) => {
             if bytes::copy(&mut pong.payload, payload).is_some() {
                 pong.len = Some(payload.len());
             }
             Step::Passed
         }
-        Ok(Some(Received::Pong(_)) | None) => Step::Passed,
-        Ok(Some(Received::Close { code, .. })) => Step::Close(code),
+        Ok(Some(ServerMessage::Pong(_)) | None) => Step::Passed,
+        Ok(Some(ServerMessage::Close { code, .. })) => Step::Close(code),
         Err(error) => Step::Failed(SocketError::Frame(error)),
     }
 }

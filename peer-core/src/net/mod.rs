@@ -9,7 +9,7 @@
 //! What firmware needs with an Ethernet or IP device, its clock and a generator of random bytes:
 //!
 //! ```
-//! use peer_core::{PeerId, time::Instant, wire::http::Broker};
+//! use peer_core::{PeerId, time::Instant, wire::http::BrokerAddress};
 //! use peer_core::net::{BrokerSocket, SocketTiming, timestamp};
 //! use peer_core::peer::{Config, ConnectionHandle, Event, Output, Peer, PeerResources, RtcCommand};
 //! use smoltcp::iface::{Config as IfaceConfig, Interface, SocketSet, SocketStorage};
@@ -44,7 +44,7 @@
 //!         tcp::SocketBuffer::new(&mut received[..]),
 //!         tcp::SocketBuffer::new(&mut to_send[..]),
 //!     ));
-//!     let server = Broker { host: "192.0.2.1", port: 9000, path: "/", key: "peerjs" };
+//!     let server = BrokerAddress { host: "192.0.2.1", port: 9000, path: "/", key: "peerjs" };
 //!     let (address, timing) = (IpAddress::v4(192, 0, 2, 1), SocketTiming::default());
 //!     let mut broker = BrokerSocket::new(address, server, timing, &mut message, random);
 //!     let mut config = Config::new(secret);

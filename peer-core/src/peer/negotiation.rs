@@ -6,7 +6,9 @@ use crate::{
     serialization::Serialization,
     wire::{
         json::{self, WriteError},
-        signal::{Answer, Candidate, Message, Offer, write_answer, write_candidate, write_offer},
+        signal::{
+            Answer, IceCandidateInit, Offer, Signal, write_answer, write_candidate, write_offer,
+        },
     },
 };
 
@@ -25,7 +27,7 @@ impl Peer<'_> {
         if self.must_drain_for(bytes) {
             return Err(InputError::Full);
         }
-        let message = match Message::parse(bytes) {
+        let message = match Signal::parse(bytes) {
             Ok(message) => message,
             Err(error) => {
                 debug!("dropped a signal: {}", error);
@@ -33,9 +35,9 @@ impl Peer<'_> {
             }
         };
         match message {
-            Message::Error { msg } => self.refused(PeerError::ServerError, msg),
-            Message::IdTaken { msg } => self.refused(PeerError::UnavailableId, msg),
-            Message::InvalidKey { msg } => self.refused(PeerError::InvalidKey, msg),
+            Signal::Error { msg } => self.refused(PeerError::ServerError, msg),
+            Signal::IdTaken { msg } => self.refused(PeerError::UnavailableId, msg),
+            Signal::InvalidKey { msg } => self.refused(PeerError::InvalidKey, msg),
             message => {
                 // Whatever the broker relays, it knows us.
                 self.broker.opened();
@@ -46,21 +48,21 @@ impl Peer<'_> {
         Ok(())
     }
 
-    fn relayed(&mut self, message: Message<'_>) -> Result<(), InputError> {
+    fn relayed(&mut self, message: Signal<'_>) -> Result<(), InputError> {
         match message {
-            Message::Offer { src, offer } => return self.offer(src, &offer),
-            Message::Answer { src, answer } => return self.answer(src, &answer),
-            Message::Candidate {
+            Signal::Offer { src, offer } => return self.offer(src, &offer),
+            Signal::Answer { src, answer } => return self.answer(src, &answer),
+            Signal::Candidate {
                 candidate: None, ..
             } => {}
-            Message::Candidate {
+            Signal::Candidate {
                 src,
                 connection_id,
                 candidate: Some(candidate),
             } => {
                 return self.candidate(src, connection_id, candidate.candidate);
             }
-            Message::Leave { src } => {
+            Signal::Leave { src } => {
                 for (_, slot) in self
                     .table
                     .iter_mut()
@@ -69,14 +71,14 @@ impl Peer<'_> {
                     slot.end(FailureReason::RemoteClosed);
                 }
             }
-            Message::Expire { src } => {
+            Signal::Expire { src } => {
                 let waiting = |slot: &Slot| slot.remote == *src && slot.awaits_answer();
                 for (_, slot) in self.table.iter_mut().filter(|(_, slot)| waiting(slot)) {
                     slot.end(FailureReason::PeerUnavailable);
                     self.broker.unavailable();
                 }
             }
-            Message::Media { .. } => {
+            Signal::Media { .. } => {
                 self.stats.media_offers = self.stats.media_offers.wrapping_add(1);
             }
             _ => {}
@@ -417,7 +419,7 @@ fn write_local_candidate(
     room: &mut [u8],
 ) -> Result<usize, WriteError> {
     let (dst, id) = (slot.remote.as_str(), slot.id.as_str());
-    write_candidate(dst, id, &Candidate::new(candidate), room).map(str::len)
+    write_candidate(dst, id, &IceCandidateInit::new(candidate), room).map(str::len)
 }
 
 pub(super) fn is_json(text: &str) -> bool {

@@ -66,7 +66,7 @@ impl Raw<'_> {
         if self.len + bytes.len() > RAW_LIMIT {
             return Err(EncodeError::MessageTooBig);
         }
-        bytes::append(self.buffer, &mut self.len, bytes).ok_or(EncodeError::Full)?;
+        bytes::append(self.buffer, &mut self.len, bytes).ok_or(EncodeError::BufferTooSmall)?;
         Ok(kind)
     }
 

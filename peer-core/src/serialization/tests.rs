@@ -121,7 +121,7 @@ fn a_struct_survives_all_but_raw() {
         );
         assert_eq!(
             serialization.encode(&reading, &mut buffer[..4]),
-            Err(EncodeError::Full)
+            Err(EncodeError::BufferTooSmall)
         );
     }
 }

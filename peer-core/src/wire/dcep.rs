@@ -2,12 +2,12 @@
 //! reliability.
 //!
 //! ```
-//! use peer_core::wire::dcep::{self, Message, Open, Reliability};
+//! use peer_core::wire::dcep::{self, DcepMessage, Open, Reliability};
 //!
 //! let open = Open { ordered: true, label: "dc_1", ..Open::default() };
 //! let mut buffer = [0; 64];
 //! let length = open.write(&mut buffer)?;
-//! assert_eq!(dcep::parse(&buffer[..length])?, Message::Open(open));
+//! assert_eq!(dcep::parse(&buffer[..length])?, DcepMessage::Open(open));
 //! # Ok::<(), dcep::DcepError>(())
 //! ```
 
@@ -40,18 +40,18 @@ const UNORDERED: u8 = 0x80;
 ///
 /// # Errors
 /// [`DcepError`]; do not open the channel then.
-pub fn parse(bytes: &[u8]) -> Result<Message<'_>, DcepError> {
+pub fn parse(bytes: &[u8]) -> Result<DcepMessage<'_>, DcepError> {
     match bytes.first() {
         None => Err(DcepError::Truncated),
-        Some(&OPEN) => Open::parse(bytes).map(Message::Open),
-        Some(&byte) if [byte] == ACK => Ok(Message::Ack),
+        Some(&OPEN) => Open::parse(bytes).map(DcepMessage::Open),
+        Some(&byte) if [byte] == ACK => Ok(DcepMessage::Ack),
         Some(_) => Err(DcepError::UnknownMessage),
     }
 }
 
 /// A DCEP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
+pub enum DcepMessage<'a> {
     /// DATA_CHANNEL_OPEN: the remote peer opened a channel. Answer with [`ACK`].
     Open(Open<'a>),
     /// DATA_CHANNEL_ACK: the remote peer accepted our channel.
@@ -121,7 +121,7 @@ impl<'a> Open<'a> {
     /// Writes the message and returns its length: [`OPEN_HEADER_LEN`] and the two texts.
     ///
     /// # Errors
-    /// [`DcepError::LabelTooLong`], [`DcepError::ProtocolTooLong`], [`DcepError::NoSpace`].
+    /// [`DcepError::LabelTooLong`], [`DcepError::ProtocolTooLong`], [`DcepError::BufferTooSmall`].
     pub fn write(&self, buffer: &mut [u8]) -> Result<usize, DcepError> {
         if self.label.len() > LABEL_MAX {
             return Err(DcepError::LabelTooLong);
@@ -145,7 +145,7 @@ impl<'a> Open<'a> {
         let header = [OPEN, kind, p0, p1, r0, r1, r2, r3, l0, l1, n0, n1];
 
         let parts = [&header[..], self.label.as_bytes(), self.protocol.as_bytes()];
-        bytes::concat(buffer, &parts).ok_or(DcepError::NoSpace)
+        bytes::concat(buffer, &parts).ok_or(DcepError::BufferTooSmall)
     }
 }
 
@@ -179,7 +179,7 @@ pub enum DcepError {
     /// The label or the sub-protocol is not UTF-8.
     NotUtf8,
     /// The buffer to write into is too small.
-    NoSpace,
+    BufferTooSmall,
 }
 
 impl fmt::Display for DcepError {
@@ -195,7 +195,7 @@ impl fmt::Display for DcepError {
             }
             Self::ProtocolTooLong => "the channel's protocol name is longer than this build allows",
             Self::NotUtf8 => "the far side's channel label or protocol is not UTF-8",
-            Self::NoSpace => "the buffer is too small for the channel opening message",
+            Self::BufferTooSmall => "the buffer is too small for the channel opening message",
         })
     }
 }
@@ -220,16 +220,16 @@ mod tests {
                 label: "lab",
                 ..Open::default()
             };
-            assert_eq!(parse(&bytes), Ok(Message::Open(open)));
+            assert_eq!(parse(&bytes), Ok(DcepMessage::Open(open)));
             let mut written = [0; 15];
             assert_eq!(open.write(&mut written), Ok(15));
             assert_eq!(written, bytes);
-            assert_eq!(open.write(&mut [0; 14]), Err(DcepError::NoSpace));
+            assert_eq!(open.write(&mut [0; 14]), Err(DcepError::BufferTooSmall));
             for length in 1..bytes.len() {
                 assert_eq!(parse(&bytes[..length]), Err(DcepError::Truncated));
             }
         }
-        assert_eq!(parse(&ACK), Ok(Message::Ack));
+        assert_eq!(parse(&ACK), Ok(DcepMessage::Ack));
     }
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
             let open = Open { ordered, reliability, priority, label: &label, protocol: &protocol };
             let mut buffer = [0; 256];
             let length = open.write(&mut buffer).unwrap();
-            prop_assert_eq!(parse(&buffer[..length]), Ok(Message::Open(open)));
+            prop_assert_eq!(parse(&buffer[..length]), Ok(DcepMessage::Open(open)));
         }
     }
 }

@@ -279,7 +279,7 @@ impl Fingerprint<'_> {
 }
 
 /// Why a description cannot be used. The remote peer is to blame for all but
-/// [`TooLong`](Self::TooLong) and [`NoSpace`](Self::NoSpace).
+/// [`TooLong`](Self::TooLong) and [`BufferTooSmall`](Self::BufferTooSmall).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -313,7 +313,7 @@ pub enum SdpError {
     /// `a=max-message-size` is not a number.
     InvalidMaxMessageSize,
     /// The buffer to write into is too small.
-    NoSpace,
+    BufferTooSmall,
 }
 
 impl fmt::Display for SdpError {
@@ -341,7 +341,7 @@ impl fmt::Display for SdpError {
             Self::InvalidSetup => "the far side's DTLS role is unknown or left open in an answer",
             Self::InvalidSctpPort => "the far side's SCTP port is not a port",
             Self::InvalidMaxMessageSize => "the far side's max-message-size is not a number",
-            Self::NoSpace => "the buffer is too small for the session description",
+            Self::BufferTooSmall => "the buffer is too small for the session description",
         })
     }
 }
@@ -376,10 +376,10 @@ impl Emit<'_> {
     /// Writes the text into a buffer and returns it.
     ///
     /// # Errors
-    /// [`SdpError::NoSpace`]. About 600 bytes are needed without candidates.
+    /// [`SdpError::BufferTooSmall`]. About 600 bytes are needed without candidates.
     pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b str, SdpError> {
         let mut text = TextBuffer::new(buffer);
-        write!(text, "{self}").map_err(|_| SdpError::NoSpace)?;
+        write!(text, "{self}").map_err(|_| SdpError::BufferTooSmall)?;
         Ok(text.finish())
     }
 }

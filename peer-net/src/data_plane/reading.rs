@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use peer_core::peer::ConnectionError;
 use peer_core::serialization::Serialization;
-use peer_core::wire::chunk::{self, Received};
+use peer_core::wire::chunk::{self, BinaryMessage};
 
 use super::DataPlane;
 use crate::error::CloseReason;
@@ -66,9 +66,9 @@ fn sort(plane: &DataPlane, assembly: &mut Assembly, message: Message) -> Option<
 fn sort_packed(plane: &DataPlane, assembly: &mut Assembly, mut bytes: Bytes) -> Option<Sorted> {
     for _ in 0..NESTED_MAX {
         let chunk = match chunk::parse(&bytes) {
-            Ok(Received::Message) => return Some(Sorted::Message(Payload::Binary(bytes))),
-            Ok(Received::Close) => return Some(Sorted::Close),
-            Ok(Received::Chunk(chunk)) => chunk,
+            Ok(BinaryMessage::Whole) => return Some(Sorted::Message(Payload::Binary(bytes))),
+            Ok(BinaryMessage::Close) => return Some(Sorted::Close),
+            Ok(BinaryMessage::Chunk(chunk)) => chunk,
             Err(_) => {
                 plane.count_malformed();
                 return None;

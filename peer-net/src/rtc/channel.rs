@@ -298,8 +298,10 @@ pub(super) async fn accept(
         return Err(fail("the remote sent data on a channel it had not opened"));
     }
     let open = match dcep::parse(buffer.get(..length).unwrap_or_default()) {
-        Ok(dcep::Message::Open(open)) => open,
-        Ok(dcep::Message::Ack) => return Err(fail("the remote answered a channel never opened")),
+        Ok(dcep::DcepMessage::Open(open)) => open,
+        Ok(dcep::DcepMessage::Ack) => {
+            return Err(fail("the remote answered a channel never opened"));
+        }
         Err(error) => return Err(failure("the channel's opening cannot be read", error)),
     };
     stream
@@ -624,7 +626,7 @@ impl Reader {
         }
         self.packets.consumed(bytes.len());
         if ppid == Ppid::Dcep
-            && dcep::parse(bytes) == Ok(dcep::Message::Ack)
+            && dcep::parse(bytes) == Ok(dcep::DcepMessage::Ack)
             && core::mem::take(&mut self.unordered_after_ack)
         {
             self.order.loosen(&self.stream);

@@ -6,7 +6,7 @@ use peer_core::{
     net::{BrokerSocket, LinkSocket, SocketTiming, instant, timestamp},
     peer::{Config, Event, Output, Peer, PeerResources},
     time::{Duration, Instant},
-    wire::http::{Broker, accept_key},
+    wire::http::{BrokerAddress, accept_key},
 };
 use smoltcp::{
     iface::{Config as IfaceConfig, Interface, SocketSet, SocketStorage},
@@ -49,7 +49,7 @@ pub(crate) fn run() -> Option<()> {
     sockets.get_mut::<Socket<'_>>(server).listen(9000).ok()?;
 
     let random: fn(&mut [u8]) = |bytes| bytes.fill(7);
-    let target = Broker {
+    let target = BrokerAddress {
         host: "192.0.2.7",
         port: 9000,
         path: "/",

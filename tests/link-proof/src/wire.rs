@@ -34,13 +34,13 @@ fn json_and_signals(buffer: &mut [u8]) -> Option<()> {
     signal::write_candidate(
         "bob",
         "dc_1",
-        &signal::Candidate::new("candidate:1"),
+        &signal::IceCandidateInit::new("candidate:1"),
         buffer,
     )
     .ok()?;
     let mut leave = *br#"{"type":"LEAVE","src":"bob"}"#;
-    let left = signal::Message::parse(&mut leave).ok()?;
-    (left == signal::Message::Leave { src: "bob" }).then_some(())
+    let left = signal::Signal::parse(&mut leave).ok()?;
+    (left == signal::Signal::Leave { src: "bob" }).then_some(())
 }
 
 fn descriptions(buffer: &mut [u8]) -> Option<()> {
@@ -71,14 +71,14 @@ fn channel(buffer: &mut [u8]) -> Option<()> {
         ..dcep::Open::default()
     };
     let len = open.write(buffer).ok()?;
-    (dcep::parse(buffer.get(..len)?).ok()? == dcep::Message::Open(open)).then_some(())?;
-    matches!(chunk::parse(chunk::CLOSE), Ok(chunk::Received::Close)).then_some(())?;
+    (dcep::parse(buffer.get(..len)?).ok()? == dcep::DcepMessage::Open(open)).then_some(())?;
+    matches!(chunk::parse(chunk::CLOSE), Ok(chunk::BinaryMessage::Close)).then_some(())?;
     let chunks = chunk::Chunks::new(core::num::NonZeroU32::MIN, b"packed");
     (chunks.count() == 1).then_some(())
 }
 
 fn broker(buffer: &mut [u8]) -> Option<()> {
-    let broker = http::Broker {
+    let broker = http::BrokerAddress {
         host: "localhost",
         port: 9000,
         path: "/",
@@ -96,7 +96,7 @@ fn broker(buffer: &mut [u8]) -> Option<()> {
     let mut bytes = &b"\x81\x02{}"[..];
     matches!(
         decoder.decode(&mut bytes),
-        Ok(Some(websocket::Received::Text(_)))
+        Ok(Some(websocket::ServerMessage::Text(_)))
     )
     .then_some(())
 }

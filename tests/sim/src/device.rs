@@ -180,7 +180,7 @@ impl<'m> Device<'m> {
         let random: Random = Box::new(move |bytes| fill(&mut rng, bytes));
         let face = match to {
             To::Broker { reconnect, .. } => {
-                let broker = http::Broker {
+                let broker = http::BrokerAddress {
                     host: &memory.host,
                     port: LAN_PORT,
                     path: "/",

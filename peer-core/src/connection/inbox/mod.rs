@@ -403,9 +403,9 @@ fn meaning(serialization: Serialization, kind: FrameKind, content: &[u8]) -> Opt
         (_, FrameKind::Text) => None,
         (Serialization::Postcard, _) => Some(Meaning::Message),
         (Serialization::Binary | Serialization::BinaryUtf8, _) => match chunk::parse(content) {
-            Ok(chunk::Received::Message) => Some(Meaning::Message),
-            Ok(chunk::Received::Close) => Some(Meaning::Close),
-            Ok(chunk::Received::Chunk(chunk)) => Some(Meaning::Chunk(chunk)),
+            Ok(chunk::BinaryMessage::Whole) => Some(Meaning::Message),
+            Ok(chunk::BinaryMessage::Close) => Some(Meaning::Close),
+            Ok(chunk::BinaryMessage::Chunk(chunk)) => Some(Meaning::Chunk(chunk)),
             Err(_) => None,
         },
     }

@@ -12,7 +12,7 @@ use crate::{
     PeerId, Token,
     peer::{BrokerCommand, BrokerInput, Input, Output, Peer, PeerState, Room},
     time::{Instant, earlier},
-    wire::{http::Broker, websocket::Opcode},
+    wire::{http::BrokerAddress, websocket::Opcode},
 };
 
 use super::{
@@ -74,7 +74,7 @@ const CLOSE_NORMAL: u16 = 1000;
 /// without one sets smoltcp's `keep_alive` and `timeout`.
 pub struct BrokerSocket<'m, R> {
     address: IpAddress,
-    broker: Broker<'m>,
+    broker: BrokerAddress<'m>,
     timing: SocketTiming,
     reconnect: bool,
     random: R,
@@ -97,7 +97,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     /// bytes, from a generator fit for keys.
     pub fn new(
         address: impl Into<IpAddress>,
-        broker: Broker<'m>,
+        broker: BrokerAddress<'m>,
         timing: SocketTiming,
         memory: &'m mut [u8],
         random: R,
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn its_debug_output_keeps_the_token() {
-        let broker = Broker {
+        let broker = BrokerAddress {
             host: "a",
             port: 1,
             path: "/",

@@ -183,10 +183,10 @@ impl<'a> Iterator for Chunks<'a> {
 
 /// What a message in `binary` mode is to the chunk protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received<'a> {
+pub enum BinaryMessage<'a> {
     /// A message that is not cut, or one that cannot be read, for which the decoder returns the
     /// error.
-    Message,
+    Whole,
     /// A chunk of a message.
     Chunk(Chunk<'a>),
     /// The remote peer asks to close the connection.

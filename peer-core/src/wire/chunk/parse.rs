@@ -3,7 +3,7 @@ use crate::binarypack::{
     token::{Reader, Token, integral},
 };
 
-use super::{Chunk, ChunkError, ChunkId, Received};
+use super::{BinaryMessage, Chunk, ChunkError, ChunkId};
 
 /// Tells chunks and the close message from other messages in `binary` mode.
 ///
@@ -12,26 +12,26 @@ use super::{Chunk, ChunkError, ChunkId, Received};
 /// skipped.
 ///
 /// ```
-/// use peer_core::wire::chunk::{CLOSE, Received, parse};
-/// assert_eq!(parse(b"\xb5hello")?, Received::Message);
-/// assert_eq!(parse(CLOSE)?, Received::Close);
+/// use peer_core::wire::chunk::{CLOSE, BinaryMessage, parse};
+/// assert_eq!(parse(b"\xb5hello")?, BinaryMessage::Whole);
+/// assert_eq!(parse(CLOSE)?, BinaryMessage::Close);
 /// let chunk = parse(b"\x84\xba__peerData\x01\xb1n\x00\xb4data\xa2hi\xb5total\x02")?;
-/// assert!(matches!(chunk, Received::Chunk(chunk) if chunk.data == b"hi" && chunk.total == 2));
+/// assert!(matches!(chunk, BinaryMessage::Chunk(chunk) if chunk.data == b"hi" && chunk.total == 2));
 /// # Ok::<(), peer_core::wire::chunk::ChunkError>(())
 /// ```
 ///
 /// # Errors
 /// [`ChunkError`] for a chunk without a usable `n` and `total`.
-pub fn parse(frame: &[u8]) -> Result<Received<'_>, ChunkError> {
+pub fn parse(frame: &[u8]) -> Result<BinaryMessage<'_>, ChunkError> {
     if !matches!(frame.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
-        return Ok(Received::Message);
+        return Ok(BinaryMessage::Whole);
     }
     let Ok(fields) = Fields::read(frame) else {
-        return Ok(Received::Message);
+        return Ok(BinaryMessage::Whole);
     };
     let id = match fields.peer_data {
-        PeerData::False => return Ok(Received::Message),
-        PeerData::Close => return Ok(Received::Close),
+        PeerData::False => return Ok(BinaryMessage::Whole),
+        PeerData::Close => return Ok(BinaryMessage::Close),
         PeerData::Id(id) => id,
     };
     let total = fields
@@ -39,7 +39,7 @@ pub fn parse(frame: &[u8]) -> Result<Received<'_>, ChunkError> {
         .filter(|&total| total > 0)
         .ok_or(ChunkError::Total)?;
     let n = fields.n.filter(|&n| n < total).ok_or(ChunkError::Index)?;
-    Ok(Received::Chunk(Chunk {
+    Ok(BinaryMessage::Chunk(Chunk {
         id,
         n,
         total,

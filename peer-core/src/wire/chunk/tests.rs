@@ -28,7 +28,7 @@ fn hex(text: &str) -> Vec<u8> {
 
 fn chunk(frame: &[u8]) -> Chunk<'_> {
     match parse(frame) {
-        Ok(Received::Chunk(chunk)) => chunk,
+        Ok(BinaryMessage::Chunk(chunk)) => chunk,
         other => panic!("{other:?}"),
     }
 }
@@ -43,7 +43,7 @@ fn recorded_chunks_are_read_and_written_byte_for_byte() {
             .map(|frame| hex(frame.as_str().unwrap()))
             .collect();
         if let [frame] = &*frames {
-            assert_eq!(parse(frame), Ok(Received::Message));
+            assert_eq!(parse(frame), Ok(BinaryMessage::Whole));
             assert!(frame.len() <= CHUNKED_MTU);
             continue;
         }
@@ -79,9 +79,9 @@ fn recorded_messages_are_ordinary_or_close() {
         match case["serialization"].as_str().unwrap() {
             "binary" => {
                 let want = if close {
-                    Received::Close
+                    BinaryMessage::Close
                 } else {
-                    Received::Message
+                    BinaryMessage::Whole
                 };
                 assert_eq!(parse(&frame), Ok(want));
                 assert_eq!(frame == CLOSE, close);
@@ -128,7 +128,7 @@ fn ids_are_what_javascript_takes_as_true() {
         b"\xcb\0\0\0\0\0\0\0\0",
         b"\xcc\0",
     ] {
-        assert_eq!(parse(&with_id(id)), Ok(Received::Message), "{id:?}");
+        assert_eq!(parse(&with_id(id)), Ok(BinaryMessage::Whole), "{id:?}");
     }
     for (id, number) in [
         (&b"\x05"[..], 5),
@@ -155,7 +155,7 @@ fn ids_are_what_javascript_takes_as_true() {
     assert_ne!(chunk(&with_id(b"\xb1a")).id, chunk(&with_id(b"\xb1b")).id);
     assert_eq!(
         parse(&with_id(b"\x82\x01\x02\xb4type\xb5close")),
-        Ok(Received::Close)
+        Ok(BinaryMessage::Close)
     );
 }
 
@@ -204,19 +204,19 @@ fn chunks_that_cannot_be_placed_are_errors() {
 fn what_is_not_whole_is_left_to_the_decoder() {
     let frame = with_id(b"\x05");
     for len in 0..frame.len() {
-        assert_eq!(parse(&frame[..len]), Ok(Received::Message));
+        assert_eq!(parse(&frame[..len]), Ok(BinaryMessage::Whole));
     }
     // Counts far beyond the bytes that are there.
     assert_eq!(
         parse(b"\xdf\xff\xff\xff\xff\x01\x01"),
-        Ok(Received::Message)
+        Ok(BinaryMessage::Whole)
     );
     assert_eq!(
         parse(b"\x81\xb1a\xdd\xff\xff\xff\xff\xdf\xff\xff\xff\xff\x01"),
-        Ok(Received::Message)
+        Ok(BinaryMessage::Whole)
     );
     // Nesting costs nothing.
-    assert_eq!(parse(&[0x81; 100_000]), Ok(Received::Message));
+    assert_eq!(parse(&[0x81; 100_000]), Ok(BinaryMessage::Whole));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! far.
 //!
 //! ```
-//! use peer_core::wire::http::{Broker, ResponseHead};
-//! let broker = Broker { host: "192.0.2.1", port: 9000, path: "/", key: "peerjs" };
+//! use peer_core::wire::http::{BrokerAddress, ResponseHead};
+//! let broker = BrokerAddress { host: "192.0.2.1", port: 9000, path: "/", key: "peerjs" };
 //! let mut buffer = [0; 512];
 //! let request = broker.write_id_request(17_954_391_238_270, &mut buffer)?;
 //! assert!(request.starts_with("GET /peerjs/id?ts=17954391238270&version=1.5.5 HTTP/1.1\r\n"));
@@ -27,7 +27,7 @@ mod tests;
 
 use core::fmt;
 
-pub use request::{Broker, accept_key};
+pub use request::{BrokerAddress, accept_key};
 pub use response::{Body, RESPONSE_HEAD_MAX, ResponseHead};
 
 /// The PeerJS version that a client names in its requests.
@@ -39,7 +39,7 @@ pub const PEERJS_VERSION: &str = "1.5.5";
 #[non_exhaustive]
 pub enum RequestError {
     /// The request does not fit the buffer. A larger buffer may hold it.
-    Full,
+    BufferTooSmall,
     /// The host is empty, the host or path contains white space or characters outside ASCII, or the
     /// path contains `?` or `#`.
     Invalid,
@@ -48,7 +48,7 @@ pub enum RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "the HTTP request does not fit the buffer",
+            Self::BufferTooSmall => "the HTTP request does not fit the buffer",
             Self::Invalid => "the broker's host or path cannot stand in a URL",
         })
     }

@@ -8,7 +8,7 @@ use super::{PEERJS_VERSION, RequestError};
 
 /// The address of a broker: PeerJS's `host`, `port`, `path` and `key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broker<'a> {
+pub struct BrokerAddress<'a> {
     /// Host name or IP address; IPv6 with or without brackets.
     pub host: &'a str,
     /// The port. Written into the requests even if it is the default port, as PeerJS does.
@@ -20,7 +20,7 @@ pub struct Broker<'a> {
     pub key: &'a str,
 }
 
-impl Broker<'_> {
+impl BrokerAddress<'_> {
     /// Writes `GET {path}{key}/id?ts=…&version=…`, the request for an id. The body of the response
     /// is the id. `ts` must differ from request to request, so that no cache answers; PeerJS uses
     /// milliseconds.
@@ -54,8 +54,8 @@ impl Broker<'_> {
     /// nonce.
     ///
     /// ```
-    /// use peer_core::wire::http::{Broker, ResponseHead, accept_key};
-    /// let broker = Broker { host: "fd00::1", port: 9000, path: "/app", key: "peerjs" };
+    /// use peer_core::wire::http::{BrokerAddress, ResponseHead, accept_key};
+    /// let broker = BrokerAddress { host: "fd00::1", port: 9000, path: "/app", key: "peerjs" };
     /// let mut buffer = [0; 512];
     /// let nonce = b"the sample nonce";
     /// let request = broker.write_upgrade_request("a b", "t0k3n", nonce, &mut buffer)?;
@@ -125,7 +125,8 @@ impl Broker<'_> {
 }
 
 fn put(out: &mut TextBuffer<'_>, text: fmt::Arguments<'_>) -> Result<(), RequestError> {
-    out.write_fmt(text).map_err(|_| RequestError::Full)
+    out.write_fmt(text)
+        .map_err(|_| RequestError::BufferTooSmall)
 }
 
 /// A path between slashes.

@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-const BROKER: Broker<'_> = Broker {
+const BROKER: BrokerAddress<'_> = BrokerAddress {
     host: "example.com",
     port: 443,
     path: "/",
@@ -52,7 +52,7 @@ fn paths_get_their_slashes() {
             "GET /a/b/peerjs/id?ts=7&version=1.5.5 HTTP/1.1\r\n",
         ),
     ] {
-        let request = Broker { path, ..BROKER }
+        let request = BrokerAddress { path, ..BROKER }
             .write_id_request(7, &mut buffer)
             .unwrap();
         assert!(request.starts_with(line), "{request}");
@@ -65,24 +65,24 @@ fn paths_get_their_slashes() {
 fn nothing_can_be_smuggled_into_a_request() {
     let mut buffer = [0; 512];
     for broker in [
-        Broker { host: "", ..BROKER },
-        Broker {
+        BrokerAddress { host: "", ..BROKER },
+        BrokerAddress {
             host: "a\r\nX: y",
             ..BROKER
         },
-        Broker {
+        BrokerAddress {
             host: "a b",
             ..BROKER
         },
-        Broker {
+        BrokerAddress {
             path: "/a b",
             ..BROKER
         },
-        Broker {
+        BrokerAddress {
             path: "/?x",
             ..BROKER
         },
-        Broker {
+        BrokerAddress {
             path: "/\n",
             ..BROKER
         },
@@ -92,7 +92,7 @@ fn nothing_can_be_smuggled_into_a_request() {
             Err(RequestError::Invalid)
         );
     }
-    let broker = Broker {
+    let broker = BrokerAddress {
         key: "k\r\n&",
         ..BROKER
     };
@@ -102,7 +102,7 @@ fn nothing_can_be_smuggled_into_a_request() {
     assert!(request.starts_with("GET /peerjs?key=k%0D%0A%26&id=i%0D%0A&token=t%20&version="));
     let len = request.len();
     let error = broker.write_upgrade_request("i\r\n", "t ", &[0; 16], &mut buffer[..len - 1]);
-    assert_eq!(error, Err(RequestError::Full));
+    assert_eq!(error, Err(RequestError::BufferTooSmall));
 }
 
 /// PeerServer 1.0.2 behind express.

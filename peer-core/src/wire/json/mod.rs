@@ -86,7 +86,7 @@ impl core::error::Error for ReadError {}
 #[non_exhaustive]
 pub enum WriteError {
     /// The text does not fit the buffer. A larger buffer may hold it.
-    Full,
+    BufferTooSmall,
     /// A map key is not a string, number, character, boolean or unit variant.
     Key,
     /// The value's `Serialize` or `Display` failed, or the value contains a 128-bit number.
@@ -96,7 +96,7 @@ pub enum WriteError {
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "the JSON text does not fit the buffer",
+            Self::BufferTooSmall => "the JSON text does not fit the buffer",
             Self::Key => "a map key cannot be written as a JSON string",
             Self::Refused => "the value cannot be written as JSON",
         })

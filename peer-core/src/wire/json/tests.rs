@@ -235,7 +235,7 @@ fn serde_shapes_match_serde_json() {
     for short in 0..len {
         assert_eq!(
             to_slice(&value, &mut [0; 1024][..short]),
-            Err(WriteError::Full)
+            Err(WriteError::BufferTooSmall)
         );
     }
     assert_eq!(from_slice::<Everything>(&mut buffer[..len]), Ok(value));

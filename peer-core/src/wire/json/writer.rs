@@ -47,15 +47,15 @@ impl<'b> Writer<'b> {
     /// Writes a text as it is: punctuation, or a value that is JSON already.
     ///
     /// # Errors
-    /// [`WriteError::Full`].
+    /// [`WriteError::BufferTooSmall`].
     pub fn raw(&mut self, text: &str) -> Result<(), WriteError> {
-        self.0.push(text).ok_or(WriteError::Full)
+        self.0.push(text).ok_or(WriteError::BufferTooSmall)
     }
 
     /// Writes a string with its quotes.
     ///
     /// # Errors
-    /// [`WriteError::Full`].
+    /// [`WriteError::BufferTooSmall`].
     pub fn string(&mut self, text: &str) -> Result<(), WriteError> {
         self.raw("\"")?;
         self.escaped(text)?;
@@ -65,7 +65,7 @@ impl<'b> Writer<'b> {
     /// Writes the `Display` of a value as a string.
     ///
     /// # Errors
-    /// [`WriteError::Full`], or [`WriteError::Refused`] if the value's `Display` failed.
+    /// [`WriteError::BufferTooSmall`], or [`WriteError::Refused`] if the value's `Display` failed.
     pub fn display(&mut self, value: &(impl fmt::Display + ?Sized)) -> Result<(), WriteError> {
         self.raw("\"")?;
         self.format(format_args!("{value}"), Self::escaped)?;
@@ -75,7 +75,7 @@ impl<'b> Writer<'b> {
     /// Writes an integer that may be negative.
     ///
     /// # Errors
-    /// [`WriteError::Full`].
+    /// [`WriteError::BufferTooSmall`].
     pub fn signed(&mut self, value: impl Into<i64>) -> Result<(), WriteError> {
         self.format(format_args!("{}", value.into()), Self::raw)
     }
@@ -83,7 +83,7 @@ impl<'b> Writer<'b> {
     /// Writes an integer that is not negative.
     ///
     /// # Errors
-    /// [`WriteError::Full`].
+    /// [`WriteError::BufferTooSmall`].
     pub fn unsigned(&mut self, value: impl Into<u64>) -> Result<(), WriteError> {
         self.format(format_args!("{}", value.into()), Self::raw)
     }
@@ -92,7 +92,7 @@ impl<'b> Writer<'b> {
     /// finite.
     ///
     /// # Errors
-    /// [`WriteError::Full`].
+    /// [`WriteError::BufferTooSmall`].
     pub fn float(&mut self, value: f64) -> Result<(), WriteError> {
         if !value.is_finite() {
             return self.raw("null");
@@ -104,7 +104,7 @@ impl<'b> Writer<'b> {
     /// JavaScript, which only has doubles, would write `0.10000000149011612`.
     ///
     /// # Errors
-    /// [`WriteError::Full`].
+    /// [`WriteError::BufferTooSmall`].
     pub fn single(&mut self, value: f32) -> Result<(), WriteError> {
         if !value.is_finite() {
             return self.raw("null");

@@ -67,7 +67,7 @@ fn reads_all_recorded_descriptions_and_writes_them_byte_for_byte() {
         };
         assert_eq!(&emit.to_string(), text);
         assert_eq!(emit.write(&mut [0; 1024]).unwrap(), text);
-        assert_eq!(emit.write(&mut [0; 100]), Err(SdpError::NoSpace));
+        assert_eq!(emit.write(&mut [0; 100]), Err(SdpError::BufferTooSmall));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signals: the messages that PeerServer and PeerJS exchange over the WebSocket.
 //!
-//! [`Message::parse`] is as lenient as PeerJS's `Peer._handleMessage`: keys may come in any order,
+//! [`Signal::parse`] is as lenient as PeerJS's `Peer._handleMessage`: keys may come in any order,
 //! unknown keys are skipped, fields that PeerJS does not need may be missing, and a field of a
 //! wrong type counts as missing. The writers write, byte for byte, what PeerJS 1.5.5 writes.
 //!
@@ -24,7 +24,7 @@ pub use write::{HEARTBEAT, write_answer, write_candidate, write_offer};
 /// A message from the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Message<'a> {
+pub enum Signal<'a> {
     /// OPEN: the broker registered the id.
     Open,
     /// ERROR; the broker then closes the socket.
@@ -73,7 +73,7 @@ pub enum Message<'a> {
         /// The connection it is for.
         connection_id: &'a str,
         /// The candidate. `None` for an empty one, which WebRTC ignores.
-        candidate: Option<Candidate<'a>>,
+        candidate: Option<IceCandidateInit<'a>>,
     },
     /// An OFFER, ANSWER or CANDIDATE of a media call. Ignore it: media is not supported.
     Media {
@@ -127,7 +127,7 @@ pub struct Answer<'a> {
 /// An ICE candidate as it is signalled: WebRTC's `RTCIceCandidateInit`. Its text is a
 /// [`Candidate`](super::candidate::Candidate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate<'a> {
+pub struct IceCandidateInit<'a> {
     /// The candidate line, `candidate:…`.
     pub candidate: &'a str,
     /// The media section's id; `"0"` for a data connection.
@@ -138,7 +138,7 @@ pub struct Candidate<'a> {
     pub username_fragment: Option<&'a str>,
 }
 
-impl<'a> Candidate<'a> {
+impl<'a> IceCandidateInit<'a> {
     /// Makes a candidate of the first media section. A data connection has only one.
     #[must_use]
     pub const fn new(candidate: &'a str) -> Self {

@@ -1,13 +1,13 @@
 use crate::wire::json::{self, Kind, ReadError, Reader};
 
-use super::{Answer, Candidate, Message, Offer, Peek, SignalError};
+use super::{Answer, IceCandidateInit, Offer, Peek, Signal, SignalError};
 
 /// Reads what a broker's message is and whom it is from, without changing it, so that it can be
 /// parsed later, or fed again.
 ///
 /// Keys may come in any order. Returns `None` for what is no JSON object with a string as `type`,
 /// and where an escape in a key or in one of the strings may hide what was looked for: only
-/// [`Message::parse`] reads these. PeerServer writes neither. Otherwise, if the message can be
+/// [`Signal::parse`] reads these. PeerServer writes neither. Otherwise, if the message can be
 /// parsed, both say the same.
 #[must_use]
 #[allow(dead_code, reason = "the engine is to use it")]
@@ -38,13 +38,13 @@ fn plain(value: Option<&str>) -> Option<Option<&str>> {
     (!text.is_some_and(|text| text.contains('\\'))).then_some(text)
 }
 
-impl<'a> Message<'a> {
+impl<'a> Signal<'a> {
     /// Parses one WebSocket message in place. Changes the text: it cannot be parsed again.
     ///
     /// ```
-    /// use peer_core::wire::signal::Message;
+    /// use peer_core::wire::signal::Signal;
     /// let mut frame = *br#"{"type":"LEAVE","src":"bob","dst":"alice"}"#;
-    /// assert_eq!(Message::parse(&mut frame)?, Message::Leave { src: "bob" });
+    /// assert_eq!(Signal::parse(&mut frame)?, Signal::Leave { src: "bob" });
     /// # Ok::<(), peer_core::wire::signal::SignalError>(())
     /// ```
     ///
@@ -112,7 +112,7 @@ struct Payload<'a> {
     label: Option<&'a str>,
     reliable: bool,
     serialization: Option<&'a str>,
-    candidate: Result<Option<Candidate<'a>>, NotACandidate>,
+    candidate: Result<Option<IceCandidateInit<'a>>, NotACandidate>,
 }
 
 impl Default for Payload<'_> {
@@ -235,7 +235,7 @@ fn description<'a>(
 
 fn candidate<'a>(
     reader: &mut Reader<'a>,
-) -> Result<Result<Option<Candidate<'a>>, NotACandidate>, ReadError> {
+) -> Result<Result<Option<IceCandidateInit<'a>>, NotACandidate>, ReadError> {
     match reader.kind()? {
         Kind::Null => {
             reader.null()?;
@@ -251,7 +251,7 @@ fn candidate<'a>(
             return Ok(Err(NotACandidate));
         }
     }
-    let mut candidate = Candidate {
+    let mut candidate = IceCandidateInit {
         candidate: "",
         sdp_mid: None,
         sdp_m_line_index: None,

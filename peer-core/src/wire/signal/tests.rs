@@ -35,7 +35,7 @@ fn frames(kind: &str) -> Vec<String> {
 
 fn parse(text: &str) -> Result<String, SignalError> {
     let mut text = Vec::from(text);
-    Message::parse(&mut text).map(|message| std::format!("{message:?}"))
+    Signal::parse(&mut text).map(|message| std::format!("{message:?}"))
 }
 
 #[test]
@@ -44,9 +44,9 @@ fn every_recorded_frame_is_parsed() {
         let value: Value = serde_json::from_str(&frame).unwrap();
         let payload = &value["payload"];
         let mut text = frame.clone().into_bytes();
-        match Message::parse(&mut text).unwrap() {
-            Message::Open => assert_eq!(value["type"], "OPEN"),
-            Message::Offer { src, offer } => {
+        match Signal::parse(&mut text).unwrap() {
+            Signal::Open => assert_eq!(value["type"], "OPEN"),
+            Signal::Offer { src, offer } => {
                 assert_eq!(
                     (&value["type"], &value["src"]),
                     (&"OFFER".into(), &src.into())
@@ -58,7 +58,7 @@ fn every_recorded_frame_is_parsed() {
                 assert_eq!(payload["reliable"], offer.reliable);
                 assert_eq!(payload["serialization"], offer.serialization.unwrap());
             }
-            Message::Answer { src, answer } => {
+            Signal::Answer { src, answer } => {
                 assert_eq!(
                     (&value["type"], &value["src"]),
                     (&"ANSWER".into(), &src.into())
@@ -66,7 +66,7 @@ fn every_recorded_frame_is_parsed() {
                 assert_eq!(payload["sdp"]["sdp"], answer.sdp);
                 assert_eq!(payload["connectionId"], answer.connection_id);
             }
-            Message::Candidate {
+            Signal::Candidate {
                 src,
                 connection_id,
                 candidate,
@@ -98,10 +98,10 @@ fn every_recorded_frame_is_written_byte_for_byte() {
         // The server adds the source; only then is it a message for a client.
         let mut text = frame.replacen('{', r#"{"src":"me","#, 1).into_bytes();
         let mut buffer = vec![0; frame.len()];
-        let written = match Message::parse(&mut text).unwrap() {
-            Message::Offer { offer, .. } => write_offer(dst, &offer, &mut buffer),
-            Message::Answer { answer, .. } => write_answer(dst, &answer, &mut buffer),
-            Message::Candidate {
+        let written = match Signal::parse(&mut text).unwrap() {
+            Signal::Offer { offer, .. } => write_offer(dst, &offer, &mut buffer),
+            Signal::Answer { answer, .. } => write_answer(dst, &answer, &mut buffer),
+            Signal::Candidate {
                 connection_id,
                 candidate,
                 ..
@@ -121,42 +121,42 @@ fn a_buffer_too_small_by_one_byte_is_full() {
     let mut buffer = [0; 256];
     let len = write_offer("bob", &offer, &mut buffer).unwrap().len();
     let error = write_offer("bob", &offer, &mut buffer[..len - 1]);
-    assert_eq!(error, Err(crate::wire::json::WriteError::Full));
+    assert_eq!(error, Err(crate::wire::json::WriteError::BufferTooSmall));
 }
 
 #[test]
 fn the_broker_speaks() {
     for (text, message) in [
-        (r#"{"type":"OPEN"}"#, Message::Open),
-        (r#"{"type":"HEARTBEAT"}"#, Message::Heartbeat),
+        (r#"{"type":"OPEN"}"#, Signal::Open),
+        (r#"{"type":"HEARTBEAT"}"#, Signal::Heartbeat),
         (
             r#"{"type":"ERROR","payload":{"msg":"a\"b"}}"#,
-            Message::Error { msg: "a\"b" },
+            Signal::Error { msg: "a\"b" },
         ),
-        (r#"{"type":"ERROR"}"#, Message::Error { msg: "" }),
+        (r#"{"type":"ERROR"}"#, Signal::Error { msg: "" }),
         (
             r#"{"type":"ERROR","payload":"text"}"#,
-            Message::Error { msg: "" },
+            Signal::Error { msg: "" },
         ),
         (
             r#"{"payload":{"msg":"ID is taken"},"type":"ID-TAKEN"}"#,
-            Message::IdTaken { msg: "ID is taken" },
+            Signal::IdTaken { msg: "ID is taken" },
         ),
         (
             r#"{"type":"INVALID-KEY","payload":{}}"#,
-            Message::InvalidKey { msg: "" },
+            Signal::InvalidKey { msg: "" },
         ),
         (
             r#"{"type":"LEAVE","src":"x","dst":"me"}"#,
-            Message::Leave { src: "x" },
+            Signal::Leave { src: "x" },
         ),
         (
             r#"{"type":"EXPIRE","src":"x","dst":"me"}"#,
-            Message::Expire { src: "x" },
+            Signal::Expire { src: "x" },
         ),
     ] {
         let mut text = Vec::from(text);
-        assert_eq!(Message::parse(&mut text), Ok(message));
+        assert_eq!(Signal::parse(&mut text), Ok(message));
     }
 }
 
@@ -176,8 +176,8 @@ fn an_offer_may_lack_much_and_hold_more() {
         serialization: None,
     };
     assert_eq!(
-        Message::parse(&mut text),
-        Ok(Message::Offer { src: "x", offer })
+        Signal::parse(&mut text),
+        Ok(Signal::Offer { src: "x", offer })
     );
     // A plain string as the description.
     let mut text = Vec::from(r#"{"type":"OFFER","src":"x","payload":{"type":"data","sdp":"v=0"}}"#);
@@ -186,8 +186,8 @@ fn an_offer_may_lack_much_and_hold_more() {
         ..Offer::default()
     };
     assert_eq!(
-        Message::parse(&mut text),
-        Ok(Message::Offer { src: "x", offer })
+        Signal::parse(&mut text),
+        Ok(Signal::Offer { src: "x", offer })
     );
 }
 
@@ -199,8 +199,8 @@ fn media_is_told_apart() {
         )
         .into_bytes();
         assert_eq!(
-            Message::parse(&mut text),
-            Ok(Message::Media {
+            Signal::parse(&mut text),
+            Ok(Signal::Media {
                 src: "x",
                 connection_id: Some("mc_1")
             })
@@ -222,8 +222,8 @@ fn empty_candidates_are_ignored() {
         )
         .into_bytes();
         assert_eq!(
-            Message::parse(&mut text),
-            Ok(Message::Candidate {
+            Signal::parse(&mut text),
+            Ok(Signal::Candidate {
                 src: "x",
                 connection_id: "c",
                 candidate: None
@@ -278,28 +278,28 @@ fn errors_say_what_is_missing() {
 }
 
 /// Type, source and connection of a message.
-fn summary<'a>(message: &Message<'a>) -> (&'static str, Option<&'a str>, Option<&'a str>) {
+fn summary<'a>(message: &Signal<'a>) -> (&'static str, Option<&'a str>, Option<&'a str>) {
     match *message {
-        Message::Open => ("OPEN", None, None),
-        Message::Error { .. } => ("ERROR", None, None),
-        Message::IdTaken { .. } => ("ID-TAKEN", None, None),
-        Message::InvalidKey { .. } => ("INVALID-KEY", None, None),
-        Message::Heartbeat => ("HEARTBEAT", None, None),
-        Message::Leave { src } => ("LEAVE", Some(src), None),
-        Message::Expire { src } => ("EXPIRE", Some(src), None),
-        Message::Offer { src, offer } => ("OFFER", Some(src), offer.connection_id),
-        Message::Answer { src, answer } => ("ANSWER", Some(src), Some(answer.connection_id)),
-        Message::Candidate {
+        Signal::Open => ("OPEN", None, None),
+        Signal::Error { .. } => ("ERROR", None, None),
+        Signal::IdTaken { .. } => ("ID-TAKEN", None, None),
+        Signal::InvalidKey { .. } => ("INVALID-KEY", None, None),
+        Signal::Heartbeat => ("HEARTBEAT", None, None),
+        Signal::Leave { src } => ("LEAVE", Some(src), None),
+        Signal::Expire { src } => ("EXPIRE", Some(src), None),
+        Signal::Offer { src, offer } => ("OFFER", Some(src), offer.connection_id),
+        Signal::Answer { src, answer } => ("ANSWER", Some(src), Some(answer.connection_id)),
+        Signal::Candidate {
             src, connection_id, ..
         } => ("CANDIDATE", Some(src), Some(connection_id)),
-        Message::Media { src, connection_id } => ("media", Some(src), connection_id),
+        Signal::Media { src, connection_id } => ("media", Some(src), connection_id),
     }
 }
 
 /// Whether `peek` says what `parse` says, or nothing. Text that cannot be parsed may be anything.
 fn peek_agrees(text: &[u8]) -> bool {
     let mut copy = text.to_vec();
-    let (Some(peek), Ok(message)) = (peek(text), Message::parse(&mut copy)) else {
+    let (Some(peek), Ok(message)) = (peek(text), Signal::parse(&mut copy)) else {
         return true;
     };
     let (kind, src, connection_id) = summary(&message);
@@ -398,13 +398,13 @@ proptest! {
         let mut buffer = vec![0; 16384];
         let text = write_offer(&dst, &offer, &mut buffer).unwrap();
         let mut text = text.replacen('{', r#"{"src":"me","#, 1).into_bytes();
-        prop_assert_eq!(Message::parse(&mut text), Ok(Message::Offer { src: "me", offer }));
+        prop_assert_eq!(Signal::parse(&mut text), Ok(Signal::Offer { src: "me", offer }));
     }
 
     #[test]
     fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(peek_agrees(&bytes));
-        let _ = Message::parse(&mut bytes);
+        let _ = Signal::parse(&mut bytes);
     }
 
     #[test]
@@ -417,7 +417,7 @@ proptest! {
         text[at] = byte;
         prop_assert!(peek_agrees(&text));
         prop_assert!(peek_agrees(&text[cut..]));
-        let _ = Message::parse(&mut text.clone());
-        let _ = Message::parse(&mut text[cut..]);
+        let _ = Signal::parse(&mut text.clone());
+        let _ = Signal::parse(&mut text[cut..]);
     }
 }

@@ -1,6 +1,6 @@
 use crate::wire::json::{WriteError, Writer};
 
-use super::{Answer, Candidate, Offer};
+use super::{Answer, IceCandidateInit, Offer};
 
 /// The HEARTBEAT message. Send it every ping interval; the broker does not answer.
 pub const HEARTBEAT: &str = r#"{"type":"HEARTBEAT"}"#;
@@ -25,7 +25,7 @@ pub const HEARTBEAT: &str = r#"{"type":"HEARTBEAT"}"#;
 /// ```
 ///
 /// # Errors
-/// [`WriteError::Full`] if the buffer is too small.
+/// [`WriteError::BufferTooSmall`] if the buffer is too small.
 pub fn write_offer<'b>(
     dst: &str,
     offer: &Offer<'_>,
@@ -53,7 +53,7 @@ pub fn write_offer<'b>(
 /// Writes an ANSWER to `dst`.
 ///
 /// # Errors
-/// [`WriteError::Full`] if the buffer is too small.
+/// [`WriteError::BufferTooSmall`] if the buffer is too small.
 pub fn write_answer<'b>(
     dst: &str,
     answer: &Answer<'_>,
@@ -71,11 +71,11 @@ pub fn write_answer<'b>(
 /// `sdp_m_line_index`. It loses candidates that arrive before the ANSWER.
 ///
 /// # Errors
-/// [`WriteError::Full`] if the buffer is too small.
+/// [`WriteError::BufferTooSmall`] if the buffer is too small.
 pub fn write_candidate<'b>(
     dst: &str,
     connection_id: &str,
-    candidate: &Candidate<'_>,
+    candidate: &IceCandidateInit<'_>,
     buffer: &'b mut [u8],
 ) -> Result<&'b str, WriteError> {
     let mut writer = Writer::new(buffer);

@@ -4,7 +4,7 @@ use super::{CONTROL_MAX, FrameError, Opcode};
 
 /// A complete message or control frame from the server.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Received<'a> {
+pub enum ServerMessage<'a> {
     /// A text message, mutable so that JSON can be read in place. The decoder does not check that
     /// it is UTF-8; the JSON reader does.
     Text(&'a mut [u8]),
@@ -28,13 +28,13 @@ pub enum Received<'a> {
 /// as the header of the frame has come that exceeds it. Control frames have memory of their own.
 ///
 /// ```
-/// use peer_core::wire::websocket::{Decoder, Received};
+/// use peer_core::wire::websocket::{Decoder, ServerMessage};
 /// let mut memory = [0; 64];
 /// let mut decoder = Decoder::new(&mut memory);
 /// // Two pieces of a message with a ping between them.
 /// let mut bytes = &b"\x01\x03Hel\x89\x00\x80\x02lo"[..];
-/// assert_eq!(decoder.decode(&mut bytes)?, Some(Received::Ping(b"")));
-/// assert_eq!(decoder.decode(&mut bytes)?, Some(Received::Text(&mut *b"Hello".to_vec())));
+/// assert_eq!(decoder.decode(&mut bytes)?, Some(ServerMessage::Ping(b"")));
+/// assert_eq!(decoder.decode(&mut bytes)?, Some(ServerMessage::Text(&mut *b"Hello".to_vec())));
 /// assert_eq!(decoder.decode(&mut bytes)?, None);
 /// # Ok::<(), peer_core::wire::websocket::FrameError>(())
 /// ```
@@ -104,7 +104,7 @@ impl<'m> Decoder<'m> {
     ///
     /// # Errors
     /// [`FrameError`]. Every later call returns the same error, until [`reset`](Self::reset).
-    pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Option<Received<'_>>, FrameError> {
+    pub fn decode(&mut self, bytes: &mut &[u8]) -> Result<Option<ServerMessage<'_>>, FrameError> {
         let whole = loop {
             match self.state {
                 State::Failed(error) => return Err(error),
@@ -219,26 +219,26 @@ impl<'m> Decoder<'m> {
     }
 
     /// Returns what is complete with a frame of this kind.
-    fn finish(&mut self, opcode: Opcode) -> Result<Received<'_>, FrameError> {
+    fn finish(&mut self, opcode: Opcode) -> Result<ServerMessage<'_>, FrameError> {
         match opcode {
-            Opcode::Ping => Ok(Received::Ping(self.control_payload())),
-            Opcode::Pong => Ok(Received::Pong(self.control_payload())),
+            Opcode::Ping => Ok(ServerMessage::Ping(self.control_payload())),
+            Opcode::Pong => Ok(ServerMessage::Pong(self.control_payload())),
             Opcode::Close => {
                 self.state = State::Closed;
                 if parse_close(self.control_payload()).is_none() {
                     return Err(self.fail(FrameError::Close));
                 }
                 parse_close(self.control_payload())
-                    .map(|(code, reason)| Received::Close { code, reason })
+                    .map(|(code, reason)| ServerMessage::Close { code, reason })
                     .ok_or(FrameError::Close)
             }
             Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                 let text = self.message.take() == Some(Opcode::Text);
                 let payload = bytes::front_mut(self.memory, self.filled);
                 Ok(if text {
-                    Received::Text(payload)
+                    ServerMessage::Text(payload)
                 } else {
-                    Received::Binary(payload)
+                    ServerMessage::Binary(payload)
                 })
             }
         }

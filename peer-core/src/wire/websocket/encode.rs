@@ -1,6 +1,6 @@
 use crate::bytes;
 
-use super::{CONTROL_MAX, Full, Opcode};
+use super::{BufferTooSmall, CONTROL_MAX, Opcode};
 
 /// The header of a client's frame. The frame is never fragmented and always masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,26 +83,30 @@ pub fn apply_mask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
 /// let mut buffer = [0; 32];
 /// let frame = write_frame(Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d], &mut buffer)?;
 /// assert_eq!(frame, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
-/// # Ok::<(), peer_core::wire::websocket::Full>(())
+/// # Ok::<(), peer_core::wire::websocket::BufferTooSmall>(())
 /// ```
 ///
 /// # Errors
-/// [`Full`].
+/// [`BufferTooSmall`].
 pub fn write_frame<'b>(
     opcode: Opcode,
     payload: &[u8],
     mask: [u8; 4],
     buffer: &'b mut [u8],
-) -> Result<&'b [u8], Full> {
+) -> Result<&'b [u8], BufferTooSmall> {
     let payload = match payload.get(..CONTROL_MAX) {
         Some(cut) if opcode.is_control() => cut,
         _ => payload,
     };
     let header = FrameHeader::new(opcode, payload.len(), mask);
     let header = header.as_bytes();
-    let len = bytes::concat(buffer, &[header, payload]).ok_or(Full)?;
+    let len = bytes::concat(buffer, &[header, payload]).ok_or(BufferTooSmall)?;
     let frame = bytes::front_mut(buffer, len);
-    apply_mask(frame.get_mut(header.len()..).ok_or(Full)?, mask, 0);
+    apply_mask(
+        frame.get_mut(header.len()..).ok_or(BufferTooSmall)?,
+        mask,
+        0,
+    );
     Ok(frame)
 }
 
@@ -110,7 +114,7 @@ pub fn write_frame<'b>(
 /// section 7.4.1).
 ///
 /// # Errors
-/// [`Full`].
-pub fn write_close(code: u16, mask: [u8; 4], buffer: &mut [u8]) -> Result<&[u8], Full> {
+/// [`BufferTooSmall`].
+pub fn write_close(code: u16, mask: [u8; 4], buffer: &mut [u8]) -> Result<&[u8], BufferTooSmall> {
     write_frame(Opcode::Close, &code.to_be_bytes(), mask, buffer)
 }

@@ -11,7 +11,7 @@ mod tests;
 
 use core::fmt;
 
-pub use decode::{Decoder, Received};
+pub use decode::{Decoder, ServerMessage};
 pub use encode::{FrameHeader, apply_mask, write_close, write_frame};
 
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
@@ -122,12 +122,12 @@ impl core::error::Error for FrameError {}
 /// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Full;
+pub struct BufferTooSmall;
 
-impl fmt::Display for Full {
+impl fmt::Display for BufferTooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the WebSocket frame does not fit the buffer")
     }
 }
 
-impl core::error::Error for Full {}
+impl core::error::Error for BufferTooSmall {}

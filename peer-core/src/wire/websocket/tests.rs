@@ -33,11 +33,11 @@ fn decode(bytes: &[u8], cuts: &[usize], memory: usize) -> Vec<Got> {
                     assert!(piece.is_empty());
                     break;
                 }
-                Ok(Some(Received::Text(text))) => Got::Text(text.into()),
-                Ok(Some(Received::Binary(bytes))) => Got::Binary(bytes.into()),
-                Ok(Some(Received::Ping(bytes))) => Got::Ping(bytes.into()),
-                Ok(Some(Received::Pong(bytes))) => Got::Pong(bytes.into()),
-                Ok(Some(Received::Close { code, reason })) => Got::Close(code, reason.into()),
+                Ok(Some(ServerMessage::Text(text))) => Got::Text(text.into()),
+                Ok(Some(ServerMessage::Binary(bytes))) => Got::Binary(bytes.into()),
+                Ok(Some(ServerMessage::Ping(bytes))) => Got::Ping(bytes.into()),
+                Ok(Some(ServerMessage::Pong(bytes))) => Got::Pong(bytes.into()),
+                Ok(Some(ServerMessage::Close { code, reason })) => Got::Close(code, reason.into()),
                 Err(error) => {
                     assert_eq!(decoder.decode(&mut piece), Err(error), "an error stays");
                     all.push(Got::Error(error));
@@ -146,11 +146,14 @@ fn a_message_can_be_had_again_until_the_next() {
     let mut bytes = &b"\x81\x02ab\x89\x01x\x82\x01c"[..];
     assert_eq!(
         decoder.decode(&mut bytes),
-        Ok(Some(Received::Text(&mut b"ab".to_vec())))
+        Ok(Some(ServerMessage::Text(&mut b"ab".to_vec())))
     );
     decoder.last_message()[0] = b'A';
     assert_eq!(decoder.last_message(), b"Ab");
-    assert_eq!(decoder.decode(&mut bytes), Ok(Some(Received::Ping(b"x"))));
+    assert_eq!(
+        decoder.decode(&mut bytes),
+        Ok(Some(ServerMessage::Ping(b"x")))
+    );
     assert_eq!(
         decoder.last_message(),
         b"Ab",
@@ -158,7 +161,7 @@ fn a_message_can_be_had_again_until_the_next() {
     );
     assert_eq!(
         decoder.decode(&mut bytes),
-        Ok(Some(Received::Binary(&mut b"c".to_vec())))
+        Ok(Some(ServerMessage::Binary(&mut b"c".to_vec())))
     );
     assert_eq!(decoder.last_message(), b"c");
 }
@@ -179,7 +182,7 @@ fn a_reset_forgets_what_was_before() {
         let text = decoder.decode(&mut &b"\x81\x02cd"[..]);
         assert_eq!(
             text,
-            Ok(Some(Received::Text(&mut b"cd".to_vec()))),
+            Ok(Some(ServerMessage::Text(&mut b"cd".to_vec()))),
             "{before:?}"
         );
     }
@@ -202,7 +205,7 @@ fn a_control_frame_is_cut_and_a_small_buffer_is_full() {
     );
     assert_eq!(
         write_frame(Opcode::Text, &[1; 150], [0; 4], &mut buffer[..157]),
-        Err(Full)
+        Err(BufferTooSmall)
     );
     assert_eq!(
         write_close(1000, [0; 4], &mut buffer),

@@ -31,7 +31,7 @@ pub fn chunks(data: &[u8]) {
             }
             2 => {
                 let frame = bytes.piece().to_vec();
-                if let Ok(chunk::Received::Chunk(chunk)) = chunk::parse(&frame)
+                if let Ok(chunk::BinaryMessage::Chunk(chunk)) = chunk::parse(&frame)
                     && chunk.id.get() <= u64::from(HONEST)
                 {
                     continue;
@@ -89,7 +89,7 @@ fn feed(
         Ok(Received::Message) => {
             assert_eq!(inbox.len(), before.0 + 1);
             // The message may be the frame itself, though it was meant to be a chunk.
-            let is_chunk = matches!(chunk::parse(frame), Ok(chunk::Received::Chunk(_)));
+            let is_chunk = matches!(chunk::parse(frame), Ok(chunk::BinaryMessage::Chunk(_)));
             let raw = !inbox.serialization().is_chunked() || !is_chunk;
             expected.push_back(if raw { Some(frame.to_vec()) } else { whole });
         }

@@ -1,8 +1,8 @@
 //! The broker's bytes at a client: HTTP, then WebSocket. Where they are cut makes no difference.
 
-use peer_core::wire::http::{Broker, ResponseHead};
+use peer_core::wire::http::{BrokerAddress, ResponseHead};
 use peer_core::wire::websocket::{
-    CONTROL_MAX, Decoder, FrameError, FrameHeader, Opcode, Received, apply_mask, write_frame,
+    CONTROL_MAX, Decoder, FrameError, FrameHeader, Opcode, ServerMessage, apply_mask, write_frame,
 };
 
 use super::bytes::Bytes;
@@ -38,7 +38,7 @@ pub fn http(data: &[u8]) {
 
     let text = String::from_utf8_lossy(response);
     let (host, path) = text.split_once(' ').unwrap_or((&text, ""));
-    let broker = Broker {
+    let broker = BrokerAddress {
         host,
         port: 9000,
         path,
@@ -121,11 +121,13 @@ fn decode(frames: &[u8], room: usize, step: usize) -> Vec<Seen> {
                 Ok(Some(received)) => {
                     assert!(piece.len() < before, "it moves on");
                     seen.push(match received {
-                        Received::Text(bytes) => Seen::Text(bytes.to_vec()),
-                        Received::Binary(bytes) => Seen::Binary(bytes.to_vec()),
-                        Received::Ping(bytes) => Seen::Ping(bytes.to_vec()),
-                        Received::Pong(bytes) => Seen::Pong(bytes.to_vec()),
-                        Received::Close { code, reason } => Seen::Close(code, reason.to_owned()),
+                        ServerMessage::Text(bytes) => Seen::Text(bytes.to_vec()),
+                        ServerMessage::Binary(bytes) => Seen::Binary(bytes.to_vec()),
+                        ServerMessage::Ping(bytes) => Seen::Ping(bytes.to_vec()),
+                        ServerMessage::Pong(bytes) => Seen::Pong(bytes.to_vec()),
+                        ServerMessage::Close { code, reason } => {
+                            Seen::Close(code, reason.to_owned())
+                        }
                     });
                 }
                 Err(error) => {

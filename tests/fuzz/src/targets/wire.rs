@@ -5,7 +5,7 @@ use peer_core::wire::candidate::{self, CandidateError};
 use peer_core::wire::dcep;
 use peer_core::wire::json::{self, ReadError, Reader};
 use peer_core::wire::sdp::{self, Emit, Setup};
-use peer_core::wire::signal::{Message, SignalError, write_answer, write_candidate, write_offer};
+use peer_core::wire::signal::{Signal, SignalError, write_answer, write_candidate, write_offer};
 use serde_json::Value;
 
 /// JSON texts, compared with `serde_json`.
@@ -109,7 +109,7 @@ fn walk(data: &[u8]) {
 /// Messages of the broker.
 pub fn signal(data: &[u8]) {
     let mut bytes = data.to_vec();
-    let parsed = Message::parse(&mut bytes);
+    let parsed = Signal::parse(&mut bytes);
     if let Err(SignalError::Json(ReadError::Utf8)) = parsed {
         assert!(core::str::from_utf8(data).is_err());
     }
@@ -117,9 +117,9 @@ pub fn signal(data: &[u8]) {
     let mut buffer = vec![0; 8 * data.len() + 256];
     // What we would write, as the broker passes it on.
     let written = match message {
-        Message::Offer { offer, .. } => write_offer("bob", &offer, &mut buffer),
-        Message::Answer { answer, .. } => write_answer("bob", &answer, &mut buffer),
-        Message::Candidate {
+        Signal::Offer { offer, .. } => write_offer("bob", &offer, &mut buffer),
+        Signal::Answer { answer, .. } => write_answer("bob", &answer, &mut buffer),
+        Signal::Candidate {
             connection_id,
             candidate: Some(candidate),
             ..
@@ -130,21 +130,21 @@ pub fn signal(data: &[u8]) {
         .unwrap()
         .replacen('{', r#"{"src":"alice","#, 1)
         .into_bytes();
-    let again = Message::parse(&mut relayed).unwrap();
+    let again = Signal::parse(&mut relayed).unwrap();
     match (message, again) {
-        (Message::Offer { offer, .. }, Message::Offer { offer: again, .. }) => {
+        (Signal::Offer { offer, .. }, Signal::Offer { offer: again, .. }) => {
             assert_eq!(offer, again);
         }
-        (Message::Answer { answer, .. }, Message::Answer { answer: again, .. }) => {
+        (Signal::Answer { answer, .. }, Signal::Answer { answer: again, .. }) => {
             assert_eq!(answer, again);
         }
         (
-            Message::Candidate {
+            Signal::Candidate {
                 connection_id,
                 candidate,
                 ..
             },
-            Message::Candidate {
+            Signal::Candidate {
                 connection_id: id,
                 candidate: again,
                 ..
@@ -222,12 +222,15 @@ pub fn candidate(data: &[u8]) {
 
 /// Messages that open data channels.
 pub fn dcep(data: &[u8]) {
-    let Ok(dcep::Message::Open(open)) = dcep::parse(data) else {
+    let Ok(dcep::DcepMessage::Open(open)) = dcep::parse(data) else {
         return;
     };
     let mut buffer = [0; 1024];
     let len = open.write(&mut buffer).unwrap();
     assert!(len <= data.len());
-    assert_eq!(dcep::parse(&buffer[..len]), Ok(dcep::Message::Open(open)));
+    assert_eq!(
+        dcep::parse(&buffer[..len]),
+        Ok(dcep::DcepMessage::Open(open))
+    );
     assert!(open.write(&mut buffer[..len - 1]).is_err());
 }
