@@ -8,8 +8,8 @@ use super::{
 };
 
 impl Peer<'_> {
-    /// Whether a message of the broker may need room that polling would make. Asked before the message is
-    /// parsed, since that changes it, and it will be fed again.
+    /// Whether a message of the broker may need room that polling would make. Asked before the
+    /// message is parsed, since that changes it, and it will be fed again.
     pub(super) fn must_drain_for(&mut self, message: &[u8]) -> bool {
         let queue = &self.memory.rtc;
         if !queue.is_empty() && queue.free() < message.len() {
@@ -22,7 +22,8 @@ impl Peer<'_> {
         self.table.iter().any(|(_, slot)| slot.is_leaving())
     }
 
-    /// Ends what an OFFER takes the place of, where the table is full. Its slot is free when it was polled.
+    /// Ends what an OFFER takes the place of, where the table is full. Its slot is free when it was
+    /// polled.
     fn make_way_for(&mut self, message: &[u8]) {
         let Some(Waiting {
             src,
@@ -72,7 +73,8 @@ impl Peer<'_> {
         }
     }
 
-    /// Whether the offer of a connection that is new may have a slot. `id` names one that it replaces.
+    /// Whether the offer of a connection that is new may have a slot. `id` names one that it
+    /// replaces.
     pub(super) fn admits(
         &self,
         src: &str,
@@ -146,6 +148,11 @@ impl<'a> Waiting<'a> {
 
 /// The text of a JSON string that has no escapes.
 fn plain(string: &str) -> Option<&str> {
-    let text = string.strip_prefix('"')?.strip_suffix('"')?;
-    (!text.contains('\\')).then_some(text)
+    let [b'"', text @ .., b'"'] = string.as_bytes() else {
+        return None;
+    };
+    if text.contains(&b'\\') {
+        return None;
+    }
+    string.get(1..1 + text.len())
 }

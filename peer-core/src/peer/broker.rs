@@ -1,4 +1,5 @@
-//! The peer's side of its broker: the socket's state, what is to be done with it, what happened to it.
+//! The peer's side of its broker: the socket's state, what is to be done with it, what happened to
+//! it.
 
 use heapless::String;
 
@@ -11,9 +12,9 @@ const MESSAGE_MAX: usize = 120;
 
 /// How far the peer is with its broker.
 ///
-/// A command that is not polled yet is a state of its own, and no deadline runs in it: a driver without
-/// a path to the broker leaves it there for as long as it likes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A command that is not polled yet is a state of its own, and no deadline runs in it: a driver
+/// without a path to the broker leaves it there for as long as it likes.
+#[derive(Clone, Copy, Debug)]
 enum Socket {
     /// No socket, none wanted.
     Down,
@@ -32,7 +33,7 @@ enum Socket {
 }
 
 /// How long to wait for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Wait {
     /// Nobody has told the time since the question was polled.
     Unarmed,
@@ -40,7 +41,7 @@ enum Wait {
 }
 
 /// What it means that OPEN does not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Attached {
     /// The broker has no such peer yet, so its OPEN must come; at this time it is given up.
     New(Instant),
@@ -49,7 +50,7 @@ enum Attached {
 }
 
 /// HEARTBEATs of a socket that is up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Heartbeat {
     Off,
     /// The next one is due at this time.
@@ -141,7 +142,7 @@ impl Broker {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.socket == Socket::Open
+        matches!(self.socket, Socket::Open)
     }
 
     /// Whether the socket is up, OPEN or not.
@@ -162,7 +163,7 @@ impl Broker {
     /// Tells the time to a question that was polled without.
     pub(super) fn arm(&mut self, now: Instant, open_timeout: Duration) {
         if let Socket::Retrieving(wait) | Socket::Opening(wait) = &mut self.socket
-            && *wait == Wait::Unarmed
+            && matches!(wait, Wait::Unarmed)
         {
             *wait = Wait::Until(now + open_timeout);
         }
@@ -177,7 +178,8 @@ impl Broker {
         };
     }
 
-    /// The socket is up. Until `open_ends` a new peer may wait for its OPEN, until `grace_ends` a known one.
+    /// The socket is up. Until `open_ends` a new peer may wait for its OPEN, until `grace_ends` a
+    /// known one.
     pub(super) fn attached(
         &mut self,
         open_ends: Instant,
@@ -209,7 +211,7 @@ impl Broker {
     pub(super) fn down(&mut self, error: Option<PeerError>, socket_lives: bool) {
         // A socket whose `Open` was never polled does not exist.
         let exists = self.is_up() || self.is_opening();
-        if self.socket == Socket::Down {
+        if matches!(self.socket, Socket::Down) {
             return;
         }
         self.close |= socket_lives && exists;
@@ -347,8 +349,8 @@ impl Broker {
         Some(Event::Closed)
     }
 
-    /// Remembers a change until it is polled. What nobody saw in time folds: with two waiting, a change like
-    /// the first of them leads back to where the first led, so it alone is told.
+    /// Remembers a change until it is polled. What nobody saw in time folds: with two waiting, a
+    /// change like the first of them leads back to where the first led, so it alone is told.
     fn note(&mut self, change: Change) {
         let is_up = |change: Change| change == Change::Up;
         match self.changes {

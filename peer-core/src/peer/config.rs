@@ -18,26 +18,28 @@ use crate::{PeerId, Token, random::Secret, serialization::Serialization, time::D
 pub struct Config {
     /// The id to take; `None` asks the broker for one.
     pub id: Option<PeerId>,
-    /// The secret that owns the id at the broker, kept across reconnects. Store one to take the id over
-    /// after a restart. `None` makes a new one from the random bytes.
+    /// The secret that owns the id at the broker, kept across reconnects. Store one to take the id
+    /// over after a restart. `None` makes a new one from the random bytes.
     pub token: Option<Token>,
     pub(super) random: Secret,
     /// Time between HEARTBEATs. PeerJS: `pingInterval`, 5 s.
     pub ping_interval: Duration,
     /// How long a connection may take from `connect` or its OFFER to open. Default 30 s.
     pub connect_timeout: Duration,
-    /// How long the broker may take to answer an open, and to say OPEN to a new token. Default 10 s.
+    /// How long the broker may take to answer an open, and to say OPEN to a new token. Default 10
+    /// s.
     pub open_timeout: Duration,
-    /// How long a broker that may know the token already, since it was stored or used before, may stay
-    /// silent on a socket that is up: then the peer counts as open. PeerServer sends no OPEN when an id is
-    /// taken over with its own token. Default 1 s.
+    /// How long a broker that may know the token already, since it was stored or used before, may
+    /// stay silent on a socket that is up: then the peer counts as open. PeerServer sends no OPEN
+    /// when an id is taken over with its own token. Default 1 s.
     pub attach_grace: Duration,
-    /// How long a connection under [`close_flush`](super::DataConnection::close_flush) may make no progress: no
-    /// byte acknowledged, then no close by the remote. Then it is closed as `close` would. Default 10 s.
+    /// How long a connection under [`close_flush`](super::DataConnection::close_flush) may make no
+    /// progress: no byte acknowledged, then no close by the remote. Then it is closed as `close`
+    /// would. Default 10 s.
     pub flush_timeout: Duration,
-    /// Whether to take an OFFER. Called before anything is made for it, perhaps more than once for one
-    /// OFFER. Default: takes all. What it refuses is counted in [`Stats::refused_offers`]; the remote is
-    /// not told, since PeerJS has no message for it.
+    /// Whether to take an OFFER. Called before anything is made for it, perhaps more than once for
+    /// one OFFER. Default: takes all. What it refuses is counted in [`Stats::refused_offers`]; the
+    /// remote is not told, since PeerJS has no message for it.
     pub admit: fn(&IncomingOffer<'_>) -> bool,
     /// Incoming connections that one remote may hold while more than half of the table is in use. 0
     /// means a quarter of the table, at least one. At the limit its OFFERs are refused and counted.
@@ -45,8 +47,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// PeerJS's defaults. `random` is 32 bytes of a CSPRNG, fresh at each start: connection ids, and the token
-    /// unless one is given, are derived from them (HMAC-SHA-256 with a label each), so that none tells another.
+    /// PeerJS's defaults. `random` is 32 bytes of a CSPRNG, fresh at each start: connection ids,
+    /// and the token unless one is given, are derived from them (HMAC-SHA-256 with a label each),
+    /// so that none tells another.
     pub fn new(random: [u8; 32]) -> Self {
         Self {
             id: None,
@@ -109,11 +112,13 @@ pub enum PeerState {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Broker messages that could not be parsed, made no sense or came from nobody they could come from.
+    /// Broker messages that could not be parsed, made no sense or came from nobody they could come
+    /// from.
     pub malformed_signals: u32,
     /// Candidates, early signals and offers dropped for want of room.
     pub dropped_signals: u32,
-    /// OFFERs that [`Config::admit`] refused, or that went beyond their remote's share of the table.
+    /// OFFERs that [`Config::admit`] refused, or that went beyond their remote's share of the
+    /// table.
     pub refused_offers: u32,
     /// Offers of media calls, which this peer does not take.
     pub media_offers: u32,

@@ -16,12 +16,13 @@ use super::{
 
 /// A short borrow of one connection. PeerJS's `DataConnection`.
 ///
-/// It can be had from the connection's first event, or from `connect`, until the call after the one that polled
-/// its last event. Messages that came before the end keep it longer: until they are read or
-/// [`release`](Self::release)d, so nothing that was accepted is lost. The slot is free only then.
+/// It can be had from the connection's first event, or from `connect`, until the call after the one
+/// that polled its last event. Messages that came before the end keep it longer: until they are
+/// read or [`release`](Self::release)d, so nothing that was accepted is lost. The slot is free only
+/// then.
 ///
-/// Sending and reading need the memory of [`PeerResources`](super::PeerResources): with `OUTBOX` or `INBOX` 0 they
-/// are [`SendError::TooLarge`] and [`ReceiveError::Empty`].
+/// Sending and reading need the memory of [`PeerResources`](super::PeerResources): with `OUTBOX` or
+/// `INBOX` 0 they are [`SendError::TooLarge`] and [`ReceiveError::Empty`].
 #[derive(Debug)]
 pub struct DataConnection<'p> {
     pub(super) slot: &'p mut Slot,
@@ -50,12 +51,14 @@ impl DataConnection<'_> {
         &self.slot.label
     }
 
-    /// The metadata, a JSON text; `None` when there was none, or the remote's did not fit the memory.
+    /// The metadata, a JSON text; `None` when there was none, or the remote's did not fit the
+    /// memory.
     pub fn metadata(&self) -> Option<&str> {
         self.slot.metadata(self.metadata)
     }
 
-    /// Whether the remote sent metadata that did not fit the memory, so that [`metadata`](Self::metadata) is `None`.
+    /// Whether the remote sent metadata that did not fit the memory, so that
+    /// [`metadata`](Self::metadata) is `None`.
     pub fn metadata_too_long(&self) -> bool {
         self.slot.metadata == Metadata::TooLong
     }
@@ -104,14 +107,16 @@ impl DataConnection<'_> {
         sent
     }
 
-    /// Announces a BinaryPack message of `len` packed bytes, which [`stream_write`](Self::stream_write) then takes piece
-    /// by piece: so it may be longer than `OUTBOX`. See [`Outbox::stream`](crate::connection::Outbox::stream).
+    /// Announces a BinaryPack message of `len` packed bytes, which
+    /// [`stream_write`](Self::stream_write) then takes piece by piece: so it may be longer than
+    /// `OUTBOX`. See [`Outbox::stream`](crate::connection::Outbox::stream).
     ///
-    /// Until it is written whole nothing else can be sent. [`close_flush`](Self::close_flush) gives it up and
-    /// delivers what was sent before.
+    /// Until it is written whole nothing else can be sent. [`close_flush`](Self::close_flush) gives
+    /// it up and delivers what was sent before.
     ///
     /// # Errors
-    /// [`SendError`]; nothing has changed. [`SendError::Unsupported`] where the serialization is not BinaryPack.
+    /// [`SendError`]; nothing has changed. [`SendError::Unsupported`] where the serialization is
+    /// not BinaryPack.
     pub fn stream(&mut self, len: usize, chunk: usize) -> Result<(), SendError> {
         self.check_open()?;
         self.slot.outbox.stream(self.outbox, len, chunk)
@@ -120,8 +125,9 @@ impl DataConnection<'_> {
     /// Takes the next bytes of a streamed message, as many as there is room for, and says how many.
     ///
     /// # Errors
-    /// [`SendError::Full`] when not one byte fits now: [`Event::Writable`](super::Event::Writable) follows.
-    /// [`SendError::StreamLength`] when `bytes` go beyond the announced length. Nothing was taken.
+    /// [`SendError::Full`] when not one byte fits now: [`Event::Writable`](super::Event::Writable)
+    /// follows. [`SendError::StreamLength`] when `bytes` go beyond the announced length. Nothing
+    /// was taken.
     pub fn stream_write(&mut self, bytes: &[u8]) -> Result<usize, SendError> {
         self.check_open()?;
         let written = self.slot.outbox.write(self.outbox, bytes);
@@ -134,14 +140,15 @@ impl DataConnection<'_> {
         self.slot.outbox.stream_left()
     }
 
-    /// Gives up the streamed message. What was sent of it stays with the remote until the connection closes.
+    /// Gives up the streamed message. What was sent of it stays with the remote until the
+    /// connection closes.
     pub fn abort_stream(&mut self) {
         self.slot.outbox.abort_stream(self.outbox);
         self.dirty.set();
     }
 
-    /// Sets how many bytes the channel may hold before the next message waits in the outbox. 0 means
-    /// [`HIGH_WATER`](crate::connection::HIGH_WATER), 256 KiB.
+    /// Sets how many bytes the channel may hold before the next message waits in the outbox. 0
+    /// means [`HIGH_WATER`](crate::connection::HIGH_WATER), 256 KiB.
     pub fn set_high_water(&mut self, bytes: u32) {
         self.slot.outbox.set_high_water(bytes);
         self.dirty.set();
@@ -157,8 +164,8 @@ impl DataConnection<'_> {
         self.slot.unread()
     }
 
-    /// The oldest message as a value, which may borrow from it. The message is gone with the next call on this
-    /// connection, also when it could not be decoded.
+    /// The oldest message as a value, which may borrow from it. The message is gone with the next
+    /// call on this connection, also when it could not be decoded.
     ///
     /// [`Value`](crate::binarypack::Value) takes any BinaryPack message. After
     /// [`Event::Data`](super::Event::Data) read until [`ReceiveError::Empty`].
@@ -170,7 +177,8 @@ impl DataConnection<'_> {
         self.slot.inbox.decode(self.inbox)
     }
 
-    /// The oldest message as it came, chunks put together. The message is gone with the next call on this connection.
+    /// The oldest message as it came, chunks put together. The message is gone with the next call
+    /// on this connection.
     pub fn recv_raw(&mut self) -> Option<Message<'_>> {
         self.next_message().ok()?;
         self.slot.inbox.front(self.inbox)
@@ -180,18 +188,19 @@ impl DataConnection<'_> {
     /// [`recv_piece`](Self::recv_piece). Off at first: such a message is dropped and is a
     /// [`ConnectionError::MessageTooBig`](super::ConnectionError::MessageTooBig).
     ///
-    /// PeerJS's chunks are unwrapped as they come, so a message of any length passes through any inbox. They have to
-    /// come in order, as on a reliable connection; a message of which one does not is lost.
+    /// PeerJS's chunks are unwrapped as they come, so a message of any length passes through any
+    /// inbox. They have to come in order, as on a reliable connection; a message of which one does
+    /// not is lost.
     pub fn set_streaming(&mut self, on: bool) {
         self.slot.inbox.set_streaming(on);
     }
 
-    /// The next bytes of the oldest message: all of one that came whole, otherwise what is there; packed, as
-    /// [`recv_raw`](Self::recv_raw) has them. `None`: nothing has come. The bytes are gone with the next call on
-    /// this connection.
+    /// The next bytes of the oldest message: all of one that came whole, otherwise what is there;
+    /// packed, as [`recv_raw`](Self::recv_raw) has them. `None`: nothing has come. The bytes are
+    /// gone with the next call on this connection.
     ///
-    /// After [`Event::Data`](super::Event::Data) read until `None`. A piece that is `first` where the one before
-    /// was not `last` tells that the rest of that message was lost.
+    /// After [`Event::Data`](super::Event::Data) read until `None`. A piece that is `first` where
+    /// the one before was not `last` tells that the rest of that message was lost.
     pub fn recv_piece(&mut self) -> Option<Piece<'_>> {
         self.slot.drop_read(self.inbox);
         self.dirty.done = true;
@@ -215,20 +224,21 @@ impl DataConnection<'_> {
 
     /// Closes at once; what is not yet sent is lost. PeerJS: `close()`.
     ///
-    /// The last event follows: `ConnectionClosed`, or `ConnectionFailed` when it had not opened. On a connection
-    /// that is over nothing happens.
+    /// The last event follows: `ConnectionClosed`, or `ConnectionFailed` when it had not opened. On
+    /// a connection that is over nothing happens.
     pub fn close(&mut self) {
         self.slot.end(FailureReason::LocalClosed);
         self.dirty.set();
     }
 
-    /// Sends what is queued, then asks the remote to close. PeerJS: `close({flush: true})`. A streamed message that
-    /// is not written whole is given up, as by [`abort_stream`](Self::abort_stream).
+    /// Sends what is queued, then asks the remote to close. PeerJS: `close({flush: true})`. A
+    /// streamed message that is not written whole is given up, as by
+    /// [`abort_stream`](Self::abort_stream).
     ///
-    /// The close message goes when the channel has delivered everything, so that it cannot overtake data on an
-    /// unordered one. Raw and postcard connections have no such message and are closed then. Where nothing moves
-    /// for [`Config::flush_timeout`](super::Config::flush_timeout), and where the connection had not opened, this
-    /// is [`close`](Self::close).
+    /// The close message goes when the channel has delivered everything, so that it cannot overtake
+    /// data on an unordered one. Raw and postcard connections have no such message and are closed
+    /// then. Where nothing moves for [`Config::flush_timeout`](super::Config::flush_timeout), and
+    /// where the connection had not opened, this is [`close`](Self::close).
     pub fn close_flush(&mut self, now: Instant) {
         match self.slot.state {
             State::Negotiating { .. } => self.slot.end(FailureReason::LocalClosed),

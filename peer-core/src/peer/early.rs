@@ -14,10 +14,10 @@ const HEADER: usize = 7;
 
 /// Candidates waiting, oldest first, packed in one slice.
 ///
-/// *Remote* candidates wait for the OFFER of their connection: at most [`EARLY_SIGNALS_MAX`] in all, at most
-/// half of that, and half of the bytes, from one remote. At a limit the oldest of that remote goes, then the
-/// oldest of all. *Local* candidates wait for their own description; only bytes limit them, and they push out
-/// remote ones but never the other way round.
+/// *Remote* candidates wait for the OFFER of their connection: at most [`EARLY_SIGNALS_MAX`] in
+/// all, at most half of that, and half of the bytes, from one remote. At a limit the oldest of that
+/// remote goes, then the oldest of all. *Local* candidates wait for their own description; only
+/// bytes limit them, and they push out remote ones but never the other way round.
 #[derive(Debug)]
 pub(super) struct EarlySignals<'r> {
     memory: &'r mut [u8],

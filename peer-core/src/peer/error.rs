@@ -69,18 +69,20 @@ impl core::error::Error for ReconnectError {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum InputError {
-    /// There is no room: poll outputs until `Timeout`, then feed this input again. Polling always helps, unless the
-    /// driver itself has no [`Room`](super::Room); what polling cannot help is dropped and counted instead.
+    /// There is no room: poll outputs until `Timeout`, then feed this input again. Polling always
+    /// helps, unless the driver itself has no [`Room`](super::Room); what polling cannot help is
+    /// dropped and counted instead.
     Full,
-    /// The application has to read from the connection first: unread messages fill its inbox. Of the fragment
-    /// these first bytes were taken. Hold the rest, and what comes after it for this connection, and feed it again when the
-    /// application has read; it is the `first` of its message only if nothing was taken.
+    /// The application has to read from the connection first: unread messages fill its inbox. Of
+    /// the fragment these first bytes were taken. Hold the rest, and what comes after it for this
+    /// connection, and feed it again when the application has read; it is the `first` of its
+    /// message only if nothing was taken.
     InboxFull {
         /// Bytes that were taken.
         taken: usize,
     },
-    /// What the broker or the remote sent cannot be read or makes no sense. It was dropped and is counted in
-    /// [`Stats`](super::Stats).
+    /// What the broker or the remote sent cannot be read or makes no sense. It was dropped and is
+    /// counted in [`Stats`](super::Stats).
     Malformed,
     /// The handle is stale, its connection is over, or nobody asked for this. Counted and ignored.
     Stale,

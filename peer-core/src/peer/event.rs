@@ -15,15 +15,16 @@ pub enum Event {
     Connection(ConnectionHandle),
     /// Both sides may send. PeerJS: `open` of the connection.
     ConnectionOpen(ConnectionHandle),
-    /// A message came. Read until nothing is left: messages that came before this was polled share one event, and
-    /// what is left unread is not told again. PeerJS: `data`.
+    /// A message came. Read until nothing is left: messages that came before this was polled share
+    /// one event, and what is left unread is not told again. PeerJS: `data`.
     Data(ConnectionHandle),
     /// A send that was [`SendError::Full`](crate::connection::SendError::Full) may work now.
     Writable(ConnectionHandle),
-    /// The connection is over. The last event of a connection that had opened. Messages that came before can still be
-    /// read. PeerJS: `close`.
+    /// The connection is over. The last event of a connection that had opened. Messages that came
+    /// before can still be read. PeerJS: `close`.
     ConnectionClosed(ConnectionHandle),
-    /// The connection never opened, and never will. Its last event. PeerJS: `error` of the connection.
+    /// The connection never opened, and never will. Its last event. PeerJS: `error` of the
+    /// connection.
     ConnectionFailed(ConnectionHandle, ConnectFailure),
     /// Something went wrong on a connection that goes on. PeerJS: `error` of the connection.
     ConnectionError(ConnectionHandle, ConnectionError),

@@ -9,9 +9,11 @@ use super::ConnectionHandle;
 pub enum Input<'a> {
     /// Something about the broker's socket or HTTP interface.
     Broker(BrokerInput<'a>),
-    /// Something about one connection's WebRTC session. Inputs for a stale handle are counted and ignored.
+    /// Something about one connection's WebRTC session. Inputs for a stale handle are counted and
+    /// ignored.
     Rtc(ConnectionHandle, RtcInput<'a>),
-    /// The time named by the last [`Output::Timeout`](super::Output::Timeout) has come. Early or needless is harmless.
+    /// The time named by the last [`Output::Timeout`](super::Output::Timeout) has come. Early or
+    /// needless is harmless.
     Timeout,
 }
 
@@ -24,9 +26,10 @@ pub enum BrokerInput<'a> {
     Opened,
     /// One whole text or binary message from the socket. Parsed in place, hence mutable.
     Message(&'a mut [u8]),
-    /// The socket is gone, or could not be opened; or the path to the broker is, so that an id that was asked for
-    /// has to be asked for again. Not needed after [`BrokerCommand::Close`](super::BrokerCommand::Close):
-    /// once `Open` is polled, nothing may come from an older socket.
+    /// The socket is gone, or could not be opened; or the path to the broker is, so that an id that
+    /// was asked for has to be asked for again. Not needed after
+    /// [`BrokerCommand::Close`](super::BrokerCommand::Close): once `Open` is polled, nothing may
+    /// come from an older socket.
     Closed,
     /// The HTTP request for an id failed.
     Failed,
@@ -37,23 +40,26 @@ pub enum BrokerInput<'a> {
 pub enum RtcInput<'a> {
     /// The offer or answer that was asked for.
     LocalDescription(&'a str),
-    /// One gathered candidate, `candidate:…` without `a=`. Those that come before the description are kept back.
+    /// One gathered candidate, `candidate:…` without `a=`. Those that come before the description
+    /// are kept back.
     LocalCandidate(&'a str),
     /// The data channel is open; both sides may send.
     ChannelOpened,
-    /// One message from the data channel, which therefore is open, or a part of it. Texts may be cut anywhere.
-    /// Ignored by a peer without inbox memory. See [`InputError::InboxFull`](super::InputError::InboxFull) for
-    /// what is not taken.
+    /// One message from the data channel, which therefore is open, or a part of it. Texts may be
+    /// cut anywhere. Ignored by a peer without inbox memory. See
+    /// [`InputError::InboxFull`](super::InputError::InboxFull) for what is not taken.
     Fragment(Fragment<'a>),
     /// A message came that is longer than the driver can carry, and was dropped.
     MessageTooBig,
-    /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet acknowledged. To be told
-    /// whenever the number falls; the engine itself adds what it sends.
+    /// Bytes handed over with [`RtcCommand::Send`](super::RtcCommand::Send) that are not yet
+    /// acknowledged. To be told whenever the number falls; the engine itself adds what it sends.
     ChannelBuffered(u32),
-    /// Bytes that the session takes from now on, until told again: for drivers that count credit. The engine itself
-    /// takes away what it sends. Never told: there is no limit but the high water.
+    /// Bytes that the session takes from now on, until told again: for drivers that count credit.
+    /// The engine itself takes away what it sends. Never told: there is no limit but the high
+    /// water.
     ChannelCredit(u32),
-    /// The data channel or the session below it ended in order, by the remote. `Close` still follows.
+    /// The data channel or the session below it ended in order, by the remote. `Close` still
+    /// follows.
     ChannelClosed,
     /// The ICE transport moved.
     IceState(IceState),

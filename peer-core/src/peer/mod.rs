@@ -8,33 +8,35 @@
 //! 3. Call [`Peer::handle_input`] with what came and the time it came at.
 //! 4. Go back to 1.
 //!
-//! Calls may come back to back: nothing has to be polled between two of them. A late poll costs latency,
-//! never an event. Only [`InputError::Full`] asks for a poll before the same input is fed again, and
-//! [`InputError::InboxFull`] for the application to read.
+//! Calls may come back to back: nothing has to be polled between two of them. A late poll costs
+//! latency, never an event. Only [`InputError::Full`] asks for a poll before the same input is fed
+//! again, and [`InputError::InboxFull`] for the application to read.
 //!
 //! # Order
-//! Outputs come in this order: what to do with the broker's socket, signals, commands for sessions, events,
-//! data. Events of the peer come before those of its connections, except [`Event::Closed`], which is the last
-//! of all. Events of one connection come in the order `Connection`, `ConnectionOpen`, `Data`, `Writable`,
-//! `ConnectionError`, then `ConnectionClosed` or `ConnectionFailed`; the ones in the middle only after
-//! `ConnectionOpen`. An event is a pending bit, not a place in a queue: none can be lost, and one that repeats
-//! before it is polled is told once. Ups and downs of the broker's socket that nobody polled in time are told
-//! as the last of them.
+//! Outputs come in this order: what to do with the broker's socket, signals, commands for sessions,
+//! events, data. Events of the peer come before those of its connections, except [`Event::Closed`],
+//! which is the last of all. Events of one connection come in the order `Connection`,
+//! `ConnectionOpen`, `Data`, `Writable`, `ConnectionError`, then `ConnectionClosed` or
+//! `ConnectionFailed`; the ones in the middle only after `ConnectionOpen`. An event is a pending
+//! bit, not a place in a queue: none can be lost, and one that repeats before it is polled is told
+//! once. Ups and downs of the broker's socket that nobody polled in time are told as the last of
+//! them.
 //!
 //! # Back-pressure
-//! [`Room`] says what the driver can take. An output that does not fit stays in the engine and holds back
-//! only what is of its own kind: no command waits behind data, no event behind either. A connection whose
-//! channel is full ([`RtcInput::ChannelBuffered`], [`RtcInput::ChannelCredit`]) or whose application does not
-//! read ([`InputError::InboxFull`]) holds back itself alone. Deadlines pass whatever the room is.
+//! [`Room`] says what the driver can take. An output that does not fit stays in the engine and
+//! holds back only what is of its own kind: no command waits behind data, no event behind either. A
+//! connection whose channel is full ([`RtcInput::ChannelBuffered`], [`RtcInput::ChannelCredit`]) or
+//! whose application does not read ([`InputError::InboxFull`]) holds back itself alone. Deadlines
+//! pass whatever the room is.
 //!
 //! # Limits
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | connections (`CONNS` of [`PeerResources`]) | | [`ConnectError::TooManyConnections`]; for an OFFER an incoming connection that is not open gives way, of the remote that holds most, if it holds more than the newcomer; else it is dropped and counted. The remote is not told |
 //! | incoming connections of one remote ([`Config::remote_share`]) | ¼ of the table | while more than half of the table is in use its OFFERs are refused and counted |
-//! | signals waiting for the broker (⅜ `CONTROL`) | 1,344 B | [`InputError::Full`]; while there is no broker dropped and counted, a description fails its connection |
-//! | descriptions and candidates waiting for the stack (⅜ `CONTROL`) | 1,344 B | [`InputError::Full`] |
-//! | candidates before their OFFER, and local ones before their description (¼ `CONTROL`, [`EARLY_SIGNALS_MAX`](crate::config::EARLY_SIGNALS_MAX)) | 896 B, 8 | the oldest goes; one remote holds at most half |
+//! | signals waiting for the broker (⅜ `CONTROL`) | 1,296 B | [`InputError::Full`]; while there is no broker dropped and counted, a description fails its connection |
+//! | descriptions and candidates waiting for the stack (⅜ `CONTROL`) | 1,296 B | [`InputError::Full`] |
+//! | candidates before their OFFER, and local ones before their description (¼ `CONTROL`, [`EARLY_SIGNALS_MAX`](crate::config::EARLY_SIGNALS_MAX)) | 864 B, 8 | the oldest goes; one remote holds at most half |
 //! | messages to be sent (`OUTBOX`) | 2,048 B a connection | [`SendError::Full`](crate::connection::SendError::Full), then [`Event::Writable`] |
 //! | bytes a channel holds ([`DataConnection::set_high_water`]) | 256 KiB a connection | the next message waits in the outbox |
 //! | messages to be read (`INBOX`) | 2,048 B a connection | [`InputError::InboxFull`]; what is larger than it is read in pieces ([`DataConnection::set_streaming`]), or dropped, counted and a [`ConnectionError::MessageTooBig`] |
@@ -43,14 +45,16 @@
 //! | a flush-close without progress | 10 s | it is closed as by `close` |
 //!
 //! # Work of one call
-//! No call waits, and each does a bounded amount of work: it looks at every slot a constant number of times, reads or
-//! moves at most the memory of one connection once (`OUTBOX` or `INBOX`), and the control memory once for
-//! each early signal. So the worst case grows with `CONNS`, `CONTROL` and the larger of `OUTBOX` and `INBOX`, not
-//! with what a remote sends. The README has figures of a Cortex-M4.
+//! No call waits, and each does a bounded amount of work: it looks at every slot a constant number
+//! of times, reads or moves at most the memory of one connection once (`OUTBOX` or `INBOX`), and
+//! the control memory once for each early signal. So the worst case grows with `CONNS`, `CONTROL`
+//! and the larger of `OUTBOX` and `INBOX`, not with what a remote sends. The README has figures of
+//! a Cortex-M4.
 //!
 //! # Who is let in
-//! [`Config::admit`] is asked before anything is made for an OFFER. A driver may also decide before it feeds the
-//! message, or answer [`AcceptOffer`](RtcCommand::AcceptOffer) with [`RtcInput::Failed`].
+//! [`Config::admit`] is asked before anything is made for an OFFER. A driver may also decide before
+//! it feeds the message, or answer [`AcceptOffer`](RtcCommand::AcceptOffer) with
+//! [`RtcInput::Failed`].
 
 mod admission;
 mod broker;
@@ -99,8 +103,8 @@ impl ConnectionHandle {
         self.0.index()
     }
 
-    /// The handle as a number, to name the connection's session outside of the engine. Unlike the index
-    /// it is not used again before 2¹⁶ other connections had its slot.
+    /// The handle as a number, to name the connection's session outside of the engine. Unlike the
+    /// index it is not used again before 2¹⁶ other connections had its slot.
     #[must_use]
     pub const fn to_bits(self) -> u32 {
         u32::from_be_bytes(self.0.to_bytes())
@@ -113,12 +117,13 @@ impl ConnectionHandle {
     }
 }
 
-/// The engine. One lifetime, that of its [`PeerResources`]; capacities are erased in [`new`](Self::new).
+/// The engine. One lifetime, that of its [`PeerResources`]; capacities are erased in
+/// [`new`](Self::new).
 ///
 /// ```
 /// use peer_core::PeerId;
-/// use peer_core::peer::{BrokerCommand, BrokerInput, Config, Event, Input, Output, Peer, PeerResources, Room};
-/// use peer_core::time::Instant;
+/// use peer_core::peer::{BrokerCommand, BrokerInput, Config, Event, Input, Output, Peer,
+/// PeerResources, Room}; use peer_core::time::Instant;
 ///
 /// # fn random() -> [u8; 32] { [7; 32] }
 /// let mut memory: PeerResources<2> = PeerResources::new();
@@ -126,18 +131,17 @@ impl ConnectionHandle {
 /// config.id = Some(PeerId::new("sensor-7")?);
 /// let mut peer = Peer::new(config, &mut memory);
 ///
-/// let Output::Broker(BrokerCommand::Open { id, .. }) = peer.poll_output(Room::UNLIMITED) else { panic!() };
-/// assert_eq!(id, "sensor-7");
-/// let now = Instant::from_millis(3);
-/// peer.handle_input(now, Input::Broker(BrokerInput::Opened))?;
-/// peer.handle_input(now, Input::Broker(BrokerInput::Message(&mut br#"{"type":"OPEN"}"#.to_owned())))?;
+/// let Output::Broker(BrokerCommand::Open { id, .. }) = peer.poll_output(Room::UNLIMITED) else {
+/// panic!() }; assert_eq!(id, "sensor-7"); let now = Instant::from_millis(3);
+/// peer.handle_input(now, Input::Broker(BrokerInput::Opened))?; peer.handle_input(now,
+/// Input::Broker(BrokerInput::Message(&mut br#"{"type":"OPEN"}"#.to_owned())))?;
 /// assert!(matches!(peer.poll_output(Room::UNLIMITED), Output::Event(Event::Open)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Peer<'r> {
+    /// With a token, given or made.
     config: Config,
-    token: Token,
     /// Connection ids drawn so far.
     ids_drawn: u64,
     table: Table<'r, Slot>,
@@ -191,15 +195,17 @@ impl<'r> Peer<'r> {
     }
 
     /// As [`new`](Self::new), in memory whose sizes are known only at run time.
-    pub fn with_slices(config: Config, memory: PeerSlices<'r>) -> Self {
+    pub fn with_slices(mut config: Config, memory: PeerSlices<'r>) -> Self {
         let (slots, memory) = memory.split();
         let mut table = Table::new(slots);
         // The memory may have served another peer before.
         table.clear();
-        let stored = config.token.clone();
+        let broker = Broker::new(config.id.is_some(), config.token.is_some());
+        if config.token.is_none() {
+            config.token = Some(Token::derive(&config.random));
+        }
         Self {
-            broker: Broker::new(config.id.is_some(), stored.is_some()),
-            token: stored.unwrap_or_else(|| Token::derive(&config.random)),
+            broker,
             ids_drawn: 0,
             config,
             table,
@@ -217,11 +223,13 @@ impl<'r> Peer<'r> {
 
     /// Tells the engine what happened. Then poll.
     ///
-    /// `now` is the caller's monotonic clock; a time before the last one told counts as that one. A jump far
-    /// ahead is fine. For a clock that may be set back there is [`Monotonic`](crate::time::Monotonic).
+    /// `now` is the caller's monotonic clock; a time before the last one told counts as that one. A
+    /// jump far ahead is fine. For a clock that may be set back there is
+    /// [`Monotonic`](crate::time::Monotonic).
     ///
     /// # Errors
-    /// [`InputError::Full`]: poll, then feed the same input again. The others say that the input was dropped.
+    /// [`InputError::Full`]: poll, then feed the same input again. The others say that the input
+    /// was dropped.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), InputError> {
         self.tell_time(now);
         match input {
@@ -234,8 +242,8 @@ impl<'r> Peer<'r> {
         }
     }
 
-    /// The next thing to do that fits `room`. Poll until [`Output::Timeout`] after every other call, and when
-    /// the room has grown. What is lent is good until the next call.
+    /// The next thing to do that fits `room`. Poll until [`Output::Timeout`] after every other
+    /// call, and when the room has grown. What is lent is good until the next call.
     pub fn poll_output(&mut self, room: Room) -> Output<'_> {
         self.reap();
         match self.next(room) {
@@ -243,7 +251,7 @@ impl<'r> Peer<'r> {
             Next::Socket(Action::RetrieveId) => Output::Broker(BrokerCommand::RetrieveId),
             Next::Socket(Action::Open) => Output::Broker(BrokerCommand::Open {
                 id: self.config.id.as_ref().map_or("", PeerId::as_str),
-                token: self.token.as_str(),
+                token: self.config.token.as_ref().map_or("", Token::as_str),
             }),
             Next::Socket(Action::Heartbeat) => {
                 Output::Broker(BrokerCommand::Send(negotiation::HEARTBEAT))
@@ -352,7 +360,8 @@ impl<'r> Peer<'r> {
             .map(|(handle, _)| ConnectionHandle(handle))
     }
 
-    /// Leaves the broker; connections live on. PeerJS: `disconnect`. Does nothing when there is no broker.
+    /// Leaves the broker; connections live on. PeerJS: `disconnect`. Does nothing when there is no
+    /// broker.
     pub fn disconnect(&mut self, now: Instant) {
         self.tell_time(now);
         self.broker.down(None, true);
@@ -375,8 +384,8 @@ impl<'r> Peer<'r> {
 
     /// Closes everything for good. PeerJS: `destroy`. Doing it again does nothing.
     ///
-    /// Each connection ends in its last event, then come [`Event::Disconnected`] unless it was so, and
-    /// [`Event::Closed`].
+    /// Each connection ends in its last event, then come [`Event::Disconnected`] unless it was so,
+    /// and [`Event::Closed`].
     pub fn destroy(&mut self, now: Instant) {
         self.tell_time(now);
         self.broker.down(None, true);
@@ -403,8 +412,9 @@ impl<'r> Peer<'r> {
         self.stats
     }
 
-    /// Bytes that [`RtcInput::Fragment`]s of this connection will certainly be taken, if they come now; the first
-    /// one of each message counts [`MESSAGE_COST`](crate::connection::MESSAGE_COST) more. 0 for a stale handle.
+    /// Bytes that [`RtcInput::Fragment`]s of this connection will certainly be taken, if they come
+    /// now; the first one of each message counts [`MESSAGE_COST`](crate::connection::MESSAGE_COST)
+    /// more. 0 for a stale handle.
     #[must_use]
     pub fn receive_room(&self, handle: ConnectionHandle) -> usize {
         let memory = self.memory.inbox.of(handle.index());
@@ -420,8 +430,8 @@ impl<'r> Peer<'r> {
         self.reap();
     }
 
-    /// Frees the slots that nothing holds any more. At the start of a call, so that an application can still look
-    /// at a connection when it has just polled its last event.
+    /// Frees the slots that nothing holds any more. At the start of a call, so that an application
+    /// can still look at a connection when it has just polled its last event.
     fn reap(&mut self) {
         if !core::mem::take(&mut self.dirty.done) {
             return;
@@ -493,7 +503,8 @@ impl<'r> Peer<'r> {
             Action::Close | Action::RetrieveId => 1,
             Action::Open => {
                 let id = self.config.id.as_ref().map_or(0, |id| id.as_str().len());
-                id + self.token.as_str().len()
+                let token = self.config.token.as_ref();
+                id + token.map_or(0, |token| token.as_str().len())
             }
             Action::Heartbeat => negotiation::HEARTBEAT.len(),
         }
@@ -547,7 +558,8 @@ impl<'r> Peer<'r> {
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        // Those that are over first: they have few left, and what replaces one must not be told before its end.
+        // Those that are over first: they have few left, and what replaces one must not be told
+        // before its end.
         let turn = self.turn;
         let waiting = || self.table.iter().filter(|(_, slot)| slot.events != 0);
         let (handle, _) = waiting()
@@ -623,7 +635,8 @@ impl<'r> Peer<'r> {
             BrokerInput::Closed if self.broker.is_retrieving() => self.broker.retrieve_again(),
             BrokerInput::Opened if self.broker.is_opening() => {
                 let interval = self.config.ping_interval;
-                // Less than the clock can tell apart is as good as none, and would never let the driver rest.
+                // Less than the clock can tell apart is as good as none, and would never let the
+                // driver rest.
                 let beats = interval >= Duration::from_micros(1);
                 self.broker.attached(
                     self.now + self.config.open_timeout,
@@ -644,8 +657,8 @@ impl<'r> Peer<'r> {
     }
 }
 
-/// What should be there is not: a bug of the engine, which tests and fuzzers see. In a release the driver
-/// polls again.
+/// What should be there is not: a bug of the engine, which tests and fuzzers see. In a release the
+/// driver polls again.
 fn broken<'a>(what: &str) -> Output<'a> {
     debug_assert!(false, "{what}");
     Output::Timeout(Some(Instant::ZERO))

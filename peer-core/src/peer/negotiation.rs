@@ -162,7 +162,8 @@ impl Peer<'_> {
             .table
             .iter_mut()
             .find(|(_, slot)| slot.is_between(src, answer.connection_id));
-        // An answer nobody waits for is of no use later either: with its OFFER we would be the ones to answer.
+        // An answer nobody waits for is of no use later either: with its OFFER we would be the ones
+        // to answer.
         let Some((handle, slot)) = found.filter(|(_, slot)| slot.awaits_answer()) else {
             return Err(self.malformed());
         };
@@ -361,7 +362,8 @@ impl Peer<'_> {
         early.drop_oldest(described);
     }
 
-    /// Once nothing waits before them, hands on candidates that came before the OFFER they belong to.
+    /// Once nothing waits before them, hands on candidates that came before the OFFER they belong
+    /// to.
     pub(super) fn replay_early(&mut self) {
         if !self.dirty.early || !self.memory.rtc.is_empty() {
             return;

@@ -6,7 +6,8 @@ use crate::storage::{Entry, Full, Handle, Ring};
 
 use super::{early::EarlySignals, slot::Slot};
 
-/// Memory for a [`Peer`](super::Peer) of `CONNS` connections. Const and all zero, so a static of it sits in `.bss`.
+/// Memory for a [`Peer`](super::Peer) of `CONNS` connections. Const and all zero, so a static of it
+/// sits in `.bss`.
 ///
 /// | parameter | bytes | holds | at the limit |
 /// |---|---|---|---|
@@ -18,12 +19,12 @@ use super::{early::EarlySignals, slot::Slot};
 /// | `INBOX` | a connection | messages to be read, chunks to be joined | [`InputError::InboxFull`](super::InputError::InboxFull); a message longer than it is dropped and counted |
 /// | `METADATA` | a connection | the metadata | `ConnectError::Metadata`; a remote's is left out |
 ///
-/// A description longer than 3⁄8 of `CONTROL` cannot pass: its connection fails. `OUTBOX` and `INBOX` may be 0
-/// where the driver carries the data past the engine.
+/// A description longer than 3⁄8 of `CONTROL` cannot pass: its connection fails. `OUTBOX` and
+/// `INBOX` may be 0 where the driver carries the data past the engine.
 #[derive(Debug)]
 pub struct PeerResources<
     const CONNS: usize,
-    const CONTROL: usize = 3584,
+    const CONTROL: usize = 3456,
     const OUTBOX: usize = 2048,
     const INBOX: usize = 2048,
     const METADATA: usize = 128,
@@ -65,8 +66,8 @@ impl<
     }
 }
 
-/// The same memory in pieces, for a driver with a heap that learns its sizes at run time. Each of `outbox`,
-/// `inbox` and `metadata` is shared out evenly among the slots; its bytes should be zero.
+/// The same memory in pieces, for a driver with a heap that learns its sizes at run time. Each of
+/// `outbox`, `inbox` and `metadata` is shared out evenly among the slots; its bytes should be zero.
 ///
 /// ```
 /// use peer_core::peer::{ConnectionSlot, Config, Peer, PeerSlices};

@@ -28,7 +28,8 @@ pub(super) enum State {
     },
 }
 
-/// How far the two descriptions are. The first three are of a connection of ours, the others of a remote's.
+/// How far the two descriptions are. The first three are of a connection of ours, the others of a
+/// remote's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Negotiation {
     /// `CreateOffer` is to be polled.
@@ -49,7 +50,8 @@ pub(super) enum Negotiation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flush {
     No,
-    /// Until outbox and channel are empty, since on an unordered channel a close message would overtake data.
+    /// Until outbox and channel are empty, since on an unordered channel a close message would
+    /// overtake data.
     Draining(Instant),
     /// The close message is out; the remote closes.
     Told(Instant),
@@ -94,8 +96,8 @@ pub(super) enum Metadata {
     TooLong,
 }
 
-/// Events of one connection that wait to be polled: one bit a kind, polled in this order. So no queue can
-/// overflow, and what repeats before it is polled is told once.
+/// Events of one connection that wait to be polled: one bit a kind, polled in this order. So no
+/// queue can overflow, and what repeats before it is polled is told once.
 pub(super) mod pending {
     pub(crate) const CONNECTION: u8 = 1;
     pub(crate) const OPEN: u8 = 1 << 1;
@@ -133,7 +135,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// What a free slot holds. All zero, which no `Option` of an enum would be; the link proof checks it.
+    /// What a free slot holds. All zero, which no `Option` of an enum would be; the link proof
+    /// checks it.
     pub(super) const fn vacant() -> Self {
         Self {
             remote: PeerId::vacant(),
@@ -159,8 +162,8 @@ impl Slot {
         }
     }
 
-    /// Makes a claimed slot one for a new connection, in place: field by field, so that nothing large moves.
-    /// The ids and the label are the caller's to set.
+    /// Makes a claimed slot one for a new connection, in place: field by field, so that nothing
+    /// large moves. The ids and the label are the caller's to set.
     pub(super) fn reset(
         &mut self,
         serialization: Serialization,
@@ -291,7 +294,8 @@ impl Slot {
     /// The ICE transport moved.
     pub(super) fn ice_moved(&mut self, state: IceState) {
         match state {
-            // Without an answer it is the answer that is missing, whatever the agent does meanwhile.
+            // Without an answer it is the answer that is missing, whatever the agent does
+            // meanwhile.
             _ if self.awaits_answer() => {}
             IceState::Checking => self.reach(Stage::Ice),
             IceState::Connected => self.reach(Stage::Dtls),

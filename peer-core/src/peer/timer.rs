@@ -14,7 +14,8 @@ impl Peer<'_> {
             .fold(self.broker.next_timeout(self.now), earlier)
     }
 
-    /// Fires what is due. Each deadline is gone or ahead of `now` afterwards, however far time jumped.
+    /// Fires what is due. Each deadline is gone or ahead of `now` afterwards, however far time
+    /// jumped.
     pub(super) fn fire(&mut self) {
         let now = self.now;
         self.broker.beat(now, self.config.ping_interval);

@@ -157,7 +157,8 @@ fn ids_and_the_token_do_not_tell_the_seed() {
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
     assert!(ids.iter().all(|id| !id.contains(&token)));
 
-    // SplitMix64, which the ids once came from, can be undone: two ids in a row gave its state away.
+    // SplitMix64, which the ids once came from, can be undone: two ids in a row gave its state
+    // away.
     let number = |id: &str| u64::from_str_radix(&id[3..].chars().rev().collect::<String>(), 36);
     let states: Vec<u64> = ids
         .iter()

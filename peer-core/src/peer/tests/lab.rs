@@ -194,7 +194,8 @@ impl Lab {
         self.drive();
     }
 
-    /// Forgets what the lab's own sessions and broker would still say, so that a test can speak for them.
+    /// Forgets what the lab's own sessions and broker would still say, so that a test can speak for
+    /// them.
     pub(super) fn speak_alone(&mut self) {
         for node in &mut self.nodes {
             node.inbox.clear();

@@ -1,4 +1,5 @@
-//! Signalling recorded between PeerJS 1.5.5 in Chromium and npm `peer`, replayed against the engine in either role.
+//! Signalling recorded between PeerJS 1.5.5 in Chromium and npm `peer`, replayed against the engine
+//! in either role.
 
 use std::{format, fs, string::String, vec::Vec};
 

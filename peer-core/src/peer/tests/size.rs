@@ -18,5 +18,5 @@ fn sizes() {
     assert!(size_of::<Input<'_>>() <= 40);
     assert!(peer <= 1024, "{peer}");
     assert!(slot <= 1792, "{slot}");
-    assert!(four <= 3584 + 4 * (2048 + 2048 + 128 + 1792), "{four}");
+    assert!(four <= 3456 + 4 * (2048 + 2048 + 128 + 1792), "{four}");
 }
