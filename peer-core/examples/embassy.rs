@@ -7,6 +7,11 @@
 //! the dashboard a browser with PeerJS. Here both peers and what is between them live in one
 //! process.
 
+use std::{
+    fs::File,
+    io::{self, Read},
+};
+
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::select::{Either, select, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
@@ -29,8 +34,8 @@ type SharedPeer = Shared<'static, CriticalSectionRawMutex>;
 const READINGS: u32 = 10;
 
 fn main() -> ! {
-    let sensor = share("sensor-7", 1);
-    let dashboard = share("dashboard", 2);
+    let sensor = share("sensor-7");
+    let dashboard = share("dashboard");
     // On a board these are `StaticCell`s.
     let executor: &'static mut Executor = Box::leak(Box::new(Executor::new()));
     executor.run(|spawner| start(spawner, sensor, dashboard).expect("each task once"))
@@ -47,11 +52,18 @@ fn start(
     Ok(())
 }
 
-fn share(id: &str, random: u8) -> &'static SharedPeer {
-    let mut config = Config::new([random; 32]);
+fn share(id: &str) -> &'static SharedPeer {
+    let mut config = Config::new(random().expect("the host has a random device"));
     config.id = Some(PeerId::new(id).expect("a plain id"));
     let memory: &'static mut PeerResources<2> = Box::leak(Box::new(PeerResources::new()));
     Box::leak(Box::new(Shared::new(Peer::new(config, memory), clock)))
+}
+
+/// On a board: its random number generator.
+fn random() -> io::Result<[u8; 32]> {
+    let mut random = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random)
 }
 
 fn clock() -> Instant {

@@ -210,8 +210,8 @@ impl Serialization {
         Ok(Frame::Binary(bytes))
     }
 
-    /// Reads one whole message. JSON is unescaped in place, so `bytes` change; nothing is copied and
-    /// the value may borrow from them.
+    /// Reads one whole message. JSON is unescaped in place, so `bytes` change; nothing is copied
+    /// and the value may borrow from them.
     ///
     /// JSON is taken from text frames too: PeerJS before 1.5 sends it so.
     ///

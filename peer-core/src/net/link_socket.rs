@@ -34,12 +34,14 @@ use super::{
 /// has timers of its own.
 ///
 /// ```
-/// use peer_core::{link::{Leaf, LeafOutput}, net::{LinkSocket, timestamp}, peer::Peer, time::Instant};
+/// use peer_core::link::{Leaf, LeafOutput};
+/// use peer_core::{net::{LinkSocket, timestamp}, peer::Peer, time::Instant};
 /// use smoltcp::{iface::{Interface, SocketHandle, SocketSet}, phy::Device, socket::tcp};
 ///
 /// fn turn<D: Device>(
-///     now: Instant, iface: &mut Interface, device: &mut D, sockets: &mut SocketSet<'_>, tcp: SocketHandle,
-///     link: &mut LinkSocket<fn(&mut [u8])>, leaf: &mut Leaf<'_>, peer: &mut Peer<'_>,
+///     now: Instant, iface: &mut Interface, device: &mut D, sockets: &mut SocketSet<'_>,
+///     tcp: SocketHandle, link: &mut LinkSocket<fn(&mut [u8])>,
+///     leaf: &mut Leaf<'_>, peer: &mut Peer<'_>,
 /// ) -> Option<Instant> {
 ///     iface.poll(timestamp(now), device, sockets);
 ///     let socket = sockets.get_mut::<tcp::Socket<'_>>(tcp);
@@ -74,8 +76,8 @@ enum Phase {
 }
 
 impl<R: FnMut(&mut [u8])> LinkSocket<R> {
-    /// Makes a socket that connects to the gateway at its first [`poll`](Self::poll). `random` fills
-    /// a slice with random bytes; ports and pauses are drawn from it.
+    /// Makes a socket that connects to the gateway at its first [`poll`](Self::poll). `random`
+    /// fills a slice with random bytes; ports and pauses are drawn from it.
     pub fn new(remote: impl Into<IpEndpoint>, timing: SocketTiming, random: R) -> Self {
         Self {
             remote: remote.into(),

@@ -66,7 +66,8 @@ pub const EVENTS_MAX: usize = 16;
 ///
 /// ```
 /// use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-/// use peer_core::{PeerId, peer::{Config, ConnectOptions, Peer, PeerResources}, sync::Shared, time::Instant};
+/// use peer_core::peer::{Config, ConnectOptions, Peer, PeerResources};
+/// use peer_core::{PeerId, sync::Shared, time::Instant};
 ///
 /// let mut memory: PeerResources<2> = PeerResources::new();
 /// # fn random() -> [u8; 32] { [7; 32] }

@@ -55,7 +55,9 @@ pub(crate) fn run() -> Option<()> {
         shared.open().await.ok()?;
         let connection = shared.connect(&to, ConnectOptions::default()).await.ok()?;
         connection.send("hello").await.ok()?;
-        connection.recv_into(&mut [0; 8]).await.ok()
+        let mut memory = [0; 8];
+        let message = connection.recv_into(&mut memory).await.ok()?;
+        Some(message.bytes.len())
     });
     let [up, down, reader, writer] = fixed!(WIRES: [Wire; 4] = [const { Wire::new() }; 4]);
     let mut offered = false;

@@ -8,7 +8,7 @@ use peer_core::{
         BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, IceState,
         Input, Output, Peer, PeerResources, PeerState, Room, RtcCommand, RtcInput,
     },
-    serialization::Frame,
+    serialization::{Fragment, Frame},
     storage::{Entry, Ring, Table},
     time::{Duration, Instant},
 };
