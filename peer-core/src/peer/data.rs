@@ -8,6 +8,7 @@ use crate::{
 
 use super::{
     ConnectionError, ConnectionHandle, FailureReason, InputError, Output, Peer, RtcCommand, broken,
+    gone,
     slot::{Flush, Read, Slot, State, pending},
 };
 
@@ -19,7 +20,7 @@ impl Peer<'_> {
         fragment: Fragment<'_>,
     ) -> Result<(), InputError> {
         let Some(slot) = self.table.get_mut(handle.0) else {
-            return Err(InputError::Stale);
+            return Err(gone());
         };
         // What comes from the channel tells that it is open.
         slot.open();
@@ -52,9 +53,12 @@ impl Peer<'_> {
 
     /// A message came that nobody has the memory for. It is lost, and the application hears of it.
     pub(super) fn too_big(&mut self, handle: ConnectionHandle) {
-        if let Some(slot) = self.table.get_mut(handle.0) {
-            slot.open();
-            slot.report(ConnectionError::MessageTooBig);
+        match self.table.get_mut(handle.0) {
+            Some(slot) => {
+                slot.open();
+                slot.report(ConnectionError::MessageTooBig);
+            }
+            None => debug_assert!(false, "the connection was there"),
         }
         self.count_malformed_message();
     }

@@ -96,7 +96,8 @@ impl<'r> EarlySignals<'r> {
         let [[a, b], [c, d], [e, f]] = lens.map(|len| (len as u16).to_be_bytes());
         let head: [u8; HEADER] = [tag, a, b, c, d, e, f];
         for part in [&head[..], first, second, candidate.as_bytes()] {
-            bytes::append(self.memory, &mut self.used, part);
+            let appended = bytes::append(self.memory, &mut self.used, part);
+            debug_assert!(appended.is_some(), "room was made");
         }
         dropped
     }
@@ -111,7 +112,8 @@ impl<'r> EarlySignals<'r> {
         let Some((at, len)) = self.find(wanted).map(|early| (early.at, early.len)) else {
             return false;
         };
-        bytes::copy_within(self.memory, at + len..self.used, at);
+        let moved = bytes::copy_within(self.memory, at + len..self.used, at);
+        debug_assert!(moved.is_some(), "the record was found there");
         self.used -= len;
         true
     }

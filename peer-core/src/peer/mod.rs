@@ -518,9 +518,10 @@ impl<'r> Peer<'r> {
         if front.len.max(1) > room {
             return false;
         }
-        if front.kind == Kind::Offer
-            && let Some(slot) = self.table.get_mut(front.handle)
-        {
+        // What is for a connection that is over was dropped before.
+        let slot = self.table.get_mut(front.handle);
+        debug_assert!(slot.is_some(), "the command is for a live connection");
+        if let Some(slot) = slot.filter(|_| front.kind == Kind::Offer) {
             slot.negotiate(Negotiation::MakesAnswer);
         }
         true
@@ -655,6 +656,12 @@ impl<'r> Peer<'r> {
         }
         Ok(())
     }
+}
+
+/// A connection that was there is not: as [`broken`].
+fn gone() -> InputError {
+    debug_assert!(false, "the connection was there");
+    InputError::Stale
 }
 
 /// What should be there is not: a bug of the engine, which tests and fuzzers see. In a release the

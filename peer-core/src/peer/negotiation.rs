@@ -17,6 +17,7 @@ pub(super) use crate::wire::signal::HEARTBEAT;
 use super::{
     ConnectionHandle, FailureReason, InputError, Peer, PeerError, RtcFailure, RtcInput, Stage,
     early::{Early, Owner},
+    gone,
     resources::{Kind, Memory},
     slot::{Negotiation, Slot, pending},
 };
@@ -236,7 +237,7 @@ impl Peer<'_> {
 
     fn local_description(&mut self, handle: ConnectionHandle, sdp: &str) -> Result<(), InputError> {
         let Some(slot) = self.table.get_mut(handle.0) else {
-            return Err(InputError::Stale);
+            return Err(gone());
         };
         let Memory {
             signals, metadata, ..
@@ -301,7 +302,7 @@ impl Peer<'_> {
             return self.dropped();
         }
         let Some(slot) = self.table.get(handle.0) else {
-            return Err(InputError::Stale);
+            return Err(gone());
         };
         if !slot.is_described() {
             let dropped = self.memory.early.keep(Owner::Local(handle.0), candidate);
@@ -328,9 +329,10 @@ impl Peer<'_> {
         if front.len.max(1) > room {
             return false;
         }
-        if front.kind == Kind::Offer
-            && let Some(slot) = self.table.get_mut(front.handle)
-        {
+        // What is for a connection that is over was dropped before.
+        let slot = self.table.get_mut(front.handle);
+        debug_assert!(slot.is_some(), "the signal is for a live connection");
+        if let Some(slot) = slot.filter(|_| front.kind == Kind::Offer) {
             slot.reach(Stage::Answer);
         }
         true
