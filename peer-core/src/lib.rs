@@ -6,7 +6,9 @@
 //! drives it with tokio; firmware and simulators drive it themselves.
 //!
 //! # Layers
-//! A lower one never names an upper one, and each is usable by itself.
+//! A lower one never names an upper one, and each is usable by itself. What the pages do not show
+//! (`wire`, `storage`, and some types of the others) is public for `peer-net` and the tests alone:
+//! it is no promise and may change with any version.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -14,8 +16,8 @@
 //! | [`connection`] | the data plane of one connection: [`Outbox`](connection::Outbox), [`Inbox`](connection::Inbox) |
 //! | [`serialization`] | BinaryPack, JSON, raw and postcard behind one [`Serialization`](serialization::Serialization) |
 //! | [`binarypack`] | PeerJS's binary format as a serde format |
-//! | [`wire`] | parsers and emitters without state: JSON, signals, SDP, candidates, DCEP, chunks, HTTP, WebSocket |
-//! | [`storage`] | byte rings and tables with handles that notice reuse |
+//! | `wire` (no promise) | parsers and emitters without state: JSON, signals, SDP, candidates, DCEP, chunks, HTTP, WebSocket |
+//! | `storage` (no promise) | byte rings and tables with handles that notice reuse |
 //! | `sync` (feature `sync`) | handles for several tasks over `embassy-sync` |
 //! | `link` (feature `link`) | the engine's I/O as frames between a microcontroller and its gateway |
 //! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
@@ -108,13 +110,17 @@ pub mod net;
 pub mod peer;
 mod random;
 pub mod serialization;
+#[doc(hidden)]
 pub mod storage;
 #[cfg(feature = "sync")]
 pub mod sync;
 pub mod time;
+#[doc(hidden)]
 pub mod wire;
 
-pub use id::{ConnectionId, IdError, Label, PeerId, Token};
+#[doc(hidden)]
+pub use id::{ConnectionId, Label};
+pub use id::{IdError, PeerId, Token};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

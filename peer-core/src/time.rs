@@ -1,5 +1,6 @@
 //! Time as the caller tells it.
 
+#[doc(no_inline)]
 pub use core::time::Duration;
 
 /// A point on the caller's monotonic clock, in microseconds since an epoch of the caller's choice.

@@ -1,8 +1,8 @@
 //! BinaryPack, PeerJS's binary serialization (`peerjs-js-binarypack` 2.1.0), as a serde format.
 //!
-//! It resembles MessagePack, but strings and binary data have other tags. [`to_slice`],
-//! [`to_writer`] and [`from_slice`] convert between bytes and any serde type. [`Value`] reads bytes
-//! whose shape is not known beforehand. Nothing is allocated.
+//! It resembles MessagePack, but strings and binary data have other tags. [`to_slice`]
+//! and [`from_slice`] convert between bytes and any serde type. [`Value`] reads bytes whose shape is
+//! not known beforehand. Nothing is allocated.
 //!
 //! ```
 //! use peer_core::binarypack::{self, Value};
@@ -74,10 +74,17 @@ pub(crate) mod token;
 mod value;
 mod write;
 
-pub use de::{Deserializer, from_slice};
-pub use ser::{Compound, Serializer, serialized_len, to_slice, to_writer};
-pub use value::{Array, ArrayIter, Map, MapIter, Value};
-pub use write::{Counter, SliceWriter, Write};
+pub use de::from_slice;
+pub use ser::{serialized_len, to_slice};
+pub use value::Value;
+
+#[doc(hidden)]
+pub use {
+    de::Deserializer,
+    ser::{Compound, Serializer, to_writer},
+    value::{Array, ArrayIter, Map, MapIter},
+    write::{Counter, SliceWriter, Write},
+};
 
 /// Why a value was not packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -171,6 +171,39 @@ impl<'a> Value<'a> {
             None
         }
     }
+
+    /// Returns the elements in order; none if it is not an array.
+    ///
+    /// ```
+    /// use peer_core::binarypack::Value;
+    /// let value = Value::from_slice(b"\x92\x01\x02")?;
+    /// assert_eq!(value.items().filter_map(Value::as_u64).sum::<u64>(), 3);
+    /// # Ok::<(), peer_core::binarypack::DecodeError>(())
+    /// ```
+    pub fn items(self) -> impl Iterator<Item = Self> {
+        let array = match self {
+            Self::Array(array) => Some(array),
+            _ => None,
+        };
+        array.into_iter().flatten()
+    }
+
+    /// Returns keys and values in order, repeated keys too; none if it is not a map.
+    ///
+    /// ```
+    /// use peer_core::binarypack::Value;
+    /// let value = Value::from_slice(b"\x81\xb1a\x07")?;
+    /// let mut entries = value.entries().map(|(key, value)| (key, value.as_u64()));
+    /// assert_eq!(entries.next(), Some(("a", Some(7))));
+    /// # Ok::<(), peer_core::binarypack::DecodeError>(())
+    /// ```
+    pub fn entries(self) -> impl Iterator<Item = (&'a str, Self)> {
+        let map = match self {
+            Self::Map(map) => Some(map),
+            _ => None,
+        };
+        map.into_iter().flatten()
+    }
 }
 
 /// A packed array. Reaching an element takes a walk over those before it.

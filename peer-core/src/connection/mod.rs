@@ -12,8 +12,14 @@ mod outbox;
 #[cfg(test)]
 mod tests;
 
-pub use inbox::{ASSEMBLIES_MAX, Inbox, MESSAGE_COST, Message, Piece, Received};
-pub use outbox::{HIGH_WATER, Outbox};
+pub use inbox::{ASSEMBLIES_MAX, MESSAGE_COST, Message, Piece};
+pub use outbox::HIGH_WATER;
+
+#[doc(hidden)]
+pub use {
+    inbox::{Inbox, Received},
+    outbox::Outbox,
+};
 
 use crate::{
     serialization::{DecodeError, EncodeError},

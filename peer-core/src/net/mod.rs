@@ -9,7 +9,7 @@
 //! What firmware needs with an Ethernet or IP device, its clock and a generator of random bytes:
 //!
 //! ```
-//! use peer_core::{PeerId, time::Instant, wire::http::BrokerAddress};
+//! use peer_core::{PeerId, time::Instant};
 //! use peer_core::net::{BrokerSocket, SocketTiming, timestamp};
 //! use peer_core::peer::{Config, ConnectionHandle, Event, Output, Peer, PeerResources, RtcCommand};
 //! use smoltcp::iface::{Config as IfaceConfig, Interface, SocketSet, SocketStorage};
@@ -98,6 +98,9 @@ pub use config::SocketTiming;
 pub use error::SocketError;
 #[cfg(feature = "link")]
 pub use link_socket::LinkSocket;
+
+#[doc(inline)]
+pub use crate::wire::http::BrokerAddress;
 
 use crate::time::Instant;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConnectionId, Label, PeerId,
+    PeerId,
     connection::{Message, Piece, ReceiveError, SendError},
     serialization::Serialization,
     time::{Duration, Instant},
@@ -42,13 +42,13 @@ impl DataConnection<'_> {
     }
 
     /// The connection's id on the wire.
-    pub fn connection_id(&self) -> &ConnectionId {
-        &self.slot.id
+    pub fn connection_id(&self) -> &str {
+        self.slot.id.as_str()
     }
 
     /// The label.
-    pub fn label(&self) -> &Label {
-        &self.slot.label
+    pub fn label(&self) -> &str {
+        self.slot.label.as_str()
     }
 
     /// The metadata, a JSON text; `None` when there was none, or the remote's did not fit the

@@ -79,7 +79,9 @@ pub use error::{ConnectError, InputError, ReconnectError};
 pub use event::{ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage};
 pub use input::{BrokerInput, IceState, Input, RtcFailure, RtcInput};
 pub use output::{BrokerCommand, Output, Room, RtcCommand};
-pub use resources::{ConnectionSlot, PeerResources, PeerSlices};
+pub use resources::PeerResources;
+#[doc(hidden)]
+pub use resources::{ConnectionSlot, PeerSlices};
 
 use crate::{
     ConnectionId, Label, PeerId, Token, random,

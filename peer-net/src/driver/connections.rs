@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::stream::{SelectAll, Stream};
+use peer_core::ConnectionId;
 use peer_core::peer::{ConnectionHandle, Event as EngineEvent, IceState, Peer as Engine};
 use tokio::sync::mpsc;
 
@@ -294,8 +295,8 @@ fn info(engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<ConnectionI
     let connection = engine.connection(handle)?;
     Some(ConnectionInfo {
         peer: connection.peer().clone(),
-        connection_id: connection.connection_id().clone(),
-        label: connection.label().as_str().to_owned(),
+        connection_id: ConnectionId::from_wire(connection.connection_id()).ok()?,
+        label: connection.label().to_owned(),
         metadata: connection.metadata().map(str::to_owned),
         reliable: connection.reliable(),
         serialization: connection.serialization(),

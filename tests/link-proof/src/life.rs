@@ -47,7 +47,7 @@ pub(crate) fn run() -> Option<()> {
         peer.poll_output(Room::UNLIMITED),
         Output::Rtc(_, RtcCommand::CreateOffer { .. })
     ) {}
-    let id = peer.connection(handle)?.connection_id().clone();
+    let id = ConnectionId::from_wire(peer.connection(handle)?.connection_id()).ok()?;
     peer.handle_input(
         now,
         Input::Rtc(handle, RtcInput::LocalDescription("v=0\r\n")),

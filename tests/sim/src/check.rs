@@ -281,7 +281,7 @@ impl Sim {
                         peer.connection(handle).map(|connection| {
                             let metadata = connection.metadata().map(str::to_owned);
                             let offer = Offer {
-                                label: Some(connection.label().as_str().to_owned()),
+                                label: Some(connection.label().to_owned()),
                                 metadata: metadata.filter(|_| !connection.metadata_too_long()),
                                 serialization: connection.serialization(),
                             };

@@ -182,13 +182,7 @@ impl World<'_> {
             Step::Connect(to) => {
                 let to = PeerId::new(IDS[usize::from(to) % 2]).unwrap();
                 if let Ok(handle) = self.peer.connect(self.now, &to, ConnectOptions::default()) {
-                    let id = self
-                        .peer
-                        .connection(handle)
-                        .unwrap()
-                        .connection_id()
-                        .as_str()
-                        .into();
+                    let id = self.peer.connection(handle).unwrap().connection_id().into();
                     self.ids.push(id);
                     self.note(handle).ours = true;
                 }

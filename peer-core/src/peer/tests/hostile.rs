@@ -54,7 +54,7 @@ fn candidates_for_a_connection_that_was_not_offered_yet_are_dropped() {
     let mut lab = Lab::open(&[Some("alice")]);
     let handle = lab.connect(0, "bob", ConnectOptions::default());
     let connection = lab.nodes[0].peer.connection(handle).unwrap();
-    let guessed = candidate("bob", connection.connection_id().as_str(), "candidate:1");
+    let guessed = candidate("bob", connection.connection_id(), "candidate:1");
     assert_eq!(lab.signal(0, &guessed), Err(InputError::Malformed));
     lab.drive();
     let trace = lab.take_trace(0);
@@ -100,14 +100,7 @@ fn only_the_first_answer_of_the_right_peer_counts() {
     let mut lab = Lab::open(&[Some("alice")]);
     let here = lab.connect(0, "bob", ConnectOptions::default());
     lab.drive();
-    let id = String::from(
-        lab.nodes[0]
-            .peer
-            .connection(here)
-            .unwrap()
-            .connection_id()
-            .as_str(),
-    );
+    let id = String::from(lab.nodes[0].peer.connection(here).unwrap().connection_id());
     lab.take_trace(0);
     assert_eq!(
         lab.signal(0, &answer("eve", &id)),
@@ -130,14 +123,7 @@ fn only_the_first_answer_of_the_right_peer_counts() {
 #[test]
 fn a_stranger_cannot_touch_a_connection_whose_id_it_knows() {
     let (mut lab, here, _) = Lab::connected(ConnectOptions::default());
-    let id = String::from(
-        lab.nodes[0]
-            .peer
-            .connection(here)
-            .unwrap()
-            .connection_id()
-            .as_str(),
-    );
+    let id = String::from(lab.nodes[0].peer.connection(here).unwrap().connection_id());
     let _ = lab.signal(0, &answer("eve", &id));
     lab.signal(0, &candidate("eve", &id, "candidate:6"))
         .unwrap();
@@ -159,14 +145,7 @@ fn a_stranger_cannot_touch_a_connection_whose_id_it_knows() {
 #[test]
 fn an_offer_for_a_connection_that_exists_replaces_it() {
     let (mut lab, _, there) = Lab::connected(ConnectOptions::default());
-    let id = String::from(
-        lab.nodes[1]
-            .peer
-            .connection(there)
-            .unwrap()
-            .connection_id()
-            .as_str(),
-    );
+    let id = String::from(lab.nodes[1].peer.connection(there).unwrap().connection_id());
     lab.signal(1, &offer("alice", &id, "")).unwrap();
     lab.poll(1);
     let events = lab.take_events(1);
@@ -229,23 +208,14 @@ fn an_offer_without_an_id_is_answered_with_an_invented_one() {
             .peer
             .connection(handle)
             .unwrap()
-            .connection_id()
-            .as_str(),
+            .connection_id(),
     );
     assert!(id.starts_with("dc_"));
     lab.rtc(0, handle, RtcInput::LocalDescription("mine"))
         .unwrap();
     lab.drive();
     assert!(lab.nodes[0].sent[0].contains(&id));
-    assert_eq!(
-        lab.nodes[0]
-            .peer
-            .connection(handle)
-            .unwrap()
-            .label()
-            .as_str(),
-        id
-    );
+    assert_eq!(lab.nodes[0].peer.connection(handle).unwrap().label(), id);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn connects() {
     assert_eq!(events[1..], [Event::ConnectionOpen(there)]);
     let connection = lab.nodes[1].peer.connection(there).unwrap();
     assert_eq!(connection.peer().as_str(), "alice");
-    assert_eq!(connection.connection_id().as_str(), id);
+    assert_eq!(connection.connection_id(), id);
     assert_eq!(connection.metadata(), Some(r#"{"k":[1,2]}"#));
     assert_eq!(connection.serialization(), Serialization::Json);
     assert!(connection.is_incoming() && connection.is_open() && !connection.reliable());

@@ -105,8 +105,8 @@ fn answers_a_browser() {
         );
         let label = options["label"]
             .as_str()
-            .unwrap_or(connection.connection_id().as_str());
-        assert_eq!(connection.label().as_str(), label);
+            .unwrap_or(connection.connection_id());
+        assert_eq!(connection.label(), label);
         speak(
             &mut lab,
             handle,
@@ -144,8 +144,7 @@ fn offers_to_a_browser() {
                 .peer
                 .connection(handle)
                 .unwrap()
-                .connection_id()
-                .as_str(),
+                .connection_id(),
         );
         let sent: Vec<_> = sent
             .iter()

@@ -250,13 +250,7 @@ impl World<'_> {
             serialization: serialization(bytes.byte()),
         };
         if let Ok(handle) = self.peer.connect(self.now, &to, options) {
-            let id = self
-                .peer
-                .connection(handle)
-                .unwrap()
-                .connection_id()
-                .as_str()
-                .into();
+            let id = self.peer.connection(handle).unwrap().connection_id().into();
             self.ids.push(id);
             self.note(handle).ours = true;
         }
