@@ -116,6 +116,7 @@ fn turn(gateway: &mut Gateway<'_>, network: &mut Network) -> bool {
     }
     busy | network.deliver(0, |input| match gateway.handle_input(&input) {
         Err(LinkError::Full) => Err(InputError::Full),
+        Err(LinkError::NoRoom { taken }) => Err(InputError::InboxFull { taken }),
         _ => Ok(()),
     })
 }
@@ -300,7 +301,7 @@ fn a_bare_loop_over_a_blocking_stream() {
     let keys = Keys(Key::new([7; 32]));
     let mut outputs = Vec::new();
     for _ in 0..20 {
-        read_ready(&mut here, |bytes| leaf.receive(clock(), bytes)).unwrap();
+        read_ready(&mut here, |bytes| leaf.receive(clock(), bytes, &mut peer)).unwrap();
         loop {
             match leaf.poll(clock(), &mut peer) {
                 LeafOutput::Timeout(_) => break,

@@ -123,7 +123,7 @@ fn a_leaf_comes_up_and_comes_back() {
         loop {
             iface.poll(timestamp(now), &mut device, &mut sockets);
             let socket = sockets.get_mut::<tcp::Socket<'_>>(tcp);
-            link.poll(now, &mut iface, socket, &mut leaf);
+            link.poll(now, &mut iface, socket, &mut leaf, &mut peer);
             let timeout = loop {
                 match leaf.poll(now, &mut peer) {
                     LeafOutput::Timeout(at) => break at,

@@ -80,7 +80,7 @@ fn run(
     let mut report = board.now() + REPORT;
     loop {
         let now = board.now();
-        hear(board, &mut leaf, now);
+        hear(board, &mut leaf, &mut peer, now);
         let due = app.run(now, &mut peer, board);
         let wake = loop {
             match leaf.poll(now, &mut peer) {
@@ -101,10 +101,10 @@ fn run(
 }
 
 /// What came from the gateway.
-fn hear(board: &mut Board, leaf: &mut Leaf<'_>, now: Instant) {
+fn hear(board: &mut Board, leaf: &mut Leaf<'_>, peer: &mut Peer<'_>, now: Instant) {
     let mut piece = [0; 64];
     while let len @ 1.. = board.receive(&mut piece) {
-        leaf.receive(now, &piece[..len]);
+        leaf.receive(now, &piece[..len], peer);
     }
 }
 

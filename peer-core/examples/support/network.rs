@@ -8,7 +8,7 @@ use peer_core::{
         BrokerCommand, BrokerInput, ConnectionHandle, Input, InputError, Output, RtcCommand,
         RtcInput,
     },
-    serialization::Frame,
+    serialization::{Fragment, FrameKind},
 };
 
 /// Which engine.
@@ -21,8 +21,8 @@ enum Stimulus {
     Signal(String),
     Description(End, String),
     Opened(End),
-    Text(End, String),
-    Binary(End, Vec<u8>),
+    /// A message, of which so many bytes were taken.
+    Data(End, FrameKind, Vec<u8>, usize),
     Delivered(End),
     Closed(End),
 }
@@ -33,6 +33,8 @@ pub(crate) struct Network {
     ids: [String; 2],
     queues: [VecDeque<Stimulus>; 2],
     sessions: Vec<[Option<End>; 2]>,
+    /// Messages that are not whole.
+    halves: Vec<(End, Vec<u8>)>,
 }
 
 impl Network {
@@ -70,11 +72,18 @@ impl Network {
                     feed(Input::Rtc(end.1, RtcInput::LocalDescription(sdp)))
                 }
                 Stimulus::Opened(end) => feed(Input::Rtc(end.1, RtcInput::ChannelOpened)),
-                Stimulus::Text(end, text) => {
-                    feed(Input::Rtc(end.1, RtcInput::message(Frame::Text(text))))
-                }
-                Stimulus::Binary(end, bytes) => {
-                    feed(Input::Rtc(end.1, RtcInput::message(Frame::Binary(bytes))))
+                Stimulus::Data(end, kind, bytes, given) => {
+                    let fragment = Fragment {
+                        first: *given == 0,
+                        last: true,
+                        kind: *kind,
+                        bytes: &bytes[*given..],
+                    };
+                    let fed = feed(Input::Rtc(end.1, RtcInput::Fragment(fragment)));
+                    if let Err(InputError::InboxFull { taken }) = fed {
+                        *given += taken;
+                    }
+                    fed
                 }
                 Stimulus::Delivered(end) => feed(Input::Rtc(end.1, RtcInput::ChannelBuffered(0))),
                 Stimulus::Closed(end) => feed(Input::Rtc(end.1, RtcInput::ChannelClosed)),
@@ -133,15 +142,19 @@ impl Network {
                 }
             }
             RtcCommand::AddCandidate { .. } => {}
-            RtcCommand::Send(frame) => {
-                if let Some(other) = other {
-                    self.tell(
-                        other,
-                        match frame.as_frame().expect("there is room for whole messages") {
-                            Frame::Text(text) => Stimulus::Text(other, text.to_owned()),
-                            Frame::Binary(bytes) => Stimulus::Binary(other, bytes.to_vec()),
-                        },
-                    );
+            RtcCommand::Send(fragment) => {
+                if fragment.first {
+                    self.halves.retain(|(half, _)| *half != end);
+                    self.halves.push((end, Vec::new()));
+                }
+                let half = self.halves.iter_mut().find(|(half, _)| *half == end);
+                let bytes = &mut half.expect("a message has begun").1;
+                bytes.extend_from_slice(fragment.bytes);
+                if fragment.last
+                    && let Some(other) = other
+                {
+                    let bytes = core::mem::take(bytes);
+                    self.tell(other, Stimulus::Data(other, fragment.kind, bytes, 0));
                     self.tell(end, Stimulus::Delivered(end));
                 }
             }

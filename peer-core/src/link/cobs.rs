@@ -1,80 +1,79 @@
-//! Consistent Overhead Byte Stuffing (Cheshire and Baker, 1997): frames without a zero in them, between zeros.
+//! Frames without a zero in them, between zeros: Consistent Overhead Byte Stuffing by the crate
+//! `cobs`.
+//!
+//! State and memory are apart, so a frame can be stuffed where it will wait, a piece at a time.
+
+use cobs::{DecodeResult, DecoderState, EncoderState, PushResult};
 
 /// Bytes that a frame of `len` bytes takes at most once stuffed, with a zero before and after it.
 pub(super) const fn stuffed_len(len: usize) -> usize {
     len + len / 254 + 3
 }
 
-/// Stuffs one frame into a slice, a piece at a time.
+/// Stuffs one frame into a slice, which is lent to each call.
 #[derive(Debug)]
-pub(super) struct Encoder<'b> {
-    out: &'b mut [u8],
+pub(super) struct Encoder {
+    state: EncoderState,
+    /// Bytes written.
     at: usize,
-    /// Where the code of the block under way goes.
-    code_at: usize,
-    code: u8,
-    full: bool,
+    /// A block of 254 bytes is full. The next one gets its code only when a byte follows.
+    block_full: bool,
 }
 
-impl<'b> Encoder<'b> {
-    /// A frame that begins at the start of `out`.
-    pub(super) fn new(out: &'b mut [u8]) -> Self {
-        let mut encoder = Self {
-            out,
-            at: 0,
-            code_at: 0,
-            code: 1,
-            full: false,
-        };
-        encoder.put(0);
-        encoder.open();
-        encoder
+impl Encoder {
+    /// Begins a frame at the start of `out`. `None`: it does not fit, here as in the other calls.
+    pub(super) fn new(out: &mut [u8]) -> Option<Self> {
+        // The first zero, and the place of the first code.
+        *out.first_chunk_mut::<2>()? = [0; 2];
+        Some(Self {
+            state: EncoderState::default(),
+            at: 2,
+            block_full: false,
+        })
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, out: &mut [u8], bytes: &[u8]) -> Option<()> {
         for &byte in bytes {
-            if self.code == 0xff {
-                self.close();
-                self.open();
+            if core::mem::take(&mut self.block_full) {
+                self.put(out, 0)?;
             }
-            if byte == 0 {
-                self.close();
-                self.open();
-                continue;
+            match self.state.push(byte) {
+                PushResult::AddSingle(byte) => self.put(out, byte)?,
+                PushResult::ModifyFromStartAndSkip((code_at, code)) => {
+                    set_code(out, code_at, code)?;
+                    self.put(out, 0)?;
+                }
+                PushResult::ModifyFromStartAndPushAndSkip((code_at, code, byte)) => {
+                    set_code(out, code_at, code)?;
+                    self.put(out, byte)?;
+                    self.block_full = true;
+                }
             }
-            self.put(byte);
-            self.code = self.code.saturating_add(1);
         }
+        Some(())
     }
 
-    /// Ends the frame: its length in `out`, or nothing when it did not fit.
-    pub(super) fn finish(mut self) -> Option<usize> {
-        self.close();
-        self.put(0);
-        (!self.full).then_some(self.at)
-    }
-
-    fn open(&mut self) {
-        self.code_at = self.at;
-        self.code = 1;
-        self.put(0);
-    }
-
-    fn close(&mut self) {
-        if let Some(place) = self.out.get_mut(self.code_at) {
-            *place = self.code;
+    /// Ends the frame: its length in `out`.
+    pub(super) fn finish(mut self, out: &mut [u8]) -> Option<usize> {
+        if !self.block_full {
+            let (code_at, code) = self.state.clone().finalize();
+            set_code(out, code_at, code)?;
         }
+        self.put(out, 0)?;
+        Some(self.at)
     }
 
-    fn put(&mut self, byte: u8) {
-        match self.out.get_mut(self.at) {
-            Some(place) => {
-                *place = byte;
-                self.at += 1;
-            }
-            None => self.full = true,
-        }
+    fn put(&mut self, out: &mut [u8], byte: u8) -> Option<()> {
+        *out.get_mut(self.at)? = byte;
+        self.at += 1;
+        Some(())
     }
+}
+
+/// Writes the code of a block. The crate counts from the first code, which a zero is before.
+fn set_code(out: &mut [u8], code_at: usize, code: u8) -> Option<()> {
+    *out.get_mut(code_at + 1)? = code;
+    Some(())
 }
 
 /// Takes the stuffing out as bytes come, into memory for one frame.
@@ -82,13 +81,8 @@ impl<'b> Encoder<'b> {
 pub(super) struct Decoder<'m> {
     frame: &'m mut [u8],
     len: usize,
-    /// Bytes of the block that are still to come.
-    left: u8,
-    /// A zero belongs before the next block.
-    zero: bool,
-    bad: bool,
-    /// Something came since the last delimiter.
-    begun: bool,
+    state: DecoderState,
+    too_long: bool,
 }
 
 /// What a byte led to.
@@ -107,10 +101,8 @@ impl<'m> Decoder<'m> {
         Self {
             frame,
             len: 0,
-            left: 0,
-            zero: false,
-            bad: false,
-            begun: false,
+            state: DecoderState::Idle,
+            too_long: false,
         }
     }
 
@@ -121,44 +113,31 @@ impl<'m> Decoder<'m> {
 
     /// The bytes of a frame just completed.
     pub(super) fn frame(&self, len: usize) -> &[u8] {
+        debug_assert!(len <= self.frame.len(), "a frame that was decoded here");
         self.frame.get(..len).unwrap_or_default()
     }
 
     pub(super) fn push(&mut self, byte: u8) -> Decoded {
-        if byte == 0 {
-            let len = core::mem::take(&mut self.len);
-            let whole = self.left == 0 && !self.bad;
-            let begun = core::mem::take(&mut self.begun);
-            self.left = 0;
-            self.zero = false;
-            self.bad = false;
-            return match (begun, whole) {
-                (false, _) => Decoded::More,
-                (true, true) => Decoded::Frame(len),
-                (true, false) => Decoded::Garbage,
-            };
-        }
-        self.begun = true;
-        if self.left > 0 {
-            self.left -= 1;
-            self.put(byte);
-        } else {
-            if self.zero {
-                self.put(0);
+        let result = self.state.feed(byte);
+        if let Ok(DecodeResult::DataContinue(byte)) = result {
+            match self.frame.get_mut(self.len) {
+                Some(place) => {
+                    *place = byte;
+                    self.len += 1;
+                }
+                None => self.too_long = true,
             }
-            self.left = byte - 1;
-            self.zero = byte != 0xff;
         }
-        Decoded::More
-    }
-
-    fn put(&mut self, byte: u8) {
-        match self.frame.get_mut(self.len) {
-            Some(place) => {
-                *place = byte;
-                self.len += 1;
-            }
-            None => self.bad = true,
+        if byte != 0 {
+            return Decoded::More;
+        }
+        let len = core::mem::take(&mut self.len);
+        let too_long = core::mem::take(&mut self.too_long);
+        match result {
+            Ok(DecodeResult::DataComplete) if !too_long => Decoded::Frame(len),
+            // A zero after a zero.
+            Ok(DecodeResult::NoData) => Decoded::More,
+            _ => Decoded::Garbage,
         }
     }
 }
@@ -172,11 +151,17 @@ mod tests {
 
     use super::*;
 
+    fn stuff_into(out: &mut [u8], pieces: &[&[u8]]) -> Option<usize> {
+        let mut encoder = Encoder::new(out)?;
+        for piece in pieces {
+            encoder.push(out, piece)?;
+        }
+        encoder.finish(out)
+    }
+
     fn stuff(bytes: &[u8]) -> Vec<u8> {
         let mut out = vec![0; stuffed_len(bytes.len())];
-        let mut encoder = Encoder::new(&mut out);
-        encoder.push(bytes);
-        let len = encoder.finish().unwrap();
+        let len = stuff_into(&mut out, &[bytes]).unwrap();
         out.truncate(len);
         out
     }
@@ -189,19 +174,38 @@ mod tests {
             stuff(&[0x11, 0x22, 0, 0x33]),
             [0, 3, 0x11, 0x22, 2, 0x33, 0]
         );
+        // Nothing follows a last full block, not even the code of an empty one.
         let long: Vec<u8> = (1..=254).collect();
         assert_eq!(stuff(&long)[..3], [0, 0xff, 1]);
-        assert_eq!(stuff(&long).len(), stuffed_len(254) - 1);
+        assert_eq!(stuff(&long)[254..], [0xfd, 0xfe, 0]);
+    }
+
+    #[test]
+    fn an_empty_block_after_a_full_one_is_taken() {
+        let mut memory = [0; 254];
+        let mut decoder = Decoder::new(&mut memory);
+        let full: Vec<u8> = [0xff].into_iter().chain(1..=254).collect();
+        for byte in full.iter().chain(&[1]) {
+            assert_eq!(decoder.push(*byte), Decoded::More);
+        }
+        assert_eq!(decoder.push(0), Decoded::Frame(254));
     }
 
     proptest! {
         #[test]
         fn round_trip(
             bytes in prop::collection::vec(prop_oneof![Just(0), any::<u8>(), Just(7)], 0..700),
+            cut in 0_usize..700,
         ) {
             let stuffed = stuff(&bytes);
             prop_assert!(stuffed.len() <= stuffed_len(bytes.len()));
             prop_assert!(stuffed[1..stuffed.len() - 1].iter().all(|byte| *byte != 0));
+            // However it is cut, the bytes are the same.
+            let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+            let mut out = vec![9; stuffed_len(bytes.len())];
+            let len = stuff_into(&mut out, &[head, &[], tail, &[]]).unwrap();
+            prop_assert_eq!(&out[..len], &stuffed[..]);
+
             let mut memory = vec![0; 700];
             let mut decoder = Decoder::new(&mut memory);
             let mut last = Decoded::More;
@@ -217,13 +221,9 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 1..300),
             room in 0_usize..300,
         ) {
-            let mut out = vec![0; room];
-            let mut encoder = Encoder::new(&mut out);
-            encoder.push(&bytes);
-            if let Some(len) = encoder.finish() {
-                prop_assert!(len <= room);
-            } else {
-                prop_assert!(room < stuffed_len(bytes.len()));
+            match stuff_into(&mut vec![0; room], &[&bytes]) {
+                Some(len) => prop_assert!(len <= room),
+                None => prop_assert!(room < stuffed_len(bytes.len())),
             }
         }
     }

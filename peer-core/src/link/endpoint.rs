@@ -1,43 +1,85 @@
-//! What both ends of a link have in common: frames in, frames out, credit, timers.
+//! What both ends of a link have in common: frames in, frames out, timers.
 
 use heapless::{String, Vec};
+use serde::Serialize;
 
 use crate::{bytes, time::Instant};
 
 use super::{
     DownReason, FRAME_MAX, FRAME_MIN, LEAF_NAME_MAX, LinkSlices, LinkStats, NONCE_LEN, PROOF_LEN,
-    Refusal, Timing, VERSION, WINDOW_MIN,
+    Refusal, SessionSlot, Timing, Version, WINDOW_MIN,
     cobs::{Decoded, Decoder, stuffed_len},
-    frame::{CONTROL_MAX, Frame, Greeting, Status, seal},
-    message::Outbound,
-    retransmission::Retransmission,
-    window::{Accepted, Incoming, Outgoing},
+    data_queue,
+    frame::{DATA_OVERHEAD, DataFrame, Frame, Greeting, SERVICE_MAX, Status, seal},
+    inbox::{Inbox, window},
+    outgoing::{Outgoing, Unsent},
+    stream::{Place, Stream},
 };
 
-/// Bytes of stuffed control frames that wait. Two fit; more are dropped, and come again with their timers.
-const CONTROL_ROOM: usize = 2 * stuffed_len(CONTROL_MAX);
+/// Bytes of stuffed service frames that wait. Two of the longest fit; more are dropped, and come
+/// again with their timers.
+const SERVICE_ROOM: usize = 2 * stuffed_len(SERVICE_MAX);
 
 pub(super) type Name = String<LEAF_NAME_MAX>;
 
+/// Which end of a link it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Its engine takes data at once.
+    Leaf,
+    /// Data waits in its memory for the driver.
+    Gateway,
+}
+
+/// Memory that the two streams share for as long as a link session runs.
+#[derive(Debug)]
+pub(super) struct Divided<'m> {
+    bytes: &'m mut [u8],
+    /// Bytes of the control stream, which are the first.
+    control: usize,
+}
+
+impl<'m> Divided<'m> {
+    fn new(bytes: &'m mut [u8]) -> Self {
+        let control = bytes.len();
+        Self { bytes, control }
+    }
+
+    /// Leaves the last `data` bytes to the data stream.
+    fn divide(&mut self, data: usize) {
+        self.control = self.bytes.len().saturating_sub(data);
+    }
+
+    pub(super) fn control(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.control).unwrap_or_default()
+    }
+
+    pub(super) fn data(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.control..).unwrap_or_default()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Endpoint<'m> {
+    role: Role,
     decoder: Decoder<'m>,
-    pub(super) outgoing: Outgoing<'m>,
-    pub(super) incoming: Incoming<'m>,
-    /// Stuffed control frames, the first partly written perhaps.
-    control: Vec<u8, CONTROL_ROOM>,
+    /// For frames that are not acknowledged.
+    pub(super) transmit: Divided<'m>,
+    /// For messages and data that are not taken.
+    pub(super) receive: Divided<'m>,
+    pub(super) control: Stream,
+    pub(super) data: Stream,
+    pub(super) inbox: Inbox,
+    /// Stuffed service frames, the first partly written perhaps.
+    service: Vec<u8, SERVICE_ROOM>,
     pub(super) timing: Timing,
-    up: bool,
-    /// When the last whole frame of the session came.
+    /// `None`: there is no link session.
+    version: Option<Version>,
+    /// When the last whole frame of the link session came.
     heard: Instant,
     /// When a status is due at the latest.
     status_at: Instant,
-    status_due: bool,
-    /// The next status asks for data again.
-    complain: bool,
-    /// It was asked for, and has not come yet.
-    complained: bool,
-    retransmission: Retransmission,
+    pub(super) status_due: bool,
     pub(super) stats: LinkStats,
 }
 
@@ -50,100 +92,160 @@ pub(super) enum Heard {
     Welcome,
     Refuse(Refusal),
     Reset(DownReason),
-    /// Something of a session, where there is none.
+    /// Something of a link session, where there is none.
     Stray,
-    /// The other end broke the rules of the session.
+    /// The other end broke the rules of the link session.
     Fault(DownReason),
 }
 
+/// What became of a data frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Yes,
+    /// Not now; it has to come again.
+    NoRoom,
+    /// Nobody who keeps to the rules sends it.
+    Violation,
+}
+
 impl<'m> Endpoint<'m> {
-    pub(super) fn new(timing: Timing, memory: LinkSlices<'m>) -> (Self, &'m mut [super::Session]) {
-        let mut endpoint = Self {
+    pub(super) fn new(
+        role: Role,
+        timing: Timing,
+        memory: LinkSlices<'m>,
+    ) -> (Self, &'m mut [SessionSlot]) {
+        let endpoint = Self {
+            role,
             decoder: Decoder::new(memory.frame),
-            outgoing: Outgoing::new(memory.transmit),
-            incoming: Incoming::new(memory.receive),
-            control: Vec::new(),
+            transmit: Divided::new(memory.transmit),
+            receive: Divided::new(memory.receive),
+            control: Stream::new(Outgoing::default(), timing.resend),
+            data: Stream::new(Outgoing::default(), timing.resend),
+            inbox: Inbox::default(),
+            service: Vec::new(),
             timing,
-            up: false,
+            version: None,
             heard: Instant::ZERO,
             status_at: Instant::ZERO,
             status_due: false,
-            complain: false,
-            complained: false,
-            retransmission: Retransmission::new(timing.resend),
             stats: LinkStats::default(),
         };
-        endpoint.drop_session();
-        for session in memory.sessions.iter_mut() {
-            *session = super::Session::FREE;
-        }
+        memory.sessions.fill(SessionSlot::FREE);
         (endpoint, memory.sessions)
     }
 
-    /// What this end says of itself.
-    pub(super) fn greeting(&self, nonce: [u8; NONCE_LEN]) -> Greeting {
-        Greeting {
-            version: VERSION,
-            nonce,
-            frame: u16::try_from(self.decoder.capacity())
-                .unwrap_or(u16::MAX)
-                .min(FRAME_MAX),
-            window: self.incoming.window(),
+    /// Bytes of the receive memory that data has in a link session of this version.
+    fn data_memory(&self, version: Version) -> usize {
+        match (self.role, version) {
+            (Role::Gateway, Version::Two) => {
+                let len = self.receive.bytes.len();
+                (len / 4)
+                    .max(super::DATA_QUEUE_MIN)
+                    .min(len - len.min(WINDOW_MIN as usize))
+            }
+            _ => 0,
         }
     }
 
-    /// Whether both sides agree that there is a session.
-    pub(super) fn is_up(&self) -> bool {
-        self.up
+    /// What this end says of itself.
+    pub(super) fn greeting(&self, version: Version, nonce: [u8; NONCE_LEN]) -> Greeting {
+        let data = self.data_memory(version);
+        let mut frame = self.decoder.capacity();
+        if data > 0 {
+            // The longest data frame fits the memory for data, once that is empty.
+            frame = frame.min(data - data_queue::RECORD.min(data) + DATA_OVERHEAD);
+        }
+        Greeting {
+            version: version.to_wire(),
+            nonce,
+            frame: u16::try_from(frame).unwrap_or(u16::MAX).min(FRAME_MAX),
+            window: window(self.receive.bytes.len() - data),
+        }
     }
 
-    /// Begins a session with an end that said this of itself.
-    pub(super) fn begin(&mut self, now: Instant, other: &Greeting) {
-        self.outgoing
-            .start(other.frame.min(FRAME_MAX), other.window);
-        self.incoming.clear();
-        self.up = true;
+    /// Whether both sides agree that there is a link session.
+    pub(super) fn is_up(&self) -> bool {
+        self.version.is_some()
+    }
+
+    /// The version of the link session.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Begins a link session with an end that said this of itself.
+    pub(super) fn begin(&mut self, now: Instant, version: Version, other: &Greeting) {
+        self.drop_session();
+        let frame = other.frame.min(FRAME_MAX);
+        let transmit = match version {
+            Version::One => 0,
+            Version::Two => self.transmit.bytes.len() / 4,
+        };
+        self.transmit.divide(transmit);
+        self.receive.divide(self.data_memory(version));
+        self.inbox = Inbox::new(self.receive.control());
+        self.control.out = Outgoing::control(frame, other.window);
+        self.data.out = Outgoing::data(frame, transmit);
+        self.version = Some(version);
         self.heard = now;
         self.status_at = now + self.timing.keep_alive;
     }
 
-    /// Ends the session; what has come whole can still be taken, until [`Self::drop_session`].
+    /// Ends the link session; messages that have come whole can still be taken, until
+    /// [`Self::drop_session`].
     pub(super) fn halt(&mut self) {
-        self.up = false;
-        self.outgoing.clear();
-    }
-
-    /// Ends the session; what was on its way is forgotten.
-    pub(super) fn drop_session(&mut self) {
-        self.up = false;
-        self.outgoing.clear();
-        // What may be said before the other end is known: the least that every end takes.
-        self.outgoing.start(FRAME_MIN, WINDOW_MIN);
-        self.incoming.clear();
+        self.version = None;
+        self.control = Stream::new(Outgoing::default(), self.timing.resend);
+        self.data = Stream::new(Outgoing::default(), self.timing.resend);
         self.status_due = false;
-        self.complain = false;
-        self.complained = false;
-        self.retransmission = Retransmission::new(self.timing.resend);
     }
 
-    /// Queues a control frame. One that finds no room is dropped: its timer brings it again.
-    pub(super) fn control(&mut self, frame: &Frame<'_>) {
-        let mut stuffed = [0; stuffed_len(CONTROL_MAX)];
-        if let Some(len) = seal(core::iter::once(&frame.write()[..]), &mut stuffed) {
-            let stuffed = stuffed.get(..len).unwrap_or_default();
-            let _ = self.control.extend_from_slice(stuffed);
+    /// Ends the link session; what was on its way is forgotten.
+    pub(super) fn drop_session(&mut self) {
+        self.halt();
+        self.inbox = Inbox::default();
+    }
+
+    /// Queues a service frame. One that finds no room is dropped: its timer brings it again.
+    pub(super) fn serve(&mut self, frame: &Frame<'_>) {
+        let mut stuffed = [0; stuffed_len(SERVICE_MAX)];
+        let len = seal(&frame.write(), &mut stuffed);
+        let stuffed = len.and_then(|len| stuffed.get(..len));
+        debug_assert!(stuffed.is_some(), "the longest fits");
+        if self
+            .service
+            .extend_from_slice(stuffed.unwrap_or_default())
+            .is_err()
+        {
+            debug!("a service frame found no room");
         }
     }
 
-    /// Queues a message. The caller asked whether there is room.
-    pub(super) fn send(&mut self, message: &Outbound<'_>) -> Option<()> {
-        self.outgoing.push(&message.parts())?;
-        self.stats.messages_sent = self.stats.messages_sent.wrapping_add(1);
-        Some(())
+    /// Bytes of the longest message that fits now.
+    pub(super) fn room(&mut self) -> usize {
+        self.control.out.room(self.transmit.control())
     }
 
-    /// Takes bytes of the stream until something comes that the role has to decide on.
-    pub(super) fn receive(&mut self, now: Instant, bytes: &mut &[u8]) -> Option<Heard> {
+    /// Queues a message.
+    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<(), Unsent> {
+        let sent = self.control.out.push(self.transmit.control(), message);
+        let stats = &mut self.stats;
+        match sent {
+            Ok(()) => stats.messages_sent = stats.messages_sent.wrapping_add(1),
+            Err(Unsent::TooLong) => stats.too_long = stats.too_long.wrapping_add(1),
+            Err(Unsent::Full) => {}
+        }
+        sent
+    }
+
+    /// Takes bytes of the stream until something comes that the role has to decide on. `take` gets
+    /// the data frames, and the memory for them.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        bytes: &mut &[u8],
+        mut take: impl FnMut(&DataFrame<'_>, &mut [u8]) -> Taken,
+    ) -> Option<Heard> {
         while let Some((&byte, rest)) = bytes.split_first() {
             *bytes = rest;
             let heard = match self.decoder.push(byte) {
@@ -152,7 +254,7 @@ impl<'m> Endpoint<'m> {
                     self.garbage();
                     None
                 }
-                Decoded::Frame(len) => self.frame(now, len),
+                Decoded::Frame(len) => self.frame(now, len, &mut take),
             };
             if heard.is_some() {
                 return heard;
@@ -161,166 +263,207 @@ impl<'m> Endpoint<'m> {
         None
     }
 
-    fn frame(&mut self, now: Instant, len: usize) -> Option<Heard> {
-        let Some(frame) = Frame::parse(self.decoder.frame(len)) else {
-            self.garbage();
-            return None;
-        };
-        let heard = match frame {
-            Frame::Hello(greeting, name) => {
-                Heard::Hello(greeting, Name::try_from(name).unwrap_or_default())
+    fn frame(
+        &mut self,
+        now: Instant,
+        len: usize,
+        take: &mut impl FnMut(&DataFrame<'_>, &mut [u8]) -> Taken,
+    ) -> Option<Heard> {
+        let frame = Frame::parse(self.decoder.frame(len));
+        Some(match (frame, self.version) {
+            (Some(Frame::Hello(greeting, name)), _) => {
+                let name = Name::try_from(name);
+                debug_assert!(name.is_ok(), "a longer name is no hello");
+                Heard::Hello(greeting, name.ok()?)
             }
-            Frame::Challenge(greeting, proof) => Heard::Challenge(greeting, proof),
-            Frame::Proof(proof) => Heard::Proof(proof),
-            Frame::Welcome => Heard::Welcome,
-            Frame::Refuse(refusal) => Heard::Refuse(refusal),
-            Frame::Reset(reason) => Heard::Reset(reason),
-            Frame::Status(_) | Frame::Data { .. } if !self.up => Heard::Stray,
-            Frame::Status(status) => {
+            (Some(Frame::Challenge(greeting, proof)), _) => Heard::Challenge(greeting, proof),
+            (Some(Frame::Proof(proof)), _) => Heard::Proof(proof),
+            (Some(Frame::Welcome), _) => Heard::Welcome,
+            (Some(Frame::Refuse(refusal, _)), _) => Heard::Refuse(refusal),
+            (Some(Frame::Reset(reason)), _) => Heard::Reset(reason),
+            (Some(Frame::Status(_) | Frame::Control { .. } | Frame::Data(_)), None) => Heard::Stray,
+            (Some(Frame::Status(status)), Some(version))
+                if status.data.is_some() == (version == Version::Two) =>
+            {
                 self.heard = now;
-                let outgoing = &mut self.outgoing;
-                if outgoing.acknowledge(status.next, status.limit, status.resend) {
-                    let more = outgoing.awaits_acknowledgement();
-                    self.retransmission.acknowledged(now, status.next, more);
-                }
-                if status.resend {
-                    self.retransmission.asked();
-                    self.stats.resends = self.stats.resends.wrapping_add(1);
-                }
+                self.status_came(now, &status);
                 return None;
             }
-            Frame::Data {
-                flags,
-                number,
-                payload,
-            } => {
+            (
+                Some(Frame::Control {
+                    flags,
+                    number,
+                    payload,
+                }),
+                Some(_),
+            ) => {
                 self.heard = now;
-                match self.incoming.accept(flags, number, payload) {
-                    Accepted::Next => {
-                        self.complained = false;
+                match self.control.place(number) {
+                    Place::Next => {
+                        let taken = self.inbox.accept(self.receive.control(), flags, payload);
+                        if taken.is_err() {
+                            return Some(Heard::Fault(DownReason::Violation));
+                        }
+                        self.control.arrived();
                         self.status_due = true;
                     }
-                    Accepted::Repeated => self.status_due = true,
-                    Accepted::Early => self.ask_again(),
-                    Accepted::Violation => return Some(Heard::Fault(DownReason::Violation)),
+                    Place::Repeated => self.status_due = true,
+                    Place::Early => self.status_due |= self.control.lost(),
                 }
                 return None;
             }
-        };
-        Some(heard)
+            (Some(Frame::Data(data)), Some(Version::Two)) => {
+                self.heard = now;
+                match self.data.place(data.number) {
+                    Place::Next => match take(&data, self.receive.data()) {
+                        Taken::Yes => {
+                            self.data.arrived();
+                            self.status_due = true;
+                        }
+                        Taken::NoRoom => self.data.refused(),
+                        Taken::Violation => return Some(Heard::Fault(DownReason::Violation)),
+                    },
+                    Place::Repeated => self.status_due = true,
+                    Place::Early => self.status_due |= self.data.lost(),
+                }
+                return None;
+            }
+            (None | Some(Frame::Status(_) | Frame::Data(_)), _) => {
+                self.garbage();
+                return None;
+            }
+        })
+    }
+
+    fn status_came(&mut self, now: Instant, status: &Status) {
+        self.control.out.set_limit(status.limit);
+        let control = self.transmit.control();
+        let mut again = self.control.acknowledged(now, control, status.control);
+        if let Some(told) = status.data {
+            again |= self.data.acknowledged(now, self.transmit.data(), told);
+        }
+        if again {
+            self.stats.resends = self.stats.resends.wrapping_add(1);
+        }
     }
 
     fn garbage(&mut self) {
         self.stats.garbage = self.stats.garbage.wrapping_add(1);
-        if self.up {
-            self.ask_again();
-        }
-    }
-
-    /// Something was lost: asks for it, once.
-    fn ask_again(&mut self) {
-        if !self.complained {
-            self.complained = true;
-            self.complain = true;
-            self.status_due = true;
+        if let Some(version) = self.version {
+            self.status_due |= self.control.lost();
+            self.status_due |= version == Version::Two && self.data.lost();
         }
     }
 
     /// Drops the message that was taken.
     pub(super) fn taken(&mut self) {
-        self.incoming.pop();
+        let memory = self.receive.control();
+        self.inbox.pop(memory);
         self.stats.messages_received = self.stats.messages_received.wrapping_add(1);
-        self.status_due |= self.incoming.has_news();
+        self.status_due |= self.is_up() && self.inbox.has_news(self.receive.control());
+    }
+
+    /// There may be room for data again.
+    pub(super) fn has_data_room(&mut self) {
+        self.status_due |= self.is_up() && self.data.has_room();
     }
 
     /// Writes bytes for the stream, which count as sent.
+    ///
+    /// A frame that is half written comes first, then service frames, then the control stream, then
+    /// data: control never queues behind data.
     pub(super) fn transmit(&mut self, now: Instant, out: &mut [u8]) -> usize {
         self.tick(now);
         let mut at = 0;
         while let Some(room) = out.get_mut(at..).filter(|room| !room.is_empty()) {
-            if self.outgoing.is_mid_frame() {
-                at += self.write_data(now, room);
+            if self.control.out.is_mid_frame() {
+                at += self.control.write(now, self.transmit.control(), room);
                 continue;
             }
-            if self.up && self.status_due && self.control.is_empty() {
+            if self.data.out.is_mid_frame() {
+                at += self.data.write(now, self.transmit.data(), room);
+                continue;
+            }
+            if self.is_up() && self.status_due && self.service.is_empty() {
                 self.status(now);
             }
-            if !self.control.is_empty() {
-                let waiting = self.control.len();
-                let len = waiting.min(room.len());
-                bytes::copy(room, self.control.get(..len).unwrap_or_default());
-                bytes::copy_within(&mut self.control, len..waiting, 0);
-                self.control.truncate(waiting - len);
-                at += len;
+            if !self.service.is_empty() {
+                at += self.write_service(room);
                 continue;
             }
-            match self.up {
-                true => match self.write_data(now, room) {
-                    0 => break,
-                    len => at += len,
-                },
-                false => break,
+            let mut len = self.control.write(now, self.transmit.control(), room);
+            if len == 0 {
+                len = self.data.write(now, self.transmit.data(), room);
             }
+            if len == 0 {
+                break;
+            }
+            at += len;
         }
         at
     }
 
-    fn write_data(&mut self, now: Instant, room: &mut [u8]) -> usize {
-        let (len, frame) = self.outgoing.write(room);
-        // One that was acknowledged while it was written again is gone by now.
-        if let Some(frame) = frame
-            && self.outgoing.awaits_acknowledgement()
-        {
-            self.retransmission.written(now, frame.number, frame.again);
-        }
+    fn write_service(&mut self, room: &mut [u8]) -> usize {
+        let waiting = self.service.len();
+        let len = waiting.min(room.len());
+        let copied = self
+            .service
+            .get(..len)
+            .and_then(|frames| bytes::copy(room, frames))
+            .and_then(|()| bytes::copy_within(&mut self.service, len..waiting, 0));
+        debug_assert!(copied.is_some(), "no more than there is");
+        self.service.truncate(waiting - len);
         len
     }
 
     fn status(&mut self, now: Instant) {
         self.status_due = false;
         self.status_at = now + self.timing.keep_alive;
+        let is_two = self.version == Some(Version::Two);
         let status = Status {
-            resend: core::mem::take(&mut self.complain),
-            next: self.incoming.next(),
-            limit: self.incoming.tell_limit(),
+            control: self.control.acknowledgement(),
+            limit: self.inbox.tell_limit(self.receive.control()),
+            data: is_two.then(|| self.data.acknowledgement()),
         };
-        self.control(&Frame::Status(status));
+        self.serve(&Frame::Status(status));
     }
 
     /// Whether there is something to write.
     pub(super) fn has_output(&mut self, now: Instant) -> bool {
         self.tick(now);
-        self.outgoing.is_mid_frame()
-            || !self.control.is_empty()
-            || (self.up && (self.status_due || self.outgoing.may_write()))
+        !self.service.is_empty()
+            || (self.is_up() && self.status_due)
+            || self.control.out.is_mid_frame()
+            || self.control.out.may_write(self.transmit.control())
+            || self.data.out.is_mid_frame()
+            || self.data.out.may_write(self.transmit.data())
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        if !self.up {
+        if !self.is_up() {
             return None;
         }
-        let next = self.status_at.min(self.heard + self.timing.dead_after);
-        let resend = self.retransmission.next_timeout();
-        Some(resend.map_or(next, |at| at.min(next)))
+        let status = Some(self.status_at.min(self.heard + self.timing.dead_after));
+        let resend = [&self.control, &self.data].map(|stream| stream.timer.next_timeout());
+        resend.into_iter().chain([status]).flatten().min()
     }
 
-    /// Whether the session has to end, and why.
+    /// Whether the link session has to end, and why.
     pub(super) fn check(&mut self, now: Instant) -> Option<DownReason> {
-        if !self.up {
+        if !self.is_up() {
             return None;
         }
         self.tick(now);
         if self.heard + self.timing.dead_after <= now {
             return Some(DownReason::Silent);
         }
-        self.retransmission
-            .is_exhausted()
-            .then_some(DownReason::NoProgress)
+        let exhausted = self.control.timer.is_exhausted() || self.data.timer.is_exhausted();
+        exhausted.then_some(DownReason::NoProgress)
     }
 
     /// Makes due what the time has come for.
     fn tick(&mut self, now: Instant) {
-        if !self.up {
+        if !self.is_up() {
             return;
         }
         if self.status_at <= now {
@@ -328,14 +471,18 @@ impl<'m> Endpoint<'m> {
             self.status_due = true;
             self.status_at = now + self.timing.keep_alive;
         }
-        if self.outgoing.awaits_acknowledgement() && self.retransmission.fire(now) {
+        let again = self.control.fire(now, self.transmit.control());
+        if again | self.data.fire(now, self.transmit.data()) {
             self.stats.resends = self.stats.resends.wrapping_add(1);
-            self.outgoing.resend();
         }
     }
 }
 
-/// Whether an end can be talked to: its limits are not below the least that every end has.
-pub(super) fn is_usable(greeting: &Greeting) -> bool {
-    greeting.frame >= FRAME_MIN && (WINDOW_MIN..=u32::MAX >> 1).contains(&greeting.window)
+/// The version in which an end can be talked to, or why it cannot: an unknown one, or limits below
+/// the least.
+pub(super) fn usable(greeting: &Greeting) -> Result<Version, Refusal> {
+    let version = Version::from_wire(greeting.version).ok_or(Refusal::Version(greeting.version))?;
+    let fits =
+        greeting.frame >= FRAME_MIN && (WINDOW_MIN..=u32::MAX >> 1).contains(&greeting.window);
+    fits.then_some(version).ok_or(Refusal::Limits)
 }

@@ -1,18 +1,20 @@
 //! Frames: what is between two zeros once the stuffing is out.
 
-use crc::{CRC_16_IBM_3740, Crc};
+use crc::{CRC_16_IBM_3740, Crc, Digest};
 
-use super::{DownReason, LEAF_NAME_MAX, NONCE_LEN, PROOF_LEN, Refusal, VERSION, cobs::Encoder};
+use super::{DownReason, LEAF_NAME_MAX, NONCE_LEN, PROOF_LEN, Refusal, Version, cobs::Encoder};
 
 /// Poly 0x1021, initial 0xffff, not reflected; its check value is 0x29b1.
-const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
+static CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
 /// Bytes of the CRC.
 const CRC_LEN: usize = 2;
 
-/// Bytes of a data frame beside its payload: type, number, CRC.
-pub(super) const DATA_OVERHEAD: usize = 2 + CRC_LEN;
-/// Bytes of the longest frame that is not a data frame, CRC included.
-pub(super) const CONTROL_MAX: usize = 64;
+/// Bytes of a control frame beside its payload: type, number, CRC.
+pub(super) const CONTROL_OVERHEAD: usize = 2 + CRC_LEN;
+/// Bytes of a data frame beside its payload: type, number, session, CRC.
+pub(super) const DATA_OVERHEAD: usize = 6 + CRC_LEN;
+/// Bytes of the longest frame that is neither, CRC included.
+pub(super) const SERVICE_MAX: usize = 64;
 
 const HELLO: u8 = 0x01;
 const CHALLENGE: u8 = 0x02;
@@ -20,13 +22,20 @@ const PROOF: u8 = 0x03;
 const WELCOME: u8 = 0x04;
 const REFUSE: u8 = 0x05;
 const RESET: u8 = 0x06;
-const STATUS: u8 = 0x07;
-const DATA: u8 = 0x10;
-/// Bits of a data frame's type.
+/// The status of version 1 and of version 2.
+const STATUS_1: u8 = 0x07;
+const STATUS_2: u8 = 0x08;
+const CONTROL: u8 = 0x10;
+const DATA: u8 = 0x20;
+/// Bits of the type of a control or data frame.
 pub(super) const FIRST: u8 = 0x01;
 pub(super) const LAST: u8 = 0x02;
+/// One more of a data frame's type.
+pub(super) const TEXT: u8 = 0x04;
 
-const RESEND: u8 = 0x01;
+/// Bits of a status.
+const CONTROL_AGAIN: u8 = 0x01;
+const DATA_AGAIN: u8 = 0x02;
 
 /// Bytes of a hello before the name, and of a challenge before the proof.
 const HEAD: usize = 2 + NONCE_LEN + 2 + 4;
@@ -34,11 +43,12 @@ const HEAD: usize = 2 + NONCE_LEN + 2 + 4;
 /// What an end says of itself in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Greeting {
+    /// Perhaps one that nobody knows yet.
     pub(super) version: u8,
     pub(super) nonce: [u8; NONCE_LEN],
     /// The longest frame it takes, CRC included.
     pub(super) frame: u16,
-    /// Its first credit: bytes of its receive queue.
+    /// The first limit of its control stream.
     pub(super) window: u32,
 }
 
@@ -49,29 +59,49 @@ pub(super) enum Frame<'a> {
     Challenge(Greeting, [u8; PROOF_LEN]),
     Proof([u8; PROOF_LEN]),
     Welcome,
-    Refuse(Refusal),
+    /// And the version that its sender speaks.
+    Refuse(Refusal, u8),
     Reset(DownReason),
     Status(Status),
-    Data {
+    /// A piece of a message of the control stream.
+    Control {
         flags: u8,
         number: u8,
         payload: &'a [u8],
     },
+    /// A fragment of a session's channel message.
+    Data(DataFrame<'a>),
 }
 
-/// What the receiver of data tells its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DataFrame<'a> {
+    pub(super) flags: u8,
+    pub(super) number: u8,
+    pub(super) session: u32,
+    pub(super) payload: &'a [u8],
+}
+
+/// What the receiver of frames tells their sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Status {
-    /// Send again from `next`.
-    pub(super) resend: bool,
-    /// The number of the data frame that is waited for; all before it have come.
-    pub(super) next: u8,
-    /// How much may be sent in all since the session began.
+    pub(super) control: Acknowledgement,
+    /// How much may be sent on the control stream in all since the link session began.
     pub(super) limit: u32,
+    /// `None` in version 1, which has no data stream.
+    pub(super) data: Option<Acknowledgement>,
+}
+
+/// Of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Acknowledgement {
+    /// Send again from `next`.
+    pub(super) again: bool,
+    /// The number of the frame that is waited for; all before it have come.
+    pub(super) next: u8,
 }
 
 /// A small frame's bytes before the CRC.
-pub(super) type Small = heapless::Vec<u8, CONTROL_MAX>;
+pub(super) type Small = heapless::Vec<u8, SERVICE_MAX>;
 
 impl Greeting {
     fn write(&self, kind: u8) -> Small {
@@ -116,7 +146,8 @@ impl Greeting {
 
 /// Appends what is short enough by construction: 24 + 32 bytes at most.
 pub(super) fn append(body: &mut Small, bytes: &[u8]) {
-    let _ = body.extend_from_slice(bytes);
+    let fits = body.extend_from_slice(bytes);
+    debug_assert!(fits.is_ok(), "longer than the longest service frame");
 }
 
 impl<'a> Frame<'a> {
@@ -129,7 +160,7 @@ impl<'a> Frame<'a> {
         let (&kind, rest) = body.split_first()?;
         Some(match kind {
             // Of another version only the first two bytes are known to be where they are.
-            HELLO | CHALLENGE if rest.first().is_some_and(|version| *version != VERSION) => {
+            HELLO | CHALLENGE if Version::from_wire(*rest.first()?).is_none() => {
                 let greeting = Greeting {
                     version: *rest.first()?,
                     nonce: [0; NONCE_LEN],
@@ -157,34 +188,61 @@ impl<'a> Frame<'a> {
             PROOF => Self::Proof(rest.try_into().ok()?),
             WELCOME if rest.is_empty() => Self::Welcome,
             REFUSE => match *rest {
-                [reason, version] => Self::Refuse(Refusal::from_wire(reason, version)?),
+                [reason, version] => Self::Refuse(Refusal::from_wire(reason, version)?, version),
                 _ => return None,
             },
             RESET => match *rest {
                 [reason] => Self::Reset(DownReason::from_wire(reason)),
                 _ => return None,
             },
-            STATUS => match *rest {
+            STATUS_1 => match *rest {
                 [flags, next, a, b, c, d] => Self::Status(Status {
-                    resend: flags & RESEND != 0,
-                    next,
+                    control: Acknowledgement {
+                        again: flags & CONTROL_AGAIN != 0,
+                        next,
+                    },
                     limit: u32::from_le_bytes([a, b, c, d]),
+                    data: None,
                 }),
                 _ => return None,
             },
-            kind if kind & !(FIRST | LAST) == DATA => {
+            STATUS_2 => match *rest {
+                [flags, next, a, b, c, d, data] => Self::Status(Status {
+                    control: Acknowledgement {
+                        again: flags & CONTROL_AGAIN != 0,
+                        next,
+                    },
+                    limit: u32::from_le_bytes([a, b, c, d]),
+                    data: Some(Acknowledgement {
+                        again: flags & DATA_AGAIN != 0,
+                        next: data,
+                    }),
+                }),
+                _ => return None,
+            },
+            kind if kind & !(FIRST | LAST) == CONTROL => {
                 let (&number, payload) = rest.split_first()?;
-                Self::Data {
+                Self::Control {
                     flags: kind & (FIRST | LAST),
                     number,
                     payload,
                 }
             }
+            kind if kind & !(FIRST | LAST | TEXT) == DATA => {
+                let (head, payload) = rest.split_first_chunk::<5>()?;
+                let [number, a, b, c, d] = *head;
+                Self::Data(DataFrame {
+                    flags: kind & (FIRST | LAST | TEXT),
+                    number,
+                    session: u32::from_le_bytes([a, b, c, d]),
+                    payload,
+                })
+            }
             _ => return None,
         })
     }
 
-    /// The bytes of any frame but a data frame.
+    /// The bytes of any frame of the types 01 to 08.
     pub(super) fn write(&self) -> Small {
         let mut body = Small::new();
         match self {
@@ -198,34 +256,75 @@ impl<'a> Frame<'a> {
                 append(&mut body, proof);
             }
             Self::Welcome => append(&mut body, &[WELCOME]),
-            Self::Refuse(refusal) => {
-                let (reason, version) = refusal.to_wire();
-                append(&mut body, &[REFUSE, reason, version]);
+            Self::Refuse(refusal, version) => {
+                append(&mut body, &[REFUSE, refusal.to_wire(), *version]);
             }
             Self::Reset(reason) => append(&mut body, &[RESET, reason.to_wire()]),
             Self::Status(status) => {
-                append(&mut body, &[STATUS, u8::from(status.resend), status.next]);
+                let mut flags = u8::from(status.control.again) * CONTROL_AGAIN;
+                let kind = match status.data {
+                    None => STATUS_1,
+                    Some(data) => {
+                        flags |= u8::from(data.again) * DATA_AGAIN;
+                        STATUS_2
+                    }
+                };
+                append(&mut body, &[kind, flags, status.control.next]);
                 append(&mut body, &status.limit.to_le_bytes());
+                if let Some(data) = status.data {
+                    append(&mut body, &[data.next]);
+                }
             }
-            Self::Data { .. } => {}
+            Self::Control { .. } | Self::Data(_) => {
+                debug_assert!(false, "such frames are cut from messages");
+            }
         }
         body
     }
 }
 
-/// Stuffs a body and its CRC into `out`: the length, or nothing when it does not fit.
-pub(super) fn seal<'p>(parts: impl Iterator<Item = &'p [u8]>, out: &mut [u8]) -> Option<usize> {
-    let mut encoder = Encoder::new(out);
-    let mut digest = CRC.digest();
-    for part in parts {
-        digest.update(part);
-        encoder.push(part);
-    }
-    encoder.push(&digest.finalize().to_le_bytes());
-    encoder.finish()
+/// Stuffs a body and its CRC into a slice that is lent to each call, a piece at a time.
+pub(super) struct Sealer {
+    encoder: Encoder,
+    digest: Digest<'static, u16>,
 }
 
-/// The two bytes before a data frame's payload.
-pub(super) fn data_head(flags: u8, number: u8) -> [u8; 2] {
-    [DATA | flags, number]
+impl Sealer {
+    /// Begins a frame at the start of `out`. `None`: it does not fit, here as in the other calls.
+    pub(super) fn new(out: &mut [u8]) -> Option<Self> {
+        Some(Self {
+            encoder: Encoder::new(out)?,
+            digest: CRC.digest(),
+        })
+    }
+
+    pub(super) fn push(&mut self, out: &mut [u8], bytes: &[u8]) -> Option<()> {
+        self.digest.update(bytes);
+        self.encoder.push(out, bytes)
+    }
+
+    /// Ends the frame: its length in `out`.
+    pub(super) fn finish(mut self, out: &mut [u8]) -> Option<usize> {
+        let crc = self.digest.finalize().to_le_bytes();
+        self.encoder.push(out, &crc)?;
+        self.encoder.finish(out)
+    }
+}
+
+/// Stuffs a body and its CRC into `out`: the length, or nothing when it does not fit.
+pub(super) fn seal(body: &[u8], out: &mut [u8]) -> Option<usize> {
+    let mut sealer = Sealer::new(out)?;
+    sealer.push(out, body)?;
+    sealer.finish(out)
+}
+
+/// The bytes before a control frame's payload.
+pub(super) fn control_head(flags: u8, number: u8) -> [u8; 2] {
+    [CONTROL | flags, number]
+}
+
+/// The bytes before a data frame's payload.
+pub(super) fn data_head(flags: u8, number: u8, session: u32) -> [u8; 6] {
+    let [a, b, c, d] = session.to_le_bytes();
+    [DATA | flags, number, a, b, c, d]
 }

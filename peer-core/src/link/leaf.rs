@@ -2,26 +2,30 @@
 
 use crate::{
     peer::{
-        BrokerCommand, BrokerInput, ConnectionHandle, Event, Input, InputError, Output, Peer,
-        PeerState, Room, RtcCommand, RtcFailure, RtcInput,
+        BrokerInput, ConnectionHandle, Event, Input, InputError, Output, Peer, PeerState, Room,
+        RtcCommand, RtcFailure, RtcInput,
     },
+    serialization::{Fragment, FrameKind},
     time::{Instant, earlier},
 };
 
 use super::{
     DownReason, KEY_LEN, Key, LinkError, LinkSlices, LinkStats, NONCE_LEN, OPEN_MAX,
-    OUTPUT_OVERHEAD, PROOF_LEN, Refusal, Session, Timing, VERSION,
+    OUTPUT_OVERHEAD, PROOF_LEN, Refusal, SessionSlot, Timing, VERSION, Version,
     auth::{Nonces, Prover, Transcript},
-    endpoint::{Endpoint, Heard, Name, is_usable},
-    frame::{Frame, Greeting},
-    message::{Told, read_input, write_output},
+    endpoint::{Endpoint, Heard, Name, Role, Taken, usable},
+    frame::{DataFrame, FIRST, Frame, Greeting, LAST, TEXT},
+    message::{FromLeaf, Told, from_output, read_gateway},
+    outgoing::Unsent,
+    session_slot::SessionState,
 };
 
 /// What a leaf is made with.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeafConfig<'c> {
-    /// The name its gateway knows it by: 1 to [`LEAF_NAME_MAX`](super::LEAF_NAME_MAX) bytes. Not a peer id.
+    /// The name its gateway knows it by: 1 to [`LEAF_NAME_MAX`](super::LEAF_NAME_MAX) bytes. Not a
+    /// peer id.
     pub name: &'c str,
     /// The key it shares with its gateway.
     pub key: Key,
@@ -29,65 +33,82 @@ pub struct LeafConfig<'c> {
     pub random: [u8; KEY_LEN],
     /// The timers.
     pub timing: Timing,
+    /// Whether the leaf calls [`Peer::reconnect`] when the link comes up again and the engine lost
+    /// its broker with the link. Default true.
+    pub reconnect: bool,
 }
 
 impl<'c> LeafConfig<'c> {
-    /// The default timers.
+    /// A configuration with the defaults.
     pub fn new(name: &'c str, key: Key, random: [u8; KEY_LEN]) -> Self {
         Self {
             name,
             key,
             random,
             timing: Timing::default(),
+            reconnect: true,
         }
     }
 }
 
-/// The leaf's end of a link: sits between an engine and a byte stream, and knows neither.
+/// The leaf's end of a link. It sits between an engine and a byte stream and owns neither.
 ///
-/// One turn of its loop, in this order:
+/// Do in each turn of the loop, in this order:
 ///
 /// 1. [`receive`](Self::receive) what the stream has.
-/// 2. [`poll`](Self::poll) until it says [`LeafOutput::Timeout`]; between two calls the application may do with the
-///    engine what it likes.
+/// 2. [`poll`](Self::poll) until it says [`LeafOutput::Timeout`]; between two calls do with the
+///    engine what you like.
 /// 3. [`transmit`](Self::transmit) until it gives nothing.
 /// 4. Wait for bytes, the application or the time of the timeout.
 ///
-/// The engine is polled through the leaf only, and only while there is room for whatever it may say: so nothing of
-/// it is lost, and what does not pass stays in the engine's outbox. Before the first [`LeafOutput::Up`] it is not
-/// polled at all, so nothing times out either: a device may wait for its gateway as long as it takes.
+/// Poll the engine through the leaf only. The leaf takes from the engine what has room on the link;
+/// the rest stays in the engine. While there is no gateway that is everything but events: ids and
+/// opens wait, without a deadline, until there is one.
 #[derive(Debug)]
 pub struct Leaf<'m> {
     pub(super) endpoint: Endpoint<'m>,
-    sessions: &'m mut [Session],
+    sessions: &'m mut [SessionSlot],
     name: Name,
     key: Key,
     nonces: Nonces,
     nonce: [u8; NONCE_LEN],
     state: State,
-    /// The engine has to be told of the end of the session.
-    lost: Option<DownReason>,
-    /// To be told to the application.
-    refused: Option<Refusal>,
-    rose: bool,
-    was_up: bool,
-    /// The engine asked for an id and has no answer.
-    retrieving: bool,
+    broker: Reconnect,
+    /// The most room that the engine has had for the data of a connection: what a full credit is.
+    most_room: u32,
 }
 
 #[derive(Debug)]
 enum State {
     /// A hello is due at this time.
     Hello(Instant),
-    /// The gateway does not want us, or we it; until this time.
+    /// The gateway does not want the leaf, or the leaf it, until this time. The application has not
+    /// heard of it.
+    Refusing(Refusal, Instant),
+    /// As `Refusing`, and the application knows.
     Refused(Instant),
-    /// The gateway has proved its key; ours is due at this time (again).
+    /// The gateway has proved its key; the leaf's proof is due at this time (again).
     Proving {
         gateway: Greeting,
         proof: [u8; PROOF_LEN],
         at: Instant,
     },
+    /// There is a link session. The application has not heard of it.
+    Rising,
     Up,
+    /// The link session is over. The engine has not heard of it.
+    Lost(DownReason),
+}
+
+/// What becomes of the engine's broker when the link comes up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reconnect {
+    /// That is the application's to say.
+    Never,
+    /// It was not lost with the link.
+    Idle,
+    /// It was; the leaf says that the engine is to reconnect.
+    Due,
 }
 
 /// What a poll of a [`Leaf`] leads to.
@@ -96,8 +117,9 @@ enum State {
 pub enum LeafOutput {
     /// The gateway lends its stack from now on.
     Up,
-    /// The gateway is gone. The engine knows: its connections end and it is disconnected from its broker. The leaf
-    /// says hello until it is back; then [`Peer::reconnect`].
+    /// The gateway is gone. The engine knows: its connections end and it is disconnected from its
+    /// broker. The leaf says hello until the gateway is back; see [`LeafConfig::reconnect`] for
+    /// what follows then.
     Down(DownReason),
     /// The gateway cannot be worked with. The leaf tries again after [`Timing::refused_retry`].
     Refused(Refusal),
@@ -107,14 +129,23 @@ pub enum LeafOutput {
     Timeout(Option<Instant>),
 }
 
+/// What the engine has to be told after one of its outputs.
+enum Answer {
+    Nothing,
+    /// That session cannot be had.
+    Failed(ConnectionHandle),
+    /// So many bytes of that session's data may go next.
+    Credit(ConnectionHandle, u32),
+}
+
 impl<'m> Leaf<'m> {
     /// A leaf that says hello at its first poll.
     ///
     /// # Errors
     /// [`LinkError::Name`], [`LinkError::Memory`].
     pub fn new(config: LeafConfig<'_>, memory: LinkSlices<'m>) -> Result<Self, LinkError> {
-        let name = super::check(config.name, &memory)?;
-        let (endpoint, sessions) = Endpoint::new(config.timing, memory);
+        let name = super::check(config.name, &memory, Role::Leaf)?;
+        let (endpoint, sessions) = Endpoint::new(Role::Leaf, config.timing, memory);
         let mut nonces = Nonces::new(config.random);
         Ok(Self {
             endpoint,
@@ -124,15 +155,15 @@ impl<'m> Leaf<'m> {
             nonce: nonces.draw(),
             nonces,
             state: State::Hello(Instant::ZERO),
-            lost: None,
-            refused: None,
-            rose: false,
-            was_up: false,
-            retrieving: false,
+            broker: match config.reconnect {
+                true => Reconnect::Idle,
+                false => Reconnect::Never,
+            },
+            most_room: 0,
         })
     }
 
-    /// Whether there is a gateway.
+    /// Whether there is a link session.
     pub fn is_up(&self) -> bool {
         self.endpoint.is_up()
     }
@@ -142,14 +173,22 @@ impl<'m> Leaf<'m> {
         self.endpoint.stats
     }
 
-    /// Takes bytes of the stream, cut anywhere. Then poll.
-    pub fn receive(&mut self, now: Instant, mut bytes: &[u8]) {
-        while let Some(heard) = self.endpoint.receive(now, &mut bytes) {
-            self.heard(now, heard);
+    /// Takes bytes of the stream, cut anywhere. Then poll. Data among them goes to the engine at
+    /// once.
+    pub fn receive(&mut self, now: Instant, mut bytes: &[u8], peer: &mut Peer<'_>) {
+        loop {
+            let sessions = &mut *self.sessions;
+            let take = |frame: &DataFrame<'_>, _: &mut [u8]| take_data(sessions, now, frame, peer);
+            match self.endpoint.receive(now, &mut bytes, take) {
+                Some(heard) => self.heard(now, heard),
+                None => return,
+            }
         }
     }
 
-    /// Writes bytes for the stream into `out`, which then count as sent: how many. 0: nothing to say now.
+    /// Writes bytes for the stream into `out`, which then count as sent. Returns how many; 0:
+    /// nothing to say now.
+    #[must_use]
     pub fn transmit(&mut self, now: Instant, out: &mut [u8]) -> usize {
         self.endpoint.transmit(now, out)
     }
@@ -159,189 +198,234 @@ impl<'m> Leaf<'m> {
         self.endpoint.has_output(now)
     }
 
-    /// The stream below is gone, or is another one: the session is over, at once instead of after
-    /// [`Timing::dead_after`]. Does nothing without one.
+    /// The stream below is gone, or is another one: the link session is over, at once instead of
+    /// after [`Timing::dead_after`]. Does nothing without one.
     pub fn disconnected(&mut self) {
         if self.is_up() {
             self.go_down(DownReason::Closed);
         }
     }
 
-    /// Moves inputs into the engine and its outputs out of it, and says what happened.
+    /// Moves messages into the engine and its outputs out of it, and says what happened.
+    #[must_use]
     pub fn poll(&mut self, now: Instant, peer: &mut Peer<'_>) -> LeafOutput {
         self.fire(now);
-        if let Some(reason) = self.lost.take() {
-            self.tell_loss(now, reason, peer);
-            return LeafOutput::Down(reason);
-        }
-        if let Some(refusal) = self.refused.take() {
-            return LeafOutput::Refused(refusal);
-        }
-        if core::mem::take(&mut self.rose) {
-            return LeafOutput::Up;
-        }
         loop {
-            let full = self.deliver(now, peer);
-            if self.lost.is_some() {
-                return self.poll(now, peer);
+            match self.state {
+                State::Lost(reason) => {
+                    self.state = State::Hello(Instant::ZERO);
+                    self.tell_loss(now, reason, peer);
+                    self.fire(now);
+                    return LeafOutput::Down(reason);
+                }
+                State::Refusing(refusal, until) => {
+                    self.state = State::Refused(until);
+                    return LeafOutput::Refused(refusal);
+                }
+                State::Rising => {
+                    self.state = State::Up;
+                    self.reconnect(now, peer);
+                    return LeafOutput::Up;
+                }
+                State::Hello(_) | State::Refused(_) | State::Proving { .. } | State::Up => {}
+            }
+            let is_full = self.deliver(now, peer);
+            if let State::Lost(_) = self.state {
+                continue;
             }
             match self.drain(now, peer) {
                 Drained::Event(event) => return LeafOutput::Event(event),
-                Drained::Idle(_) if full => {}
-                Drained::Idle(at) | Drained::Blocked(at) => {
-                    return LeafOutput::Timeout(earlier(at, self.next_timeout()));
+                // There was no room for a message before, and now there is.
+                Drained::Some(_) if is_full => {}
+                Drained::Some(at) | Drained::None(at) => {
+                    self.grant(peer);
+                    let own = self.next_timeout();
+                    return LeafOutput::Timeout(earlier(at, own));
                 }
             }
         }
     }
 
-    /// Feeds messages of the gateway to the engine. Whether the engine wants to be polled before the next one.
+    /// Feeds messages of the gateway to the engine. Whether the engine has to be polled before the
+    /// next one.
     fn deliver(&mut self, now: Instant, peer: &mut Peer<'_>) -> bool {
-        while let Some(message) = self.endpoint.incoming.front() {
-            let input = match read_input(message) {
-                Some(Told::Broker(input)) => {
-                    if matches!(input, BrokerInput::IdRetrieved(_) | BrokerInput::Failed) {
-                        self.retrieving = false;
-                    }
-                    Input::Broker(input)
-                }
-                Some(Told::Rtc(handle, input)) => Input::Rtc(handle, input),
-                Some(Told::Buffered {
-                    handle,
-                    taken,
-                    buffered,
-                }) => {
-                    let under_way = Session::find(self.sessions, handle)
-                        .map_or(0, |session| session.bytes.wrapping_sub(taken));
-                    let bytes = buffered.saturating_add(under_way);
-                    Input::Rtc(handle, RtcInput::ChannelBuffered(bytes))
-                }
-                None => {
+        while let Some(message) = self.endpoint.inbox.front(self.endpoint.receive.control()) {
+            let Some(told) = read_gateway(message) else {
+                // A link session that is over cannot end once more.
+                if self.is_up() {
                     self.go_down(DownReason::Violation);
-                    return false;
                 }
+                return false;
             };
-            match peer.handle_input(now, input) {
-                Err(InputError::Full) => return true,
-                // The application has to read first.
-                Err(InputError::InboxFull { .. }) => return false,
-                Ok(()) | Err(_) => self.endpoint.taken(),
+            if let Some(input) = input_of(self.sessions, told)
+                && peer.handle_input(now, input) == Err(InputError::Full)
+            {
+                return true;
             }
+            self.endpoint.taken();
         }
         false
     }
 
-    /// Takes what the engine wants until it waits, has an event, or there is no room.
+    /// Takes what the engine wants until it waits or has an event.
     fn drain(&mut self, now: Instant, peer: &mut Peer<'_>) -> Drained {
+        let mut some = false;
         loop {
-            let Some(room) = self.room(peer) else {
-                if self.was_up {
-                    // It has no room to say something, but it has to know the time, and to free what is over. Taken
-                    // whatever its state; it cannot be full.
-                    let _ = peer.handle_input(now, Input::Timeout);
-                }
-                let at = if self.was_up {
-                    peer.next_timeout()
-                } else {
-                    None
-                };
-                return Drained::Blocked(at.filter(|at| *at > now));
-            };
-            let failed = match peer.poll_output(room) {
+            let answer = match peer.poll_output(self.room()) {
                 Output::Event(event) => return Drained::Event(event),
                 Output::Timeout(Some(at)) if at <= now => {
-                    let _ = peer.handle_input(now, Input::Timeout);
+                    feed(peer, now, Input::Timeout);
                     continue;
                 }
-                Output::Timeout(at) if room != Room::UNLIMITED => return Drained::Blocked(at),
-                Output::Timeout(at) => return Drained::Idle(at),
+                Output::Timeout(at) if some => return Drained::Some(at),
+                Output::Timeout(at) => return Drained::None(at),
                 output => self.output(&output),
             };
-            if let Some(handle) = failed {
-                let failed = RtcInput::Failed(RtcFailure::Resources);
-                // Never full; stale only where the engine has closed it by itself.
-                let _ = peer.handle_input(now, Input::Rtc(handle, failed));
-            }
-        }
-    }
-
-    /// Room for what the engine says next; `None`: it is not asked.
-    fn room(&self, peer: &Peer<'_>) -> Option<Room> {
-        if !self.was_up && peer.state() != PeerState::Destroyed {
-            return None;
-        }
-        let outgoing = &self.endpoint.outgoing;
-        if !self.is_up() {
-            return outgoing.has_room(OPEN_MAX).then_some(Room::UNLIMITED);
-        }
-        // What is longer than the memory is refused, so there is nothing to wait for when that is empty.
-        if outgoing.is_empty() {
-            return Some(Room::UNLIMITED);
-        }
-        let bytes = outgoing.longest_now().saturating_sub(OUTPUT_OVERHEAD);
-        Some(Room {
-            broker: bytes,
-            rtc: bytes,
-            // A message goes whole or not at all, and none is longer than the memory.
-            data: 0,
-        })
-    }
-
-    /// Puts one output on its way. A handle: that session cannot be had.
-    fn output(&mut self, output: &Output<'_>) -> Option<ConnectionHandle> {
-        let message = write_output(output)?;
-        let fits = self.endpoint.outgoing.can_pass(message.len());
-        if !self.is_up() {
-            // The engine's connections are over; only the broker can be wanted, once the link is back.
-            match output {
-                Output::Broker(BrokerCommand::Open { .. } | BrokerCommand::RetrieveId) if fits => {
-                    let _ = self.endpoint.send(&message);
+            some = true;
+            match answer {
+                Answer::Nothing => {}
+                Answer::Failed(handle) => {
+                    let failed = RtcInput::Failed(RtcFailure::Resources);
+                    feed(peer, now, Input::Rtc(handle, failed));
                 }
-                Output::Broker(BrokerCommand::Close) => self.endpoint.drop_session(),
-                _ => {}
+                Answer::Credit(handle, bytes) => {
+                    feed(
+                        peer,
+                        now,
+                        Input::Rtc(handle, RtcInput::ChannelCredit(bytes)),
+                    );
+                }
             }
-            return None;
         }
-        match *output {
-            Output::Broker(BrokerCommand::RetrieveId) => self.retrieving = true,
-            Output::Broker(BrokerCommand::Open { .. } | BrokerCommand::Close) => {
-                self.retrieving = false;
+    }
+
+    /// What the link takes now. What is too long for its empty memory comes out, too, and fails.
+    fn room(&mut self) -> Room {
+        if !matches!(self.state, State::Up) {
+            return Room::NONE;
+        }
+        let control = match self.endpoint.control.out.is_empty() {
+            true => usize::MAX,
+            false => self.endpoint.room().saturating_sub(OUTPUT_OVERHEAD),
+        };
+        let data = self.endpoint.transmit.data();
+        Room {
+            broker: control,
+            rtc: control,
+            data: self.endpoint.data.out.data_room(data),
+        }
+    }
+
+    /// Puts one output on its way.
+    fn output(&mut self, output: &Output<'_>) -> Answer {
+        let (handle, begins) = match *output {
+            Output::Rtc(handle, RtcCommand::Send(fragment)) => return self.send(handle, &fragment),
+            Output::Rtc(handle, RtcCommand::Close) => {
+                let Some(slot) = SessionSlot::find(self.sessions, handle.to_bits()) else {
+                    return Answer::Nothing;
+                };
+                let knows = slot.state == SessionState::Over;
+                *slot = SessionSlot::FREE;
+                if knows {
+                    // The gateway said so.
+                    return Answer::Nothing;
+                }
+                (Some(handle), false)
             }
             Output::Rtc(
                 handle,
                 RtcCommand::CreateOffer { .. } | RtcCommand::AcceptOffer { .. },
-            ) if !fits || !Session::claim(self.sessions, handle) => {
-                self.count_too_long(fits);
-                return Some(handle);
-            }
-            Output::Rtc(handle, RtcCommand::Close) => Session::free(self.sessions, handle),
-            Output::Rtc(handle, _) if !fits => {
-                self.count_too_long(fits);
-                return Some(handle);
-            }
-            Output::Rtc(handle, RtcCommand::Send(frame)) => {
-                if let Some(session) = Session::find(self.sessions, handle) {
-                    session.count(frame.bytes.len());
+            ) => {
+                if !SessionSlot::claim(self.sessions, handle.to_bits()) {
+                    return Answer::Failed(handle);
                 }
+                (Some(handle), true)
             }
-            _ => {}
+            Output::Rtc(handle, _) => {
+                let slot = SessionSlot::find(self.sessions, handle.to_bits());
+                if slot.is_none_or(|slot| slot.state == SessionState::Over) {
+                    return Answer::Nothing;
+                }
+                (Some(handle), false)
+            }
+            _ => (None, false),
+        };
+        let Some(message) = from_output(output) else {
+            debug_assert!(false, "events and data go another way");
+            return Answer::Nothing;
+        };
+        let sent = self.endpoint.send(&message);
+        debug_assert!(
+            sent != Err(Unsent::Full),
+            "the engine knows what there is room for"
+        );
+        match (sent, handle) {
+            (Ok(()), Some(handle)) if begins => Answer::Credit(handle, 0),
+            (Err(_), Some(handle)) => {
+                if begins && let Some(slot) = SessionSlot::find(self.sessions, handle.to_bits()) {
+                    *slot = SessionSlot::FREE;
+                }
+                Answer::Failed(handle)
+            }
+            _ => Answer::Nothing,
         }
-        if self.endpoint.send(&message).is_none() {
-            self.count_too_long(false);
-        }
-        None
     }
 
-    fn count_too_long(&mut self, fits: bool) {
-        if !fits {
-            let stats = &mut self.endpoint.stats;
-            stats.too_long = stats.too_long.wrapping_add(1);
+    fn send(&mut self, handle: ConnectionHandle, fragment: &Fragment<'_>) -> Answer {
+        let number = handle.to_bits();
+        let slot = SessionSlot::find(self.sessions, number);
+        let Some(slot) = slot.filter(|slot| slot.state == SessionState::Open) else {
+            return Answer::Nothing;
+        };
+        let (flags, bytes) = (flags_of(fragment), fragment.bytes);
+        let mut credit = slot.out;
+        let memory = self.endpoint.transmit.data();
+        let sent = credit.spend(flags, bytes.len()).and_then(|()| {
+            let out = &mut self.endpoint.data.out;
+            out.push_data(memory, 0, number, flags, bytes)
+        });
+        debug_assert!(sent.is_some(), "the engine knows room and credit");
+        if sent.is_none() {
+            // Something is lost, and a channel does not lose anything.
+            return Answer::Failed(handle);
+        }
+        slot.out = credit;
+        slot.count(bytes.len());
+        // The engine counts bytes; the head of a message costs something, too.
+        Answer::Credit(handle, slot.out.bytes_left())
+    }
+
+    /// Tells the gateway what the engine has room for.
+    fn grant(&mut self, peer: &Peer<'_>) {
+        if !matches!(self.state, State::Up) {
+            return;
+        }
+        self.endpoint.has_data_room();
+        for slot in self.sessions.iter_mut().filter(|slot| slot.is_open()) {
+            let room = peer.receive_room(slot.handle());
+            let room = u32::try_from(room).unwrap_or(u32::MAX >> 1);
+            self.most_room = self.most_room.max(room);
+            if !slot.incoming.is_news(room, self.most_room) {
+                continue;
+            }
+            let mut credit = slot.incoming;
+            let limit = credit.grant(room);
+            if self
+                .endpoint
+                .send(&FromLeaf::Credit(slot.number, limit))
+                .is_ok()
+            {
+                slot.incoming = credit;
+            }
         }
     }
 
-    /// Tells the engine that the session is over: first what had come whole, then the end of everything.
+    /// Tells the engine that the link session is over: first what had come whole, then the end of
+    /// everything.
     fn tell_loss(&mut self, now: Instant, reason: DownReason, peer: &mut Peer<'_>) {
         if reason != DownReason::Violation {
+            // What the engine has no room for ends with the link session: signals and commands,
+            // never data.
             self.deliver(now, peer);
         }
         self.endpoint.drop_session();
@@ -351,114 +435,111 @@ impl<'m> Leaf<'m> {
             let Some(handle) = found else { break };
             next = handle.index() + 1;
             let failed = RtcInput::Failed(RtcFailure::Gateway);
-            // Stale where it is over already.
-            let _ = peer.handle_input(now, Input::Rtc(handle, failed));
+            feed(peer, now, Input::Rtc(handle, failed));
         }
-        let _ = peer.handle_input(now, Input::Broker(BrokerInput::Closed));
-        for session in self.sessions.iter_mut() {
-            *session = Session::FREE;
-        }
-        if self.retrieving
-            && let Some(message) = write_output(&Output::Broker(BrokerCommand::RetrieveId))
+        let before = peer.state();
+        feed(peer, now, Input::Broker(BrokerInput::Closed));
+        if self.broker == Reconnect::Idle
+            && before != PeerState::Disconnected
+            && peer.state() == PeerState::Disconnected
         {
-            let _ = self.endpoint.send(&message);
+            self.broker = Reconnect::Due;
+        }
+        self.sessions.fill(SessionSlot::FREE);
+    }
+
+    fn reconnect(&mut self, now: Instant, peer: &mut Peer<'_>) {
+        if self.broker == Reconnect::Due {
+            self.broker = Reconnect::Idle;
+            // The application may have done so already, or ended the peer.
+            if peer.state() == PeerState::Disconnected && peer.reconnect(now).is_err() {
+                debug_assert!(false, "a disconnected peer can reconnect");
+            }
         }
     }
 
     fn heard(&mut self, now: Instant, heard: Heard) {
         match (heard, &self.state) {
-            (Heard::Fault(reason), State::Up) => self.go_down(reason),
-            (Heard::Reset(reason), State::Up) => {
-                self.lose(reason);
-                self.state = State::Hello(now);
-            }
+            (Heard::Fault(reason), State::Rising | State::Up) => self.go_down(reason),
+            (Heard::Reset(reason), State::Rising | State::Up) => self.lose(reason),
             (Heard::Reset(_), State::Proving { .. }) => self.state = State::Hello(now),
-            // The engine has to hear of the old session's end first; the gateway will say it again.
-            _ if self.lost.is_some() => {}
             (Heard::Challenge(gateway, proof), State::Hello(_) | State::Proving { .. }) => {
                 self.challenged(now, &gateway, &proof);
             }
             (Heard::Welcome, State::Proving { gateway, .. }) => {
-                self.endpoint.begin(now, gateway);
-                self.state = State::Up;
-                self.was_up = true;
-                self.rose = true;
+                self.endpoint.begin(now, Version::Two, gateway);
+                self.state = State::Rising;
             }
             (Heard::Refuse(refusal), State::Hello(_) | State::Proving { .. }) => {
                 self.refuse(now, refusal);
             }
+            // In `Lost` the engine has to hear of the end first; the gateway will say it again.
             _ => {}
         }
     }
 
     fn challenged(&mut self, now: Instant, gateway: &Greeting, proof: &[u8; PROOF_LEN]) {
-        let refusal = if gateway.version != VERSION {
-            Refusal::Version(gateway.version)
-        } else if !is_usable(gateway) {
-            Refusal::Limits
-        } else {
-            let hello = self.endpoint.greeting(self.nonce).hello(&self.name);
-            let transcript = Transcript {
-                hello: &hello,
-                challenge: gateway,
-            };
-            if transcript.verify(&self.key, Prover::Gateway, proof) {
-                self.state = State::Proving {
-                    gateway: *gateway,
-                    proof: transcript.prove(&self.key, Prover::Leaf),
-                    at: now,
+        let refusal = match usable(gateway) {
+            Ok(Version::One) => Refusal::Version(gateway.version),
+            Err(refusal) => refusal,
+            Ok(Version::Two) => {
+                let hello = self.endpoint.greeting(Version::Two, self.nonce);
+                let hello = hello.hello(&self.name);
+                let transcript = Transcript {
+                    hello: &hello,
+                    challenge: gateway,
                 };
-                return;
+                if transcript.verify(&self.key, Prover::Gateway, proof) {
+                    self.state = State::Proving {
+                        gateway: *gateway,
+                        proof: transcript.prove(&self.key, Prover::Leaf),
+                        at: now,
+                    };
+                    return;
+                }
+                Refusal::Key
             }
-            Refusal::Key
         };
-        let told = match refusal {
-            Refusal::Version(_) => Refusal::Version(VERSION),
-            other => other,
-        };
-        self.endpoint.control(&Frame::Refuse(told));
+        self.endpoint.serve(&Frame::Refuse(refusal, VERSION));
         self.refuse(now, refusal);
     }
 
     fn refuse(&mut self, now: Instant, refusal: Refusal) {
-        self.refused = Some(refusal);
         self.nonce = self.nonces.draw();
-        self.state = State::Refused(now + self.endpoint.timing.refused_retry);
+        self.state = State::Refusing(refusal, now + self.endpoint.timing.refused_retry);
     }
 
     fn go_down(&mut self, reason: DownReason) {
-        self.endpoint.control(&Frame::Reset(reason));
+        self.endpoint.serve(&Frame::Reset(reason));
         self.lose(reason);
-        self.state = State::Hello(Instant::ZERO);
     }
 
-    /// The session is over; the engine hears of it at the next poll.
+    /// The link session is over; the engine hears of it at the next poll.
     fn lose(&mut self, reason: DownReason) {
-        self.lost = Some(reason);
-        self.rose = false;
         self.nonce = self.nonces.draw();
         self.endpoint.halt();
+        self.state = match self.state {
+            // Neither the application nor the engine knew of it.
+            State::Rising => State::Hello(Instant::ZERO),
+            _ => State::Lost(reason),
+        };
     }
 
     fn fire(&mut self, now: Instant) {
         if let Some(reason) = self.endpoint.check(now) {
             self.go_down(reason);
         }
-        if self.lost.is_some() {
-            return;
-        }
         let retry = now + self.endpoint.timing.handshake_retry;
         match &mut self.state {
             State::Hello(at) | State::Refused(at) if *at <= now => {
                 self.state = State::Hello(retry);
-                let greeting = self.endpoint.greeting(self.nonce);
-                let name = self.name.clone();
-                self.endpoint.control(&Frame::Hello(greeting, &name));
+                let greeting = self.endpoint.greeting(Version::Two, self.nonce);
+                self.endpoint.serve(&Frame::Hello(greeting, &self.name));
             }
             State::Proving { proof, at, .. } if *at <= now => {
                 *at = retry;
                 let frame = Frame::Proof(*proof);
-                self.endpoint.control(&frame);
+                self.endpoint.serve(&frame);
             }
             _ => {}
         }
@@ -468,6 +549,8 @@ impl<'m> Leaf<'m> {
         match self.state {
             State::Hello(at) | State::Refused(at) | State::Proving { at, .. } => Some(at),
             State::Up => self.endpoint.next_timeout(),
+            // Not where a poll ends.
+            State::Refusing(..) | State::Rising | State::Lost(_) => Some(Instant::ZERO),
         }
     }
 }
@@ -475,10 +558,106 @@ impl<'m> Leaf<'m> {
 /// How far the engine was drained.
 enum Drained {
     Event(Event),
-    /// The engine waits.
-    Idle(Option<Instant>),
-    /// There is no room for what it may say.
-    Blocked(Option<Instant>),
+    /// It waits, after something came out.
+    Some(Option<Instant>),
+    /// It waits, and nothing came out.
+    None(Option<Instant>),
+}
+
+/// Feeds an input that the engine takes whatever its state; one for a connection that is over is
+/// dropped.
+fn feed(peer: &mut Peer<'_>, now: Instant, input: Input<'_>) {
+    let fed = peer.handle_input(now, input);
+    debug_assert!(fed != Err(InputError::Full), "it needs no room");
+}
+
+/// What the engine has to hear of a message. `None`: nothing, it crossed a close.
+fn input_of<'m>(sessions: &mut [SessionSlot], told: Told<'m>) -> Option<Input<'m>> {
+    let session = match told {
+        Told::Broker(input) => return Some(Input::Broker(input)),
+        Told::Rtc(session, _) | Told::Buffered { session, .. } | Told::Credit(session, _) => {
+            session
+        }
+    };
+    let slot = SessionSlot::find(sessions, session)?;
+    let input = match told {
+        Told::Broker(_) => return None,
+        Told::Buffered {
+            taken, buffered, ..
+        } => {
+            let under_way = slot.bytes.wrapping_sub(taken);
+            RtcInput::ChannelBuffered(buffered.saturating_add(under_way))
+        }
+        Told::Credit(_, limit) => {
+            slot.out.set_limit(limit);
+            RtcInput::ChannelCredit(slot.out.bytes_left())
+        }
+        Told::Rtc(_, input) => {
+            match input {
+                RtcInput::ChannelOpened if slot.state == SessionState::Begun => {
+                    slot.state = SessionState::Open;
+                }
+                RtcInput::ChannelClosed | RtcInput::Failed(_) => slot.state = SessionState::Over,
+                _ => {}
+            }
+            input
+        }
+    };
+    Some(Input::Rtc(slot.handle(), input))
+}
+
+/// Gives a data frame to the engine.
+fn take_data(
+    sessions: &mut [SessionSlot],
+    now: Instant,
+    frame: &DataFrame<'_>,
+    peer: &mut Peer<'_>,
+) -> Taken {
+    let Some(slot) = SessionSlot::find(sessions, frame.session) else {
+        // It crossed a close.
+        return Taken::Yes;
+    };
+    let mut credit = slot.incoming;
+    if credit.spend(frame.flags, frame.payload.len()).is_none() {
+        return Taken::Violation;
+    }
+    let fragment = fragment_of(frame);
+    match peer.handle_input(now, Input::Rtc(slot.handle(), RtcInput::Fragment(fragment))) {
+        Err(InputError::Full) => return Taken::NoRoom,
+        Err(InputError::InboxFull { .. }) => {
+            debug_assert!(false, "the engine takes what it granted");
+            return Taken::Violation;
+        }
+        Ok(()) | Err(_) => {}
+    }
+    slot.incoming = credit;
+    Taken::Yes
+}
+
+pub(super) fn flags_of(fragment: &Fragment<'_>) -> u8 {
+    let mut flags = 0;
+    if fragment.first {
+        flags |= FIRST;
+    }
+    if fragment.last {
+        flags |= LAST;
+    }
+    if fragment.kind == FrameKind::Text {
+        flags |= TEXT;
+    }
+    flags
+}
+
+pub(super) fn fragment_of<'a>(frame: &DataFrame<'a>) -> Fragment<'a> {
+    Fragment {
+        first: frame.flags & FIRST != 0,
+        last: frame.flags & LAST != 0,
+        kind: match frame.flags & TEXT {
+            0 => FrameKind::Binary,
+            _ => FrameKind::Text,
+        },
+        bytes: frame.payload,
+    }
 }
 
 /// An `Open` fits the least that every end takes.

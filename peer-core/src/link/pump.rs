@@ -22,8 +22,9 @@ pub(crate) const PIECE: usize = 64;
 /// ```
 /// # use peer_core::{link::{Leaf, LeafOutput, read_ready, write_all}, peer::Peer, time::Instant};
 /// # fn turn<S: embedded_io::Read + embedded_io::ReadReady + embedded_io::Write>(
-/// #     uart: &mut S, leaf: &mut Leaf<'_>, peer: &mut Peer<'_>, now: Instant) -> Result<(), S::Error> {
-/// read_ready(uart, |bytes| leaf.receive(now, bytes))?;
+/// #     uart: &mut S, leaf: &mut Leaf<'_>, peer: &mut Peer<'_>, now: Instant,
+/// # ) -> Result<(), S::Error> {
+/// read_ready(uart, |bytes| leaf.receive(now, bytes, peer))?;
 /// while let LeafOutput::Event(_) = leaf.poll(now, peer) {}
 /// write_all(uart, |room| leaf.transmit(now, room))?;
 /// # Ok(())
@@ -73,12 +74,12 @@ pub trait Sleep {
     async fn sleep_until(&self, at: Option<Instant>);
 }
 
-/// Runs a leaf over an asynchronous stream until that fails or ends. It reads while it writes, so two ends that both have
-/// much to say do not block each other.
+/// Runs a leaf over an asynchronous stream until that fails or ends. It reads while it writes, so
+/// two ends that both have much to say do not block each other.
 ///
-/// `application` is called with each output but the timeouts; there it may do with the engine what it likes. For an
-/// application of several tasks see the module `sync`. A read that is dropped while it waits must not lose bytes,
-/// which holds for buffered UARTs and TCP.
+/// `application` is called with each output but the timeouts; there it may do with the engine what
+/// it likes. For an application of several tasks see the module `sync`. A read that is dropped
+/// while it waits must not lose bytes, which holds for buffered UARTs and TCP.
 ///
 /// # Errors
 /// Those of the stream. The session is over then; the engine hears of it at the next poll.
@@ -94,10 +95,13 @@ where
     R: asynchronous::Read,
     W: asynchronous::Write<Error = R::Error>,
 {
-    let turn = |leaf: &mut Leaf<'_>, now| loop {
-        match leaf.poll(now, peer) {
-            LeafOutput::Timeout(at) => return at,
-            output => application(output, peer),
+    let turn = |leaf: &mut Leaf<'_>, now, bytes: &[u8]| {
+        leaf.receive(now, bytes, peer);
+        loop {
+            match leaf.poll(now, peer) {
+                LeafOutput::Timeout(at) => return at,
+                output => application(output, peer),
+            }
         }
     };
     pump(leaf, reader, writer, sleep, turn, async || {
@@ -106,14 +110,14 @@ where
     .await
 }
 
-/// As [`run`]: `turn` does what there is to do and says when the next thing is due, `wanted` waits for whatever else
-/// asks for a turn.
+/// As [`run`]: `turn` takes bytes, does what there is to do and says when the next thing is due,
+/// `wanted` waits for whatever else asks for a turn.
 pub(crate) async fn pump<R, W>(
     leaf: &mut Leaf<'_>,
     reader: &mut R,
     writer: &mut W,
     sleep: &impl Sleep,
-    mut turn: impl FnMut(&mut Leaf<'_>, Instant) -> Option<Instant>,
+    mut turn: impl FnMut(&mut Leaf<'_>, Instant, &[u8]) -> Option<Instant>,
     wanted: impl AsyncFn(),
 ) -> Result<(), R::Error>
 where
@@ -125,14 +129,15 @@ where
     let wrote = Cell::new(false);
     let read = async {
         let mut piece = [0; PIECE];
+        let mut came = 0;
         loop {
-            let timeout = turn(&mut leaf.borrow_mut(), sleep.now());
+            let bytes = piece.get(..came).unwrap_or_default();
+            let timeout = turn(&mut leaf.borrow_mut(), sleep.now(), bytes);
+            came = 0;
             let idle = either(sleep.sleep_until(timeout), either(wanted(), done(&wrote)));
             match either(reader.read(&mut piece), idle).await {
                 Either::First(Ok(0)) => return Ok(()),
-                Either::First(Ok(len)) => leaf
-                    .borrow_mut()
-                    .receive(sleep.now(), piece.get(..len).unwrap_or_default()),
+                Either::First(Ok(len)) => came = len,
                 Either::First(Err(error)) => return Err(error),
                 Either::Second(_) => {}
             }

@@ -1,4 +1,5 @@
-//! When frames are sent again: the timer of RFC 6298, since a stream may be a socket or a wire of 1,200 bits a second.
+//! When frames are sent again: the timer of RFC 6298, since a stream may be a socket or a wire of
+//! 1,200 bits a second.
 
 use crate::time::{Duration, Instant};
 
@@ -12,8 +13,8 @@ pub(super) struct Retransmission {
     wait: u32,
     /// How long acknowledgements took, smoothed, and how far that varies, in microseconds.
     took: Option<(u32, u32)>,
-    /// The frame whose acknowledgement is timed, and when it was written. Never one that was sent again: it could not be
-    /// told which of the two was acknowledged.
+    /// The frame whose acknowledgement is timed, and when it was written. Never one that was sent
+    /// again: it could not be told which of the two was acknowledged.
     timed: Option<(u8, Instant)>,
     at: Option<Instant>,
     /// Times in a row.

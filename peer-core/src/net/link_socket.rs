@@ -6,7 +6,7 @@ use smoltcp::{
     wire::IpEndpoint,
 };
 
-use crate::{link::Leaf, time::Instant};
+use crate::{link::Leaf, peer::Peer, time::Instant};
 
 use super::{
     SocketError, SocketTiming,
@@ -45,7 +45,7 @@ use super::{
 /// ) -> Option<Instant> {
 ///     iface.poll(timestamp(now), device, sockets);
 ///     let socket = sockets.get_mut::<tcp::Socket<'_>>(tcp);
-///     link.poll(now, iface, socket, leaf);
+///     link.poll(now, iface, socket, leaf, peer);
 ///     let timeout = loop {
 ///         match leaf.poll(now, peer) {
 ///             LeafOutput::Timeout(at) => break at,
@@ -115,6 +115,7 @@ impl<R: FnMut(&mut [u8])> LinkSocket<R> {
         iface: &mut Interface,
         socket: &mut tcp::Socket<'_>,
         leaf: &mut Leaf<'_>,
+        peer: &mut Peer<'_>,
     ) {
         match self.phase {
             Phase::Pausing { until } if until <= now => self.connect(now, iface, socket),
@@ -136,7 +137,7 @@ impl<R: FnMut(&mut [u8])> LinkSocket<R> {
         }
         while socket.can_recv() {
             let taken = socket.recv(|bytes| {
-                leaf.receive(now, bytes);
+                leaf.receive(now, bytes, peer);
                 (bytes.len(), ())
             });
             if taken.is_err() {

@@ -31,10 +31,18 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'_, M, TASKS, C
         R: Read,
         W: Write<Error = R::Error>,
     {
-        let turn = |leaf: &mut Leaf<'_>, now| self.poll_leaf(leaf, now, &mut link);
+        let turn = |leaf: &mut Leaf<'_>, now, bytes: &[u8]| {
+            self.receive_leaf(leaf, now, bytes);
+            self.poll_leaf(leaf, now, &mut link)
+        };
         let outcome = pump(leaf, reader, writer, sleep, turn, || self.wanted()).await;
         self.poll_leaf(leaf, sleep.now(), link);
         outcome
+    }
+
+    /// Hands the leaf bytes of its stream; see [`Leaf::receive`]. Then [`poll_leaf`](Self::poll_leaf).
+    pub fn receive_leaf(&self, leaf: &mut Leaf<'_>, now: Instant, bytes: &[u8]) {
+        self.drive(|peer, _| leaf.receive(now, bytes, peer));
     }
 
     /// One turn of the leaf: as [`poll`](Self::poll), for a driver with a link.

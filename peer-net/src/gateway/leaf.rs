@@ -1,5 +1,6 @@
-//! One stream and the leaf behind it: executes what the leaf's engine wants, with a broker socket and sessions of its
-//! own, and tells it what comes of that. Whatever the leaf does, it does to itself.
+//! One stream and the leaf behind it: executes what the leaf's engine wants, with a broker socket
+//! and sessions of its own, and tells it what comes of that. Whatever the leaf does, it does to
+//! itself.
 
 mod commands;
 mod life;
@@ -11,9 +12,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use peer_core::link::{Gateway as Link, GatewayOutput, KEY_LEN, LinkSlices, Session, Timing};
+use peer_core::link::{
+    Gateway as LinkEnd, GatewayOutput, KEY_LEN, LinkSlices, SessionSlot, Timing,
+};
 use peer_core::peer::{ConnectionHandle, RtcCommand, RtcFailure};
-use peer_core::serialization::Frame;
+use peer_core::serialization::Fragment;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -23,23 +26,24 @@ use super::options::{CONNECTIONS_MAX, Permissions, Settings};
 use super::rates::Rates;
 use super::registry;
 use super::remotes::Remotes;
-use super::sessions::{SessionInput, Sessions};
+use super::sessions::{SessionInput, Sessions, Slot};
 use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::driver::{now, sleep_until};
-use crate::rtc::{Message, SendError};
+use crate::rtc::SendError;
 use crate::shared::lock;
 use commands::{Parts, broker_command, rtc_command};
 
-/// Memory for frames to a leaf that it has not acknowledged; the longest message to a leaf is a little shorter.
+/// Memory for frames to a leaf that it has not acknowledged.
 const TRANSMIT_BYTES: usize = 64 << 10;
-/// The window: memory for messages of a leaf that wait, and the longest of them.
+/// Memory for messages and data of a leaf that wait for this task.
 const RECEIVE_BYTES: usize = 64 << 10;
 /// Bytes moved between the stream and the link at once.
 const PIECE: usize = 4096;
-/// Bytes that a stream may bring before a leaf has proved its key, where anybody may open one. A handshake is some hundred;
-/// the rest is for what was under way when the gateway or a serial device server was started anew.
+/// Bytes that a stream may bring before a leaf has proved its key, where anybody may open one. A
+/// handshake is some hundred; the rest is for what was under way when the gateway or a serial
+/// device server was started anew.
 const UNPROVEN_BYTES: u64 = 256 << 10;
-/// Between two tries to hand a message to a channel that is full.
+/// Between two tries to hand messages to channels that are full.
 const SEND_RETRY: Duration = Duration::from_millis(10);
 /// How long the last frames may take when the stream is ended by this side.
 const FAREWELL: Duration = Duration::from_millis(300);
@@ -98,7 +102,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
     random: [u8; KEY_LEN],
     common: &Common,
 ) -> (End, bool) {
-    let mut sessions = vec![Session::default(); CONNECTIONS_MAX];
+    let mut sessions = vec![SessionSlot::default(); CONNECTIONS_MAX];
     let mut frame = vec![0; line.frame];
     let mut transmit = vec![0; TRANSMIT_BYTES];
     let mut receive = vec![0; RECEIVE_BYTES];
@@ -108,7 +112,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
         transmit: &mut transmit,
         receive: &mut receive,
     };
-    let link = match Link::new(line.timing, random, memory) {
+    let link = match LinkEnd::new(line.timing, random, memory) {
         Ok(link) => link,
         Err(error) => return (End::Stream(error.to_string()), false),
     };
@@ -135,7 +139,6 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
         leaf: None,
         held: None,
         answers: VecDeque::new(),
-        unsent: None,
         is_open_to_all: line.is_open_to_all,
         unproven_since: now,
         unproven_bytes: 0,
@@ -155,7 +158,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
 struct Served<'m> {
     common: &'m Common,
     shown: Arc<registry::Link>,
-    link: Link<'m>,
+    link: LinkEnd<'m>,
     epoch: Instant,
     broker: BrokerSocket,
     sessions: Sessions,
@@ -164,12 +167,11 @@ struct Served<'m> {
     /// Keys have changed since the session began, so a handshake of before may not count.
     changed: bool,
     leaf: Option<Leaf>,
-    /// What the link had no room for. Nothing else is taken meanwhile, so order and bounds are kept.
-    held: Option<Told>,
+    /// What of the broker the link had no room for. What it had none for of a session is held
+    /// there.
+    held: Option<BrokerEvent>,
     /// Refusals to be told. The leaf is asked for nothing new before they are.
     answers: VecDeque<Told>,
-    /// What a channel had no room for. The leaf is asked for nothing new before it has.
-    unsent: Option<Unsent>,
     is_open_to_all: bool,
     /// When the wait for a key began, and what has come since.
     unproven_since: Instant,
@@ -203,12 +205,6 @@ struct Leaf {
 enum Told {
     Broker(BrokerEvent),
     Session(ConnectionHandle, SessionInput),
-}
-
-struct Unsent {
-    handle: ConnectionHandle,
-    message: Message,
-    since: Instant,
 }
 
 impl Served<'_> {
@@ -260,7 +256,6 @@ impl Served<'_> {
             if to > from && stuck_since + stall <= now {
                 return End::Stuck(stall);
             }
-            let idle = self.held.is_none();
             let rest = out.get(from..to).unwrap_or_default();
             tokio::select! {
                 read = reader.read(&mut piece) => match read {
@@ -284,9 +279,11 @@ impl Served<'_> {
                     }
                     Err(error) => return End::Stream(error.to_string()),
                 },
-                event = self.broker.next(), if idle => self.held = Some(Told::Broker(event)),
-                (handle, input) = self.sessions.next(), if idle => {
-                    self.held = Some(Told::Session(handle, input));
+                event = self.broker.next(), if self.held.is_none() => self.held = Some(event),
+                (handle, input) = self.sessions.next() => {
+                    if let Some(slot) = self.sessions.slot(handle) {
+                        slot.hold(input);
+                    }
                 }
                 () = sleep_until(deadline) => {}
                 () = sleep_until(unproven) => {}
@@ -321,12 +318,11 @@ impl Served<'_> {
     /// Does what the leaf wants and tells it what there is, as far as there is room.
     fn turn(&mut self) {
         loop {
-            self.send_unsent();
+            self.send_waiting();
             self.tell();
             if self.is_blocked() && self.heard + self.dead_after <= Instant::now() {
                 // The link looks for silence only when it is polled.
                 self.link.close();
-                self.unsent = None;
                 self.answers.clear();
             }
             if !self.is_blocked() {
@@ -341,17 +337,18 @@ impl Served<'_> {
 
     /// Whether the leaf has to wait before it is asked for more.
     fn is_blocked(&self) -> bool {
-        self.unsent.is_some() || !self.answers.is_empty()
+        !self.answers.is_empty()
     }
 
-    /// When to come back at the latest. `writing`: the stream has not taken everything, which goes first.
+    /// When to come back at the latest. `writing`: the stream has not taken everything, which goes
+    /// first.
     fn deadline(&self, now: Instant, writing: bool) -> Option<Instant> {
         let of_link = self
             .link
             .next_timeout()
             .map(|at| self.epoch + Duration::from_micros(at.as_micros()))
             .filter(|at| !writing || *at > now);
-        let retry = self.unsent.is_some().then(|| now + SEND_RETRY);
+        let retry = self.sessions.waits_for_channel().then(|| now + SEND_RETRY);
         [of_link, retry].into_iter().flatten().min()
     }
 
@@ -396,21 +393,9 @@ impl Served<'_> {
                     };
                     broker_command(parts, &command)
                 }
-                GatewayOutput::Rtc(handle, RtcCommand::Send(frame)) => {
-                    let message = match frame.as_frame() {
-                        Some(Frame::Text(text)) => Message::Text(text.to_owned()),
-                        _ => Message::Binary(frame.bytes.to_vec().into()),
-                    };
-                    self.unsent = Some(Unsent {
-                        handle,
-                        message,
-                        since: Instant::now(),
-                    });
-                    self.send_unsent();
-                    if self.unsent.is_some() {
-                        return;
-                    }
-                    None
+                GatewayOutput::Rtc(handle, RtcCommand::Send(fragment)) => {
+                    let slot = self.sessions.slot(handle);
+                    take(slot, self.leaf.as_mut(), handle, &fragment)
                 }
                 GatewayOutput::Rtc(handle, command) => {
                     let parts = Parts {
@@ -432,39 +417,55 @@ impl Served<'_> {
         }
     }
 
-    /// Hands over what a channel had no room for.
-    fn send_unsent(&mut self) {
-        let Some(unsent) = self.unsent.take() else {
-            return;
-        };
-        let slot = self.sessions.slot(unsent.handle);
-        let Some((slot, channel)) = slot.and_then(|slot| {
-            let channel = slot.channel.clone()?;
-            Some((slot, channel))
-        }) else {
-            // It crossed a close, or the leaf makes things up.
-            if let Some(leaf) = &mut self.leaf {
-                leaf.senseless += 1;
+    /// Hands the channels what they have room for of what the leaf sent, and grants it as much
+    /// again.
+    fn send_waiting(&mut self) {
+        let stall = self.current.limits.stall;
+        for handle in self.sessions.handles() {
+            let Some(slot) = self.sessions.slot(handle) else {
+                continue;
+            };
+            let Some(channel) = slot.channel.clone() else {
+                continue;
+            };
+            let counts = slot.counts.clone();
+            match slot.assembly.send(&channel, stall, |len| counts.sent(len)) {
+                Ok(()) => self.grant(handle),
+                // Its end is on the way.
+                Err(SendError::Closed) => {}
+                Err(error) => {
+                    if let (SendError::Full, Some(leaf)) = (&error, &mut self.leaf) {
+                        leaf.stalled += 1;
+                    }
+                    // Something is lost, and a connection does not lose anything.
+                    self.answers.push_back(fail(slot, handle, &error));
+                }
             }
-            return;
-        };
-        let failed = match channel.try_send(unsent.message.clone()) {
-            Ok(()) => return slot.counts.sent(unsent.message.len()),
-            // Its end is on the way.
-            Err(SendError::Closed) => return,
-            Err(SendError::Full) if unsent.since.elapsed() < self.current.limits.stall => {
-                self.unsent = Some(unsent);
-                return;
-            }
-            Err(error) => error,
-        };
-        if let (SendError::Full, Some(leaf)) = (&failed, &mut self.leaf) {
-            leaf.stalled += 1;
         }
-        // Something is lost, and a connection does not lose anything.
-        tracing::warn!(target: "peer_net", "a leaf's session is closed: {failed}");
-        slot.session.close();
-        let failed = SessionInput::Failed(RtcFailure::Channel);
-        self.answers.push_back(Told::Session(unsent.handle, failed));
     }
+}
+
+/// Takes data of the leaf. What comes back is the end of its session.
+fn take(
+    slot: Option<&mut Slot>,
+    leaf: Option<&mut Leaf>,
+    handle: ConnectionHandle,
+    fragment: &Fragment<'_>,
+) -> Option<Told> {
+    let Some(slot) = slot.filter(|slot| slot.channel.is_some()) else {
+        // It crossed a close, or the leaf makes things up.
+        if let Some(leaf) = leaf.filter(|_| fragment.first) {
+            leaf.senseless += 1;
+        }
+        return None;
+    };
+    let lost = slot.assembly.take(fragment).err()?;
+    Some(fail(slot, handle, &lost))
+}
+
+/// Ends a session of which something is lost.
+fn fail(slot: &mut Slot, handle: ConnectionHandle, why: &impl fmt::Display) -> Told {
+    tracing::warn!(target: "peer_net", "a leaf's session is closed: {why}");
+    slot.fail();
+    Told::Session(handle, SessionInput::Failed(RtcFailure::Channel))
 }

@@ -1,4 +1,5 @@
-//! The lines of a gateway: what it listens on, calls and opens, each in a task of its own, and how that changes.
+//! The lines of a gateway: what it listens on, calls and opens, each in a task of its own, and how
+//! that changes.
 
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ impl Lines {
         Ok(bound)
     }
 
-    /// Serves the lines of `options` and no others. Streams that came over a listener which goes stay.
+    /// Serves the lines of `options` and no others. Streams that came over a listener which goes
+    /// stay.
     pub(super) fn serve(
         &mut self,
         options: &GatewayOptions,
@@ -110,8 +112,8 @@ impl Lines {
     }
 }
 
-/// Keeps the lines that are wanted, ends the others, and starts what is new. A new one that is the `same` in a way
-/// begins when the old one has ended: two would take each other's bytes.
+/// Keeps the lines that are wanted, ends the others, and starts what is new. A new one that is the
+/// `same` in a way begins when the old one has ended: two would take each other's bytes.
 fn change<T: PartialEq>(
     running: &mut Vec<Running<T>>,
     wanted: &[T],

@@ -1,8 +1,10 @@
-//! The gateway: lends its broker socket and its WebRTC stack to microcontrollers, its *leaves*, over TCP and serial ports.
+//! The gateway: lends its broker socket and its WebRTC stack to microcontrollers, its *leaves*,
+//! over TCP and serial ports.
 //!
-//! A leaf runs the whole engine of `peer_core` and speaks the [link](peer_core::link). The gateway executes
-//! what the engine says, with a socket to the broker and [sessions](crate::rtc) for each leaf, and nothing more: it has
-//! no engine and no id of its own. To browsers the leaf is an ordinary peer.
+//! A leaf runs the whole engine of `peer_core` and speaks the [link](peer_core::link). The gateway
+//! executes what the engine says, with a socket to the broker and [sessions](crate::rtc) for each
+//! leaf, and nothing more: it has no engine and no id of its own. To browsers the leaf is an
+//! ordinary peer.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,10 +28,11 @@
 //! ```
 //!
 //! # What a leaf can do to others
-//! Nothing. Each stream has a task of its own, with memory of its own that is made once. What a leaf does not take waits in
-//! its own buffers, and then the browser waits. What it sends too fast waits in its own window, and then it waits. It
-//! is cut, and all its sessions and its socket with it, when it falls silent, takes no bytes, or breaks a rule of the
-//! link. Browsers notice at once.
+//! Nothing. Each stream has a task of its own, with memory of its own that is made once. What a
+//! leaf does not take waits in the buffers of that session, and then its browser waits. What it
+//! sends too fast waits in that session's credit. It is cut, and all its sessions and its socket
+//! with it, when it falls silent, takes no bytes, or breaks a rule of the link. Browsers notice at
+//! once.
 //!
 //! # Limits
 //! | limit | default | at the limit |
@@ -38,20 +41,23 @@
 //! | times that a leaf comes, [`GatewayLimits::arrivals`] | 8, then 1 a second | it is cut and counted |
 //! | sessions of a leaf, [`GatewayLimits::connections`] | 8, as many more closing | the session fails (`Resources`) |
 //! | bytes of a leaf's sessions, [`GatewayLimits::bytes`] | 8 MiB | the leaf waits, or the browser |
-//! | bytes of a leaf's link | 64 KiB each way, the longest message | the leaf waits, or the browser; longer messages of a browser are dropped and told |
+//! | bytes of a leaf's link | 64 KiB each way | the leaf waits, or the browser. At a leaf of version 1 it is the longest message, and longer ones of a browser are dropped and told |
+//! | bytes of a session that a leaf sends and its channel does not take | 64 KiB and one message | the leaf waits with that session; one of version 1 with all |
+//! | a message that a leaf sends | 256 KiB | the session fails (`Channel`) |
 //! | sessions begun by a leaf, [`GatewayLimits::sessions`] | 32, then 8 a second | the session fails (`Resources`) |
 //! | broker sockets and ids of a leaf, [`GatewayLimits::opens`] | 8, then 1 a second | it fails, as if the broker were gone |
 //! | streams whose leaf has not proved its key, [`GatewayLimits::unproven`] | 64 | the oldest of the address that has most is closed; an IPv6 network counts as one |
 //! | the time to prove a key, on TCP, [`GatewayLimits::prove_within`] | 30 s | the stream is closed |
 //! | bytes without a proved key, on TCP | 256 KiB | the stream is closed |
-//! | a message that a full channel does not take, [`GatewayLimits::stall`] | 10 s | that session is closed; until then the leaf's others wait |
+//! | a message that a full channel does not take, [`GatewayLimits::stall`] | 10 s | that session is closed |
 //! | a stream that takes no byte, [`GatewayLimits::stall`] | 10 s | it is cut |
 //! | bytes that the system holds for a leaf on TCP | 64 KiB, which Linux doubles | the leaf waits, or the browser |
 //! | remotes' names in the status | 128 bytes each, those of 16 offers that wait | cut; such a connection is shown without |
 //!
-//! The link neither hides nor signs what it carries after its handshake: TCP outside of a trusted network belongs into
-//! a VPN or a tunnel.
+//! The link neither hides nor signs what it carries after its handshake: TCP outside of a trusted
+//! network belongs into a VPN or a tunnel.
 
+mod assembly;
 mod config;
 mod error;
 mod leaf;
@@ -118,11 +124,12 @@ impl core::fmt::Debug for Common {
 impl Gateway {
     /// Starts a gateway on the current tokio runtime.
     ///
-    /// Serial ports and servers that are not there yet are no error: [`status`](Self::status) tells, and they are tried
-    /// until they are.
+    /// Serial ports and servers that are not there yet are no error: [`status`](Self::status)
+    /// tells, and they are tried until they are.
     ///
     /// # Errors
-    /// [`GatewayError`]: the options cannot be used, or an address cannot be listened on. Nothing was started.
+    /// [`GatewayError`]: the options cannot be used, or an address cannot be listened on. Nothing
+    /// was started.
     pub async fn bind(options: GatewayOptions) -> Result<Self, GatewayError> {
         let settings = Settings::new(&options)?;
         let mut lines = Lines::default();
@@ -157,14 +164,16 @@ impl Gateway {
         StatusSource(self.common.clone())
     }
 
-    /// Takes new options, all of them. A leaf whose key is another or gone, or whose id it may no longer use, is cut; so is
-    /// one on a server or a serial port that is no longer named or has another speed. Others stay, those included
-    /// that came over an address which is no longer listened on; when the broker is another one their sockets to the
-    /// old one are lost, and their connections stay. ICE servers, buffers and timers count for sessions and streams from now
+    /// Takes new options, all of them. A leaf whose key is another or gone, or whose id it may no
+    /// longer use, is cut; so is one on a server or a serial port that is no longer named or has
+    /// another speed. Others stay, those included that came over an address which is no longer
+    /// listened on; when the broker is another one their sockets to the old one are lost, and their
+    /// connections stay. ICE servers, buffers and timers count for sessions and streams from now
     /// on, and no leaf is cut for a lower limit.
     ///
     /// # Errors
-    /// [`GatewayError`]: the options cannot be used, or a new address cannot be listened on. Nothing has changed.
+    /// [`GatewayError`]: the options cannot be used, or a new address cannot be listened on.
+    /// Nothing has changed.
     pub async fn reload(&mut self, options: GatewayOptions) -> Result<(), GatewayError> {
         let settings = Settings::new(&options)?;
         let bound = self.lines.bind(&options.listen).await?;
@@ -174,8 +183,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Ends it: leaves are told, their sessions and sockets closed so that every remote notices. Waits for that, for
-    /// five seconds at most.
+    /// Ends it: leaves are told, their sessions and sockets closed so that every remote notices.
+    /// Waits for that, for five seconds at most.
     pub async fn shutdown(mut self) {
         self.common.stop.send_replace(true);
         let lines = core::mem::take(&mut self.lines);

@@ -27,9 +27,11 @@ pub struct GatewayOptions {
     pub rtc: RtcConfig,
     /// Addresses that leaves reach over TCP. Port 0 takes any.
     pub listen: Vec<SocketAddr>,
-    /// `host:port` of TCP servers with a leaf behind each: serial device servers, emulators. Lost ones are called again.
+    /// `host:port` of TCP servers with a leaf behind each: serial device servers, emulators. Lost
+    /// ones are called again.
     pub connect: Vec<String>,
-    /// Serial ports with a leaf behind each. Ports that are unplugged are opened again when they are back.
+    /// Serial ports with a leaf behind each. Ports that are unplugged are opened again when they
+    /// are back.
     pub serial: Vec<SerialPort>,
     /// Who may come.
     pub leaves: Vec<LeafOptions>,
@@ -39,8 +41,8 @@ pub struct GatewayOptions {
     pub timing: Timing,
 }
 
-/// A serial port with a leaf at its other end: 8 data bits, no parity, 1 stop bit, no flow control, which the link has
-/// by itself.
+/// A serial port with a leaf at its other end: 8 data bits, no parity, 1 stop bit, no flow control,
+/// which the link has by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SerialPort {
     /// For example `/dev/ttyUSB0`; on Linux best one of `/dev/serial/by-id`, which stays the same.
@@ -58,7 +60,8 @@ pub struct LeafOptions {
     pub key: [u8; KEY_LEN],
     /// Ids that it may open at the broker. `sensor-*` is every id that begins so, `*` every id.
     pub ids: Vec<String>,
-    /// Whether it may ask the broker for an id, and use that: as long as the gateway runs, also when it comes back.
+    /// Whether it may ask the broker for an id, and use that: as long as the gateway runs, also
+    /// when it comes back.
     pub random_id: bool,
 }
 
@@ -76,31 +79,34 @@ impl fmt::Debug for LeafOptions {
 /// What leaves may take together and each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatewayLimits {
-    /// Leaves that are there at once. A further one is cut and counted, and tries again. Default 32.
+    /// Leaves that are there at once. A further one is cut and counted, and tries again. Default
+    /// 32.
     pub leaves: usize,
-    /// WebRTC sessions of one leaf, 1 to [`CONNECTIONS_MAX`]. Further ones fail at once, and the leaf's engine hears of
-    /// it. As many more may be on their way out. Default 8.
+    /// WebRTC sessions of one leaf, 1 to [`CONNECTIONS_MAX`]. Further ones fail at once, and the
+    /// leaf's engine hears of it. As many more may be on their way out. Default 8.
     pub connections: usize,
-    /// Bytes that all buffers of one leaf's connections hold together. Each connection has its share: half of it for
-    /// what goes to the browser, half for what comes; when that is full the leaf waits, or the browser. One eighth of
-    /// a share is the longest message that a browser is let send, up to 256 KiB. At least [`CONNECTION_BYTES_MIN`] a connection, and
-    /// one of 1 MiB lets a leaf run ahead as far as its engine does. Default 8 MiB.
+    /// Bytes that all buffers of one leaf's connections hold together. Each connection has its
+    /// share: half of it for what goes to the browser, half for what comes; when that is full the
+    /// leaf waits, or the browser. One eighth of a share is the longest message that a browser is
+    /// let send, up to 256 KiB. At least [`CONNECTION_BYTES_MIN`] a connection, and one of 1 MiB
+    /// lets a leaf run ahead as far as its engine does. Default 8 MiB.
     pub bytes: usize,
-    /// Streams over TCP whose leaf has not proved its key. A further one takes the place of the oldest from the
-    /// address that has most of them, so who floods keeps out himself. Default 64.
+    /// Streams over TCP whose leaf has not proved its key. A further one takes the place of the
+    /// oldest from the address that has most of them, so who floods keeps out himself. Default 64.
     pub unproven: usize,
-    /// How long a leaf on TCP may take to prove its key before its stream is closed. More than a leaf waits that was
-    /// refused, or it is cut while it waits. Default 30 s.
+    /// How long a leaf on TCP may take to prove its key before its stream is closed. More than a
+    /// leaf waits that was refused, or it is cut while it waits. Default 30 s.
     pub prove_within: Duration,
-    /// How long a leaf's stream may take no byte before it is cut, and a session no message of its leaf before it is
-    /// closed. Default 10 s.
+    /// How long a leaf's stream may take no byte before it is cut, and a session no message of its
+    /// leaf before it is closed. Default 10 s.
     pub stall: Duration,
-    /// How often one leaf may come. One that comes more often is cut and counted. Default 8, then 1 a second.
+    /// How often one leaf may come. One that comes more often is cut and counted. Default 8, then 1
+    /// a second.
     pub arrivals: RateLimit,
     /// Sessions begun by one leaf. Further ones fail at once. Default 32, then 8 a second.
     pub sessions: RateLimit,
-    /// Ids asked for and sockets opened by one leaf. Further ones fail, as if the broker were gone. Default 8, then
-    /// 1 a second.
+    /// Ids asked for and sockets opened by one leaf. Further ones fail, as if the broker were gone.
+    /// Default 8, then 1 a second.
     pub opens: RateLimit,
 }
 
@@ -234,7 +240,8 @@ fn rtc(config: &RtcConfig, share: usize) -> RtcConfig {
     }
 }
 
-/// What the leaf on a stream may do: what the settings say, and use the id that the broker gave it before.
+/// What the leaf on a stream may do: what the settings say, and use the id that the broker gave it
+/// before.
 pub(super) struct Permissions<'a> {
     pub(super) settings: &'a Settings,
     pub(super) given: Option<&'a str>,

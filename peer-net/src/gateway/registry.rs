@@ -23,7 +23,8 @@ pub(super) struct Registry {
 struct Inner {
     /// Of every leaf that ever proved its key, so never more than are configured.
     leaves: BTreeMap<String, Record>,
-    /// In the order they came. One too many takes the place of another, so a flood of them keeps nobody out who is fast.
+    /// In the order they came. One too many takes the place of another, so a flood of them keeps
+    /// nobody out who is fast.
     unproven: VecDeque<Arc<Link>>,
     streams: u64,
     refused: RefusedCounts,
@@ -75,8 +76,8 @@ pub(super) struct Shown {
 }
 
 impl Inner {
-    /// Which stream gives way to a new one: the oldest of those who have most, the new one counted. So a flood from one
-    /// place is at the expense of that place.
+    /// Which stream gives way to a new one: the oldest of those who have most, the new one counted.
+    /// So a flood from one place is at the expense of that place.
     fn to_give_way(&self, new: Option<IpAddr>) -> Option<usize> {
         let mut counts = BTreeMap::from([(new, 1)]);
         for link in &self.unproven {

@@ -1,5 +1,5 @@
-//! Who is at the other end of a session. Signals between a leaf and its broker are read along for that, and for the
-//! status alone: nothing is decided by it.
+//! Who is at the other end of a session. Signals between a leaf and its broker are read along for
+//! that, and for the status alone: nothing is decided by it.
 
 use core::hash::BuildHasher as _;
 use std::collections::VecDeque;
@@ -7,7 +7,8 @@ use std::hash::RandomState;
 
 use serde::Deserialize;
 
-/// Offers of remotes that their leaf has not accepted. At the limit the oldest is forgotten, and its session nameless.
+/// Offers of remotes that their leaf has not accepted. At the limit the oldest is forgotten, and
+/// its session nameless.
 const OFFERS_MAX: usize = 16;
 /// Bytes kept of an id or a label.
 const TEXT_MAX: usize = 128;
@@ -81,7 +82,8 @@ impl Remotes {
         self.offers.remove(index).map(|(_, remote)| remote)
     }
 
-    /// The leaf sends a message to its broker. If it is an offer: of which description, and to whom.
+    /// The leaf sends a message to its broker. If it is an offer: of which description, and to
+    /// whom.
     pub(super) fn sent(&self, message: &str) -> Option<(u64, Remote)> {
         let (signal, peer) = offer(message.as_bytes(), |signal| signal.dst.take())?;
         Some((self.hash(&signal.payload.sdp.sdp), remote(signal, peer)))

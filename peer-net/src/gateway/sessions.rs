@@ -2,13 +2,14 @@
 
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use core::task::Poll;
+use core::task::{Context, Poll};
 use std::sync::{Arc, OnceLock};
 
 use peer_core::peer::{ConnectionHandle, IceState, RtcFailure};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::assembly::Assembly;
 use super::options::{CONNECTIONS_MAX, Settings};
 use super::remotes::Remote;
 use super::status::ConnectionStatus;
@@ -16,10 +17,11 @@ use crate::rtc::{ChannelReceiver, ChannelSender, Message, Session, SessionEvent}
 
 /// Events of one session that wait to be put in order.
 const EVENTS_MAX: usize = 32;
-/// What of one session waits for the leaf beside what its channel holds.
+/// What of one session waits for the leaf beside what its channel holds, of either kind.
 const INPUTS_MAX: usize = 1;
 
-/// What a session has for the leaf, in the order that the engine expects.
+/// What a session has for the leaf. Messages and the end come in their order, and the rest in its
+/// own: what the leaf has no credit for holds up no signal.
 #[derive(Debug)]
 pub(super) enum SessionInput {
     LocalDescription(String),
@@ -32,6 +34,12 @@ pub(super) enum SessionInput {
     Acknowledged,
     Closed,
     Failed(RtcFailure),
+}
+
+impl SessionInput {
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Closed | Self::Failed(_))
+    }
 }
 
 pub(super) struct Sessions {
@@ -50,13 +58,26 @@ pub(super) struct Slot {
     pub(super) handle: ConnectionHandle,
     pub(super) session: Session,
     pub(super) channel: Option<ChannelSender>,
-    /// What the leaf was told last: the bytes that are not acknowledged, of so many that it had sent.
+    /// What the leaf was told last: the bytes that are not acknowledged, of so many that it had
+    /// sent.
     pub(super) told: (u32, u64),
     /// What the description of the leaf's offer is known by, once it has one.
     pub(super) offered: Option<u64>,
     pub(super) counts: Arc<Counts>,
-    inputs: mpsc::Receiver<SessionInput>,
+    /// Data of the leaf on its way to the channel.
+    pub(super) assembly: Assembly,
+    signals: Queue,
+    /// Messages, and the end behind them.
+    data: Queue,
+    /// Bytes of the message that is held in `data` that the leaf has.
+    pub(super) given: usize,
     over: bool,
+}
+
+/// What comes one after the other, and the first of it if the link had no room.
+struct Queue {
+    inputs: mpsc::Receiver<SessionInput>,
+    held: Option<SessionInput>,
 }
 
 /// Counters of one session, for the status.
@@ -131,10 +152,12 @@ impl Sessions {
             }
         };
         let counts = Arc::new(counts);
-        let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+        let (signals, signals_queue) = mpsc::channel(INPUTS_MAX);
+        let (data, data_queue) = mpsc::channel(INPUTS_MAX);
         let relay = Relay {
             events: queue,
-            inputs: sender,
+            signals,
+            data,
         };
         tokio::spawn(relay.run(place, self.alive.clone()));
         self.slots.push(Slot {
@@ -144,7 +167,10 @@ impl Sessions {
             told: (0, 0),
             offered: None,
             counts,
-            inputs,
+            assembly: Assembly::default(),
+            signals: Queue::new(signals_queue),
+            data: Queue::new(data_queue),
+            given: 0,
             over: false,
         });
         true
@@ -177,33 +203,99 @@ impl Sessions {
         self.slots.iter().map(|slot| slot.counts.clone()).collect()
     }
 
-    /// The next thing that a session has; waits when none has. Cancel safe.
+    /// The next thing that a session has, other than for a queue that is held up; waits when none
+    /// has. Cancel safe.
     pub(super) async fn next(&mut self) -> (ConnectionHandle, SessionInput) {
         poll_fn(|context| {
             let count = self.slots.len();
             for step in 0..count {
                 let index = (self.turn + step) % count;
-                let Some(slot) = self.slots.get_mut(index).filter(|slot| !slot.over) else {
-                    continue;
-                };
-                let input = match slot.inputs.poll_recv(context) {
-                    Poll::Pending => continue,
-                    Poll::Ready(Some(input)) => input,
-                    // Its task failed.
-                    Poll::Ready(None) => SessionInput::Closed,
-                };
-                slot.over = matches!(input, SessionInput::Closed | SessionInput::Failed(_));
-                slot.counts.over.store(slot.over, Relaxed);
-                self.turn = index + 1;
-                return Poll::Ready((slot.handle, input));
+                if let Some(slot) = self.slots.get_mut(index)
+                    && let Poll::Ready(input) = slot.poll(context)
+                {
+                    let handle = slot.handle;
+                    self.turn = index + 1;
+                    return Poll::Ready((handle, input));
+                }
             }
             Poll::Pending
         })
         .await
     }
+
+    pub(super) fn handles(&self) -> Vec<ConnectionHandle> {
+        self.slots.iter().map(|slot| slot.handle).collect()
+    }
+
+    /// Whether a channel has no room for what a leaf sent.
+    pub(super) fn waits_for_channel(&self) -> bool {
+        self.slots.iter().any(|slot| slot.assembly.waits())
+    }
+}
+
+impl Queue {
+    fn new(inputs: mpsc::Receiver<SessionInput>) -> Self {
+        Self { inputs, held: None }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<SessionInput>> {
+        match self.held {
+            Some(_) => Poll::Pending,
+            None => self.inputs.poll_recv(context),
+        }
+    }
 }
 
 impl Slot {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<SessionInput> {
+        if self.over {
+            return Poll::Pending;
+        }
+        if let Poll::Ready(Some(input)) = self.signals.poll(context) {
+            return Poll::Ready(input);
+        }
+        // Data is the leaf's only once it knows that the channel is open.
+        if self.signals.held.is_some() {
+            return Poll::Pending;
+        }
+        let input = match self.data.poll(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(input)) => input,
+            // Its task failed.
+            Poll::Ready(None) => SessionInput::Closed,
+        };
+        self.over = input.is_end();
+        self.counts.over.store(self.over, Relaxed);
+        Poll::Ready(input)
+    }
+
+    /// Ends the session by this side: nothing more comes of it, and nothing goes.
+    pub(super) fn fail(&mut self) {
+        self.session.close();
+        self.channel = None;
+        self.assembly = Assembly::default();
+        let _ = self.take_held();
+        self.over = true;
+        self.counts.over.store(true, Relaxed);
+    }
+
+    /// Keeps what the link had no room for.
+    pub(super) fn hold(&mut self, input: SessionInput) {
+        let queue = match input {
+            SessionInput::Message(_) | SessionInput::Closed | SessionInput::Failed(_) => {
+                &mut self.data
+            }
+            _ => &mut self.signals,
+        };
+        debug_assert!(queue.held.is_none(), "nothing is taken behind what is held");
+        queue.held = Some(input);
+    }
+
+    /// What the link had no room for.
+    pub(super) fn take_held(&mut self) -> [Option<SessionInput>; 2] {
+        [self.signals.held.take(), self.data.held.take()]
+    }
+
     pub(super) fn ice_state(&self, state: IceState) {
         let interrupted = state == IceState::Disconnected;
         self.counts.interrupted.store(interrupted, Relaxed);
@@ -284,10 +376,11 @@ impl Counts {
     }
 }
 
-/// Puts a session's events and its channel's messages into one order.
+/// Puts a session's events and its channel's messages into the orders of [`SessionInput`].
 struct Relay {
     events: mpsc::Receiver<SessionEvent>,
-    inputs: mpsc::Sender<SessionInput>,
+    signals: mpsc::Sender<SessionInput>,
+    data: mpsc::Sender<SessionInput>,
 }
 
 /// The leaf has closed the session.
@@ -296,7 +389,8 @@ struct Gone;
 impl Relay {
     async fn run(mut self, place: OwnedSemaphorePermit, alive: mpsc::Sender<()>) {
         let _ = self.relay().await;
-        drop(self.inputs);
+        drop(self.signals);
+        drop(self.data);
         // The last event comes when nothing of the session is left.
         while self.events.recv().await.is_some() {}
         drop(place);
@@ -309,7 +403,7 @@ impl Relay {
                 self.put(SessionInput::Opened(sender.clone())).await?;
                 return self.data(&sender, receiver).await;
             }
-            self.control(event).await?;
+            self.event(event).await?;
         }
         Ok(())
     }
@@ -320,32 +414,44 @@ impl Relay {
         sender: &ChannelSender,
         mut receiver: ChannelReceiver,
     ) -> Result<(), Gone> {
+        let data = self.data.clone();
+        let mut place = None;
         let mut acknowledged = core::pin::pin!(sender.acknowledged());
         let mut sending = true;
         let last = loop {
             tokio::select! {
                 event = self.events.recv() => match event {
-                    Some(event @ SessionEvent::IceState(_)) => self.control(event).await?,
+                    Some(event @ SessionEvent::IceState(_)) => self.event(event).await?,
                     Some(SessionEvent::Failed(failure, _)) => break SessionInput::Failed(failure),
                     Some(SessionEvent::Closed) | None => break SessionInput::Closed,
                     Some(_) => {}
                 },
-                Some(message) = receiver.recv() => self.put(SessionInput::Message(message)).await?,
+                // A leaf that takes no data of this session hears all else of it.
+                reserved = data.reserve(), if place.is_none() => {
+                    place = Some(reserved.map_err(|_| Gone)?);
+                }
+                Some(message) = receiver.recv(), if place.is_some() => {
+                    if let Some(place) = place.take() {
+                        place.send(SessionInput::Message(message));
+                    }
+                }
                 more = &mut acknowledged, if sending => {
-                    // In this order: what is acknowledged while the leaf is told makes another round.
+                    // In this order: what is acknowledged while the leaf is told makes another
+                    // round.
                     acknowledged.set(sender.acknowledged());
                     sending = more;
                     self.put(SessionInput::Acknowledged).await?;
                 }
             }
         };
+        drop(place);
         while let Some(message) = receiver.recv().await {
             self.put(SessionInput::Message(message)).await?;
         }
         self.put(last).await
     }
 
-    async fn control(&self, event: SessionEvent) -> Result<(), Gone> {
+    async fn event(&self, event: SessionEvent) -> Result<(), Gone> {
         self.put(match event {
             SessionEvent::LocalDescription(sdp) => SessionInput::LocalDescription(sdp),
             SessionEvent::LocalCandidate(candidate) => SessionInput::LocalCandidate(candidate),
@@ -362,7 +468,11 @@ impl Relay {
     }
 
     async fn put(&self, input: SessionInput) -> Result<(), Gone> {
-        self.inputs.send(input).await.map_err(|_| Gone)
+        let queue = match input {
+            SessionInput::Message(_) | SessionInput::Closed | SessionInput::Failed(_) => &self.data,
+            _ => &self.signals,
+        };
+        queue.send(input).await.map_err(|_| Gone)
     }
 }
 
@@ -373,10 +483,12 @@ mod tests {
     #[tokio::test]
     async fn a_leaf_hears_how_far_its_session_has_come() {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        let (inputs, mut told) = mpsc::channel(INPUTS_MAX);
+        let (signals, mut told) = mpsc::channel(INPUTS_MAX);
+        let (data, mut ends) = mpsc::channel(INPUTS_MAX);
         let mut relay = Relay {
             events: queue,
-            inputs,
+            signals,
+            data,
         };
         tokio::spawn(async move {
             let _ = relay.relay().await;
@@ -394,9 +506,8 @@ mod tests {
             Some(SessionInput::IceState(IceState::Connected))
         ));
         assert!(matches!(next().await, Some(SessionInput::DtlsConnected)));
-        let failed = next().await;
         assert!(matches!(
-            failed,
+            ends.recv().await,
             Some(SessionInput::Failed(RtcFailure::Sctp))
         ));
     }

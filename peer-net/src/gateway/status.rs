@@ -41,7 +41,8 @@ pub struct RefusedCounts {
     pub limit: u64,
     /// Leaves that came again too soon.
     pub rate: u64,
-    /// Streams over TCP that proved no key in time, said too much without one, or gave way to newer ones.
+    /// Streams over TCP that proved no key in time, said too much without one, or gave way to newer
+    /// ones.
     pub unproven: u64,
     /// Frames that were none, on streams where nobody had proved a key.
     pub garbage: u64,
@@ -132,8 +133,9 @@ impl LinkCounts {
 pub struct ConnectionStatus {
     /// Counts the sessions of the link.
     pub number: u64,
-    /// The id of the remote peer: what the broker says of one that called, what the leaf says of one it calls. `None`
-    /// until that is known. At most 128 bytes of it, as of the next two, and whatever characters they have.
+    /// The id of the remote peer: what the broker says of one that called, what the leaf says of
+    /// one it calls. `None` until that is known. At most 128 bytes of it, as of the next two, and
+    /// whatever characters they have.
     pub peer: Option<String>,
     /// PeerJS's id of the connection.
     pub connection_id: Option<String>,

@@ -21,15 +21,16 @@ const FRAME: usize = 4096;
 const SERIAL_FRAME: usize = 1024;
 /// What a serial driver holds of bytes that were written.
 const SERIAL_BUFFER: u64 = 4096;
-/// What the system may hold of bytes for a leaf on a TCP stream. Its own default is megabytes, so that one who reads
-/// nothing would be found out late.
+/// What the system may hold of bytes for a leaf on a TCP stream. Its own default is megabytes, so
+/// that one who reads nothing would be found out late.
 const SEND_BUFFER: usize = 64 << 10;
 /// How long a TCP server that is called may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before a port or a server is tried again: the first, doubled until the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(4);
-/// A pause when the system lends no more sockets, and before a leaf that is one too many is looked at again.
+/// A pause when the system lends no more sockets, and before a leaf that is one too many is looked
+/// at again.
 const SHORT_OF_SOMETHING: Duration = Duration::from_secs(1);
 
 /// Accepts streams until it is stopped.
@@ -137,7 +138,8 @@ fn serial_timing(common: &Common, speed: u32) -> peer_core::link::Timing {
     timing
 }
 
-/// Opens a line and serves what is there until it is gone; then again, after a pause, until it is stopped.
+/// Opens a line and serves what is there until it is gone; then again, after a pause, until it is
+/// stopped.
 async fn again_and_again<T, O, S>(
     name: &str,
     mut stop: watch::Receiver<bool>,

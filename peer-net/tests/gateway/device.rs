@@ -311,7 +311,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         tokio::select! {
             read = stream.read(&mut piece), if !deaf => match read {
                 Ok(0) | Err(_) => break,
-                Ok(len) => leaf.receive(now(), &piece[..len]),
+                Ok(len) => leaf.receive(now(), &piece[..len], &mut engine),
             },
             order = orders.recv() => match order {
                 Some(Order::Job(job)) => job(&mut engine, now()),

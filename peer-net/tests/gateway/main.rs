@@ -7,6 +7,7 @@ mod device;
 mod hostile;
 mod leaves;
 mod limits;
+mod old;
 #[cfg(unix)]
 mod process;
 mod reload;

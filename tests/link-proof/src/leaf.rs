@@ -69,7 +69,10 @@ pub(crate) fn run() -> Option<()> {
         {
             return None;
         }
-        read_ready(down, |bytes| leaf.receive(clock(), bytes)).ok()?;
+        read_ready(down, |bytes| {
+            shared.receive_leaf(&mut leaf, clock(), bytes);
+        })
+        .ok()?;
         shared.poll_leaf(&mut leaf, clock(), |_| {});
         write_all(up, |room| leaf.transmit(clock(), room)).ok()?;
         read_ready(up, |bytes| gateway.receive(clock(), bytes, &keys)).ok()?;

@@ -71,7 +71,7 @@ pub(crate) fn run() -> Option<()> {
         iface.poll(timestamp(now), device, &mut sockets);
         answer(sockets.get_mut::<Socket<'_>>(server));
         let socket = sockets.get_mut::<Socket<'_>>(gateway);
-        link.poll(now, &mut iface, socket, &mut leaf);
+        link.poll(now, &mut iface, socket, &mut leaf, &mut peer);
         link.flush(now, socket, &mut leaf);
         let socket = sockets.get_mut::<Socket<'_>>(client);
         broker.poll(now, &mut iface, socket, &mut peer);

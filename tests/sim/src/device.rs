@@ -4,7 +4,7 @@
 
 use core::fmt::Write as _;
 
-use peer_core::link::{Key, Leaf, LeafConfig, LeafOutput, LinkSlices, Session};
+use peer_core::link::{Key, Leaf, LeafConfig, LeafOutput, LinkSlices, SessionSlot};
 use peer_core::net::{BrokerSocket, LinkSocket, SocketTiming, instant, timestamp};
 use peer_core::peer::{BrokerCommand, Output, Peer, PeerState};
 use peer_core::time::{Duration, Instant};
@@ -115,21 +115,21 @@ pub(crate) struct FaceMemory {
     host: String,
     key: String,
     message: Vec<u8>,
-    sessions: Vec<Session>,
+    sessions: Vec<SessionSlot>,
     frame: Vec<u8>,
     transmit: Vec<u8>,
     receive: Vec<u8>,
 }
 
 impl FaceMemory {
-    /// The link's window and its outgoing memory are sized as the documentation of [`peer_core::link`] says.
+    /// The link's outgoing memory is sized as the documentation of [`peer_core::link`] says.
     pub(crate) fn new(attachment: Option<&Attachment>, capacity: Capacity) -> Self {
         let (is_link, is_broker) = match attachment.map(|attachment| &attachment.to) {
             Some(To::Gateway { .. }) => (1, 0),
             Some(To::Broker { .. }) => (0, 1),
             None => (0, 0),
         };
-        let longest = capacity.outbox.max(capacity.control * 3 / 8);
+        let longest = capacity.control * 3 / 8;
         let (mut host, mut key) = (String::new(), String::new());
         if let Some(attachment) = attachment {
             let _ = write!(host, "{}", address(attachment.remote));
@@ -137,20 +137,14 @@ impl FaceMemory {
                 key.clone_from(given);
             }
         }
-        // PeerJS's chunks where there is an inbox for them, else the default.
-        let window = if capacity.inbox > 16_400 {
-            16_500
-        } else {
-            4_096
-        };
         Self {
             host,
             key,
             message: vec![0; is_broker * MESSAGE],
-            sessions: vec![Session::default(); is_link * capacity.connections],
+            sessions: vec![SessionSlot::default(); is_link * capacity.connections],
             frame: vec![0; is_link * 512],
-            transmit: vec![0; is_link * (longest * 6 / 5 + 512)],
-            receive: vec![0; is_link * window],
+            transmit: vec![0; is_link * (longest * 8 / 5 + 512)],
+            receive: vec![0; is_link * 4_096],
         }
     }
 }
@@ -251,7 +245,7 @@ impl<'m> Device<'m> {
             Face::Link(stack, leaf, link) => {
                 stack.poll(now);
                 let socket = stack.sockets.get_mut::<tcp::Socket<'_>>(stack.tcp);
-                link.poll(now, &mut stack.iface, socket, leaf);
+                link.poll(now, &mut stack.iface, socket, leaf, peer);
                 let waits = loop {
                     match leaf.poll(now, peer) {
                         LeafOutput::Up => commands.push(Command::LinkUp),

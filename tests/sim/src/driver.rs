@@ -5,6 +5,7 @@ use peer_core::peer::{ConnectionHandle, Event, InputError, PeerState, ReconnectE
 use peer_core::serialization::{FrameKind, Serialization};
 use peer_core::time::Duration;
 
+use crate::gateway::Held;
 use crate::host::{Access, Conn, HostEvent, HostId, KEPT_MAX, Message};
 use crate::io::{Command, RtcStimulus, Stimulus, kind_of, poll};
 use crate::sim::{Happening, Sim};
@@ -37,7 +38,7 @@ impl Sim {
             return;
         }
         if !host.leased.held.is_empty() {
-            host.leased.held.push_back(stimulus);
+            host.leased.held.push_back(Held::new(stimulus));
             return;
         }
         if let Stimulus::Rtc(handle, rtc) = &stimulus
@@ -67,9 +68,9 @@ impl Sim {
         if self.machine(id) != id || self.hosts[id.0].leased.held.is_empty() {
             return;
         }
-        for stimulus in core::mem::take(&mut self.hosts[id.0].leased.held) {
+        for held in core::mem::take(&mut self.hosts[id.0].leased.held) {
             let incarnation = self.hosts[id.0].incarnation;
-            self.stimulate(id, incarnation, stimulus);
+            self.stimulate(id, incarnation, held.stimulus);
         }
     }
 
@@ -128,7 +129,7 @@ impl Sim {
             if result == Err(InputError::Full) && self.hosts[id.0].options.access == Access::Tcp {
                 // Documented: while TCP takes nothing the engine is not polled.
                 let held = &mut self.hosts[id.0].leased.held;
-                held.push_back(stimulus.clone());
+                held.push_back(Held::new(stimulus.clone()));
             } else if result == Err(InputError::Full) {
                 self.violated(
                     "full-helps",

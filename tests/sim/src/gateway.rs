@@ -1,21 +1,23 @@
 //! A gateway: `peer_core::link`'s end next to a WebRTC stack, at a machine on the LAN.
 //!
-//! Each leaf's commands are done with the models that other hosts use, from the gateway's place in the network. What
-//! comes for a leaf goes into its link, and waits where that is full.
+//! Each leaf's commands are done with the models that other hosts use, from the gateway's place in
+//! the network. What comes for a leaf goes into its link, and waits where that is full.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use peer_core::link::{
-    Gateway, GatewayOutput, Key, LeafKeys, LinkError, LinkSlices, Session, Timing,
+    Gateway, GatewayOutput, Key, LeafKeys, LinkError, LinkSlices, SessionSlot, Timing,
 };
+use peer_core::peer::{ConnectionHandle, Input, RtcCommand, RtcInput};
+use peer_core::serialization::{Fragment, FrameKind};
 use peer_core::time::Instant;
 
 use crate::Rng;
 use crate::device::TURN;
 use crate::host::{Access, HostId, HostOptions};
 use crate::house::{House, Tenant};
-use crate::io::{Command, RtcStimulus, Stimulus, broker_command, rtc_command};
+use crate::io::{Command, Rtc, RtcStimulus, Stimulus, broker_command, rtc_command};
 use crate::lan::{Server, ServerOptions, Wire, WireId};
 use crate::link::{LAN_PORT, Link, Node, SiteId, address};
 use crate::sim::{Happening, Sim};
@@ -28,7 +30,8 @@ const WINDOW: usize = 33_000;
 const WRITE_MAX: usize = 4_096;
 
 /// What a gateway is like: a machine that lends its broker's socket and its WebRTC stack to
-/// [leaves](Access::Leaf). It has no peer of its own, but it can crash, pause and be cut off as any host.
+/// [leaves](Access::Leaf). It has no peer of its own, but it can crash, pause and be cut off as any
+/// host.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
     /// Its name in the trace.
@@ -59,8 +62,48 @@ pub(crate) struct Leased {
     pub(crate) before_start: u32,
     /// The connection that carries it.
     wire: Option<WireId>,
-    /// What the link had no room for yet, in order.
-    pub(crate) held: VecDeque<Stimulus>,
+    /// What the link had no room for yet, in order. Data of a session waits only for itself.
+    pub(crate) held: VecDeque<Held>,
+}
+
+/// Something for a leaf, and how much of it the leaf has.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) stimulus: Stimulus,
+    given: usize,
+}
+
+impl Held {
+    pub(crate) const fn new(stimulus: Stimulus) -> Self {
+        Self { stimulus, given: 0 }
+    }
+
+    /// Whose it is, and whether it waits behind data.
+    fn queue(&self) -> (Option<ConnectionHandle>, bool) {
+        match &self.stimulus {
+            Stimulus::Rtc(handle, rtc) => {
+                let is_data = matches!(
+                    rtc,
+                    RtcStimulus::Frame(..) | RtcStimulus::Closed | RtcStimulus::Failed(_)
+                );
+                (Some(*handle), is_data)
+            }
+            _ => (None, false),
+        }
+    }
+
+    fn feed(&self, link: &mut Gateway<'_>) -> Result<(), LinkError> {
+        if let Stimulus::Rtc(handle, RtcStimulus::Frame(kind, bytes)) = &self.stimulus {
+            let fragment = Fragment {
+                first: self.given == 0,
+                last: true,
+                kind: *kind,
+                bytes: &bytes[self.given..],
+            };
+            return link.handle_input(&Input::Rtc(*handle, RtcInput::Fragment(fragment)));
+        }
+        self.stimulus.with_input(|input| link.handle_input(&input))
+    }
 }
 
 /// The leaves that a gateway knows: name, key, and the id that it may use.
@@ -103,6 +146,8 @@ struct Leg {
     link: House<Links>,
     leaf: Option<HostId>,
     wanted: Option<Instant>,
+    /// Channel messages that the leaf has not said whole.
+    halves: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Leg {
@@ -113,7 +158,7 @@ impl Leg {
         }
         Self {
             link: House::new(move |jobs| async move {
-                let mut sessions = vec![Session::default(); SESSIONS];
+                let mut sessions = vec![SessionSlot::default(); SESSIONS];
                 let (mut frame, mut transmit) = (vec![0; 1_024], vec![0; WINDOW]);
                 let mut receive = vec![0; WINDOW];
                 let memory = LinkSlices {
@@ -128,12 +173,13 @@ impl Leg {
             }),
             leaf: None,
             wanted: None,
+            halves: BTreeMap::new(),
         }
     }
 
     /// Takes bytes, or the end of them, and says what is to be done.
     fn poll(&mut self, now: Instant, bytes: Vec<u8>, ended: bool, keys: Rc<Keys>) -> Vec<Said> {
-        let (said, wanted) = self.link.with(move |gateway| {
+        let (mut said, wanted) = self.link.with(move |gateway| {
             gateway.receive(now, &bytes, &*keys);
             if ended {
                 gateway.close();
@@ -146,6 +192,12 @@ impl Leg {
                     GatewayOutput::Refused(refusal) => Said::Note(format!("refuses: {refusal:?}")),
                     GatewayOutput::IdRefused(id) => Said::Note(format!("refuses the id {id}")),
                     GatewayOutput::Broker(command) => Said::Do(broker_command(&command)),
+                    GatewayOutput::Rtc(handle, RtcCommand::Send(fragment)) => Said::Data {
+                        handle,
+                        kind: fragment.kind,
+                        bytes: fragment.bytes.to_vec(),
+                        last: fragment.last,
+                    },
                     GatewayOutput::Rtc(handle, command) => {
                         Said::Do(Command::Rtc(handle, rtc_command(&command)))
                     }
@@ -154,7 +206,33 @@ impl Leg {
             }
         });
         self.wanted = wanted;
+        said.retain_mut(|said| self.is_whole(said));
         said
+    }
+
+    /// Puts data together: whether something is to be done now.
+    fn is_whole(&mut self, said: &mut Said) -> bool {
+        match said {
+            Said::Data {
+                handle,
+                kind,
+                bytes,
+                last,
+            } => {
+                let half = self.halves.entry(handle.to_bits()).or_default();
+                half.append(bytes);
+                if !*last {
+                    return false;
+                }
+                let whole = core::mem::take(half);
+                *said = Said::Do(Command::Rtc(*handle, Rtc::Send(*kind, whole.into())));
+            }
+            Said::Do(Command::Rtc(handle, Rtc::Close)) => {
+                self.halves.remove(&handle.to_bits());
+            }
+            _ => {}
+        }
+        true
     }
 
     fn transmit(&mut self, now: Instant, wire: &mut Wire) {
@@ -178,6 +256,13 @@ enum Said {
     Down(String),
     Note(String),
     Do(Command),
+    /// A part of a channel message.
+    Data {
+        handle: ConnectionHandle,
+        kind: FrameKind,
+        bytes: Vec<u8>,
+        last: bool,
+    },
 }
 
 /// A gateway that runs.
@@ -216,8 +301,8 @@ pub(crate) fn lan_server(node: Node, seed: u64, connections: usize) -> Server {
 }
 
 impl Sim {
-    /// Adds a gateway and starts it. Hosts whose [access](HostOptions::access) is [`Access::Leaf`] of it are its
-    /// leaves.
+    /// Adds a gateway and starts it. Hosts whose [access](HostOptions::access) is [`Access::Leaf`]
+    /// of it are its leaves.
     pub fn add_gateway(&mut self, options: GatewayOptions) -> HostId {
         let options_of_host = HostOptions {
             link: options.link,
@@ -252,30 +337,47 @@ impl Sim {
             self.hosts[gateway.0].backlog.push_back(happening);
             return;
         }
-        self.hosts[id.0].leased.held.push_back(stimulus);
+        self.hosts[id.0].leased.held.push_back(Held::new(stimulus));
         self.gateway_soon(gateway);
     }
 
     /// Hands a leaf's link what waits for it, as far as there is room.
     fn feed_leaf(&mut self, id: HostId) {
         let gateway = self.machine(id);
+        let (mut at, mut full) = (0, Vec::new());
         loop {
-            let leased = &self.hosts[id.0].leased;
-            let (Some(stimulus), Some(wire)) = (leased.held.front().cloned(), leased.wire) else {
-                return;
-            };
-            let input = self.up_to_date(id, stimulus.clone());
-            let machine = self.hosts[gateway.0].gateway.as_mut();
-            let Some(leg) = machine.and_then(|machine| machine.legs.get_mut(&wire)) else {
-                return;
-            };
-            let result = leg
-                .link
-                .with(move |link| input.with_input(|input| link.handle_input(&input)));
-            if result == Err(LinkError::Full) {
+            let leased = &mut self.hosts[id.0].leased;
+            let Some(wire) = leased.wire else { return };
+            if at >= leased.held.len() {
                 return;
             }
-            self.hosts[id.0].leased.held.pop_front();
+            let Some(mut held) = leased.held.remove(at) else {
+                return;
+            };
+            let machine = self.hosts[gateway.0].gateway.as_mut();
+            let leg = machine.and_then(|machine| machine.legs.get_mut(&wire));
+            let queue = held.queue();
+            let (held, result) = match leg {
+                Some(leg) if !full.contains(&queue) => leg.link.with(move |link| {
+                    let result = held.feed(link);
+                    if let Err(LinkError::NoRoom { taken }) = result {
+                        held.given += taken;
+                    }
+                    (held, result)
+                }),
+                Some(_) => (held, Err(LinkError::Full)),
+                None => {
+                    self.hosts[id.0].leased.held.insert(at, held);
+                    return;
+                }
+            };
+            if let Err(LinkError::Full | LinkError::NoRoom { .. }) = result {
+                full.push(queue);
+                self.hosts[id.0].leased.held.insert(at, held);
+                at += 1;
+                continue;
+            }
+            let stimulus = held.stimulus;
             if let Stimulus::Rtc(handle, RtcStimulus::Frame(_, bytes)) = &stimulus {
                 self.release_held(id, *handle, bytes.len());
                 match result {
@@ -426,6 +528,8 @@ impl Sim {
                     self.set_leaf(id, wire, None);
                 }
             }
+            // Put together by the leg.
+            Said::Data { .. } => {}
             Said::Do(command) => {
                 if let Some(leaf) = self.leaf_of(id, wire) {
                     self.perform(leaf, command);

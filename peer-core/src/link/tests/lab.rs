@@ -1,5 +1,5 @@
-//! A leaf with its engine, a gateway, and behind it a broker that relays, sessions that always work, and a second
-//! engine with a stack of its own. In virtual time.
+//! A leaf with its engine, a gateway, and behind it a broker that relays, sessions that always
+//! work, and a second engine with a stack of its own. In virtual time.
 
 use std::{
     borrow::ToOwned,
@@ -20,7 +20,7 @@ use crate::{
         BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, Input,
         InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcInput,
     },
-    serialization::Frame,
+    serialization::{Fragment, FrameKind},
     time::{Duration, Instant},
 };
 
@@ -61,8 +61,15 @@ enum Stimulus {
     Opened,
     Closed,
     Delivered,
-    Text(String),
-    Binary(Vec<u8>),
+    Data(Data),
+}
+
+/// A channel message, or what is left of one.
+#[derive(Clone, Debug)]
+struct Data {
+    kind: FrameKind,
+    bytes: Vec<u8>,
+    given: usize,
 }
 
 /// A wire that takes its time.
@@ -94,6 +101,9 @@ pub(super) struct Lab {
     pub(super) gateway_works: bool,
     /// Whether data is delivered and acknowledged at once; else the channel holds it.
     pub(super) cut: bool,
+    /// Whether the remote acknowledges what the leaf sends; else that is owed.
+    pub(super) acknowledges: bool,
+    owed: Vec<End>,
     /// Bytes on the wire in either direction pass through this.
     pub(super) noise: Noise,
     /// `None`: bytes are there at once.
@@ -102,6 +112,8 @@ pub(super) struct Lab {
     wires: [VecDeque<(Instant, u8)>; 2],
     pub(super) random: u64,
     sessions: Vec<[Option<End>; 2]>,
+    /// Channel messages of the leaf that are not whole.
+    halves: Vec<(End, Vec<u8>)>,
     online: [Option<String>; 2],
     queues: [VecDeque<(Option<ConnectionHandle>, Stimulus)>; 2],
 }
@@ -149,11 +161,14 @@ impl Lab {
             trace: Vec::new(),
             gateway_works: true,
             cut: false,
+            acknowledges: true,
+            owed: Vec::new(),
             noise: Box::new(|_| {}),
             slow: None,
             wires: [VecDeque::new(), VecDeque::new()],
             random: 1,
             sessions: Vec::new(),
+            halves: Vec::new(),
             online: [None, None],
             queues: [VecDeque::new(), VecDeque::new()],
         }
@@ -320,7 +335,7 @@ impl Lab {
     fn arrive(&mut self, from: Side, bytes: &[u8]) {
         match from {
             Side::Leaf => self.gateway.receive(self.now, bytes, &self.keys),
-            Side::Bob => self.leaf.receive(self.now, bytes),
+            Side::Bob => self.leaf.receive(self.now, bytes, &mut self.peer),
         }
     }
 
@@ -401,11 +416,27 @@ impl Lab {
                     self.tell(end, Stimulus::Opened);
                 }
             }
-            Session::Text(text) => self.data(end, other, Stimulus::Text(text)),
-            Session::Binary(bytes) => self.data(end, other, Stimulus::Binary(bytes)),
+            Session::Data { kind, bytes, last } => {
+                let mut whole = match self.halves.iter().position(|(half, _)| *half == end) {
+                    Some(at) => self.halves.remove(at).1,
+                    None => Vec::new(),
+                };
+                whole.extend(bytes);
+                if !last {
+                    self.halves.push((end, whole));
+                    return;
+                }
+                let data = Data {
+                    kind,
+                    bytes: whole,
+                    given: 0,
+                };
+                self.data(end, other, Stimulus::Data(data));
+            }
             Session::Candidate => {}
             Session::Close => {
                 self.queues[end.0 as usize].retain(|(handle, _)| *handle != Some(end.1));
+                self.halves.retain(|(half, _)| *half != end);
                 if let Some(n) = found {
                     self.sessions[n] = [None, None];
                 }
@@ -419,16 +450,34 @@ impl Lab {
     fn data(&mut self, end: End, other: Option<End>, stimulus: Stimulus) {
         if let Some(other) = other {
             self.tell(other, stimulus);
+            match self.acknowledges || end.0 == Side::Bob {
+                true => self.tell(end, Stimulus::Delivered),
+                false => self.owed.push(end),
+            }
+        }
+    }
+
+    /// The remote acknowledges all that it owes, and what comes from now on.
+    pub(super) fn acknowledge(&mut self) {
+        self.acknowledges = true;
+        for end in core::mem::take(&mut self.owed) {
             self.tell(end, Stimulus::Delivered);
         }
     }
 
-    /// Hands over what came for one side, until it has no room.
+    /// Hands over what came for one side, until it has no room. Data that has none holds up the
+    /// data and the end behind it, and a signal the signals.
     fn deliver(&mut self, side: Side) -> bool {
-        let mut busy = false;
-        while let Some((handle, stimulus)) = self.queues[side as usize].front() {
+        let (mut busy, mut at, mut held) = (false, 0, Vec::new());
+        while let Some((handle, stimulus)) = self.queues[side as usize].get_mut(at) {
+            let data = matches!(stimulus, Stimulus::Data(_) | Stimulus::Closed);
+            let queue = (*handle, data);
+            if held.contains(&queue) {
+                at += 1;
+                continue;
+            }
             let mut signal = Vec::new();
-            let input = match (handle, stimulus) {
+            let input = match (*handle, &*stimulus) {
                 (_, Stimulus::Attached) => Input::Broker(BrokerInput::Opened),
                 (_, Stimulus::Id(id)) => Input::Broker(BrokerInput::IdRetrieved(id)),
                 (_, Stimulus::Signal(text)) => {
@@ -437,30 +486,47 @@ impl Lab {
                 }
                 (None, _) => unreachable!("everything else is a session's"),
                 (Some(handle), stimulus) => Input::Rtc(
-                    *handle,
+                    handle,
                     match stimulus {
                         Stimulus::Description(sdp) => RtcInput::LocalDescription(sdp),
                         Stimulus::Candidate(text) => RtcInput::LocalCandidate(text),
                         Stimulus::Opened => RtcInput::ChannelOpened,
                         Stimulus::Delivered => RtcInput::ChannelBuffered(0),
-                        Stimulus::Text(text) => RtcInput::message(Frame::Text(text)),
-                        Stimulus::Binary(bytes) => RtcInput::message(Frame::Binary(bytes)),
+                        Stimulus::Data(data) => RtcInput::Fragment(Fragment {
+                            first: data.given == 0,
+                            last: true,
+                            kind: data.kind,
+                            bytes: &data.bytes[data.given..],
+                        }),
                         _ => RtcInput::ChannelClosed,
                     },
                 ),
             };
-            let full = match side {
-                Side::Leaf => self.gateway.handle_input(&input) == Err(LinkError::Full),
-                Side::Bob => matches!(
-                    self.bob.handle_input(self.now, input),
-                    Err(InputError::Full | InputError::InboxFull { .. })
-                ),
+            let taken = match side {
+                Side::Leaf => match self.gateway.handle_input(&input) {
+                    Err(LinkError::Full) => Some(0),
+                    Err(LinkError::NoRoom { taken }) => Some(taken),
+                    _ => None,
+                },
+                Side::Bob => match self.bob.handle_input(self.now, input) {
+                    Err(InputError::Full) => Some(0),
+                    Err(InputError::InboxFull { taken }) => Some(taken),
+                    _ => None,
+                },
             };
-            if full {
-                break;
+            match taken {
+                Some(taken) => {
+                    if let Stimulus::Data(data) = stimulus {
+                        data.given += taken;
+                        busy |= taken > 0;
+                    }
+                    held.push(queue);
+                }
+                None => {
+                    self.queues[side as usize].remove(at);
+                    busy = true;
+                }
             }
-            self.queues[side as usize].pop_front();
-            busy = true;
         }
         busy
     }
@@ -485,8 +551,11 @@ enum Session {
     AcceptOffer(String),
     ApplyAnswer,
     Candidate,
-    Text(String),
-    Binary(Vec<u8>),
+    Data {
+        kind: FrameKind,
+        bytes: Vec<u8>,
+        last: bool,
+    },
     Close,
 }
 
@@ -517,10 +586,14 @@ fn own(output: GatewayOutput<'_>) -> (String, Command) {
                 }
                 RtcCommand::ApplyAnswer { .. } => ("apply answer", Session::ApplyAnswer),
                 RtcCommand::AddCandidate { .. } => ("candidate", Session::Candidate),
-                RtcCommand::Send(fragment) => match fragment.as_frame().unwrap() {
-                    Frame::Text(text) => ("send", Session::Text(text.to_owned())),
-                    Frame::Binary(bytes) => ("send", Session::Binary(bytes.to_vec())),
-                },
+                RtcCommand::Send(fragment) => (
+                    "send",
+                    Session::Data {
+                        kind: fragment.kind,
+                        bytes: fragment.bytes.to_vec(),
+                        last: fragment.last,
+                    },
+                ),
                 RtcCommand::Close => ("close", Session::Close),
             };
             (word.to_owned(), Command::Rtc(handle, command))

@@ -1,25 +1,24 @@
 //! The vectors that the documentation promises to those who write the other end.
 
-use std::{
-    borrow::ToOwned,
-    string::{String, ToString},
-    vec,
-    vec::Vec,
-};
+use std::{borrow::ToOwned, string::ToString, vec, vec::Vec};
 
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     link::{
-        DownReason, Key, Refusal,
+        DownReason, Key, Refusal, Version,
         auth::{Nonces, Prover, Transcript},
         cobs::{Decoded, Decoder, Encoder},
-        frame::{Frame, Greeting, Status, seal},
-        message::{Told, read_input, read_output, write_broker, write_output, write_rtc},
-        window::{Accepted, Incoming, Outgoing},
+        frame::{Acknowledgement, Frame, Greeting, Status, seal},
+        inbox::Inbox,
+        leaf::fragment_of,
+        message::{FromGateway, FromLeaf, Said, read_gateway, read_leaf},
+        outgoing::Outgoing,
+        session_slot::Credit,
+        stream::{Place, Stream},
     },
-    peer::RtcInput,
+    serialization::FrameKind,
+    time::Duration,
 };
 
 fn vectors() -> Value {
@@ -60,9 +59,9 @@ fn stuffing() {
     for vector in list(&vectors(), "cobs") {
         let (plain, stuffed) = (bytes(&vector["plain"]), bytes(&vector["stuffed"]));
         let mut out = [0; 1024];
-        let mut encoder = Encoder::new(&mut out);
-        encoder.push(&plain);
-        let len = encoder.finish().unwrap();
+        let mut encoder = Encoder::new(&mut out).unwrap();
+        encoder.push(&mut out, &plain).unwrap();
+        let len = encoder.finish(&mut out).unwrap();
         assert_eq!(&out[1..len - 1], &stuffed[..], "{vector}");
         assert_eq!(unstuff(&out[..len]).unwrap(), plain);
     }
@@ -73,44 +72,51 @@ fn checksums() {
     for vector in list(&vectors(), "crc") {
         let mut out = [0; 64];
         let body = bytes(&vector["bytes"]);
-        let len = seal(core::iter::once(&body[..]), &mut out).unwrap();
+        let len = seal(&body, &mut out).unwrap();
         let frame = unstuff(&out[..len]).unwrap();
         let crc = u16::from_str_radix(vector["crc"].as_str().unwrap(), 16).unwrap();
         assert_eq!(frame[body.len()..], crc.to_le_bytes(), "{vector}");
     }
 }
 
+/// The version that a vector is of; `None`: of both.
+fn version(vector: &Value) -> Option<Version> {
+    let version = vector.get("version")?.as_u64().unwrap() as u8;
+    Some(Version::from_wire(version).unwrap())
+}
+
 #[test]
-fn handshake() {
+fn handshakes() {
     let all = vectors();
-    let vector = &all["handshake"];
-    let greeting = |who: &str| Greeting {
-        version: 1,
-        nonce: bytes(&vector[who.to_owned() + "_nonce"])
-            .try_into()
-            .unwrap(),
-        frame: vector[who.to_owned() + "_frame"].as_u64().unwrap() as u16,
-        window: vector[who.to_owned() + "_window"].as_u64().unwrap() as u32,
-    };
-    let hello = greeting("leaf").hello(vector["leaf"].as_str().unwrap());
-    assert_eq!(&hello[..], bytes(&vector["hello"]));
-    let challenge = greeting("gateway");
-    assert_eq!(
-        &challenge.challenge_head()[..],
-        bytes(&vector["challenge_head"])
-    );
-    let key = Key::new(bytes(&vector["key"]).try_into().unwrap());
-    let transcript = Transcript {
-        hello: &hello,
-        challenge: &challenge,
-    };
-    for (prover, name) in [
-        (Prover::Gateway, "gateway_proof"),
-        (Prover::Leaf, "leaf_proof"),
-    ] {
-        let proof = bytes(&vector[name]).try_into().unwrap();
-        assert_eq!(transcript.prove(&key, prover), proof);
-        assert!(transcript.verify(&key, prover, &proof));
+    for vector in list(&all, "handshakes") {
+        let greeting = |who: &str| Greeting {
+            version: version(vector).unwrap().to_wire(),
+            nonce: bytes(&vector[who.to_owned() + "_nonce"])
+                .try_into()
+                .unwrap(),
+            frame: vector[who.to_owned() + "_frame"].as_u64().unwrap() as u16,
+            window: vector[who.to_owned() + "_window"].as_u64().unwrap() as u32,
+        };
+        let hello = greeting("leaf").hello(vector["leaf"].as_str().unwrap());
+        assert_eq!(&hello[..], bytes(&vector["hello"]));
+        let challenge = greeting("gateway");
+        assert_eq!(
+            &challenge.challenge_head()[..],
+            bytes(&vector["challenge_head"])
+        );
+        let key = Key::new(bytes(&vector["key"]).try_into().unwrap());
+        let transcript = Transcript {
+            hello: &hello,
+            challenge: &challenge,
+        };
+        for (prover, name) in [
+            (Prover::Gateway, "gateway_proof"),
+            (Prover::Leaf, "leaf_proof"),
+        ] {
+            let proof = bytes(&vector[name]).try_into().unwrap();
+            assert_eq!(transcript.prove(&key, prover), proof);
+            assert!(transcript.verify(&key, prover, &proof));
+        }
     }
 
     let vector = &all["nonces"];
@@ -131,37 +137,49 @@ fn frames() {
         let parsed = Frame::parse(&frame).unwrap_or_else(|| panic!("{name}"));
         assert_eq!(&parsed.write()[..], body, "{name}");
         let mut out = [0; 100];
-        let len = seal(core::iter::once(&body[..]), &mut out).unwrap();
+        let len = seal(&body, &mut out).unwrap();
         assert_eq!(out[..len], stuffed, "{name}");
-        let expected = match name.as_str() {
-            "welcome" => Some(Frame::Welcome),
-            "refuse: the sender speaks version 1" => Some(Frame::Refuse(Refusal::Version(1))),
-            "refuse: no such leaf" => Some(Frame::Refuse(Refusal::Name)),
-            "refuse: wrong proof" => Some(Frame::Refuse(Refusal::Key)),
-            "refuse: limits" => Some(Frame::Refuse(Refusal::Limits)),
-            "reset: silent" => Some(Frame::Reset(DownReason::Silent)),
-            "reset: restarted" => Some(Frame::Reset(DownReason::Restarted)),
-            "reset: violation" => Some(Frame::Reset(DownReason::Violation)),
-            "reset: no progress" => Some(Frame::Reset(DownReason::NoProgress)),
-            "reset: closed" => Some(Frame::Reset(DownReason::Closed)),
-            "status: next 0, limit 4096" => Some(Frame::Status(Status {
-                resend: false,
-                next: 0,
-                limit: 4096,
-            })),
-            "status: send again from 255, limit 4294967040" => Some(Frame::Status(Status {
-                resend: true,
-                next: 255,
-                limit: 4_294_967_040,
-            })),
-            _ => None,
+        let v = vector["version"].as_u64().unwrap_or_default() as u8;
+        let status = |control, limit, data| {
+            let of = |(again, next)| Acknowledgement { again, next };
+            Frame::Status(Status {
+                control: of(control),
+                limit,
+                data: Option::map(data, of),
+            })
         };
-        if let Some(expected) = expected {
-            assert_eq!(parsed, expected, "{name}");
-        }
+        let expected = match name.as_str() {
+            "hello" | "challenge" | "proof" => parsed,
+            "welcome" => Frame::Welcome,
+            "refuse: the sender speaks version 1" => Frame::Refuse(Refusal::Version(1), 1),
+            "refuse: the sender speaks version 2" => Frame::Refuse(Refusal::Version(2), 2),
+            "refuse: no such leaf" => Frame::Refuse(Refusal::Name, v),
+            "refuse: wrong proof" => Frame::Refuse(Refusal::Key, v),
+            "refuse: limits" => Frame::Refuse(Refusal::Limits, v),
+            "reset: silent" => Frame::Reset(DownReason::Silent),
+            "reset: restarted" => Frame::Reset(DownReason::Restarted),
+            "reset: violation" => Frame::Reset(DownReason::Violation),
+            "reset: no progress" => Frame::Reset(DownReason::NoProgress),
+            "reset: closed" => Frame::Reset(DownReason::Closed),
+            "status: next 0, limit 4096" => status((false, 0), 4096, None),
+            "status: send again from 255, limit 4294967040" => {
+                status((true, 255), 4_294_967_040, None)
+            }
+            "status: control next 0, limit 4096, data next 0" => {
+                status((false, 0), 4096, Some((false, 0)))
+            }
+            "status: control again from 255, limit 4294967040, data next 7" => {
+                status((true, 255), 4_294_967_040, Some((false, 7)))
+            }
+            "status: control next 3, limit 70000, data again from 128" => {
+                status((false, 3), 70_000, Some((true, 128)))
+            }
+            other => panic!("an unknown vector: {other}"),
+        };
+        assert_eq!(parsed, expected, "{name}");
         name
     });
-    assert_eq!(names.count(), 15);
+    assert_eq!(names.count(), 25);
 }
 
 #[test]
@@ -182,78 +200,40 @@ fn messages() {
     let all = vectors();
     for vector in list(&all, "leaf_messages") {
         let message = bytes(&vector["message"]);
-        let output = read_output(&message).unwrap_or_else(|| panic!("{vector}"));
-        let written = write_output(&output).unwrap();
-        assert_eq!(written.parts().concat(), message, "{vector}");
-        for len in 0..message.len() {
-            assert!(read_output(&message[..len]).is_none(), "{vector} cut");
+        let value: FromLeaf<'_> = postcard::from_bytes(&message).unwrap();
+        assert_eq!(pack(&value), message, "{vector}");
+        for one in [Version::One, Version::Two] {
+            let is_of = version(vector).is_none_or(|version| version == one);
+            assert_eq!(read_leaf(&message, one).is_some(), is_of, "{vector}");
+            for len in 0..message.len() {
+                assert!(read_leaf(&message[..len], one).is_none(), "{vector} cut");
+            }
         }
     }
     for vector in list(&all, "gateway_messages") {
         let message = bytes(&vector["message"]);
-        let mut copy = message.clone();
-        let written = match read_input(&mut copy).unwrap_or_else(|| panic!("{vector}")) {
-            Told::Broker(input) => write_broker(&input).parts().concat(),
-            Told::Rtc(handle, input) => write_rtc(handle, &input, 0).parts().concat(),
-            Told::Buffered {
-                handle,
-                taken,
-                buffered,
-            } => write_rtc(handle, &RtcInput::ChannelBuffered(buffered), taken)
-                .parts()
-                .concat(),
-        };
-        assert_eq!(written, message, "{vector}");
+        let value: FromGateway<'_> = postcard::from_bytes(&message).unwrap();
+        assert_eq!(pack(&value), message, "{vector}");
+        let is_of = version(vector) != Some(Version::One);
+        assert_eq!(
+            read_gateway(&mut message.clone()).is_some(),
+            is_of,
+            "{vector}"
+        );
         for len in 0..message.len() {
-            assert!(
-                read_input(&mut message[..len].to_vec()).is_none(),
-                "{vector} cut"
-            );
+            let cut = &mut message[..len].to_vec();
+            assert!(read_gateway(cut).is_none(), "{vector} cut");
         }
     }
 }
 
-/// The tables in the documentation are enums: what serde and postcard make of those is what we write by hand.
+fn pack(value: &impl serde::Serialize) -> Vec<u8> {
+    postcard::to_slice(value, &mut [0; 512]).unwrap().to_vec()
+}
+
+/// What the fields of a vector say is what the message says.
 #[test]
-fn messages_are_postcard() {
-    #[derive(Serialize)]
-    #[allow(dead_code)]
-    enum FromLeaf<'a> {
-        RetrieveId,
-        Open { token: &'a str, id: &'a str },
-        Send(&'a str),
-        Close,
-        CreateOffer(u32, bool, &'a str),
-        AcceptOffer(u32, &'a str),
-        ApplyAnswer(u32, &'a str),
-        AddCandidate(u32, &'a str),
-        SendText(u32, &'a str),
-        SendBinary(u32, &'a [u8]),
-        CloseSession(u32),
-    }
-    #[derive(Serialize)]
-    #[allow(dead_code)]
-    enum FromGateway<'a> {
-        IdRetrieved(&'a str),
-        Opened,
-        Message(&'a [u8]),
-        Closed,
-        Failed,
-        LocalDescription(u32, &'a str),
-        LocalCandidate(u32, &'a str),
-        ChannelOpened(u32),
-        Text(u32, &'a str),
-        Binary(u32, &'a [u8]),
-        ChannelBuffered(u32, u32, u32),
-        ChannelClosed(u32),
-        IceState(u32, u32),
-        DtlsConnected(u32),
-        SessionFailed(u32, u32),
-        MessageTooBig(u32),
-    }
-    fn pack(value: &impl Serialize) -> Vec<u8> {
-        postcard::to_slice(value, &mut [0; 512]).unwrap().to_vec()
-    }
+fn fields() {
     let all = vectors();
     let find = |list_name: &str, name: &str| {
         let found = list(&all, list_name)
@@ -280,6 +260,7 @@ fn messages_are_postcard() {
     leaf("SendText", FromLeaf::SendText(7, "grüße"));
     leaf("SendBinary", FromLeaf::SendBinary(7, &bytes));
     leaf("CloseSession", FromLeaf::CloseSession(65_538));
+    leaf("Credit", FromLeaf::Credit(65_538, 70_000));
     gateway("IdRetrieved", FromGateway::IdRetrieved("9d4f"));
     gateway("Message", FromGateway::Message(br#"{"type":"OPEN"}"#));
     gateway(
@@ -289,6 +270,63 @@ fn messages_are_postcard() {
     gateway("IceState", FromGateway::IceState(7, 0));
     gateway("SessionFailed", FromGateway::SessionFailed(7, 0));
     gateway("MessageTooBig", FromGateway::MessageTooBig(7));
+    gateway("Credit", FromGateway::Credit(7, u32::MAX));
+    let credit = find("leaf_messages", "Credit");
+    let said = read_leaf(&credit, Version::Two);
+    assert!(matches!(said, Some(Said::Credit(65_538, 70_000))));
+}
+
+/// Frames as they leave an end.
+fn written(outgoing: &mut Outgoing, memory: &mut [u8]) -> Vec<Vec<u8>> {
+    let mut out = [0; 4096];
+    core::iter::from_fn(|| match outgoing.write(memory, &mut out).0 {
+        0 => None,
+        len => Some(out[..len].to_vec()),
+    })
+    .collect()
+}
+
+#[test]
+fn control() {
+    for vector in list(&vectors(), "control") {
+        let message = bytes(&vector["message"]);
+        let first = vector["first_number"].as_u64().unwrap() as u8;
+        let longest = vector["longest_frame"].as_u64().unwrap() as u16;
+        let cost = vector["cost"].as_u64().unwrap() as usize;
+        let expected: Vec<Vec<u8>> = list(vector, "frames").iter().map(bytes).collect();
+
+        let mut memory = vec![0; 4096];
+        let mut outgoing = Outgoing::control(longest, 1 << 20);
+        for number in 0..first {
+            outgoing.push(&mut memory, &FromLeaf::Close).unwrap();
+            assert_eq!(written(&mut outgoing, &mut memory).len(), 1);
+            outgoing.acknowledge(&mut memory, number.wrapping_add(1), false);
+        }
+        outgoing.push(&mut memory, &super::Raw(&message)).unwrap();
+        assert_eq!(written(&mut outgoing, &mut memory), expected, "{first}");
+
+        let mut memory = vec![0; cost];
+        let mut inbox = Inbox::new(&memory);
+        let mut stream = Stream::new(Outgoing::default(), Duration::from_secs(1));
+        (0..first).for_each(|_| stream.arrived());
+        for frame in &expected {
+            let frame = unstuff(frame).unwrap();
+            let Some(Frame::Control {
+                flags,
+                number,
+                payload,
+            }) = Frame::parse(&frame)
+            else {
+                panic!("{first}")
+            };
+            assert_eq!(stream.place(number), Place::Next);
+            inbox.accept(&mut memory, flags, payload).unwrap();
+            stream.arrived();
+            assert_eq!(stream.place(number), Place::Repeated);
+        }
+        assert_eq!(inbox.front(&mut memory).unwrap(), message);
+        assert!(inbox.accept(&mut memory, 3, b"").is_err(), "no more room");
+    }
 }
 
 #[test]
@@ -297,52 +335,42 @@ fn data() {
         let message = bytes(&vector["message"]);
         let first = vector["first_number"].as_u64().unwrap() as u8;
         let longest = vector["longest_frame"].as_u64().unwrap() as u16;
-        let cost = vector["cost"].as_u64().unwrap() as usize;
+        let session = vector["session"].as_u64().unwrap() as u32;
+        let cost = vector["cost"].as_u64().unwrap() as u32;
+        let kind = match vector["text"].as_bool().unwrap() {
+            true => FrameKind::Text,
+            false => FrameKind::Binary,
+        };
         let expected: Vec<Vec<u8>> = list(vector, "frames").iter().map(bytes).collect();
 
         let mut memory = vec![0; 4096];
-        let mut outgoing = Outgoing::new(&mut memory);
-        outgoing.start(longest, 1 << 20);
-        let mut out = [0; 4096];
+        let mut outgoing = Outgoing::data(longest, memory.len());
         for number in 0..first {
-            outgoing.push(&[b"x"]).unwrap();
-            assert!(outgoing.write(&mut out).1.is_some());
-            outgoing.acknowledge(number.wrapping_add(1), 1 << 20, false);
+            outgoing.push_data(&mut memory, 0, 1, 3, b"").unwrap();
+            assert_eq!(written(&mut outgoing, &mut memory).len(), 1);
+            outgoing.acknowledge(&mut memory, number.wrapping_add(1), false);
         }
-        outgoing.push(&[&message[..1], &message[1..]]).unwrap();
-        let mut written = Vec::new();
-        loop {
-            let (len, _) = outgoing.write(&mut out);
-            if len == 0 {
-                break;
-            }
-            written.push(out[..len].to_vec());
-        }
-        assert_eq!(written, expected, "{}", name(vector));
-
-        let mut memory = vec![0; cost];
-        let mut incoming = Incoming::new(&mut memory);
-        for number in 0..first {
-            assert_eq!(incoming.accept(3, number, b""), Accepted::Next);
-            incoming.pop();
-        }
-        for frame in &expected {
-            let frame = unstuff(frame).unwrap();
-            let Some(Frame::Data {
-                flags,
-                number,
-                payload,
-            }) = Frame::parse(&frame)
-            else {
-                panic!("{}", name(vector))
+        let (mut whole, mut credit) = (Vec::new(), Credit::default());
+        credit.grant(cost);
+        for (n, expected_frame) in expected.iter().enumerate() {
+            let frame = unstuff(expected_frame).unwrap();
+            let Some(Frame::Data(frame)) = Frame::parse(&frame) else {
+                panic!("{first}")
             };
-            assert_eq!(incoming.accept(flags, number, payload), Accepted::Next);
-            assert_ne!(incoming.accept(flags, number, payload), Accepted::Next);
+            assert_eq!(frame.session, session);
+            assert_eq!(frame.number, first.wrapping_add(n as u8));
+            let fragment = fragment_of(&frame);
+            assert_eq!(fragment.kind, kind);
+            assert_eq!(fragment.first, n == 0);
+            assert_eq!(fragment.last, n + 1 == expected.len());
+            credit.spend(frame.flags, frame.payload.len()).unwrap();
+            whole.extend_from_slice(frame.payload);
+            outgoing
+                .push_data(&mut memory, 0, session, frame.flags, frame.payload)
+                .unwrap();
         }
-        assert_eq!(incoming.front().unwrap(), message);
+        assert_eq!(written(&mut outgoing, &mut memory), expected, "{first}");
+        assert_eq!(whole, message);
+        assert_eq!(credit.left(), 0, "the cost is exact");
     }
-}
-
-fn name(vector: &Value) -> String {
-    vector["first_number"].to_string()
 }

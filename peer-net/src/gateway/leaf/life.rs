@@ -60,7 +60,6 @@ impl Served<'_> {
     fn gone(&mut self, reason: &str) {
         self.held = None;
         self.answers.clear();
-        self.unsent = None;
         self.unproven_since = Instant::now();
         self.unproven_bytes = 0;
         self.show();
@@ -125,11 +124,11 @@ impl Served<'_> {
         shown.connections = self.sessions.counts();
     }
 
-    /// The stream is no more. Every session is closed, so every remote notices; and so is the broker's socket.
+    /// The stream is no more. Every session is closed, so every remote notices; and so is the
+    /// broker's socket.
     pub(super) async fn finish(&mut self, end: &End) {
         self.gone(&end.to_string());
         self.link.close();
-        self.unsent = None;
         self.answers.clear();
         self.held = None;
         self.execute();

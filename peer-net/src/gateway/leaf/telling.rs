@@ -2,11 +2,11 @@
 
 use peer_core::link::LinkError;
 use peer_core::peer::{BrokerInput, ConnectionHandle, Input, RtcInput};
-use peer_core::serialization::Frame;
+use peer_core::serialization::{Fragment, FrameKind};
 
 use super::{Served, Told};
 use crate::driver::broker::BrokerEvent;
-use crate::gateway::sessions::SessionInput;
+use crate::gateway::sessions::{SessionInput, Slot};
 use crate::rtc::Message;
 
 impl Served<'_> {
@@ -20,9 +20,24 @@ impl Served<'_> {
             }
             told = true;
         }
-        if let Some(held) = self.held.take() {
-            self.held = self.give(held);
-            told |= self.held.is_none();
+        if let Some(event) = self.held.take() {
+            match self.give(Told::Broker(event)) {
+                Some(Told::Broker(event)) => self.held = Some(event),
+                _ => told = true,
+            }
+        }
+        for handle in self.sessions.handles() {
+            let held = self.sessions.slot(handle).map(Slot::take_held);
+            for input in held.into_iter().flatten().flatten() {
+                match self.give(Told::Session(handle, input)) {
+                    Some(Told::Session(_, input)) => {
+                        if let Some(slot) = self.sessions.slot(handle) {
+                            slot.hold(input);
+                        }
+                    }
+                    _ => told = true,
+                }
+            }
         }
         told
     }
@@ -44,10 +59,23 @@ impl Served<'_> {
         };
         match given {
             Err(LinkError::Full) => return Some(told),
+            Err(LinkError::NoRoom { taken }) => {
+                if let Told::Session(handle, _) = &told
+                    && let Some(slot) = self.sessions.slot(*handle)
+                {
+                    slot.given += taken;
+                }
+                return Some(told);
+            }
             Err(error) => {
                 tracing::debug!(target: "peer_net", "an input for a leaf was dropped: {error}");
             }
             Ok(()) => self.given(&told),
+        }
+        if let Told::Session(handle, SessionInput::Message(_)) = &told
+            && let Some(slot) = self.sessions.slot(*handle)
+        {
+            slot.given = 0;
         }
         None
     }
@@ -57,10 +85,6 @@ impl Served<'_> {
         handle: ConnectionHandle,
         input: &SessionInput,
     ) -> Result<(), LinkError> {
-        let unsent = match &self.unsent {
-            Some(unsent) if unsent.handle == handle => unsent.message.len(),
-            _ => 0,
-        };
         let mut news = None;
         let input = match input {
             SessionInput::LocalDescription(sdp) => RtcInput::LocalDescription(sdp),
@@ -68,17 +92,28 @@ impl Served<'_> {
             SessionInput::IceState(state) => RtcInput::IceState(*state),
             SessionInput::DtlsConnected => RtcInput::DtlsConnected,
             SessionInput::Opened(_) => RtcInput::ChannelOpened,
-            SessionInput::Message(Message::Text(text)) => RtcInput::message(Frame::Text(text)),
-            SessionInput::Message(Message::Binary(bytes)) => {
-                RtcInput::message(Frame::Binary(bytes))
+            SessionInput::Message(message) => {
+                let given = self.sessions.slot(handle).map_or(0, |slot| slot.given);
+                let (kind, bytes) = match message {
+                    Message::Text(text) => (FrameKind::Text, text.as_bytes()),
+                    Message::Binary(bytes) => (FrameKind::Binary, &bytes[..]),
+                };
+                RtcInput::Fragment(Fragment {
+                    first: given == 0,
+                    last: true,
+                    kind,
+                    bytes: bytes.get(given..).unwrap_or_default(),
+                })
             }
             SessionInput::Acknowledged => {
                 let Some(slot) = self.sessions.slot(handle) else {
                     return Ok(());
                 };
                 // The link adds what it has not handed out yet.
-                let buffered = u32::try_from(slot.buffered() + unsent).unwrap_or(u32::MAX);
-                // The leaf counts what it sends by itself, so the same amount is news when it has sent something since.
+                let buffered = slot.buffered() + slot.assembly.buffered();
+                let buffered = u32::try_from(buffered).unwrap_or(u32::MAX);
+                // The leaf counts what it sends by itself, so the same amount is news when it has
+                // sent something since.
                 let told = (buffered, slot.counts.bytes_sent());
                 if slot.told == told {
                     return Ok(());
@@ -96,6 +131,26 @@ impl Served<'_> {
             slot.told = told;
         }
         Ok(())
+    }
+
+    /// Grants the leaf more of a session's data, as far as there is room for it here.
+    pub(super) fn grant(&mut self, handle: ConnectionHandle) {
+        let Some(slot) = self.sessions.slot(handle) else {
+            return;
+        };
+        let Some(room) = slot.assembly.grant() else {
+            return;
+        };
+        let bytes = u32::try_from(room).unwrap_or(u32::MAX);
+        let input = Input::Rtc(handle, RtcInput::ChannelCredit(bytes));
+        match self.link.handle_input(&input) {
+            Ok(()) => slot.assembly.granted(room),
+            // Once there is room for it.
+            Err(LinkError::Full) => {}
+            Err(error) => {
+                tracing::debug!(target: "peer_net", "a leaf was granted nothing: {error}");
+            }
+        }
     }
 
     /// Notes what the leaf knows now.

@@ -37,7 +37,7 @@ pub fn link(data: &[u8]) {
     config.id = (bytes.below(4) > 0).then(|| PeerId::new("sensor-7").unwrap());
     let mut engine: PeerResources<SESSIONS, 2048, 512, 512> = PeerResources::new();
     let mut here: LinkResources<SESSIONS, 128, 2048, 2048> = LinkResources::new();
-    let mut there: LinkResources<SESSIONS, 256, 2048, 2048> = LinkResources::new();
+    let mut there: LinkResources<SESSIONS, 256, 2048, 2560> = LinkResources::new();
     let leaf = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
     let mut world = World {
         now: Instant::from_millis(1_000),
@@ -106,11 +106,11 @@ impl World<'_> {
             1 | 2 => {
                 self.drive(&mut Wire::Changed(bytes));
             }
-            3 => self.leaf.receive(self.now, bytes.piece()),
+            3 => self.leaf.receive(self.now, bytes.piece(), &mut self.peer),
             4 => self.gateway.receive(self.now, bytes.piece(), &self.keys),
             5 => {
                 let frame = seal(bytes.piece());
-                self.leaf.receive(self.now, &frame);
+                self.leaf.receive(self.now, &frame, &mut self.peer);
             }
             6 => {
                 let frame = seal(bytes.piece());
@@ -157,7 +157,7 @@ impl World<'_> {
         let mut signal = text.clone().into_bytes();
         let count = self.sessions.len().max(1);
         let session = self.sessions.get(usize::from(n) % count).copied();
-        let input = match (kind % 14, session) {
+        let input = match (kind % 15, session) {
             (0, _) => Input::Broker(BrokerInput::Closed),
             (1, _) => Input::Broker(BrokerInput::Message(&mut signal)),
             (2, _) => Input::Broker(BrokerInput::IdRetrieved(&text)),
@@ -173,7 +173,8 @@ impl World<'_> {
                     9 => RtcInput::ChannelBuffered(n.into()),
                     10 => RtcInput::ChannelClosed,
                     11 => RtcInput::IceState(IceState::Connected),
-                    12 => RtcInput::MessageTooBig,
+                    12 => RtcInput::ChannelCredit(n.into()),
+                    13 => RtcInput::MessageTooBig,
                     _ => RtcInput::Failed(RtcFailure::Ice),
                 },
             ),
@@ -232,7 +233,7 @@ impl World<'_> {
             let len = self.gateway.transmit(self.now, &mut piece);
             busy |= len > 0;
             for frame in wire.pass(&piece[..len]) {
-                self.leaf.receive(self.now, &frame);
+                self.leaf.receive(self.now, &frame, &mut self.peer);
             }
             if !busy {
                 return [leaf, gateway].into_iter().flatten().min();

@@ -149,7 +149,7 @@ mod link {
         let mut buffer = black_box([0; 64]);
         for millis in 0..black_box(9) {
             let now = Instant::from_millis(millis);
-            leaf.receive(now, &buffer);
+            leaf.receive(now, &buffer, peer);
             black_box(leaf.poll(now, peer));
             black_box(leaf.transmit(now, &mut buffer));
         }
