@@ -302,7 +302,12 @@ impl<'m> Leaf<'m> {
     /// What the link takes now. What is too long for its empty memory comes out, too, and fails.
     fn room(&mut self) -> Room {
         if !matches!(self.state, State::Up) {
-            return Room::NONE;
+            // Sessions ended with the link session: a `Close` has nowhere to go and takes nothing,
+            // but the engine frees the connection by it.
+            return Room {
+                rtc: 1,
+                ..Room::NONE
+            };
         }
         let control = match self.endpoint.control.out.is_empty() {
             true => usize::MAX,

@@ -248,7 +248,13 @@ impl<'m> Device<'m> {
                 link.poll(now, &mut stack.iface, socket, leaf, peer);
                 let waits = loop {
                     match leaf.poll(now, peer) {
-                        LeafOutput::Up => commands.push(Command::LinkUp),
+                        LeafOutput::Up => {
+                            commands.push(Command::LinkUp);
+                            // The leaf reconnects by itself.
+                            if peer.state() == PeerState::Connecting {
+                                commands.push(Command::Attempts);
+                            }
+                        }
                         LeafOutput::Down(reason) => commands.push(Command::LinkDown(reason)),
                         LeafOutput::Refused(refusal) => {
                             commands.push(Command::Done(format!("link refused: {refusal:?}")));
