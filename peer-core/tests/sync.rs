@@ -18,7 +18,7 @@ use peer_core::{
         PeerResources, PeerState,
     },
     serialization::FrameKind,
-    sync::{ConnectFailed, EVENTS_MAX, Shared},
+    sync::{EVENTS_MAX, Shared},
     time::{Duration, Instant},
 };
 
@@ -218,14 +218,14 @@ fn a_connect_fails_with_its_reason() {
         let own = alice
             .connect(&PeerId::new("alice").unwrap(), reliable())
             .await;
-        assert_eq!(own.err(), Some(ConnectFailed::Refused(ConnectError::OwnId)));
+        assert_eq!(own.err(), Some(ConnectError::OwnId));
         let nobody = PeerId::new("nobody").unwrap();
         let mut connect = Box::pin(alice.connect(&nobody, reliable()));
         assert!(poll_once(connect.as_mut()).is_pending());
         NOW.with_borrow_mut(|now| *now = *now + Duration::from_secs(31));
         alice.handle_input(Input::Timeout).unwrap();
         alice.notify();
-        let Err(ConnectFailed::Failed(failure)) = connect.await else {
+        let Err(ConnectError::Failed(failure)) = connect.await else {
             panic!("it cannot open")
         };
         assert_eq!(failure.reason, FailureReason::TimedOut);

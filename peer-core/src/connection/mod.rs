@@ -12,7 +12,7 @@ mod outbox;
 #[cfg(test)]
 mod tests;
 
-pub use inbox::{ASSEMBLIES_MAX, MESSAGE_COST, Message, Piece};
+pub use inbox::{ASSEMBLIES_MAX, MESSAGE_COST, Message};
 pub use outbox::HIGH_WATER;
 
 #[doc(hidden)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     PeerId,
-    connection::{Message, Piece, ReceiveError, SendError},
+    connection::{Message, ReceiveError, SendError},
     serialization::Serialization,
     time::{Duration, Instant},
 };
@@ -201,7 +201,7 @@ impl DataConnection<'_> {
     ///
     /// After [`Event::Data`](super::Event::Data) read until `None`. A piece that is `first` where
     /// the one before was not `last` tells that the rest of that message was lost.
-    pub fn recv_piece(&mut self) -> Option<Piece<'_>> {
+    pub fn recv_piece(&mut self) -> Option<Message<'_>> {
         self.slot.drop_read(self.inbox);
         self.dirty.done = true;
         let Some(piece) = self.slot.inbox.piece(self.inbox) else {

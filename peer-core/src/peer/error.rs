@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-/// `connect` was refused.
+use super::ConnectFailure;
+
+/// A `connect` or `reconnect` was refused, or the connect of a task came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -11,6 +13,8 @@ pub enum ConnectError {
     TooManyConnections,
     /// The peer is disconnected from its broker (PeerJS: `disconnected`); reconnect first.
     Disconnected,
+    /// The peer is not disconnected from its broker, so there is nothing to reconnect.
+    NotDisconnected,
     /// The peer is destroyed.
     Destroyed,
     /// The label is longer than `LABEL_MAX` or has control characters.
@@ -19,6 +23,11 @@ pub enum ConnectError {
     Metadata,
     /// A peer cannot connect to itself: PeerJS's signalling cannot tell the two ends apart.
     OwnId,
+    /// The connection ended before it was open. Only where the connect waits for that, in the
+    /// module `sync`; otherwise it is [`Event::ConnectionFailed`](super::Event::ConnectionFailed).
+    Failed(ConnectFailure),
+    /// As many tasks wait for a connect already as there is room for. Only in the module `sync`.
+    TooManyTasks,
 }
 
 impl fmt::Display for ConnectError {
@@ -30,39 +39,20 @@ impl fmt::Display for ConnectError {
             Self::Disconnected => {
                 "the peer is disconnected from its broker; reconnect before connecting to others"
             }
+            Self::NotDisconnected => {
+                "the peer is not disconnected from its broker, so there is nothing to reconnect"
+            }
             Self::Destroyed => "the peer is destroyed; make a new one",
             Self::Label => "the label is too long or has control characters",
             Self::Metadata => "the metadata is too long or is not JSON",
             Self::OwnId => "a peer cannot connect to itself",
+            Self::Failed(failure) => return failure.fmt(f),
+            Self::TooManyTasks => "too many tasks wait for a connect; give Shared more TASKS",
         })
     }
 }
 
 impl core::error::Error for ConnectError {}
-
-/// `reconnect` was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum ReconnectError {
-    /// The peer is destroyed.
-    Destroyed,
-    /// The peer is not disconnected.
-    NotDisconnected,
-}
-
-impl fmt::Display for ReconnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Destroyed => "the peer is destroyed and cannot reconnect; make a new one",
-            Self::NotDisconnected => {
-                "the peer is not disconnected from its broker, so there is nothing to reconnect"
-            }
-        })
-    }
-}
-
-impl core::error::Error for ReconnectError {}
 
 /// An input was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -75,7 +75,7 @@ mod timer;
 
 pub use config::{Config, ConnectOptions, IncomingOffer, PeerState, Stats};
 pub use data_connection::DataConnection;
-pub use error::{ConnectError, InputError, ReconnectError};
+pub use error::{ConnectError, InputError};
 pub use event::{ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage};
 pub use input::{BrokerInput, IceState, Input, RtcFailure, RtcInput};
 pub use output::{BrokerCommand, Output, Room, RtcCommand};
@@ -372,12 +372,12 @@ impl<'r> Peer<'r> {
     /// Comes back with the same id and token. PeerJS: `reconnect`.
     ///
     /// # Errors
-    /// [`ReconnectError`] when there is nothing to come back from.
-    pub fn reconnect(&mut self, now: Instant) -> Result<(), ReconnectError> {
+    /// [`ConnectError::NotDisconnected`], [`ConnectError::Destroyed`].
+    pub fn reconnect(&mut self, now: Instant) -> Result<(), ConnectError> {
         self.tell_time(now);
         match self.state() {
-            PeerState::Destroyed => return Err(ReconnectError::Destroyed),
-            PeerState::Connecting | PeerState::Open => return Err(ReconnectError::NotDisconnected),
+            PeerState::Destroyed => return Err(ConnectError::Destroyed),
+            PeerState::Connecting | PeerState::Open => return Err(ConnectError::NotDisconnected),
             PeerState::Disconnected => {}
         }
         self.broker.begin(self.config.id.is_some());

@@ -1,6 +1,6 @@
 //! Connects that wait.
 
-use core::{cell::RefCell, fmt};
+use core::cell::RefCell;
 
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use heapless::Vec;
@@ -13,50 +13,23 @@ use crate::{
 
 use super::{Connection, Shared};
 
-/// A connect came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum ConnectFailed {
-    /// It was not even started.
-    Refused(ConnectError),
-    /// It ended before it was open.
-    Failed(ConnectFailure),
-    /// As many connects wait already as [`Shared`] has `TASKS`.
-    TooManyTasks,
-}
-
-impl fmt::Display for ConnectFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(error) => error.fmt(f),
-            Self::Failed(failure) => failure.fmt(f),
-            Self::TooManyTasks => {
-                f.write_str("too many tasks wait for a connect; give Shared more TASKS")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ConnectFailed {}
-
 impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASKS, C> {
     /// Connects, and waits until the connection is open. Dropped before, it closes the connection.
     ///
     /// # Errors
-    /// [`ConnectFailed`].
+    /// [`ConnectError`]; [`ConnectError::Failed`] once it was started.
     pub async fn connect(
         &self,
         remote: &PeerId,
         options: ConnectOptions<'_>,
-    ) -> Result<Connection<'_, 'r, M, TASKS, C>, ConnectFailed> {
+    ) -> Result<Connection<'_, 'r, M, TASKS, C>, ConnectError> {
         let now = (self.clock)();
         let handle = self.change(|inner| {
             if inner.connects.waiting.is_full() {
-                return Err(ConnectFailed::TooManyTasks);
+                return Err(ConnectError::TooManyTasks);
             }
             let started = inner.peer.connect(now, remote, options);
-            let handle = started.map_err(ConnectFailed::Refused)?;
+            let handle = started?;
             let waits = inner.connects.waiting.push((handle, None));
             debug_assert!(waits.is_ok(), "there is room");
             Ok(handle)
@@ -72,7 +45,7 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
         }
         outcome
             .map(|()| self.connection(handle))
-            .map_err(ConnectFailed::Failed)
+            .map_err(ConnectError::Failed)
     }
 }
 

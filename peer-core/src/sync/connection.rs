@@ -106,7 +106,12 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
         let (kind, len) = copied.await?;
         debug_assert!(len <= memory.len(), "it was copied");
         let bytes = memory.get_mut(..len).unwrap_or_default();
-        Ok(Message { kind, bytes })
+        Ok(Message {
+            first: true,
+            last: true,
+            kind,
+            bytes,
+        })
     }
 
     /// Waits for the next message and lends it to `use_it`, in place. That is called while the

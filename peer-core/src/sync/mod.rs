@@ -18,7 +18,7 @@
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | tasks that wait, `TASKS` of [`Shared`] | 8 | all are woken in turn: they work, but do not rest |
-//! | connects that wait | `TASKS` | [`ConnectFailed::TooManyTasks`] |
+//! | connects that wait | `TASKS` | [`ConnectError::TooManyTasks`] |
 //! | events nobody took ([`EVENTS_MAX`]) | 16 | the oldest is dropped, counted by [`Shared::missed_events`] |
 //!
 //! # Panics
@@ -43,14 +43,12 @@ mod connection;
 #[cfg(feature = "link")]
 mod leaf;
 
-pub use connect::ConnectFailed;
 pub use connection::Connection;
 
 use crate::{
     PeerId,
     peer::{
-        ConnectError, ConnectionHandle, Event, Input, InputError, Output, Peer, PeerState,
-        ReconnectError, Room,
+        ConnectError, ConnectionHandle, Event, Input, InputError, Output, Peer, PeerState, Room,
     },
     time::Instant,
 };
@@ -210,8 +208,8 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
     /// As [`Peer::reconnect`].
     ///
     /// # Errors
-    /// [`ReconnectError`].
-    pub fn reconnect(&self) -> Result<(), ReconnectError> {
+    /// [`ConnectError::NotDisconnected`], [`ConnectError::Destroyed`].
+    pub fn reconnect(&self) -> Result<(), ConnectError> {
         let now = (self.clock)();
         self.change(|inner| inner.peer.reconnect(now))
     }

@@ -48,7 +48,7 @@ impl Driver {
             }
             Command::Reconnect(done) => {
                 let result = engine.reconnect(self.now()).map_err(|error| match error {
-                    peer::ReconnectError::Destroyed => ReconnectError::Destroyed,
+                    peer::ConnectError::Destroyed => ReconnectError::Destroyed,
                     _ => ReconnectError::NotDisconnected,
                 });
                 if result.is_ok() {

@@ -1,7 +1,7 @@
 //! The driver around an engine: feeds, polls, keeps its timer, and does what it says.
 
 use peer_core::connection::Message as Raw;
-use peer_core::peer::{ConnectionHandle, Event, InputError, PeerState, ReconnectError};
+use peer_core::peer::{ConnectError, ConnectionHandle, Event, InputError, PeerState};
 use peer_core::serialization::{FrameKind, Serialization};
 use peer_core::time::Duration;
 
@@ -360,11 +360,8 @@ impl Sim {
                 self.note(id, format_args!("reconnects"));
                 self.drain(id);
             }
-            Some((PeerState::Destroyed, Err(ReconnectError::Destroyed)))
-            | Some((
-                PeerState::Open | PeerState::Connecting,
-                Err(ReconnectError::NotDisconnected),
-            ))
+            Some((PeerState::Destroyed, Err(ConnectError::Destroyed)))
+            | Some((PeerState::Open | PeerState::Connecting, Err(ConnectError::NotDisconnected)))
             | None => {}
             Some((state, result)) => self.violated(
                 "reconnect",
@@ -397,7 +394,7 @@ impl Sim {
             let mut connection = peer.connection(handle)?;
             let serialization = connection.serialization();
             let mut messages = Vec::new();
-            while let Some(Raw { kind, bytes }) = connection.recv_raw() {
+            while let Some(Raw { kind, bytes, .. }) = connection.recv_raw() {
                 messages.push((kind, bytes.to_vec()));
             }
             Some((serialization, messages))
@@ -420,7 +417,7 @@ impl Sim {
             let mut connection = peer.connection(handle)?;
             let serialization = connection.serialization();
             let message = connection.recv_raw();
-            let message = message.map(|Raw { kind, bytes }| (kind, bytes.to_vec()));
+            let message = message.map(|Raw { kind, bytes, .. }| (kind, bytes.to_vec()));
             Some((serialization, message))
         })?;
         let Some((kind, bytes)) = message else {

@@ -140,27 +140,18 @@ pub enum Received {
     },
 }
 
-/// A message as it came in.
+/// A message as it came in, or a piece of one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message<'m> {
-    /// Whether it was a string or binary.
-    pub kind: FrameKind,
-    /// Its bytes. JSON is unescaped in place, so they may be changed.
-    pub bytes: &'m mut [u8],
-}
-
-/// The next bytes of a message. See [`Inbox::piece`].
-#[derive(Debug, PartialEq, Eq)]
-pub struct Piece<'m> {
-    /// Whether the message begins with them. Where the piece before was not the
+    /// Whether the message begins with these bytes. Where the piece before was not the
     /// [`last`](Self::last) of its message, the rest of that message was lost.
     pub first: bool,
-    /// Whether the message ends with them.
+    /// Whether the message ends with these bytes. A whole message is `first` and `last`.
     pub last: bool,
-    /// Whether it was a string or binary. A string may be cut within a character, and whether it is
-    /// UTF-8 is checked only where it fits whole.
+    /// Whether it was a string or binary. A string that is whole is UTF-8. One in pieces may be cut
+    /// within a character and is not checked.
     pub kind: FrameKind,
-    /// The bytes.
+    /// Its bytes. JSON is unescaped in place, so they may be changed.
     pub bytes: &'m mut [u8],
 }
 
@@ -269,6 +260,8 @@ impl Inbox {
         }
         let (start, len, kind) = self.front_block(memory)?;
         Some(Message {
+            first: true,
+            last: true,
             kind,
             bytes: memory.get_mut(start + HEADER..start + len)?,
         })
@@ -332,7 +325,7 @@ impl Inbox {
     /// assert_eq!(read, 200);
     /// # Ok::<(), peer_core::connection::ReceiveError>(())
     /// ```
-    pub fn piece<'m>(&mut self, memory: &'m mut [u8]) -> Option<Piece<'m>> {
+    pub fn piece<'m>(&mut self, memory: &'m mut [u8]) -> Option<Message<'m>> {
         let first = self.reading != Reading::Begun;
         let (start, len, kind, last) = match self.front_block(memory) {
             Some((start, len, kind)) => (start, len - HEADER, kind, true),
@@ -344,7 +337,7 @@ impl Inbox {
         };
         self.lent = if last { Lent::Rest } else { Lent::Part(len) };
         let bytes = memory.get_mut(start + HEADER..start + HEADER + len)?;
-        Some(Piece {
+        Some(Message {
             first,
             last,
             kind,

@@ -175,7 +175,7 @@ fn an_id_taken_at_the_first_open_is_the_end() {
         let peer = &mut lab.nodes[0].peer;
         assert_eq!(peer.broker_message(), Some("ID is taken"));
         assert_eq!(peer.state(), PeerState::Destroyed);
-        assert_eq!(peer.reconnect(lab.now), Err(ReconnectError::Destroyed));
+        assert_eq!(peer.reconnect(lab.now), Err(ConnectError::Destroyed));
         lab.wait(HOUR);
         assert_eq!((lab.take_events(0).len(), lab.nodes[0].timeout), (0, None));
     }
@@ -200,7 +200,7 @@ fn an_error_after_the_first_open_leaves_connections_alive() {
     lab.nodes[0].peer.reconnect(lab.now).unwrap();
     assert_eq!(
         lab.nodes[0].peer.reconnect(lab.now),
-        Err(ReconnectError::NotDisconnected)
+        Err(ConnectError::NotDisconnected)
     );
     lab.drive();
     assert_eq!(lab.take_events(0), [Event::Open]);
