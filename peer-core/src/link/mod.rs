@@ -87,11 +87,13 @@ pub mod specification {}
 mod tests;
 
 pub use auth::Key;
+#[doc(hidden)]
 pub use gateway::{Gateway, GatewayOutput, LeafKeys};
 pub use leaf::{Leaf, LeafConfig, LeafOutput};
 #[cfg(feature = "sync")]
 pub(crate) use pump::pump;
 pub use pump::{Sleep, read_ready, run, write_all};
+#[doc(hidden)]
 pub use session_slot::SessionSlot;
 
 use core::fmt;
@@ -420,6 +422,7 @@ impl<const SESSIONS: usize, const FRAME: usize, const TRANSMIT: usize, const REC
 }
 
 /// The memory of [`LinkResources`] in pieces, for a program that learns its sizes at run time.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct LinkSlices<'m> {
     /// See [`LinkResources`].
