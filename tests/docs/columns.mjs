@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const COLUMNS = 100;
 const SCOPE = ["peer-core/*.rs", "peer-core/*.md"];
 /** Directories that are still to be wrapped. */
-const WAITING = ["peer"];
+const WAITING = [];
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const waiting = new RegExp(`^peer-core/src/(${WAITING.join("|") || "$"})[/.]`);
