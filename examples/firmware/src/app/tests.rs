@@ -63,7 +63,9 @@ impl Lab {
             peer.handle_input(now, Input::Broker(message)).unwrap();
         }
         let page = loop {
-            if let Output::Rtc(handle, RtcCommand::AcceptOffer { .. }) = peer.poll_output(Room::UNLIMITED) {
+            if let Output::Rtc(handle, RtcCommand::AcceptOffer { .. }) =
+                peer.poll_output(Room::UNLIMITED)
+            {
                 break handle;
             }
         };
