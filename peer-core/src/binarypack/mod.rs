@@ -1,7 +1,7 @@
 //! BinaryPack, PeerJS's binary serialization (`peerjs-js-binarypack` 2.1.0), as a serde format.
 //!
-//! It resembles MessagePack, but strings and binary data have other tags. [`to_slice`]
-//! and [`from_slice`] convert between bytes and any serde type. [`Value`] reads bytes whose shape is
+//! It resembles MessagePack, but strings and binary data have other tags. [`to_slice`] and
+//! [`from_slice`] convert between bytes and any serde type. [`Value`] reads bytes whose shape is
 //! not known beforehand. Nothing is allocated.
 //!
 //! ```

@@ -40,7 +40,8 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'_, M, TASKS, C
         outcome
     }
 
-    /// Hands the leaf bytes of its stream; see [`Leaf::receive`]. Then [`poll_leaf`](Self::poll_leaf).
+    /// Hands the leaf bytes of its stream; see [`Leaf::receive`]. Then
+    /// [`poll_leaf`](Self::poll_leaf).
     pub fn receive_leaf(&self, leaf: &mut Leaf<'_>, now: Instant, bytes: &[u8]) {
         self.drive(|peer, _| leaf.receive(now, bytes, peer));
     }
