@@ -18,7 +18,7 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_time::{Duration, Timer};
 use peer_core::{
     PeerId,
-    peer::{Config, ConnectOptions, Event, Peer, PeerResources},
+    peer::{Config, ConnectOptions, Peer, PeerResources},
     sync::Shared,
     time::Instant,
 };
@@ -136,10 +136,7 @@ async fn measure(peer: &'static SharedPeer) {
 #[embassy_executor::task]
 async fn watch(peer: &'static SharedPeer) {
     loop {
-        let Event::Connection(handle) = peer.event().await else {
-            continue;
-        };
-        let connection = peer.connection(handle);
+        let connection = peer.accept().await;
         let who = connection.look(|connection| connection.peer().clone());
         println!("dashboard: {} connects", who.expect("it has just come"));
         let mut heard = 0;

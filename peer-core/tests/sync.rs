@@ -15,7 +15,7 @@ use peer_core::{
     connection::{ReceiveError, SendError},
     peer::{
         BrokerInput, Config, ConnectError, ConnectOptions, Event, FailureReason, Input, Peer,
-        PeerResources, PeerState,
+        PeerResources, PeerState, Room,
     },
     serialization::FrameKind,
     sync::{EVENTS_MAX, Shared},
@@ -412,4 +412,104 @@ fn a_clock_may_capture() {
     now.set(now.get() + Duration::from_secs(60));
     shared.poll(|_| {});
     assert_ne!(shared.state(), PeerState::Connecting);
+}
+
+#[test]
+fn no_connection_is_missed_with_its_event() {
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        alice.open().await.unwrap();
+        bob.open().await.unwrap();
+        let to = PeerId::new("bob").unwrap();
+        let first = alice.connect(&to, reliable()).await.unwrap();
+        let second = alice.connect(&to, reliable()).await.unwrap();
+        first.send("first").await.unwrap();
+        second.send("second").await.unwrap();
+        for _ in 0..EVENTS_MAX {
+            bob.disconnect();
+            bob.poll(|_| {});
+            bob.reconnect().unwrap();
+            bob.open().await.unwrap();
+        }
+        assert!(bob.missed_events() >= 2);
+        // Both, and each of them once.
+        for expected in ["first", "second"] {
+            let connection = bob.accept().await;
+            assert_eq!(connection.recv::<String>().await.unwrap(), expected);
+            connection.close();
+            connection.closed().await;
+        }
+        let mut third = pin!(bob.accept());
+        assert!(poll_once(third.as_mut()).is_pending());
+        alice
+            .connect(&to, reliable())
+            .await
+            .unwrap()
+            .send("third")
+            .await
+            .unwrap();
+        assert_eq!(third.await.recv::<String>().await.unwrap(), "third");
+        // Own ones are none.
+        assert!(poll_once(pin!(alice.accept())).is_pending());
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>]));
+}
+
+#[test]
+fn a_driver_without_room_gets_events_only() {
+    let alice = share("alice");
+    let mut outputs = 0;
+    let mut poll = |room| {
+        alice.poll_within(room, |_| {
+            outputs += 1;
+            Room::NONE
+        });
+        outputs
+    };
+    assert_eq!(poll(Room::NONE), 0);
+    // The command to open the broker's socket.
+    assert_eq!(poll(Room::UNLIMITED), 1);
+    assert_eq!(poll(Room::UNLIMITED), 1);
+}
+
+/// A message of ten times the memory of both ends.
+#[test]
+fn a_long_message_is_streamed_through() {
+    const LEN: usize = 20_000;
+    let (alice, bob) = (share("alice"), share("bob"));
+    let end = Box::pin(async move {
+        let connection = bob.accept().await;
+        connection.look(|connection| connection.set_streaming(true));
+        let (mut received, mut last) = (Vec::new(), false);
+        while !last {
+            let piece = connection.recv_piece(|piece| {
+                received.extend_from_slice(piece.bytes);
+                piece.last
+            });
+            last = piece.await.unwrap();
+        }
+        // BinaryPack's string of 16 bits of length.
+        assert_eq!(received.len(), LEN + 3);
+        assert!(received[3..].iter().all(|byte| *byte == b'x'));
+        connection.close();
+        assert_eq!(
+            connection.recv_piece(|_| ()).await,
+            Err(ReceiveError::Empty)
+        );
+    });
+    let sender = Box::pin(async move {
+        alice.open().await.unwrap();
+        let to = PeerId::new("bob").unwrap();
+        let connection = alice.connect(&to, reliable()).await.unwrap();
+        let announced = connection.look(|connection| connection.stream(LEN + 3, 700));
+        assert_eq!(announced, Some(Ok(())));
+        let [high, low] = (LEN as u16).to_be_bytes();
+        let message = [&[0xd8, high, low][..], &[b'x'; LEN]].concat();
+        let mut rest = &message[..];
+        while !rest.is_empty() {
+            let taken = connection.stream_write(rest).await.unwrap();
+            rest = &rest[taken..];
+        }
+    });
+    run_all(with_drivers([alice, bob], [end as Task<'_>, sender]));
 }

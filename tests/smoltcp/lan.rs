@@ -1,14 +1,14 @@
 //! A device with an engine, a cable, a router, and the time.
 
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use peer_core::{
     PeerId,
     net::{BrokerSocket, SocketTiming, timestamp},
     peer::{
-        BrokerCommand, Config, ConnectionHandle, Event, Input, Output, Peer, PeerResources,
-        RtcCommand, RtcInput,
+        BrokerCommand, Config, ConnectionHandle, Event, Input, InputError, Output, Peer,
+        PeerResources, RtcCommand, RtcInput,
     },
     time::Instant,
     wire::http::BrokerAddress,
@@ -87,6 +87,7 @@ pub(crate) struct Lan {
     /// When a socket was asked for.
     pub(crate) opens: Vec<Instant>,
     pub(crate) handles: HashMap<usize, ConnectionHandle>,
+    described: VecDeque<(ConnectionHandle, Described)>,
     pub(crate) now: Instant,
     /// Turns of the loop so far.
     pub(crate) turns: usize,
@@ -94,6 +95,32 @@ pub(crate) struct Lan {
     timeout: Option<Instant>,
     /// The clock does not jump beyond.
     horizon: Option<Instant>,
+}
+
+/// How much of its description the engine has from a session.
+enum Described {
+    No,
+    ButForTheCandidate,
+}
+
+/// Feeds the descriptions that were asked for, each with one candidate, until the engine is full.
+fn describe(
+    now: Instant,
+    peer: &mut Peer<'_>,
+    described: &mut VecDeque<(ConnectionHandle, Described)>,
+) {
+    while let Some((handle, step)) = described.front_mut() {
+        let input = match step {
+            Described::No => RtcInput::LocalDescription("v=0\r\nour offer"),
+            Described::ButForTheCandidate => RtcInput::LocalCandidate("candidate:ours"),
+        };
+        match (peer.handle_input(now, Input::Rtc(*handle, input)), &step) {
+            (Err(InputError::Full), _) => return,
+            (Ok(()), Described::No) => *step = Described::ButForTheCandidate,
+            (Ok(()) | Err(InputError::Stale), _) => drop(described.pop_front()),
+            (Err(error), _) => panic!("{error}"),
+        }
+    }
 }
 
 impl Lan {
@@ -151,6 +178,7 @@ impl Lan {
             heartbeats: 0,
             opens: Vec::new(),
             handles: HashMap::new(),
+            described: VecDeque::new(),
             now: Instant::ZERO,
             turns: 0,
             started: setup.real_time.then(std::time::Instant::now),
@@ -168,6 +196,7 @@ impl Lan {
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp);
         self.broker
             .poll(now, &mut self.iface, socket, &mut self.peer);
+        describe(now, &mut self.peer, &mut self.described);
         self.timeout = loop {
             match self.broker.poll_output(socket, &mut self.peer) {
                 Output::Broker(command) => {
@@ -185,16 +214,9 @@ impl Lan {
                     self.rtc.push(format!("{command:?}"));
                     self.handles.insert(handle.index(), handle);
                     if offer {
-                        let inputs = [
-                            RtcInput::LocalDescription("v=0\r\nour offer"),
-                            RtcInput::LocalCandidate("candidate:ours"),
-                        ];
-                        for input in inputs {
-                            self.peer
-                                .handle_input(now, Input::Rtc(handle, input))
-                                .unwrap();
-                        }
+                        self.described.push_back((handle, Described::No));
                     }
+                    describe(now, &mut self.peer, &mut self.described);
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Timeout(at) => break at,

@@ -6,7 +6,10 @@ use std::rc::Rc;
 use peer_core::{
     PeerId,
     net::SocketError,
-    peer::{BrokerInput, ConnectOptions, Event, Input, PeerError, PeerState, RtcInput},
+    peer::{
+        BrokerInput, ConnectOptions, ConnectionHandle, Event, Input, PeerError, PeerState, RtcInput,
+    },
+    serialization::Frame,
     time::Instant,
     wire::{http::ResponseError, websocket::FrameError},
 };
@@ -15,7 +18,11 @@ use peer_sim::lan::{
     websocket::{self, client_frames, frame},
 };
 use proptest::prelude::*;
-use smoltcp::{phy::Medium, socket::tcp::State, wire::IpAddress};
+use smoltcp::{
+    phy::Medium,
+    socket::tcp::{self, State},
+    wire::IpAddress,
+};
 
 use crate::{
     lan::{Lan, Setup},
@@ -101,7 +108,9 @@ fn opens_beats_and_leaves_in_order() {
             });
             let seen = seen.borrow();
             assert!(seen.requests[0].starts_with("GET /peerjs?key=peerjs&id=device&"));
-            assert!(seen.requests[0].contains("&token=70000000000&"));
+            let (_, token) = seen.requests[0].split_once("&token=").unwrap();
+            let (token, _) = token.split_once('&').unwrap();
+            assert!(token.len() >= 10 && token != "secret", "{token}");
             let beats = seen
                 .frames
                 .iter()
@@ -347,39 +356,51 @@ fn an_id_is_asked_for_again_while_the_network_is_down() {
     assert_eq!(lan.broker.failures(), attempts);
 }
 
-#[test]
-fn nothing_is_lost_while_the_broker_reads_nothing() {
-    let seen: Rc<RefCell<Seen>> = Rc::default();
+/// A device whose broker reads nothing any more.
+fn unheard(seen: &Rc<RefCell<Seen>>, send: usize) -> Lan {
     let setup = Setup {
         treatment: Treatment {
             window: 64,
             ..Treatment::default()
         },
-        send: 1024,
+        send,
         ping_interval: Duration::ZERO,
+        socket: |config| config.timing.stall_timeout = Duration::from_secs(300),
         ..Setup::default()
     };
-    let mut lan = Lan::new(setup, broker(&seen, opened(b"")));
+    let mut lan = Lan::new(setup, broker(seen, opened(b"")));
     lan.run_until("open", |lan| lan.saw(Event::Open));
     lan.router.server.treatment.paused = true;
+    lan
+}
+
+fn call(lan: &mut Lan) -> ConnectionHandle {
     let remote = PeerId::new("far").unwrap();
-    let handle = lan
-        .peer
-        .connect(lan.now, &remote, ConnectOptions::default())
-        .unwrap();
+    let options = ConnectOptions::default();
+    lan.peer.connect(lan.now, &remote, options).unwrap()
+}
+
+/// Feeds candidates of a connection until the engine takes no more; how many it took.
+fn fill(lan: &mut Lan, handle: ConnectionHandle) -> usize {
     lan.run_for(Duration::from_secs(1));
-    // As many as the engine takes: its ring fills, because it is not polled.
-    let mut fed = 0;
     for turn in 0..200 {
         let text = format!("candidate:{turn}");
         let input = Input::Rtc(handle, RtcInput::LocalCandidate(&text));
         if lan.peer.handle_input(lan.now, input).is_err() {
-            break;
+            return turn;
         }
-        fed += 1;
         lan.run_for(Duration::from_millis(1));
     }
-    assert!(fed > 5 && fed < 200, "{fed}");
+    panic!("there is room without end");
+}
+
+#[test]
+fn nothing_is_lost_while_the_broker_reads_nothing() {
+    let seen: Rc<RefCell<Seen>> = Rc::default();
+    let mut lan = unheard(&seen, 1024);
+    let handle = call(&mut lan);
+    let fed = fill(&mut lan, handle);
+    assert!(fed > 5, "{fed}");
     lan.run_for(Duration::from_secs(5));
     let written = seen.borrow().frames.len();
     assert_eq!(written, 0);
@@ -397,6 +418,135 @@ fn nothing_is_lost_while_the_broker_reads_nothing() {
         assert!(text.contains(&format!(r#""candidate:{turn}""#)), "{text}");
     }
     assert_eq!(lan.broker.failures(), 0);
+}
+
+#[test]
+fn a_full_socket_delays_no_deadline() {
+    let mut lan = unheard(&Rc::default(), 1024);
+    let began = lan.now;
+    let first = call(&mut lan);
+    fill(&mut lan, first);
+    let second = call(&mut lan);
+    let third_began = lan.now + Duration::from_secs(3);
+    lan.run_for(Duration::from_secs(3));
+    let third = call(&mut lan);
+    let turns = lan.turns;
+    for (handle, began) in [(first, began), (second, began), (third, third_began)] {
+        lan.run_until("a connect fails", |lan| {
+            let failed =
+                |event: &Event| matches!(event, Event::ConnectionFailed(it, _) if *it == handle);
+            lan.events.iter().any(failed)
+        });
+        let took = lan.now.saturating_duration_since(began);
+        let (timeout, late) = (Duration::from_secs(30), Duration::from_secs(2));
+        assert!(took >= timeout && took < timeout + late, "{took:?}");
+    }
+    assert!(lan.turns < turns + 200, "it waits: {}", lan.turns - turns);
+    assert_eq!(lan.broker.failures(), 0);
+    // What those connects left behind does no harm.
+    lan.router.server.treatment.paused = false;
+    lan.run_for(Duration::from_secs(1));
+    assert_eq!(lan.peer.state(), PeerState::Open);
+}
+
+#[test]
+fn a_full_socket_holds_up_neither_data_nor_sessions_nor_events() {
+    let mut lan = unheard(&Rc::default(), 1024);
+    let open = call(&mut lan);
+    lan.run_for(Duration::from_millis(10));
+    let input = Input::Rtc(open, RtcInput::ChannelOpened);
+    lan.peer.handle_input(lan.now, input).unwrap();
+    lan.run_for(Duration::from_millis(10));
+    assert!(lan.saw(Event::ConnectionOpen(open)));
+    let other = call(&mut lan);
+    fill(&mut lan, other);
+    let failures = lan.broker.failures();
+
+    lan.rtc.clear();
+    let mut connection = lan.peer.connection(open).unwrap();
+    connection.send("to the open one").unwrap();
+    let mut message = offer(1, "let me in").into_bytes();
+    for input in [
+        Input::Rtc(open, RtcInput::message(Frame::Binary(b"\x07"))),
+        Input::Broker(BrokerInput::Message(&mut message)),
+    ] {
+        lan.peer.handle_input(lan.now, input).unwrap();
+    }
+    lan.run_for(Duration::from_millis(10));
+    let said = lan.rtc.join("\n");
+    assert!(
+        said.contains("Send") && said.contains("AcceptOffer"),
+        "{said}"
+    );
+    assert!(lan.saw(Event::Data(open)));
+    assert!(
+        lan.events
+            .iter()
+            .any(|event| matches!(event, Event::Connection(_)))
+    );
+    let mut connection = lan.peer.connection(open).unwrap();
+    assert_eq!(connection.recv::<u8>(), Ok(7));
+    connection.close();
+    lan.run_for(Duration::from_millis(10));
+    assert_eq!(lan.rtc.last().map(String::as_str), Some("Close"));
+    let closed = |event: &Event| matches!(event, Event::ConnectionClosed(it, ..) if *it == open);
+    assert!(lan.events.iter().any(closed), "{:?}", lan.events);
+
+    // The socket itself was never lost, and leaves in order.
+    assert_eq!(lan.broker.failures(), failures);
+    lan.peer.disconnect(lan.now);
+    lan.run_for(Duration::from_millis(10));
+    assert!(lan.saw(Event::Disconnected) && !lan.broker.is_open());
+}
+
+#[test]
+fn the_whole_send_buffer_is_used() {
+    for send in [1024, 2048, 4096] {
+        let mut lan = unheard(&Rc::default(), send);
+        let handle = call(&mut lan);
+        fill(&mut lan, handle);
+        let socket = lan.sockets.get::<tcp::Socket<'_>>(lan.tcp);
+        let free = send - socket.send_queue();
+        assert!(free < 250, "the next signal would fit: {free}");
+    }
+}
+
+/// The length of the signal decides, not a part of the buffer.
+#[test]
+fn a_send_buffer_of_the_longest_signal_is_enough() {
+    let label = "l".repeat(120);
+    let metadata = format!(r#""{}""#, "m".repeat(120));
+    let signals = |send: usize| {
+        let seen: Rc<RefCell<Seen>> = Rc::default();
+        let setup = Setup {
+            send,
+            ..Setup::default()
+        };
+        let mut lan = Lan::new(setup, broker(&seen, opened(b"")));
+        lan.run_until("open", |lan| lan.saw(Event::Open));
+        let options = ConnectOptions {
+            label: Some(&label),
+            metadata: Some(&metadata),
+            ..ConnectOptions::default()
+        };
+        let remote = PeerId::new("far").unwrap();
+        lan.peer.connect(lan.now, &remote, options).unwrap();
+        lan.run_for(Duration::from_secs(12));
+        let lens = seen
+            .borrow()
+            .frames
+            .iter()
+            .map(|(_, text)| text.len())
+            .collect::<Vec<_>>();
+        (lens, lan.broker.failures())
+    };
+    let (lens, failures) = signals(4096);
+    // The offer, its candidate, heartbeats.
+    assert!(lens.len() >= 4 && failures == 0, "{lens:?}, {failures}");
+    let frame = lens[0] + 8;
+    assert!(frame > 400, "longer than the request: {frame}");
+    assert_eq!(signals(frame), (lens, 0));
+    assert_eq!(signals(frame - 1).1, 1, "one that never fits is an error");
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub enum SocketError {
     Lost,
     /// Nothing that was sent was acknowledged in time.
     Stalled,
-    /// A message to be sent did not fit half of the TCP send buffer.
+    /// A signal is longer than the TCP send buffer.
     Overflow,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for SocketError {
             Self::Closed(None) => "the broker closed the WebSocket without a code",
             Self::Lost => "the TCP connection ended without a word",
             Self::Stalled => "nothing that was sent was acknowledged in time",
-            Self::Overflow => "a message did not fit half of the TCP send buffer; make it larger",
+            Self::Overflow => "a signal is longer than the TCP send buffer; make that larger",
         })
     }
 }

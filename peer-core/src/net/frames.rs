@@ -168,6 +168,23 @@ impl<'m> Frames<'m> {
     }
 }
 
+/// Bytes of a text that can be written as one frame now. Anything, when the buffer is empty: what
+/// does not fit then never does.
+pub(super) fn room(socket: &tcp::Socket<'_>) -> usize {
+    let free = stream::room(socket);
+    if free == socket.send_capacity() {
+        return usize::MAX;
+    }
+    payload_max(free)
+}
+
+/// The longest payload of a masked frame of `len` bytes (RFC 6455, section 5.2): the longer ones have
+/// longer headers.
+fn payload_max(len: usize) -> usize {
+    let with = |header: usize, most: usize| len.saturating_sub(header).min(most);
+    with(6, 125).max(with(8, 65_535)).max(with(14, usize::MAX))
+}
+
 /// Writes a close frame if there is room for one; without, the other side just sees the connection
 /// end.
 pub(super) fn close(socket: &mut tcp::Socket<'_>, code: u16, mask: [u8; 4]) {
@@ -194,5 +211,20 @@ fn step(received: Result<Option<ServerMessage<'_>>, FrameError>, pong: &mut Pong
         Ok(Some(ServerMessage::Pong(_)) | None) => Step::Passed,
         Ok(Some(ServerMessage::Close { code, .. })) => Step::Close(code),
         Err(error) => Step::Failed(SocketError::Frame(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_payload_fits_and_no_longer_one() {
+        let frame = |len: usize| FrameHeader::new(Opcode::Text, len, [0; 4]).as_bytes().len() + len;
+        for len in (0..300).chain(65_500..65_600) {
+            let most = payload_max(len);
+            assert!(frame(most) <= len || most == 0, "{len}: {most}");
+            assert!(frame(most + 1) > len, "{len}: {most}");
+        }
     }
 }

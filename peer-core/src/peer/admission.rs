@@ -51,7 +51,7 @@ impl Peer<'_> {
         let found = self
             .table
             .iter()
-            .filter(|(_, slot)| slot.incoming)
+            .filter(|(_, slot)| slot.is_incoming())
             .filter_map(|(handle, slot)| match slot.state {
                 State::Negotiating { deadline, .. } => Some((handle, slot, deadline)),
                 _ => None,
@@ -95,7 +95,7 @@ impl Peer<'_> {
     /// Incoming connections of a remote that are not over, but for the one with this id.
     fn held(&self, remote: &str, but: &str) -> usize {
         let counts = |slot: &Slot| {
-            slot.incoming
+            slot.is_incoming()
                 && !slot.is_over()
                 && slot.remote.as_str() == remote
                 && slot.id.as_str() != but

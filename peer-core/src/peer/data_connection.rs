@@ -75,7 +75,7 @@ impl DataConnection<'_> {
 
     /// Whether the remote started it.
     pub fn is_incoming(&self) -> bool {
-        self.slot.incoming
+        self.slot.is_incoming()
     }
 
     /// Whether both sides may send.

@@ -92,7 +92,7 @@ use crate::{
 use broker::{Action, Broker};
 use early::Owner;
 use resources::{Kind, Memory};
-use slot::{Negotiation, Session, Slot, State};
+use slot::{Negotiation, Origin, Session, Slot, State};
 
 /// Names one connection of a [`Peer`]. Stale once the connection is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -353,6 +353,17 @@ impl<'r> Peer<'r> {
             flush_timeout: self.config.flush_timeout,
             told: self.now,
         })
+    }
+
+    /// Returns an incoming connection that this has not returned before, `None` if there is none. So
+    /// an application finds each of them, though it may have missed an
+    /// [`Event::Connection`](Event::Connection). One that is over with nothing left to read may be
+    /// gone before.
+    pub fn accept(&mut self) -> Option<ConnectionHandle> {
+        let mut slots = self.table.iter_mut();
+        let (handle, slot) = slots.find(|(_, slot)| slot.origin == Origin::Theirs)?;
+        slot.origin = Origin::Accepted;
+        Some(ConnectionHandle(handle))
     }
 
     /// Handles of all connections, those that are over but not yet freed included.

@@ -19,7 +19,7 @@ use super::{
     early::{Early, Owner},
     gone,
     resources::{Kind, Memory},
-    slot::{Negotiation, Slot, pending},
+    slot::{Negotiation, Origin, Slot, pending},
 };
 
 impl Peer<'_> {
@@ -150,7 +150,7 @@ impl Peer<'_> {
         slot.id = id;
         slot.label = label;
         slot.reliable = offer.reliable;
-        slot.incoming = true;
+        slot.origin = Origin::Theirs;
         slot.stage = Stage::Answer;
         slot.events = pending::CONNECTION;
         slot.set_metadata(offer.metadata, self.memory.metadata.of_mut(handle.index()));

@@ -12,6 +12,16 @@ use super::{
     Stage,
 };
 
+/// Who started a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Ours,
+    /// A remote.
+    Theirs,
+    /// A remote, and the application has taken it with [`Peer::accept`](super::Peer::accept).
+    Accepted,
+}
+
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -116,7 +126,7 @@ pub struct Slot {
     pub(super) metadata: Metadata,
     pub(super) serialization: Serialization,
     pub(super) reliable: bool,
-    pub(super) incoming: bool,
+    pub(super) origin: Origin,
     pub(super) state: State,
     pub(super) stage: Stage,
     /// Events, see [`pending`].
@@ -145,7 +155,7 @@ impl Slot {
             metadata: Metadata::None,
             serialization: Serialization::Binary,
             reliable: false,
-            incoming: false,
+            origin: Origin::Ours,
             state: State::Negotiating {
                 at: Negotiation::WantsOffer,
                 deadline: Instant::ZERO,
@@ -173,7 +183,7 @@ impl Slot {
         self.metadata = Metadata::None;
         self.serialization = serialization;
         self.reliable = false;
-        self.incoming = false;
+        self.origin = Origin::Ours;
         self.state = State::Negotiating { at, deadline };
         self.stage = Stage::Offer;
         self.events = 0;
@@ -206,6 +216,10 @@ impl Slot {
             .and_then(|bytes| core::str::from_utf8(bytes).ok());
         debug_assert!(text.is_some(), "it was copied from a text");
         text
+    }
+
+    pub(super) fn is_incoming(&self) -> bool {
+        self.origin != Origin::Ours
     }
 
     pub(super) fn is_over(&self) -> bool {

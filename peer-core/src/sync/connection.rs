@@ -66,20 +66,16 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
     /// # Errors
     /// [`SendError`], but never `Full` and never `NotOpenYet`: it waits for that too.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
-        self.shared
-            .wait(|inner| {
-                let Some(mut connection) = inner.peer.connection(self.handle) else {
-                    return Some(Err(SendError::Closed));
-                };
-                match connection.send(value) {
-                    Err(SendError::Full | SendError::NotOpenYet) => None,
-                    outcome => {
-                        inner.want();
-                        Some(outcome)
-                    }
-                }
-            })
-            .await
+        self.give(|connection| connection.send(value)).await
+    }
+
+    /// Writes the next bytes of a message that was announced with [`DataConnection::stream`] in a
+    /// [`look`](Self::look), as soon as there is room for one of them. Returns how many were taken.
+    ///
+    /// # Errors
+    /// [`SendError`], but never `Full`.
+    pub async fn stream_write(&self, bytes: &[u8]) -> Result<usize, SendError> {
+        self.give(|connection| connection.stream_write(bytes)).await
     }
 
     /// Waits for the next message and decodes it. The value borrows nothing; for values that do use
@@ -130,6 +126,32 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
         .await
     }
 
+    /// Waits for the next piece of a message and lends it to `use_it`, in place. That is called while
+    /// the mutex is held. As [`DataConnection::recv_piece`], for messages longer than the inbox
+    /// where [`look`](Self::look) set [`set_streaming`](DataConnection::set_streaming).
+    ///
+    /// # Errors
+    /// [`ReceiveError::Empty`]: the connection is over and everything was read.
+    pub async fn recv_piece<T>(
+        &self,
+        mut use_it: impl FnMut(Message<'_>) -> T,
+    ) -> Result<T, ReceiveError> {
+        self.shared
+            .wait(|inner| {
+                let Some(mut connection) = inner.peer.connection(self.handle) else {
+                    return Some(Err(ReceiveError::Empty));
+                };
+                let piece = connection.recv_piece().map(&mut use_it);
+                if piece.is_none() && !connection.is_over() {
+                    return None;
+                }
+                // The driver may hold fragments that have room now.
+                inner.want();
+                Some(piece.ok_or(ReceiveError::Empty))
+            })
+            .await
+    }
+
     /// Waits until the connection is over and what came before is read.
     pub async fn closed(&self) {
         self.shared
@@ -154,6 +176,27 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
     /// Drops what is unread, so that a connection that is over is free.
     pub fn release(&self) {
         self.look(|connection| connection.release());
+    }
+
+    /// Waits until the outbox takes something.
+    async fn give<T>(
+        &self,
+        mut give: impl FnMut(&mut DataConnection<'_>) -> Result<T, SendError>,
+    ) -> Result<T, SendError> {
+        self.shared
+            .wait(|inner| {
+                let Some(mut connection) = inner.peer.connection(self.handle) else {
+                    return Some(Err(SendError::Closed));
+                };
+                match give(&mut connection) {
+                    Err(SendError::Full | SendError::NotOpenYet) => None,
+                    outcome => {
+                        inner.want();
+                        Some(outcome)
+                    }
+                }
+            })
+            .await
     }
 
     /// Waits for a message and takes it in the same moment.

@@ -2,7 +2,8 @@
 //! a driver.
 //!
 //! [`Shared`] owns the engine behind a blocking mutex. Any number of tasks use it through
-//! `&Shared`: they await [`connect`](Shared::connect), [`event`](Shared::event), and
+//! `&Shared`: they await [`connect`](Shared::connect), [`accept`](Shared::accept), [`event`](Shared::event),
+//! and
 //! [`send`](Connection::send) and [`recv`](Connection::recv) of a [`Connection`]. One task, the
 //! driver, does the I/O; see [`Shared::poll`]. Nothing is allocated.
 //!
@@ -19,7 +20,7 @@
 //! |---|---|---|
 //! | tasks that wait, `TASKS` of [`Shared`] | 8 | all are woken in turn: they work, but do not rest |
 //! | connects that wait | `TASKS` | [`ConnectError::TooManyTasks`] |
-//! | events nobody took ([`EVENTS_MAX`]) | 16 | the oldest is dropped, counted by [`Shared::missed_events`] |
+//! | events nobody took ([`EVENTS_MAX`]) | 16 | the oldest is dropped, counted by [`Shared::missed_events`]; [`Shared::accept`] misses no connection |
 //!
 //! # Panics
 //! A closure that is called while the mutex is held must not call [`Shared`] or [`Connection`]:
@@ -152,7 +153,8 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
         }
     }
 
-    /// Waits for the next event. [`Event::Data`] and [`Event::Writable`] are not among them, since
+    /// Waits for the next event. For incoming connections use [`accept`](Self::accept), which misses
+    /// none. [`Event::Data`] and [`Event::Writable`] are not among them, since
     /// [`Connection`] waits by itself, nor is what a [`connect`](Self::connect) reports. Several
     /// tasks share the events out among them.
     pub async fn event(&self) -> Event {
@@ -162,6 +164,14 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
     /// Events that were dropped because nobody took them in time. Wraps.
     pub fn missed_events(&self) -> u32 {
         self.lock(|inner| inner.missed)
+    }
+
+    /// Waits for the next incoming connection that this has not returned before. None is missed
+    /// while it is there, also when [`event`](Self::event) missed its [`Event::Connection`]. Several
+    /// tasks share the connections out among them. As [`Peer::accept`].
+    pub async fn accept(&self) -> Connection<'_, 'r, M, TASKS, C> {
+        let handle = self.wait(|inner| inner.peer.accept()).await;
+        self.connection(handle)
     }
 
     /// Waits until the broker knows the peer.
@@ -231,24 +241,37 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
     }
 
     /// For the driver: takes the engine's outputs until it waits, and returns when to come back at
-    /// the latest.
-    ///
-    /// `carry_out` gets commands for the broker's socket and for sessions. It is called while the
-    /// mutex is held. Call this after [`handle_input`](Self::handle_input), when
-    /// [`wanted`](Self::wanted) is done, and at the returned time.
+    /// the latest. As [`poll_within`](Self::poll_within) with room for everything.
     pub fn poll(&self, mut carry_out: impl FnMut(Output<'_>)) -> Option<Instant> {
+        self.poll_within(Room::UNLIMITED, |output| {
+            carry_out(output);
+            Room::UNLIMITED
+        })
+    }
+
+    /// For the driver: takes the engine's outputs that fit `room`, until it waits or none fits, and
+    /// returns when to come back at the latest. Come back too when there is more room.
+    ///
+    /// `carry_out` gets commands for the broker's socket and for sessions, and returns the room that
+    /// is left. It is called while the mutex is held. Call this after [`handle_input`](Self::handle_input), when
+    /// [`wanted`](Self::wanted) is done, and at the returned time.
+    pub fn poll_within(
+        &self,
+        mut room: Room,
+        mut carry_out: impl FnMut(Output<'_>) -> Room,
+    ) -> Option<Instant> {
         let now = (self.clock)();
         self.begin_turn();
         self.drive(|peer, publish| {
             loop {
-                match peer.poll_output(Room::UNLIMITED) {
+                match peer.poll_output(room) {
                     Output::Event(event) => publish(event),
                     Output::Timeout(Some(at)) if at <= now => {
                         let taken = peer.handle_input(now, Input::Timeout);
                         debug_assert!(taken.is_ok(), "a timeout is always taken");
                     }
                     Output::Timeout(at) => return at,
-                    output => carry_out(output),
+                    output => room = carry_out(output),
                 }
             }
         })

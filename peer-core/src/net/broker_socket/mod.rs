@@ -20,7 +20,6 @@ use super::{
     backoff::Backoff,
     frames::{self, Frames},
     response::Answer,
-    stream,
 };
 
 mod state;
@@ -48,8 +47,19 @@ const CLOSE_NORMAL: u16 = 1000;
 /// |---|---|---|
 /// | a message of the broker | `memory` of [`new`](Self::new); 2,048 B holds Chromium's | close code 1009, the socket is lost |
 /// | bytes received | the TCP receive buffer, 512 B or more: it holds a whole HTTP answer | TCP's window closes; [`SocketError::ResponseTooLarge`] |
-/// | bytes to be sent | the TCP send buffer, twice the longest signal and 32 B: 3,200 B with `CONTROL` of 4,096 | the engine is not polled until half is free; [`SocketError::Overflow`] |
+/// | bytes to be sent | the TCP send buffer: the longest signal and 8 B, so ⅜ of `CONTROL` and 8 B hold any; and the HTTP request | the signals wait in the engine; one longer than the buffer is [`SocketError::Overflow`] |
 /// | a ping's payload | 125 B, RFC 6455's limit | only the last ping is answered (section 5.5.3) |
+///
+/// A slow broker holds up its signals only: data, commands for sessions, events and deadlines go on.
+/// Signals that the engine has no place for are its to limit, see [its limits](crate::peer#limits).
+///
+/// # Limits of time
+/// | what | limit of [`SocketTiming`] | at the limit |
+/// |---|---|---|
+/// | a TCP connect | `connect_timeout` | [`SocketError::ConnectTimeout`] |
+/// | an HTTP answer | `response_timeout` | [`SocketError::ResponseTimeout`] |
+/// | bytes that nobody acknowledges | `stall_timeout` | [`SocketError::Stalled`] |
+/// | the end of a connection | `close_timeout` | it is reset |
 ///
 /// # Reconnecting
 /// The engine decides whether it wants a socket. When the socket could not be opened, or was lost,
@@ -175,13 +185,12 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
     /// [`handle_command`](Self::handle_command). The time of [`Output::Timeout`] includes this
     /// socket's own; a time that has passed means at once.
     pub fn poll_output<'p>(&self, socket: &tcp::Socket<'_>, peer: &'p mut Peer<'_>) -> Output<'p> {
-        // Half of the buffer is kept for the next signal, whose length nobody knows yet.
-        if self.is_open() && socket.may_send() && stream::room(socket) < socket.send_capacity() / 2
-        {
-            return Output::Timeout(self.next_timeout(false));
-        }
-        match peer.poll_output(Room::UNLIMITED) {
-            Output::Timeout(at) => Output::Timeout(earlier(at, self.next_timeout(true))),
+        let room = Room {
+            broker: self.room(socket),
+            ..Room::UNLIMITED
+        };
+        match peer.poll_output(room) {
+            Output::Timeout(at) => Output::Timeout(earlier(at, self.next_timeout())),
             output => output,
         }
     }
@@ -257,8 +266,18 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         };
     }
 
-    /// When to poll again. A held message matters only if the engine was drained.
-    fn next_timeout(&self, drained: bool) -> Option<Instant> {
+    /// Bytes of a command that can be carried out now.
+    fn room(&self, socket: &tcp::Socket<'_>) -> usize {
+        match self.state {
+            // Of the commands only signals are longer than a byte, and while the WebSocket is open
+            // the engine closes it before it asks for another.
+            State::Open(_) if socket.may_send() => frames::room(socket).max(1),
+            _ => usize::MAX,
+        }
+    }
+
+    /// When to poll again, once the engine was drained.
+    fn next_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Resting => None,
             State::Reconnecting { at } => Some(at),
@@ -266,7 +285,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             | State::Connecting { deadline, .. }
             | State::Waiting { deadline, .. } => Some(deadline),
             State::Pausing { until, .. } => Some(until),
-            State::Open(Message::Held) if drained => Some(Instant::ZERO),
+            State::Open(Message::Held) => Some(Instant::ZERO),
             State::Open(_) => self.frames.stall_deadline(self.timing.stall_timeout),
             State::Failed { .. } => Some(Instant::ZERO),
         }
