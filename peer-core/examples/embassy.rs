@@ -135,23 +135,21 @@ async fn measure(peer: &'static SharedPeer) {
 /// The dashboard: waits for who connects, and shows what it hears.
 #[embassy_executor::task]
 async fn watch(peer: &'static SharedPeer) {
-    loop {
-        let connection = peer.accept().await;
-        let who = connection.look(|connection| connection.peer().clone());
-        println!("dashboard: {} connects", who.expect("it has just come"));
-        let mut heard = 0;
-        while let Ok(reading) = connection
-            .recv_with(|message| message.bytes.last().copied())
-            .await
-        {
-            println!("dashboard: reading {}", reading.unwrap_or_default());
-            heard += 1;
-            if heard == 3 {
-                connection.send("faster").await.expect("it is open");
-            }
+    let connection = peer.accept().await;
+    let who = connection.look(|connection| connection.peer().clone());
+    println!("dashboard: {} connects", who.expect("it has just come"));
+    let mut heard = 0;
+    while let Ok(reading) = connection
+        .recv_with(|message| message.bytes.last().copied())
+        .await
+    {
+        println!("dashboard: reading {}", reading.unwrap_or_default());
+        heard += 1;
+        if heard == 3 {
+            connection.send("faster").await.expect("it is open");
         }
-        assert_eq!(heard, READINGS);
-        println!("dashboard: {heard} readings, all there");
-        std::process::exit(0);
     }
+    assert_eq!(heard, READINGS);
+    println!("dashboard: {heard} readings, all there");
+    std::process::exit(0);
 }
