@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use peer_core::{PeerId, time::Instant};
-//! use peer_core::net::{BrokerSocket, SocketTiming, timestamp};
+//! use peer_core::net::{BrokerAddress, BrokerSocket, SocketTiming, timestamp};
 //! use peer_core::peer::{Config, ConnectionHandle, Event, Output, Peer, PeerResources, RtcCommand};
 //! use smoltcp::iface::{Config as IfaceConfig, Interface, SocketSet, SocketStorage};
 //! use smoltcp::phy::Device;
