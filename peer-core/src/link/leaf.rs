@@ -62,8 +62,8 @@ impl<'c> LeafConfig<'c> {
 /// 4. Wait for bytes, the application or the time of the timeout.
 ///
 /// Poll the engine through the leaf only. The leaf takes from the engine what has room on the link;
-/// the rest stays in the engine. While there is no gateway that is everything but events: ids and
-/// opens wait, without a deadline, until there is one.
+/// the rest stays in the engine. While there is no gateway nothing comes out but events and the ends
+/// of connections: ids and opens wait, without a deadline, until there is one.
 #[derive(Debug)]
 pub struct Leaf<'m> {
     pub(super) endpoint: Endpoint<'m>,
@@ -323,6 +323,7 @@ impl<'m> Leaf<'m> {
 
     /// Puts one output on its way.
     fn output(&mut self, output: &Output<'_>) -> Answer {
+        let is_up = matches!(self.state, State::Up);
         let (handle, begins) = match *output {
             Output::Rtc(handle, RtcCommand::Send(fragment)) => return self.send(handle, &fragment),
             Output::Rtc(handle, RtcCommand::Close) => {
@@ -336,6 +337,10 @@ impl<'m> Leaf<'m> {
                     return Answer::Nothing;
                 }
                 (Some(handle), false)
+            }
+            Output::Rtc(handle, _) if !is_up => {
+                debug_assert!(false, "without a broker no session begins");
+                return Answer::Failed(handle);
             }
             Output::Rtc(
                 handle,

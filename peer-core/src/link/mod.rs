@@ -142,7 +142,7 @@ const OPEN_MAX: usize = PEER_ID_MAX + TOKEN_MAX + OUTPUT_OVERHEAD;
 /// frames.
 const TRANSMIT_MIN: usize = (OPEN_MAX + (OPEN_MAX / 60 + 1) * 14 + 64) / 3 * 4;
 /// WebRTC sessions that an end can have.
-pub const SESSIONS_MAX: usize = 255;
+pub const SESSIONS_MAX: usize = 256;
 
 /// A version of the protocol that an end here speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -263,6 +263,7 @@ fn silence_ends_a_session_at_both_ends() {
     assert!(lab.leaf.is_up() && lab.gateway.is_up());
     lab.wait(Duration::from_secs(2));
     assert_eq!(lab.leaf_outputs, end_of_all(DownReason::Silent, here));
+    assert!(lab.peer.connection(here).is_none(), "its slot is free");
     assert_eq!(lab.trace, ["close", "close socket", "down Silent"]);
 
     lab.cut = false;
@@ -579,6 +580,12 @@ fn memory_and_names_are_checked() {
     }
     let mut small = LinkResources::<1, 63>::new();
     let made = Leaf::new(config("a"), small.slices());
+    assert_eq!(made.err(), Some(LinkError::Memory));
+    // As many sessions as there are numbers for their places, and no more.
+    let most = super::lab::leak(LinkResources::<{ crate::link::SESSIONS_MAX }>::new());
+    assert!(Leaf::new(config("a"), most.slices()).is_ok());
+    let more = super::lab::leak(LinkResources::<{ crate::link::SESSIONS_MAX + 1 }>::new());
+    let made = Leaf::new(config("a"), more.slices());
     assert_eq!(made.err(), Some(LinkError::Memory));
     let mut small = LinkResources::<1, 64, 4096, 2047>::new();
     let made = Leaf::new(config("a"), small.slices());
