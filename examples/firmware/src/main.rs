@@ -110,11 +110,7 @@ fn hear(board: &mut Board, leaf: &mut Leaf<'_>, peer: &mut Peer<'_>, now: Instan
 
 fn tell(output: LeafOutput, now: Instant, peer: &mut Peer<'_>, app: &mut App, board: &mut Board) {
     match output {
-        LeafOutput::Up => {
-            board.log(format_args!("link: up"));
-            // After a loss; the first time there is nothing to come back from.
-            let _ = peer.reconnect(now);
-        }
+        LeafOutput::Up => board.log(format_args!("link: up")),
         LeafOutput::Down(reason) => board.log(format_args!("link: down: {reason}")),
         LeafOutput::Refused(refusal) => board.log(format_args!("link: refused: {refusal}")),
         LeafOutput::Event(event) => app.event(event, now, peer, board),
