@@ -11,15 +11,15 @@ impl Peer<'_> {
     /// Whether a message of the broker may need room that polling would make. Asked before the
     /// message is parsed, since that changes it, and it will be fed again.
     pub(super) fn must_drain_for(&mut self, message: &[u8]) -> bool {
+        // Both at once, so that polling once makes room for all of it.
+        if self.table.len() >= self.table.capacity() {
+            self.make_way_for(message);
+            if self.table.iter().any(|(_, slot)| slot.is_leaving()) {
+                return true;
+            }
+        }
         let queue = &self.memory.rtc;
-        if !queue.is_empty() && queue.free() < message.len() {
-            return true;
-        }
-        if self.table.len() < self.table.capacity() {
-            return false;
-        }
-        self.make_way_for(message);
-        self.table.iter().any(|(_, slot)| slot.is_leaving())
+        !queue.is_empty() && queue.free() < message.len()
     }
 
     /// Ends what an OFFER takes the place of, where the table is full. Its slot is free when it was

@@ -28,8 +28,14 @@ impl Peer<'_> {
             return Ok(());
         }
         let memory = self.memory.inbox.of_mut(handle.index());
-        slot.drop_read(memory);
-        match slot.inbox.feed(memory, fragment) {
+        let mut lost = slot.drop_read(memory);
+        let before = slot.inbox.dropped();
+        let fed = slot.inbox.feed(memory, fragment);
+        if fed.is_ok() {
+            lost = lost.wrapping_add(slot.tell_losses(before));
+        }
+        self.stats.malformed_messages = self.stats.malformed_messages.wrapping_add(lost);
+        match fed {
             Ok(Received::Blocked { taken }) => Err(InputError::InboxFull { taken }),
             Ok(Received::Message | Received::Piece) => {
                 slot.events |= pending::DATA;
@@ -133,13 +139,26 @@ impl Peer<'_> {
 }
 
 impl Slot {
-    /// Drops what was handed out by the last read.
-    pub(super) fn drop_read(&mut self, memory: &mut [u8]) {
+    /// Drops what was handed out by the last read. Returns how many messages the inbox lost by it.
+    #[must_use]
+    pub(super) fn drop_read(&mut self, memory: &mut [u8]) -> u32 {
+        let before = self.inbox.dropped();
         match core::mem::replace(&mut self.read, Read::Nothing) {
             Read::Nothing => {}
             Read::Message => self.inbox.pop(memory),
             Read::Piece | Read::LastPiece => self.inbox.pop_piece(memory),
         }
+        self.tell_losses(before)
+    }
+
+    /// Tells the application of messages that the inbox had to give up although what it was given
+    /// was taken. `before`: how many it had lost then. Returns how many it lost since.
+    fn tell_losses(&mut self, before: u32) -> u32 {
+        let lost = self.inbox.dropped().wrapping_sub(before);
+        if lost > 0 && self.is_open() {
+            self.report(ConnectionError::MessageTooBig);
+        }
+        lost
     }
 
     /// Once everything before it is through, sends the close message; closes where there is none.

@@ -202,7 +202,7 @@ impl DataConnection<'_> {
     /// After [`Event::Data`](super::Event::Data) read until `None`. A piece that is `first` where
     /// the one before was not `last` tells that the rest of that message was lost.
     pub fn recv_piece(&mut self) -> Option<Message<'_>> {
-        self.slot.drop_read(self.inbox);
+        self.drop_read();
         self.dirty.done = true;
         let Some(piece) = self.slot.inbox.piece(self.inbox) else {
             self.slot.events &= !pending::DATA;
@@ -219,7 +219,7 @@ impl DataConnection<'_> {
     /// Drops what is unread. A connection that is over is free then.
     pub fn release(&mut self) {
         while self.next_message().is_ok() {}
-        self.slot.drop_read(self.inbox);
+        self.drop_read();
     }
 
     /// Closes at once; what is not yet sent is lost. PeerJS: `close()`.
@@ -252,6 +252,15 @@ impl DataConnection<'_> {
         self.dirty.set();
     }
 
+    /// Drops what was handed out by the last read.
+    fn drop_read(&mut self) {
+        let lost = self.slot.drop_read(self.inbox);
+        if lost > 0 {
+            self.dirty.lost = self.dirty.lost.wrapping_add(lost);
+            self.dirty.set();
+        }
+    }
+
     fn check_open(&self) -> Result<(), SendError> {
         match self.slot.state {
             State::Negotiating { .. } => Err(SendError::NotOpenYet),
@@ -272,7 +281,7 @@ impl DataConnection<'_> {
 
     /// Hands out one more message; the one before goes.
     fn next_message(&mut self) -> Result<(), ReceiveError> {
-        self.slot.drop_read(self.inbox);
+        self.drop_read();
         // What was read may have been all that held the slot.
         self.dirty.done = true;
         let is_empty = self.slot.inbox.is_empty();

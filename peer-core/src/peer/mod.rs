@@ -166,6 +166,8 @@ struct Dirty {
     done: bool,
     /// Early candidates may have found their connection.
     early: bool,
+    /// Messages that inboxes lost while the application read, to be counted.
+    lost: u32,
 }
 
 impl Dirty {
@@ -218,6 +220,7 @@ impl<'r> Peer<'r> {
                 slots: true,
                 done: true,
                 early: false,
+                lost: 0,
             },
             turn: 0,
         }
@@ -422,7 +425,11 @@ impl<'r> Peer<'r> {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        self.stats
+        let malformed_messages = self.stats.malformed_messages.wrapping_add(self.dirty.lost);
+        Stats {
+            malformed_messages,
+            ..self.stats
+        }
     }
 
     /// Bytes that [`RtcInput::Fragment`]s of this connection will certainly be taken, if they come
