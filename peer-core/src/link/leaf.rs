@@ -96,8 +96,10 @@ enum State {
     /// There is a link session. The application has not heard of it.
     Rising,
     Up,
-    /// The link session is over. The engine has not heard of it.
+    /// The link session is over. The engine and the application have not heard of it.
     Lost(DownReason),
+    /// The same of one that the engine never knew.
+    Missed(DownReason),
 }
 
 /// What becomes of the engine's broker when the link comes up again.
@@ -215,6 +217,12 @@ impl<'m> Leaf<'m> {
                 State::Lost(reason) => {
                     self.state = State::Hello(Instant::ZERO);
                     self.tell_loss(now, reason, peer);
+                    self.fire(now);
+                    return LeafOutput::Down(reason);
+                }
+                State::Missed(reason) => {
+                    self.state = State::Hello(Instant::ZERO);
+                    self.endpoint.drop_session();
                     self.fire(now);
                     return LeafOutput::Down(reason);
                 }
@@ -483,7 +491,7 @@ impl<'m> Leaf<'m> {
             (Heard::Refuse(refusal), State::Hello(_) | State::Proving { .. }) => {
                 self.refuse(now, refusal);
             }
-            // In `Lost` the engine has to hear of the end first; the gateway will say it again.
+            // In `Lost` the end has to be told first; the gateway will say it again.
             _ => {}
         }
     }
@@ -529,8 +537,7 @@ impl<'m> Leaf<'m> {
         self.nonce = self.nonces.draw();
         self.endpoint.halt();
         self.state = match self.state {
-            // Neither the application nor the engine knew of it.
-            State::Rising => State::Hello(Instant::ZERO),
+            State::Rising => State::Missed(reason),
             _ => State::Lost(reason),
         };
     }
@@ -560,7 +567,9 @@ impl<'m> Leaf<'m> {
             State::Hello(at) | State::Refused(at) | State::Proving { at, .. } => Some(at),
             State::Up => self.endpoint.next_timeout(),
             // Not where a poll ends.
-            State::Refusing(..) | State::Rising | State::Lost(_) => Some(Instant::ZERO),
+            State::Refusing(..) | State::Rising | State::Lost(_) | State::Missed(_) => {
+                Some(Instant::ZERO)
+            }
         }
     }
 }

@@ -181,7 +181,7 @@ impl OldLeaf {
         // Candidates go both ways until the channel is open.
         loop {
             let message = self.hear().await;
-            match message[..2] {
+            match message[..message.len().min(2)] {
                 [6, 5] => {
                     let candidate = core::str::from_utf8(text(&message[2..])).expect("a text");
                     let signal = json!({"type": "CANDIDATE", "dst": offer["src"], "payload": {

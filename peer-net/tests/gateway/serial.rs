@@ -87,7 +87,6 @@ async fn a_port_that_is_unplugged_and_plugged_again_goes_on() -> Outcome {
             leaf.down().await;
             leaf.until(&LeafOutput::Event(Event::Disconnected)).await;
             leaf.until(&LeafOutput::Up).await;
-            leaf.with(|engine, now| engine.reconnect(now)).await?;
         }
         leaf.until(&LeafOutput::Event(Event::Open)).await;
         let status = until_status(&gateway, |status| status.absent.is_empty()).await;

@@ -729,6 +729,33 @@ fn acknowledged_data_outlives_the_link() {
     assert_eq!(got, sent);
 }
 
+/// The application hears of each link session that ends, also of one that was over at once.
+#[test]
+fn a_link_session_that_is_over_at_once_is_told() {
+    let mut lab = Lab::new(Some("sensor-7"));
+    let mut wire = [0; 256];
+    let _ = lab.leaf.poll(lab.now, &mut lab.peer);
+    while !lab.leaf.is_up() {
+        let len = lab.leaf.transmit(lab.now, &mut wire);
+        lab.gateway.receive(lab.now, &wire[..len], &lab.keys);
+        let _ = lab.gateway.poll_output(lab.now, &lab.keys);
+        let len = lab.gateway.transmit(lab.now, &mut wire);
+        lab.leaf.receive(lab.now, &wire[..len], &mut lab.peer);
+        if !lab.leaf.is_up() {
+            let _ = lab.leaf.poll(lab.now, &mut lab.peer);
+        }
+    }
+    lab.leaf.disconnected();
+    let said = lab.leaf.poll(lab.now, &mut lab.peer);
+    assert_eq!(said, LeafOutput::Down(DownReason::Closed));
+    lab.wait(Duration::from_secs(3));
+    assert_eq!(
+        lab.leaf_outputs,
+        [LeafOutput::Up, LeafOutput::Event(Event::Open)],
+        "the engine never knew"
+    );
+}
+
 /// A message that cannot be read ends the link session, but not one that is over already.
 #[test]
 fn nonsense_before_the_end_is_told_once() {
