@@ -488,7 +488,9 @@ impl Sim {
         let mut over = [None; ENDED_MAX];
         for (place, handle) in over.iter_mut().zip(&host.ended) {
             let reads = host.record(*handle).is_some_and(|record| record.reading);
-            *place = Some(*handle).filter(|_| !reads);
+            // A leaf may have had no room for the end of its session yet.
+            let closes = is_leaf && host.ends.contains_key(handle);
+            *place = Some(*handle).filter(|_| !reads && !closes);
         }
         let unclosed = host
             .ended
