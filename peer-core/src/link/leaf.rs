@@ -62,8 +62,8 @@ impl<'c> LeafConfig<'c> {
 /// 4. Wait for bytes, the application or the time of the timeout.
 ///
 /// Poll the engine through the leaf only. The leaf takes from the engine what has room on the link;
-/// the rest stays in the engine. While there is no gateway nothing comes out but events and the ends
-/// of connections: ids and opens wait, without a deadline, until there is one.
+/// the rest stays in the engine. While there is no gateway nothing comes out but events and the
+/// ends of connections: ids and opens wait, without a deadline, until there is one.
 #[derive(Debug)]
 pub struct Leaf<'m> {
     pub(super) endpoint: Endpoint<'m>,

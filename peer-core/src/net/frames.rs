@@ -178,8 +178,8 @@ pub(super) fn room(socket: &tcp::Socket<'_>) -> usize {
     payload_max(free)
 }
 
-/// The longest payload of a masked frame of `len` bytes (RFC 6455, section 5.2): the longer ones have
-/// longer headers.
+/// The longest payload of a masked frame of `len` bytes (RFC 6455, section 5.2): the longer ones
+/// have longer headers.
 fn payload_max(len: usize) -> usize {
     let with = |header: usize, most: usize| len.saturating_sub(header).min(most);
     with(6, 125).max(with(8, 65_535)).max(with(14, usize::MAX))

@@ -358,8 +358,8 @@ impl<'r> Peer<'r> {
         })
     }
 
-    /// Returns an incoming connection that this has not returned before, `None` if there is none. So
-    /// an application finds each of them, though it may have missed an
+    /// Returns an incoming connection that this has not returned before, `None` if there is none.
+    /// So an application finds each of them, though it may have missed an
     /// [`Event::Connection`](Event::Connection). One that is over with nothing left to read may be
     /// gone before.
     pub fn accept(&mut self) -> Option<ConnectionHandle> {

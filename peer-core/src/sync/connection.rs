@@ -126,9 +126,9 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
         .await
     }
 
-    /// Waits for the next piece of a message and lends it to `use_it`, in place. That is called while
-    /// the mutex is held. As [`DataConnection::recv_piece`], for messages longer than the inbox
-    /// where [`look`](Self::look) set [`set_streaming`](DataConnection::set_streaming).
+    /// Waits for the next piece of a message and lends it to `use_it`, in place. That is called
+    /// while the mutex is held. As [`DataConnection::recv_piece`], for messages longer than the
+    /// inbox where [`look`](Self::look) set [`set_streaming`](DataConnection::set_streaming).
     ///
     /// # Errors
     /// [`ReceiveError::Empty`]: the connection is over and everything was read.

@@ -2,10 +2,9 @@
 //! a driver.
 //!
 //! [`Shared`] owns the engine behind a blocking mutex. Any number of tasks use it through
-//! `&Shared`: they await [`connect`](Shared::connect), [`accept`](Shared::accept), [`event`](Shared::event),
-//! and
-//! [`send`](Connection::send) and [`recv`](Connection::recv) of a [`Connection`]. One task, the
-//! driver, does the I/O; see [`Shared::poll`]. Nothing is allocated.
+//! `&Shared`: they await [`connect`](Shared::connect), [`accept`](Shared::accept),
+//! [`event`](Shared::event), and [`send`](Connection::send) and [`recv`](Connection::recv) of a
+//! [`Connection`]. One task, the driver, does the I/O; see [`Shared::poll`]. Nothing is allocated.
 //!
 //! Every future here may be dropped at any time. Then nothing was sent, no message or event is
 //! lost, and a connect is given up.
@@ -153,8 +152,8 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
         }
     }
 
-    /// Waits for the next event. For incoming connections use [`accept`](Self::accept), which misses
-    /// none. [`Event::Data`] and [`Event::Writable`] are not among them, since
+    /// Waits for the next event. For incoming connections use [`accept`](Self::accept), which
+    /// misses none. [`Event::Data`] and [`Event::Writable`] are not among them, since
     /// [`Connection`] waits by itself, nor is what a [`connect`](Self::connect) reports. Several
     /// tasks share the events out among them.
     pub async fn event(&self) -> Event {
@@ -167,8 +166,8 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
     }
 
     /// Waits for the next incoming connection that this has not returned before. None is missed
-    /// while it is there, also when [`event`](Self::event) missed its [`Event::Connection`]. Several
-    /// tasks share the connections out among them. As [`Peer::accept`].
+    /// while it is there, also when [`event`](Self::event) missed its [`Event::Connection`].
+    /// Several tasks share the connections out among them. As [`Peer::accept`].
     pub async fn accept(&self) -> Connection<'_, 'r, M, TASKS, C> {
         let handle = self.wait(|inner| inner.peer.accept()).await;
         self.connection(handle)
@@ -252,9 +251,10 @@ impl<'r, M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'r, M, TASK
     /// For the driver: takes the engine's outputs that fit `room`, until it waits or none fits, and
     /// returns when to come back at the latest. Come back too when there is more room.
     ///
-    /// `carry_out` gets commands for the broker's socket and for sessions, and returns the room that
-    /// is left. It is called while the mutex is held. Call this after [`handle_input`](Self::handle_input), when
-    /// [`wanted`](Self::wanted) is done, and at the returned time.
+    /// `carry_out` gets commands for the broker's socket and for sessions, and returns the room
+    /// that is left. It is called while the mutex is held. Call this after
+    /// [`handle_input`](Self::handle_input), when [`wanted`](Self::wanted) is done, and at the
+    /// returned time.
     pub fn poll_within(
         &self,
         mut room: Room,

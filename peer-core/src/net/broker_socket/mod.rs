@@ -50,8 +50,9 @@ const CLOSE_NORMAL: u16 = 1000;
 /// | bytes to be sent | the TCP send buffer: the longest signal and 8 B, so ⅜ of `CONTROL` and 8 B hold any; and the HTTP request | the signals wait in the engine; one longer than the buffer is [`SocketError::Overflow`] |
 /// | a ping's payload | 125 B, RFC 6455's limit | only the last ping is answered (section 5.5.3) |
 ///
-/// A slow broker holds up its signals only: data, commands for sessions, events and deadlines go on.
-/// Signals that the engine has no place for are its to limit, see [its limits](crate::peer#limits).
+/// A slow broker holds up its signals only: data, commands for sessions, events and deadlines go
+/// on. Signals that the engine has no place for are its to limit, see [its
+/// limits](crate::peer#limits).
 ///
 /// # Limits of time
 /// | what | limit of [`SocketTiming`] | at the limit |
