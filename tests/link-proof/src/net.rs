@@ -1,7 +1,5 @@
 //! `net`: the broker's socket opens over smoltcp, from a device that hears itself.
 
-use core::mem::MaybeUninit;
-
 use peer_core::{
     PeerId,
     link::{Key, Leaf, LeafConfig, LinkResources},
@@ -34,8 +32,7 @@ pub(crate) fn run() -> Option<()> {
     iface.update_ip_addrs(|addresses| {
         let _ = addresses.push(IpCidr::new(ADDRESS, 24));
     });
-    let storage = fixed!(STORAGE: MaybeUninit<[SocketStorage<'static>; 3]> = MaybeUninit::uninit())
-        .write([SocketStorage::EMPTY; 3]);
+    let mut storage = [SocketStorage::EMPTY; 3];
     let [a, b, c, d, e, f] = fixed!(BUFFERS: [[u8; 1024]; 6] = [[0; 1024]; 6]);
     let mut sockets = SocketSet::new(&mut storage[..]);
     let mut add = |receive, send| {
