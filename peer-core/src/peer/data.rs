@@ -36,7 +36,16 @@ impl Peer<'_> {
         }
         self.stats.malformed_messages = self.stats.malformed_messages.wrapping_add(lost);
         match fed {
-            Ok(Received::Blocked { taken }) => Err(InputError::InboxFull { taken }),
+            Ok(Received::Blocked { taken }) => {
+                let readable = slot.inbox.is_readable();
+                debug_assert!(readable, "full of nothing that can be read");
+                if readable && slot.inbox.is_empty() {
+                    // A message that came in parts turned out not to fit: its pieces can be read.
+                    slot.events |= pending::DATA;
+                    self.dirty.set();
+                }
+                Err(InputError::InboxFull { taken })
+            }
             Ok(Received::Message | Received::Piece) => {
                 slot.events |= pending::DATA;
                 Ok(())
