@@ -360,7 +360,7 @@ impl<'r> Peer<'r> {
 
     /// Returns an incoming connection that this has not returned before, `None` if there is none.
     /// So an application finds each of them, though it may have missed an
-    /// [`Event::Connection`](Event::Connection). One that is over with nothing left to read may be
+    /// [`Event::Connection`]. One that is over with nothing left to read may be
     /// gone before.
     pub fn accept(&mut self) -> Option<ConnectionHandle> {
         let mut slots = self.table.iter_mut();
