@@ -1,6 +1,6 @@
 // Connect-to-open, round trip and bulk between Chromium and us, every pair in turn, several rounds in one run, medians.
 //
-//   cargo build --release -p peer-net --bin peer && cargo build --release -p peer-examples --example bench_peer
+//   cargo build --release -p peer-cli && cargo build --release -p peer-examples --example bench_peer
 //   (cd tests/interop && npm ci) && node tests/bench/interop.mjs
 //
 // BENCH_ROUNDS, BENCH_CONNECTS, BENCH_PINGS, BENCH_MEGABYTES change the amounts; BENCH_PAIRS=page-page,rust-page picks pairs.

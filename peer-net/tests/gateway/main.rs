@@ -1,15 +1,11 @@
 //! Leaves behind a gateway: real engines over the link on TCP and on pseudo-terminals, our broker, and peers of peer-net at
-//! the other side, over real ICE, DTLS and SCTP on 127.0.0.1. And the command, as a process.
+//! the other side, over real ICE, DTLS and SCTP on 127.0.0.1.
 
-#[cfg(unix)]
-mod command;
 mod device;
 mod hostile;
 mod leaves;
 mod limits;
 mod old;
-#[cfg(unix)]
-mod process;
 mod reload;
 #[cfg(unix)]
 mod serial;
