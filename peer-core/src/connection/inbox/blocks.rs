@@ -214,7 +214,8 @@ impl Inbox {
     ///
     /// Only unread messages may hold back the channel. Where everything is taken by messages that
     /// are not whole, one of them goes: a stale one, else the one in the open block, else the
-    /// one of which nothing came for longest.
+    /// one of which nothing came for longest. What may be a chunk stays until its head is whole:
+    /// until then nobody can tell which message would be lost, and know the rest of it again.
     ///
     /// # Errors
     /// A message was lost.
@@ -224,17 +225,19 @@ impl Inbox {
             if self.evict(memory, STALE_FRAMES, None) {
                 continue;
             }
-            if self.streaming && self.open_len() > 0 {
+            if self.streaming && self.coming != Coming::Chunk && self.open_len() > 0 {
                 self.reading = Reading::Pieces;
                 continue;
             }
             let mut error = ReceiveError::NoRoom;
-            if self.is_open() {
+            let is_head = self.coming == Coming::ChunkHead;
+            if is_head && self.evict(memory, 0, None) {
+                // There is room now, or one less that takes it.
+            } else if self.is_open() {
                 if needed > memory.len().saturating_sub(self.tail - self.open) {
                     error = ReceiveError::TooLarge;
                 }
-                self.drop_open();
-                self.lose(error);
+                self.lose_coming(memory, error);
             } else if !self.evict(memory, 0, None) {
                 debug_assert!(false, "something takes the memory");
                 break;

@@ -18,8 +18,12 @@ pub(super) enum Coming {
     Nothing,
     /// They go to the open block as they are.
     Plain,
-    /// They may be the head of a chunk that is unwrapped as it comes.
+    /// They may be the head of a chunk: of which message, and whether it is unwrapped as it comes,
+    /// is known once the head is whole.
     ChunkHead,
+    /// They go to the open block as they are: a chunk that is not unwrapped. So it is put together
+    /// with others once it is whole, and never read in pieces.
+    Chunk,
     /// Data of a chunk that is unwrapped.
     ChunkData,
     /// What follows the data of a chunk that is unwrapped.
@@ -87,12 +91,14 @@ impl Inbox {
             }
             return Err(self.lose(error));
         }
-        let unwraps = self.serialization.is_chunked()
-            && (self.unwrapping.is_some() || (self.streaming && unwrap::may_be_chunk(bytes)));
+        // Of a frame in one fragment everything is known at once, unless it is unwrapped.
+        let looks = self.streaming || !fragment.last;
+        let has_head = self.serialization.is_chunked()
+            && (self.unwrapping.is_some() || (looks && unwrap::may_be_chunk(bytes)));
         let header = if self.is_open() { 0 } else { HEADER };
         let mut room = header + bytes.len().min(1);
         let mut id = None;
-        if fragment.last && !unwraps {
+        if fragment.last && !has_head {
             // In one fragment: what needs no room is told at once, and the rest is taken whole.
             match meaning(self.serialization, kind, bytes) {
                 Some(Meaning::Message) => {}
@@ -101,10 +107,13 @@ impl Inbox {
                     return Ok(Received::Ignored);
                 }
                 Some(Meaning::Chunk(chunk)) => id = Some(chunk.id.get()),
+                None if unwrap::chunk_id(bytes).is_some_and(|id| self.is_recent(id)) => {
+                    return Ok(Received::Ignored);
+                }
                 None => return Err(self.lose(ReceiveError::Malformed)),
             }
             let whole = header.saturating_add(bytes.len());
-            if whole <= memory.len() || !self.streaming {
+            if whole <= memory.len() || !self.streaming || id.is_some() {
                 room = whole;
             }
         }
@@ -115,7 +124,7 @@ impl Inbox {
                 return Ok(Received::Blocked { taken: 0 });
             }
             // It is read in pieces.
-            Err(NoRoom::Held) if self.streaming => {}
+            Err(NoRoom::Held) if self.streaming && id.is_none() => {}
             Err(_) => {
                 let error = if room > memory.len() {
                     ReceiveError::TooLarge
@@ -130,7 +139,7 @@ impl Inbox {
             self.append_header(memory, HEADER, Some(kind));
         }
         self.framing = 0;
-        self.coming = if unwraps {
+        self.coming = if has_head {
             Coming::ChunkHead
         } else {
             Coming::Plain
@@ -160,11 +169,10 @@ impl Inbox {
             let now = rest.get(..limit).unwrap_or(rest);
             self.append(memory, now);
             taken += now.len();
-            if self.coming != Coming::Plain {
-                match self.unwrap(memory, now.len()) {
-                    Ok(back) => taken -= back,
-                    Err(error) => lost = Err(error),
-                }
+            if !matches!(self.coming, Coming::Plain | Coming::Chunk) {
+                let (back, unwrapped) = self.unwrap(memory, now.len());
+                taken -= back;
+                lost = unwrapped.and(lost);
             }
         }
         let ended = if fragment.last {
@@ -208,7 +216,7 @@ impl Inbox {
                 self.coming = Coming::Nothing;
                 Ok(Received::Ignored)
             }
-            Coming::Plain => self.end_plain(memory),
+            Coming::Plain | Coming::Chunk => self.end_plain(memory),
             Coming::ChunkHead => {
                 // Too short for a chunk.
                 let lost = self.not_unwrapped(memory);

@@ -49,7 +49,7 @@ impl Unwrapping {
     }
 }
 
-/// Whether a frame may be a chunk that can be unwrapped, as far as its first bytes tell.
+/// Whether a frame may be a chunk, as far as its first bytes tell.
 pub(super) fn may_be_chunk(frame: &[u8]) -> bool {
     let len = frame.len().min(BEGIN.len());
     frame.get(..len) == BEGIN.get(..len)
@@ -67,8 +67,13 @@ impl Inbox {
         }
     }
 
-    /// Looks at the `more` bytes that were taken, and returns how many were too many.
-    pub(super) fn unwrap(&mut self, memory: &mut [u8], more: usize) -> Result<usize, ReceiveError> {
+    /// Looks at the `more` bytes that were taken. Returns how many were too many, and whether a
+    /// message was lost.
+    pub(super) fn unwrap(
+        &mut self,
+        memory: &mut [u8],
+        more: usize,
+    ) -> (usize, Result<(), ReceiveError>) {
         match self.coming {
             Coming::ChunkData => {
                 self.unwrapping.left -= more;
@@ -79,7 +84,7 @@ impl Inbox {
             Coming::ChunkTail => {
                 self.framing += more;
                 if self.framing > TAIL_MAX {
-                    return Err(self.lose_open(ReceiveError::Malformed));
+                    return (0, Err(self.lose_open(ReceiveError::Malformed)));
                 }
             }
             _ => {
@@ -89,15 +94,14 @@ impl Inbox {
                         let back = self.framing - head.len;
                         self.framing = head.len;
                         self.tail -= back;
-                        self.unwrap_chunk(memory, &head)?;
-                        return Ok(back);
+                        return (back, self.unwrap_chunk(memory, &head));
                     }
                     Err(Unread::Short) if self.framing < HEAD_MAX => {}
-                    Err(_) => self.not_unwrapped(memory)?,
+                    Err(_) => return (0, self.not_unwrapped(memory)),
                 }
             }
         }
-        Ok(0)
+        (0, Ok(()))
     }
 
     /// The head of a chunk is whole.
@@ -124,10 +128,9 @@ impl Inbox {
             }
         }
         if !self.unwrapping.is_some() {
-            if head.n != 0 || self.known(head.id).is_some() {
-                // Where it fits whole, it is put together with others in any order.
+            if !self.streaming || head.n != 0 || self.known(head.id).is_some() {
                 self.framing = 0;
-                self.coming = Coming::Plain;
+                self.coming = Coming::Chunk;
                 return lost;
             }
             self.unwrapping.id = head.id;
@@ -194,9 +197,26 @@ impl Inbox {
         } else {
             Ok(())
         };
+        // What begins as a chunk is none of the application's messages.
+        self.coming = if self.framing_bytes(memory).starts_with(BEGIN) {
+            Coming::Chunk
+        } else {
+            Coming::Plain
+        };
         self.framing = 0;
-        self.coming = Coming::Plain;
         lost
+    }
+
+    /// Gives up what is in the open block, where there is no room for the rest of it. Of a chunk
+    /// that is its whole message.
+    pub(super) fn lose_coming(&mut self, memory: &mut [u8], error: ReceiveError) {
+        let block = memory.get(self.open + HEADER..self.tail);
+        let id = block
+            .filter(|_| self.coming == Coming::Chunk)
+            .and_then(chunk_id);
+        self.drop_open();
+        let known = id.and_then(|id| self.known(id));
+        self.give_up(memory, id, known, error);
     }
 
     /// Gives up the message whose chunks are unwrapped; what is kept of the frame that is coming in
@@ -258,6 +278,11 @@ fn head(bytes: &[u8]) -> Result<Head, Unread> {
         n: u32::try_from(n).map_err(|_| Unread::Other)?,
         data: usize::try_from(data).map_err(|_| Unread::Other)?,
     })
+}
+
+/// The message of which a frame with these bytes, or more, is a chunk.
+pub(super) fn chunk_id(bytes: &[u8]) -> Option<u64> {
+    head(bytes).ok().map(|head| head.id)
 }
 
 /// Reads the tail of a chunk, which is all of the bytes, and returns the total.

@@ -60,6 +60,22 @@ impl Reader {
         inbox.pop_piece(memory);
         true
     }
+
+    /// Feeds a frame in pieces of `len` bytes, and reads where that makes room.
+    fn pass(&mut self, inbox: &mut Inbox, memory: &mut [u8], frame: &[u8], len: usize) {
+        let mut at = 0;
+        while at < frame.len() {
+            let end = frame.len().min(at + len);
+            let piece = fragment(at == 0, end == frame.len(), &frame[at..end]);
+            at = match inbox.feed(memory, piece) {
+                Ok(Received::Blocked { taken }) => at + taken,
+                _ => end,
+            };
+            if inbox.free(memory) < 20 {
+                while self.read(inbox, memory) {}
+            }
+        }
+    }
 }
 
 #[test]
@@ -159,22 +175,22 @@ fn what_is_too_large_is_told_once_and_stops_nothing() {
 
 #[test]
 fn a_stream_out_of_order_loses_its_message_only() {
-    let stream = |frames: &[Vec<u8>]| {
+    let stream_cut = |frames: &[Vec<u8>], len| {
         let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 128]);
         inbox.set_streaming(true);
         let mut reader = Reader::default();
         for frame in frames {
-            for (i, byte) in frame.iter().enumerate() {
-                let last = i + 1 == frame.len();
-                let fed = inbox.feed(&mut memory, fragment(i == 0, last, &[*byte]));
-                assert!(!matches!(fed, Ok(Received::Blocked { .. })));
-                if inbox.free(&memory) < 20 {
-                    while reader.read(&mut inbox, &mut memory) {}
-                }
-            }
+            reader.pass(&mut inbox, &mut memory, frame, len);
         }
         while reader.read(&mut inbox, &mut memory) {}
         (reader.messages, reader.lost, inbox.dropped())
+    };
+    let stream = |frames: &[Vec<u8>]| {
+        let outcome = stream_cut(frames, 1);
+        for len in [7, 40, 100, 1000] {
+            assert_eq!(stream_cut(frames, len), outcome, "cut at each {len} bytes");
+        }
+        outcome
     };
     let long = [0xb1; 300].to_vec();
     let part = |id, n, total| chunk(id, n, total, &long);
@@ -199,12 +215,85 @@ fn a_stream_out_of_order_loses_its_message_only() {
     // Another chunked message between, read in pieces itself.
     let frames = [part(1, 0, 2), part(2, 0, 1), part(1, 1, 2)];
     assert_eq!(stream(&frames), (vec![long.clone()], 1, 1));
+    // The first one is missing: nothing is read of the others, which do not fit.
+    let frames = [part(1, 1, 3), part(1, 2, 3), end.clone()];
+    assert_eq!(stream(&frames), (vec![end.clone()], 0, 1));
     // A chunk that lies about itself.
     let frames = [part(1, 0, 0), end.clone()];
     assert_eq!(stream(&frames), (vec![end.clone()], 1, 1));
     // Small ones may come in any order, as without streaming.
     let frames = [chunk(3, 1, 2, b"b"), chunk(3, 0, 2, b"\xb2a")];
     assert_eq!(stream(&frames), (vec![b"\xb2ab".to_vec()], 0, 0));
+}
+
+/// Of a chunk that had begun when streaming was set, and of one that is written in another way than
+/// PeerJS does, the application read the frame.
+#[test]
+fn a_chunk_that_is_not_unwrapped_is_not_read_in_pieces() {
+    let odd = [&b"\x84\xba__peerData\xc0"[..], &[0xb1; 300]].concat();
+    for (frame, late) in [(chunk(1, 0, 1, &[0xb1; 300]), true), (odd, false)] {
+        for len in [40, 70, 100] {
+            let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 128]);
+            inbox.set_streaming(!late);
+            let begun = inbox.feed(&mut memory, fragment(true, false, &frame[..len]));
+            assert_eq!(begun, Ok(Received::Part));
+            inbox.set_streaming(true);
+            let rest = inbox.feed(&mut memory, fragment(false, true, &frame[len..]));
+            assert_eq!(rest, Err(ReceiveError::TooLarge));
+            assert!(!inbox.is_readable());
+            assert_eq!(inbox.dropped(), 1);
+        }
+    }
+}
+
+/// Each chunk that came in fragments was counted and told.
+#[test]
+fn a_message_in_chunks_is_told_once() {
+    // Where the memory is taken by a chunk of another message, that one goes first.
+    for (in_the_way, len) in [(0, 1), (0, 7), (0, 40), (0, 1000), (1, 1), (1, 7), (1, 40)] {
+        let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 128]);
+        for _ in 0..in_the_way {
+            let small = chunk(9, 0, 2, &[0xb1; 50]);
+            let fed = inbox.frame(&mut memory, Frame::Binary(&small));
+            assert_eq!(fed, Ok(Received::Part));
+        }
+        let mut errors = 0;
+        for n in 0..4 {
+            let frame = chunk(1, n, 4, &[0xb1; 300]);
+            let fed = frame.chunks(len).enumerate().map(|(i, piece)| {
+                let last = (i + 1) * len >= frame.len();
+                inbox.feed(&mut memory, fragment(i == 0, last, piece))
+            });
+            errors += fed.filter(|fed| fed.is_err()).count();
+        }
+        assert_eq!((errors, inbox.dropped()), (1, 1), "cut at {len}");
+        let next = Frame::Binary(b"1");
+        assert_eq!(inbox.frame(&mut memory, next), Ok(Received::Message));
+    }
+}
+
+/// A frame whose head did not fit beside a chunk of another message was lost without anybody
+/// knowing whose it was, so the rest of its message was counted again.
+#[test]
+fn a_head_is_read_before_anything_of_its_message_is_lost() {
+    let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 128]);
+    let other = chunk(9, 0, 2, &[0xb1; 90]);
+    let fed = inbox.frame(&mut memory, Frame::Binary(&other));
+    assert_eq!(fed, Ok(Received::Part));
+    let mut errors = vec![];
+    for n in 0..3 {
+        let frame = chunk(1, n, 3, &[0xb1; 300]);
+        for (i, byte) in frame.iter().enumerate() {
+            let last = i + 1 == frame.len();
+            errors.extend(
+                inbox
+                    .feed(&mut memory, fragment(i == 0, last, &[*byte]))
+                    .err(),
+            );
+        }
+    }
+    assert_eq!(errors, [ReceiveError::NoRoom, ReceiveError::TooLarge]);
+    assert_eq!(inbox.dropped(), 2);
 }
 
 #[test]
