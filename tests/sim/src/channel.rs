@@ -62,12 +62,48 @@ pub(crate) struct Sender {
     flying_bytes: usize,
     next: u32,
     pub(crate) buffered: usize,
+    /// A message that comes in pieces.
+    partial: Option<(FrameKind, Vec<u8>)>,
+    /// Bytes that the engine may send, where it was told.
+    pub(crate) credit: Option<usize>,
 }
 
+/// What a stack that counts credit takes at most.
+const CREDIT_MAX: usize = 24 * 1024;
+
 impl Sender {
-    pub(crate) fn push(&mut self, payload: Payload) {
-        self.buffered += payload.buffered();
-        self.waiting.push_back(Rc::new(payload));
+    /// What it has room for. A message of which the end has not come takes none: it is sent when it is whole.
+    pub(crate) fn room(&self) -> usize {
+        let partial = self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        CREDIT_MAX.saturating_sub(self.buffered - partial)
+    }
+
+    /// Takes a message, or a piece of one. What is wrong with it.
+    pub(crate) fn push_piece(
+        &mut self,
+        first: bool,
+        last: bool,
+        kind: FrameKind,
+        bytes: &[u8],
+    ) -> Result<(), String> {
+        if let Some(credit) = &mut self.credit {
+            let left = credit.checked_sub(bytes.len());
+            *credit = left.ok_or(format!("{} bytes, {credit} bytes of credit", bytes.len()))?;
+        }
+        let mut partial = match (first, self.partial.take()) {
+            (true, None) => (kind, Vec::new()),
+            (false, Some(partial)) if partial.0 == kind => partial,
+            (first, partial) => return Err(format!("first {first} after {partial:?}")),
+        };
+        partial.1.extend(bytes);
+        self.buffered += bytes.len();
+        if last {
+            self.waiting
+                .push_back(Rc::new(Payload::Frame(kind, partial.1.into())));
+        } else {
+            self.partial = Some(partial);
+        }
+        Ok(())
     }
 
     /// W3C's `bufferedAmount`.
@@ -80,7 +116,7 @@ impl Sender {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.flying.is_empty()
+        self.waiting.is_empty() && self.flying.is_empty() && self.partial.is_none()
     }
 }
 
@@ -166,6 +202,17 @@ impl Sim {
         }
     }
 
+    /// Tells how much there is room for, where the stack counts credit.
+    pub(crate) fn channel_credit(&mut self, id: EndId) {
+        let counts = self.ends[id]
+            .as_deref()
+            .is_some_and(|end| end.tx.credit.is_some());
+        if counts {
+            // What it has room for is looked up when it is told.
+            self.tell(id, RtcStimulus::Credit(0));
+        }
+    }
+
     pub(crate) fn channel_ack(&mut self, id: EndId, tsn: u32) {
         let Some(end) = self.ends[id].as_deref_mut() else {
             return;
@@ -178,6 +225,7 @@ impl Sim {
         let buffered = end.tx.buffered_amount();
         if flying.payload.buffered() > 0 {
             self.tell(id, RtcStimulus::Buffered(buffered));
+            self.channel_credit(id);
         }
         self.channel_flush(id);
         self.check_delivered(id);
@@ -240,7 +288,7 @@ impl Sim {
                     if let Some(end) = self.ends[id].as_deref_mut() {
                         end.rx.held_bytes += bytes.len();
                     }
-                    RtcStimulus::Frame(*kind, Rc::clone(bytes))
+                    RtcStimulus::Frame(*kind, Rc::clone(bytes), 0)
                 }
             };
             self.tell(id, stimulus);
@@ -270,7 +318,7 @@ impl Sim {
             return false;
         }
         if rx.held.is_empty() {
-            if let RtcStimulus::Frame(_, bytes) = rtc {
+            if let RtcStimulus::Frame(_, bytes, _) = rtc {
                 rx.held_bytes -= bytes.len();
             }
             return false;
@@ -294,7 +342,7 @@ impl Sim {
         let Some(rx) = self.receiver(host, handle) else {
             return;
         };
-        if let RtcStimulus::Frame(_, bytes) = &rtc {
+        if let RtcStimulus::Frame(_, bytes, _) = &rtc {
             rx.held_bytes += bytes.len();
         }
         rx.held.push_front(rtc);
@@ -309,7 +357,7 @@ impl Sim {
             let Some(rtc) = rx.held.pop_front() else {
                 return;
             };
-            if let RtcStimulus::Frame(_, bytes) = &rtc {
+            if let RtcStimulus::Frame(_, bytes, _) = &rtc {
                 rx.held_bytes -= bytes.len();
             }
             let before = rx.held.len();

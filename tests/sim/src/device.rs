@@ -275,6 +275,8 @@ impl<'m> Device<'m> {
         stack.poll(now);
         let of_stack = stack.next_timeout(now);
         Some(Batch {
+            roomless: None,
+            room: None,
             commands,
             waits: waits.map(|at: Option<Instant>| {
                 let next = at.into_iter().chain(of_stack).min();

@@ -1,14 +1,19 @@
 //! The driver around an engine: feeds, polls, keeps its timer, and does what it says.
 
-use peer_core::connection::Message as Raw;
-use peer_core::peer::{ConnectError, ConnectionHandle, Event, InputError, PeerState};
-use peer_core::serialization::{FrameKind, Serialization};
+use std::rc::Rc;
+
+use peer_core::connection::{MESSAGE_COST, Message as Raw};
+use peer_core::peer::{
+    ConnectError, ConnectionHandle, Event, Input, InputError, PeerState, Room, RtcInput,
+};
+use peer_core::serialization::{Fragment, FrameKind, Serialization};
 use peer_core::time::Duration;
 
 use crate::gateway::Held;
 use crate::host::{Access, Conn, HostEvent, HostId, KEPT_MAX, Message};
 use crate::io::{Command, RtcStimulus, Stimulus, kind_of, poll};
 use crate::sim::{Happening, Sim};
+use crate::trace;
 
 /// Outputs taken in one go.
 const BATCH_MAX: usize = 64;
@@ -16,7 +21,15 @@ const BATCH_MAX: usize = 64;
 const LAZY_MAX: Duration = Duration::from_millis(30);
 /// A `BrokerSocket` that was lost comes back by itself within 30 s. One that the engine closed does not, so the
 /// application comes after.
-const SOCKET_COMES_BACK: Duration = Duration::from_secs(70);
+const SOCKET_COMES_BACK: Duration = Duration::from_secs(40);
+
+/// A piece of a message on its way into an engine.
+struct Piece {
+    first: bool,
+    last: bool,
+    kind: FrameKind,
+    bytes: Vec<u8>,
+}
 
 impl Sim {
     /// Feeds one input, polls if need be and feeds it again, then polls.
@@ -46,21 +59,37 @@ impl Sim {
         {
             return;
         }
+        if let Stimulus::Rtc(handle, RtcStimulus::Opened) = stimulus
+            && self.hosts[id.0].options.credit
+        {
+            let credit = Stimulus::Rtc(handle, RtcStimulus::Credit(0));
+            let credit = self.up_to_date(id, credit);
+            self.input(id, &credit);
+        }
         let stimulus = self.up_to_date(id, stimulus);
         self.input(id, &stimulus);
         self.poll_soon(id);
     }
 
     /// A driver that is told of less buffered looks how much it is now, not how much it was when that happened.
-    pub(crate) fn up_to_date(&self, id: HostId, stimulus: Stimulus) -> Stimulus {
-        let Stimulus::Rtc(handle, RtcStimulus::Buffered(_)) = stimulus else {
+    pub(crate) fn up_to_date(&mut self, id: HostId, stimulus: Stimulus) -> Stimulus {
+        let Stimulus::Rtc(handle, rtc) = &stimulus else {
             return stimulus;
         };
-        let end = self.hosts[id.0].ends.get(&handle);
-        match end.and_then(|end| self.ends[*end].as_deref()) {
-            Some(end) => Stimulus::Rtc(handle, RtcStimulus::Buffered(end.tx.buffered_amount())),
-            None => stimulus,
-        }
+        let end = self.hosts[id.0].ends.get(handle);
+        let Some(end) = end.and_then(|end| self.ends[*end].as_deref_mut()) else {
+            return stimulus;
+        };
+        let rtc = match rtc {
+            RtcStimulus::Buffered(_) => RtcStimulus::Buffered(end.tx.buffered_amount()),
+            RtcStimulus::Credit(_) => {
+                let room = end.tx.room();
+                end.tx.credit = Some(room);
+                RtcStimulus::Credit(u32::try_from(room).unwrap_or(u32::MAX))
+            }
+            _ => return stimulus,
+        };
+        Stimulus::Rtc(*handle, rtc)
     }
 
     /// A device has turned: what its engine had no room for may find some.
@@ -84,7 +113,7 @@ impl Sim {
             return;
         }
         let few = self.rng_hosts.index(4);
-        if self.poll_some(id, few) {
+        if self.poll_some(id, few, &mut { Room::UNLIMITED }) {
             self.arm(id);
         } else if !core::mem::replace(&mut self.hosts[id.0].poll_pending, true) {
             let at = self.now + self.rng_hosts.up_to(LAZY_MAX);
@@ -92,8 +121,11 @@ impl Sim {
         }
     }
 
-    /// Polls at most so many outputs and does what they say; whether the engine waits now.
-    fn poll_some(&mut self, id: HostId, at_most: usize) -> bool {
+    /// Polls at most so many outputs, for which it takes of the room, and does what they say; whether the engine waits
+    /// now.
+    fn poll_some(&mut self, id: HostId, at_most: usize, room: &mut Room) -> bool {
+        let presses = *room != Room::UNLIMITED && self.rng_hosts.chance(0.5);
+        let now = *room;
         let host = &mut self.hosts[id.0];
         let is_device = host.is_device();
         let Some(engine) = &mut host.engine else {
@@ -102,8 +134,12 @@ impl Sim {
         let batch = if is_device {
             self.turn(id)
         } else {
-            engine.with(move |peer| poll(peer, at_most))
+            engine.with(move |peer| poll(peer, at_most, now, presses))
         };
+        *room = batch.room.unwrap_or(now);
+        if let Some(fault) = &batch.roomless {
+            self.violated("room-kept", format_args!("{fault}"));
+        }
         self.count_outputs(id, batch.commands.len());
         for command in batch.commands {
             self.perform(id, command);
@@ -118,13 +154,15 @@ impl Sim {
     pub(crate) fn input(&mut self, id: HostId, stimulus: &Stimulus) {
         self.subject = Some(id);
         self.note_stimulus(id, stimulus);
-        if let Stimulus::Rtc(handle, RtcStimulus::Frame(_, bytes)) = stimulus {
+        if let Stimulus::Rtc(handle, RtcStimulus::Frame(kind, bytes, taken)) = stimulus {
             self.look_for_close(id, *handle, bytes);
+            self.feed_message(id, *handle, *kind, bytes, *taken);
+            return;
         }
         let mut result = self.feed(id, stimulus);
         if result == Err(InputError::Full) {
             self.stats.full += 1;
-            self.drain(id);
+            self.drain_into(id, Room::UNLIMITED);
             result = self.feed(id, stimulus);
             if result == Err(InputError::Full) && self.hosts[id.0].options.access == Access::Tcp {
                 // Documented: while TCP takes nothing the engine is not polled.
@@ -137,10 +175,127 @@ impl Sim {
                 );
             }
         }
-        if let Err(InputError::InboxFull { .. }) = result {
-            self.stats.inbox_full += 1;
-            self.hold(id, stimulus.clone());
+    }
+
+    /// Feeds a message whole, or cut at random where the driver gets it in pieces: then perhaps the rest later.
+    fn feed_message(
+        &mut self,
+        id: HostId,
+        handle: ConnectionHandle,
+        kind: FrameKind,
+        bytes: &Rc<[u8]>,
+        mut taken: usize,
+    ) {
+        loop {
+            let left = bytes.len() - taken;
+            let mut len = left;
+            let cuts = self.hosts[id.0].options.cuts;
+            if cuts > 0.0 && left > 1 && self.rng_hosts.chance(cuts) {
+                len = 1 + self.rng_hosts.index(left);
+            }
+            let piece = Piece {
+                first: taken == 0,
+                last: len == left,
+                kind,
+                bytes: bytes[taken..taken + len].into(),
+            };
+            let fed = self.feed_piece(id, handle, piece);
+            let rest =
+                |taken| Stimulus::Rtc(handle, RtcStimulus::Frame(kind, Rc::clone(bytes), taken));
+            match fed {
+                Err(InputError::InboxFull { taken: some }) => {
+                    self.stats.inbox_full += 1;
+                    self.hold(id, rest(taken + some));
+                    return;
+                }
+                Err(InputError::Stale) => return,
+                // What is dropped is dropped to its end.
+                Ok(()) | Err(_) => taken += len,
+            }
+            if taken == bytes.len() {
+                return;
+            }
+            if self.rng_hosts.chance(0.3) {
+                self.hold(id, rest(taken));
+                let incarnation = self.hosts[id.0].incarnation;
+                let at = self.now + self.rng_hosts.up_to(LAZY_MAX);
+                self.schedule(at, Happening::HostFeed(id, incarnation, handle));
+                return;
+            }
         }
+    }
+
+    /// Feeds a piece of a message, and checks what the engine promises about it.
+    fn feed_piece(
+        &mut self,
+        id: HostId,
+        handle: ConnectionHandle,
+        piece: Piece,
+    ) -> Result<(), InputError> {
+        let now = self.now;
+        let host = &mut self.hosts[id.0];
+        let local = host.local(now);
+        host.told = host.told.max(local);
+        let Some(engine) = &mut host.engine else {
+            return Ok(());
+        };
+        self.stats.inputs += 1;
+        let streams = host.options.streams_in;
+        let len = piece.bytes.len();
+        let cost = len + if piece.first { MESSAGE_COST } else { 0 };
+        let (room, result, readable, lost) = engine.with(move |peer| {
+            let room = peer.receive_room(handle);
+            let before = peer.stats().malformed_messages;
+            let fragment = Fragment {
+                first: piece.first,
+                last: piece.last,
+                kind: piece.kind,
+                bytes: &piece.bytes,
+            };
+            let result = peer.handle_input(local, Input::Rtc(handle, RtcInput::Fragment(fragment)));
+            let readable = peer.connection(handle).is_some_and(|it| it.readable() > 0);
+            (
+                room,
+                result,
+                readable,
+                peer.stats().malformed_messages != before,
+            )
+        });
+        if lost {
+            // Documented: a message too large for the memory is dropped and reported.
+            self.excuse(id, handle);
+        }
+        if let Err(InputError::InboxFull { taken }) = result {
+            if cost <= room {
+                self.violated(
+                    "room-kept",
+                    format_args!("{handle:?} promised {room} bytes and took {taken} of {len}"),
+                );
+            }
+            if taken >= len.max(1) || !readable && !streams {
+                self.violated(
+                    "full-helps",
+                    format_args!("{handle:?} took {taken} of {len}, something to read: {readable}"),
+                );
+            }
+        }
+        result
+    }
+
+    /// More of a message has come from the channel.
+    pub(crate) fn host_feed(&mut self, id: HostId, incarnation: u32, handle: ConnectionHandle) {
+        self.subject = Some(id);
+        let host = &mut self.hosts[id.0];
+        if host.incarnation != incarnation || host.engine.is_none() {
+            return;
+        }
+        if host.paused {
+            host.backlog
+                .push_back(Happening::HostFeed(id, incarnation, handle));
+            return;
+        }
+        self.feed_held(id, handle);
+        self.poll_soon(id);
     }
 
     fn feed(&mut self, id: HostId, stimulus: &Stimulus) -> Result<(), InputError> {
@@ -183,9 +338,14 @@ impl Sim {
         } else if host.wanted.is_some_and(|wanted| wanted <= local.max(told)) {
             self.input(id, &Stimulus::Timeout);
             self.drain(id);
+            if self.wants_past(id) {
+                // What was polled just now may want to know the time from which it counts.
+                self.input(id, &Stimulus::Timeout);
+                self.drain(id);
+            }
             let host = &self.hosts[id.0];
             let (wanted, told) = (host.wanted, host.told);
-            if wanted.is_some_and(|wanted| wanted <= told) {
+            if self.wants_past(id) {
                 self.violated(
                     "timeouts-move",
                     format_args!("after Timeout at {told:?} the engine still wants {wanted:?}"),
@@ -196,6 +356,11 @@ impl Sim {
         }
     }
 
+    fn wants_past(&self, id: HostId) -> bool {
+        let host = &self.hosts[id.0];
+        host.wanted.is_some_and(|wanted| wanted <= host.told)
+    }
+
     pub(crate) fn host_poll(&mut self, id: HostId, incarnation: u32) {
         if self.hosts[id.0].incarnation == incarnation {
             self.drain(id);
@@ -204,14 +369,45 @@ impl Sim {
 
     /// Polls until the engine waits, and does what it says.
     pub(crate) fn drain(&mut self, id: HostId) {
+        let room = self.room(id);
+        self.drain_into(id, room);
+    }
+
+    fn drain_into(&mut self, id: HostId, room: Room) {
         self.subject = Some(id);
         if self.hosts[id.0].paused {
             return;
         }
         self.hosts[id.0].poll_pending = false;
-        while !self.poll_some(id, BATCH_MAX) {}
+        let mut left = room;
+        while !self.poll_some(id, BATCH_MAX, &mut left) {}
+        if room != Room::UNLIMITED && !core::mem::replace(&mut self.hosts[id.0].poll_pending, true)
+        {
+            // There is more room soon, and then it looks again.
+            let incarnation = self.hosts[id.0].incarnation;
+            let at = self.now + self.rng_hosts.up_to(LAZY_MAX);
+            self.schedule(at, Happening::HostPoll(id, incarnation));
+        }
         self.arm(id);
-        self.check_host(id);
+        if room == Room::UNLIMITED {
+            self.check_host(id);
+        }
+    }
+
+    /// What the driver can take at this time.
+    fn room(&mut self, id: HostId) -> Room {
+        let host = &self.hosts[id.0];
+        let tight = host.options.tight;
+        if tight == 0.0 || host.is_device() || !self.rng_hosts.chance(tight) {
+            return Room::UNLIMITED;
+        }
+        let [broker, rtc, data] = core::array::from_fn(|_| match self.rng_hosts.below(4) {
+            0 => 0,
+            1 => self.rng_hosts.index(700),
+            2 => self.rng_hosts.index(20_000),
+            _ => usize::MAX,
+        });
+        Room { broker, rtc, data }
     }
 
     /// Sets the timer for what the engine wants.
@@ -282,13 +478,24 @@ impl Sim {
         if host.events.len() > KEPT_MAX {
             host.events.pop_front();
         }
+        if let Event::Connection(handle) | Event::ConnectionOpen(handle) = event
+            && host.options.streams_in
+            && let Some(engine) = &mut host.engine
+        {
+            engine.with(move |peer| {
+                if let Some(mut connection) = peer.connection(handle) {
+                    connection.set_streaming(true);
+                }
+            });
+        }
         match event {
             Event::Data(handle) => {
                 let wait = host.options.reads_after;
                 let readable = host.engine.as_mut().and_then(|engine| {
                     engine.with(move |peer| Some(peer.connection(handle)?.readable()))
                 });
-                if readable.is_none_or(|readable| readable == 0) {
+                let streams = host.options.streams_in;
+                if !streams && readable.is_none_or(|readable| readable == 0) {
                     self.violated(
                         "data-to-read",
                         format_args!("{event:?} and nothing to read"),
@@ -325,14 +532,15 @@ impl Sim {
         if core::mem::replace(&mut host.reconnect_pending, true) {
             return;
         }
-        let wait = if host.options.access == Access::Tcp {
-            SOCKET_COMES_BACK
+        let (wait, more) = if host.options.access == Access::Tcp {
+            (SOCKET_COMES_BACK, first)
         } else {
-            (first * (1 << host.backoff.min(5))).min(Duration::from_secs(30))
+            let wait = (first * (1 << host.backoff.min(5))).min(Duration::from_secs(30));
+            (wait / 2, wait / 2)
         };
         host.backoff += 1;
         let incarnation = host.incarnation;
-        let at = self.now + wait / 2 + self.rng_hosts.up_to(wait / 2);
+        let at = self.now + wait + self.rng_hosts.up_to(more);
         self.schedule(at, Happening::Reconnect(id, incarnation));
     }
 
@@ -387,24 +595,92 @@ impl Sim {
 
     /// The application reads all there is; then the engine is given what it could not take before.
     fn read(&mut self, id: HostId, handle: ConnectionHandle) {
+        if self.hosts[id.0].options.streams_in {
+            self.read_pieces(id, handle);
+            return;
+        }
         let Some(engine) = &mut self.hosts[id.0].engine else {
             return;
         };
         let read = engine.with(move |peer| {
+            let before = peer.stats().malformed_messages;
             let mut connection = peer.connection(handle)?;
             let serialization = connection.serialization();
             let mut messages = Vec::new();
             while let Some(Raw { kind, bytes, .. }) = connection.recv_raw() {
                 messages.push((kind, bytes.to_vec()));
             }
-            Some((serialization, messages))
+            let lost = peer.stats().malformed_messages != before;
+            Some((serialization, messages, lost))
         });
-        let Some((serialization, messages)) = read else {
+        let Some((serialization, messages, lost)) = read else {
             self.check_vanished(id, handle);
             return;
         };
+        if lost {
+            // Documented: what was read may have been all that a message coming in could stay beside.
+            self.excuse(id, handle);
+        }
         for (kind, bytes) in messages {
             self.received(id, handle, serialization, kind, bytes);
+        }
+        self.done_reading(id, handle);
+        self.feed_held(id, handle);
+    }
+
+    /// The application reads all there is in pieces, so that messages may be longer than its memory.
+    fn read_pieces(&mut self, id: HostId, handle: ConnectionHandle) {
+        loop {
+            let Some(engine) = &mut self.hosts[id.0].engine else {
+                return;
+            };
+            let read = engine.with(move |peer| {
+                let before = peer.stats().malformed_messages;
+                let mut connection = peer.connection(handle)?;
+                let piece = connection.recv_piece();
+                let piece = piece.map(|piece| (piece.first, piece.last, piece.bytes.to_vec()));
+                Some((piece, peer.stats().malformed_messages != before))
+            });
+            let Some((piece, lost)) = read else {
+                self.check_vanished(id, handle);
+                return;
+            };
+            if lost {
+                self.excuse(id, handle);
+            }
+            let Some((first, last, bytes)) = piece else {
+                break;
+            };
+            let Some(record) = self.hosts[id.0].record_mut(handle) else {
+                return;
+            };
+            let begun = match (first, record.piece.take()) {
+                (true, None) => trace::digest(&[]),
+                // Documented: the rest of that message was lost.
+                (true, Some(_)) => {
+                    self.excuse(id, handle);
+                    trace::digest(&[])
+                }
+                (false, Some(begun)) => begun,
+                (false, None) => {
+                    self.violated(
+                        "stream-whole",
+                        format_args!("{handle:?} gives a piece of a message that did not begin"),
+                    );
+                    return;
+                }
+            };
+            let digest = trace::digest_on(begun, &bytes);
+            let len = bytes.len();
+            self.note(id, format_args!("reads {handle:?} piece of {len} bytes"));
+            if last {
+                self.note(id, format_args!("reads {handle:?} {digest:016x}"));
+                self.stats.messages_read += 1;
+                self.stats.pieced += u64::from(!first);
+                self.check_received(id, handle, digest);
+            } else if let Some(record) = self.hosts[id.0].record_mut(handle) {
+                record.piece = Some(digest);
+            }
         }
         self.done_reading(id, handle);
         self.feed_held(id, handle);
@@ -413,13 +689,18 @@ impl Sim {
     /// The application reads one message: its length.
     pub(crate) fn read_one(&mut self, id: HostId, handle: ConnectionHandle) -> Option<usize> {
         let engine = self.hosts[id.0].engine.as_mut()?;
-        let (serialization, message) = engine.with(move |peer| {
+        let (serialization, message, lost) = engine.with(move |peer| {
+            let before = peer.stats().malformed_messages;
             let mut connection = peer.connection(handle)?;
             let serialization = connection.serialization();
             let message = connection.recv_raw();
             let message = message.map(|Raw { kind, bytes, .. }| (kind, bytes.to_vec()));
-            Some((serialization, message))
+            let lost = peer.stats().malformed_messages != before;
+            Some((serialization, message, lost))
         })?;
+        if lost {
+            self.excuse(id, handle);
+        }
         let Some((kind, bytes)) = message else {
             self.done_reading(id, handle);
             return None;
@@ -437,7 +718,7 @@ impl Sim {
         kind: FrameKind,
         bytes: Vec<u8>,
     ) {
-        let digest = crate::trace::digest(&bytes);
+        let digest = trace::digest(&bytes);
         let len = bytes.len();
         self.note(
             id,
@@ -475,7 +756,7 @@ impl Sim {
             Stimulus::Timeout => self.note(id, format_args!("< timeout")),
             Stimulus::IdRetrieved(peer) => self.note(id, format_args!("< id {peer}")),
             Stimulus::Text(text) => {
-                let digest = crate::trace::digest(text.as_bytes());
+                let digest = trace::digest(text.as_bytes());
                 let kind = kind_of(text);
                 self.note(id, format_args!("< {kind} {digest:016x}"));
             }
@@ -483,9 +764,15 @@ impl Sim {
                 let len = sdp.len();
                 self.note(id, format_args!("< {handle:?} description, {len} bytes"));
             }
-            Stimulus::Rtc(handle, RtcStimulus::Frame(_, bytes)) => {
-                let len = bytes.len();
-                self.note(id, format_args!("< {handle:?} frame, {len} bytes"));
+            Stimulus::Rtc(handle, RtcStimulus::Frame(_, bytes, taken)) => {
+                let (len, taken) = (bytes.len(), *taken);
+                match taken {
+                    0 => self.note(id, format_args!("< {handle:?} frame, {len} bytes")),
+                    _ => self.note(
+                        id,
+                        format_args!("< {handle:?} frame, {len} bytes from {taken}"),
+                    ),
+                }
             }
             Stimulus::Rtc(handle, rtc) => self.note(id, format_args!("< {handle:?} {rtc:?}")),
             other => self.note(id, format_args!("< {other:?}")),

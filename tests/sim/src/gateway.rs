@@ -9,15 +9,15 @@ use std::rc::Rc;
 use peer_core::link::{
     Gateway, GatewayOutput, Key, LeafKeys, LinkError, LinkSlices, SessionSlot, Timing,
 };
-use peer_core::peer::{ConnectionHandle, Input, RtcCommand, RtcInput};
-use peer_core::serialization::{Fragment, FrameKind};
+use peer_core::peer::{ConnectionHandle, Input, RtcInput};
+use peer_core::serialization::Fragment;
 use peer_core::time::Instant;
 
 use crate::Rng;
 use crate::device::TURN;
 use crate::host::{Access, HostId, HostOptions};
 use crate::house::{House, Tenant};
-use crate::io::{Command, Rtc, RtcStimulus, Stimulus, broker_command, rtc_command};
+use crate::io::{Command, RtcStimulus, Stimulus, broker_command, rtc_command};
 use crate::lan::{Server, ServerOptions, Wire, WireId};
 use crate::link::{LAN_PORT, Link, Node, SiteId, address};
 use crate::sim::{Happening, Sim};
@@ -93,7 +93,7 @@ impl Held {
     }
 
     fn feed(&self, link: &mut Gateway<'_>) -> Result<(), LinkError> {
-        if let Stimulus::Rtc(handle, RtcStimulus::Frame(kind, bytes)) = &self.stimulus {
+        if let Stimulus::Rtc(handle, RtcStimulus::Frame(kind, bytes, _)) = &self.stimulus {
             let fragment = Fragment {
                 first: self.given == 0,
                 last: true,
@@ -146,8 +146,6 @@ struct Leg {
     link: House<Links>,
     leaf: Option<HostId>,
     wanted: Option<Instant>,
-    /// Channel messages that the leaf has not said whole.
-    halves: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Leg {
@@ -173,13 +171,12 @@ impl Leg {
             }),
             leaf: None,
             wanted: None,
-            halves: BTreeMap::new(),
         }
     }
 
     /// Takes bytes, or the end of them, and says what is to be done.
     fn poll(&mut self, now: Instant, bytes: Vec<u8>, ended: bool, keys: Rc<Keys>) -> Vec<Said> {
-        let (mut said, wanted) = self.link.with(move |gateway| {
+        let (said, wanted) = self.link.with(move |gateway| {
             gateway.receive(now, &bytes, &*keys);
             if ended {
                 gateway.close();
@@ -192,12 +189,6 @@ impl Leg {
                     GatewayOutput::Refused(refusal) => Said::Note(format!("refuses: {refusal:?}")),
                     GatewayOutput::IdRefused(id) => Said::Note(format!("refuses the id {id}")),
                     GatewayOutput::Broker(command) => Said::Do(broker_command(&command)),
-                    GatewayOutput::Rtc(handle, RtcCommand::Send(fragment)) => Said::Data {
-                        handle,
-                        kind: fragment.kind,
-                        bytes: fragment.bytes.to_vec(),
-                        last: fragment.last,
-                    },
                     GatewayOutput::Rtc(handle, command) => {
                         Said::Do(Command::Rtc(handle, rtc_command(&command)))
                     }
@@ -206,33 +197,7 @@ impl Leg {
             }
         });
         self.wanted = wanted;
-        said.retain_mut(|said| self.is_whole(said));
         said
-    }
-
-    /// Puts data together: whether something is to be done now.
-    fn is_whole(&mut self, said: &mut Said) -> bool {
-        match said {
-            Said::Data {
-                handle,
-                kind,
-                bytes,
-                last,
-            } => {
-                let half = self.halves.entry(handle.to_bits()).or_default();
-                half.append(bytes);
-                if !*last {
-                    return false;
-                }
-                let whole = core::mem::take(half);
-                *said = Said::Do(Command::Rtc(*handle, Rtc::Send(*kind, whole.into())));
-            }
-            Said::Do(Command::Rtc(handle, Rtc::Close)) => {
-                self.halves.remove(&handle.to_bits());
-            }
-            _ => {}
-        }
-        true
     }
 
     fn transmit(&mut self, now: Instant, wire: &mut Wire) {
@@ -256,13 +221,6 @@ enum Said {
     Down(String),
     Note(String),
     Do(Command),
-    /// A part of a channel message.
-    Data {
-        handle: ConnectionHandle,
-        kind: FrameKind,
-        bytes: Vec<u8>,
-        last: bool,
-    },
 }
 
 /// A gateway that runs.
@@ -354,6 +312,7 @@ impl Sim {
             let Some(mut held) = leased.held.remove(at) else {
                 return;
             };
+            held.stimulus = self.up_to_date(id, held.stimulus);
             let machine = self.hosts[gateway.0].gateway.as_mut();
             let leg = machine.and_then(|machine| machine.legs.get_mut(&wire));
             let queue = held.queue();
@@ -378,7 +337,7 @@ impl Sim {
                 continue;
             }
             let stimulus = held.stimulus;
-            if let Stimulus::Rtc(handle, RtcStimulus::Frame(_, bytes)) = &stimulus {
+            if let Stimulus::Rtc(handle, RtcStimulus::Frame(_, bytes, _)) = &stimulus {
                 self.release_held(id, *handle, bytes.len());
                 match result {
                     Ok(()) => self.look_for_close(id, *handle, bytes),
@@ -528,8 +487,6 @@ impl Sim {
                     self.set_leaf(id, wire, None);
                 }
             }
-            // Put together by the leg.
-            Said::Data { .. } => {}
             Said::Do(command) => {
                 if let Some(leaf) = self.leaf_of(id, wire) {
                     self.perform(leaf, command);

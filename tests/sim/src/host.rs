@@ -48,6 +48,13 @@ pub struct Conn {
     pub(crate) handle: ConnectionHandle,
 }
 
+impl Conn {
+    /// Names the connection at the host's engine, for [`Sim::call`].
+    pub const fn handle(self) -> ConnectionHandle {
+        self.handle
+    }
+}
+
 /// How a host reaches its broker and its peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
@@ -93,6 +100,15 @@ pub struct HostOptions {
     /// The application answers each message of a connection that came in with one as long, and reads the next one
     /// only when that was accepted. Default: no.
     pub echoes: bool,
+    /// The application reads messages in pieces, and so takes longer ones than its memory holds. Kept messages are
+    /// not among them. Default: no.
+    pub streams_in: bool,
+    /// Probability that its driver gets a message in pieces, which it feeds as they come. Default: 0.
+    pub cuts: f64,
+    /// Probability that there is little room for what the engine says, or none, when its driver polls. Default: 0.
+    pub tight: f64,
+    /// Whether its WebRTC stack counts credit. Default: no.
+    pub credit: bool,
     /// Whether messages are kept for [`Sim::take_messages`]. They are checked anyway. Default: yes.
     pub keeps_messages: bool,
     /// Whether the driver puts its clock through [`Monotonic`] before it tells the engine, as it has to when the
@@ -123,6 +139,10 @@ impl HostOptions {
             reads_after: Duration::ZERO,
             lazy: 0.0,
             echoes: false,
+            streams_in: false,
+            cuts: 0.0,
+            tight: 0.0,
+            credit: false,
             keeps_messages: true,
             monotonic: true,
             tune: |_| {},
@@ -221,7 +241,8 @@ pub(crate) struct Host {
     pub(crate) ends: HashMap<ConnectionHandle, EndId>,
     pub(crate) address_epoch: u16,
     pub(crate) records: Vec<Record>,
-    pub(crate) ended: VecDeque<ConnectionHandle>,
+    /// Connections that are over, and since when.
+    pub(crate) ended: VecDeque<(ConnectionHandle, Instant)>,
     pub(crate) events: VecDeque<HostEvent>,
     pub(crate) messages: VecDeque<Message>,
     pub(crate) backlog: VecDeque<Happening>,

@@ -28,8 +28,10 @@ pub(crate) enum RtcStimulus {
     Ice(IceState),
     Dtls,
     Opened,
-    Frame(FrameKind, Rc<[u8]>),
+    /// A message, of which the engine took so many bytes already.
+    Frame(FrameKind, Rc<[u8]>, usize),
     Buffered(u32),
+    Credit(u32),
     Closed,
     Failed(RtcFailure),
 }
@@ -60,12 +62,13 @@ impl Stimulus {
                     RtcStimulus::Ice(state) => RtcInput::IceState(*state),
                     RtcStimulus::Dtls => RtcInput::DtlsConnected,
                     RtcStimulus::Opened => RtcInput::ChannelOpened,
-                    RtcStimulus::Frame(kind, bytes) => RtcInput::Fragment(Fragment {
-                        first: true,
+                    RtcStimulus::Frame(kind, bytes, taken) => RtcInput::Fragment(Fragment {
+                        first: *taken == 0,
                         last: true,
                         kind: *kind,
-                        bytes,
+                        bytes: &bytes[*taken..],
                     }),
+                    RtcStimulus::Credit(bytes) => RtcInput::ChannelCredit(*bytes),
                     RtcStimulus::Buffered(bytes) => RtcInput::ChannelBuffered(*bytes),
                     RtcStimulus::Closed => RtcInput::ChannelClosed,
                     RtcStimulus::Failed(failure) => RtcInput::Failed(*failure),
@@ -98,11 +101,19 @@ pub(crate) enum Command {
 
 #[derive(Debug)]
 pub(crate) enum Rtc {
-    CreateOffer { reliable: bool },
+    CreateOffer {
+        reliable: bool,
+    },
     AcceptOffer(String),
     ApplyAnswer(String),
     AddCandidate(String),
-    Send(FrameKind, Rc<[u8]>),
+    /// A message, or a piece of one.
+    Send {
+        first: bool,
+        last: bool,
+        kind: FrameKind,
+        bytes: Rc<[u8]>,
+    },
     Close,
 }
 
@@ -114,6 +125,35 @@ pub(crate) struct Batch {
     pub(crate) waits: Option<Option<Instant>>,
     /// What a device has sent.
     pub(crate) frames: Vec<Vec<u8>>,
+    /// What came although there was no room for it, or did not come although there was.
+    pub(crate) roomless: Option<String>,
+    /// What is left of the room.
+    pub(crate) room: Option<Room>,
+}
+
+/// What an output costs, and how much room of its kind there is.
+fn cost<'r>(output: &Output<'_>, room: &'r mut Room) -> Option<(usize, &'r mut usize)> {
+    let (bytes, room) = match output {
+        Output::Event(_) | Output::Timeout(_) => return None,
+        Output::Broker(command) => (
+            match command {
+                BrokerCommand::Send(text) => text.len(),
+                BrokerCommand::Open { id, token } => id.len() + token.len(),
+                BrokerCommand::RetrieveId | BrokerCommand::Close => 0,
+            },
+            &mut room.broker,
+        ),
+        Output::Rtc(_, command) => match command {
+            RtcCommand::CreateOffer { label, .. } => (label.len(), &mut room.rtc),
+            RtcCommand::AcceptOffer { sdp } | RtcCommand::ApplyAnswer { sdp } => {
+                (sdp.len(), &mut room.rtc)
+            }
+            RtcCommand::AddCandidate { candidate } => (candidate.len(), &mut room.rtc),
+            RtcCommand::Send(piece) => (piece.bytes.len(), &mut room.data),
+            RtcCommand::Close => (0, &mut room.rtc),
+        },
+    };
+    Some((bytes.max(1), room))
 }
 
 /// The type of a signalling message, for the trace.
@@ -121,30 +161,59 @@ pub(crate) fn kind_of(text: &str) -> &str {
     text.split('"').nth(3).unwrap_or("?")
 }
 
-/// Polls at most so many outputs, and not beyond an event.
-pub(crate) fn poll(peer: &mut Peer<'_>, at_most: usize) -> Batch {
-    let mut commands = Vec::new();
-    while commands.len() < at_most {
-        commands.push(match peer.poll_output(Room::UNLIMITED) {
-            Output::Timeout(at) => {
-                return Batch {
-                    commands,
-                    waits: Some(at),
-                    frames: Vec::new(),
-                };
+/// Polls at most so many outputs that fit this room, and not beyond an event.
+///
+/// With `presses`: when there is nothing more that fits, polls once with all the room there is, to see that
+/// nothing else was held back.
+pub(crate) fn poll(peer: &mut Peer<'_>, at_most: usize, room: Room, presses: bool) -> Batch {
+    let (mut batch, mut left) = (Batch::default(), room);
+    while batch.commands.len() < at_most {
+        let output = peer.poll_output(left);
+        if let Some((bytes, room)) = cost(&output, &mut left) {
+            if bytes > *room {
+                batch.roomless = Some(format!("{bytes} bytes for {room}: {output:?}"));
             }
-            Output::Event(event) => {
-                commands.push(Command::Event(event));
+            if *room != usize::MAX {
+                *room = room.saturating_sub(bytes);
+            }
+        }
+        match output {
+            Output::Timeout(at) => {
+                batch.waits = Some(at);
                 break;
             }
-            Output::Broker(command) => broker_command(&command),
-            Output::Rtc(handle, command) => Command::Rtc(handle, rtc_command(&command)),
-        });
+            output => {
+                batch.commands.push(own(&output));
+                if matches!(output, Output::Event(_)) {
+                    break;
+                }
+            }
+        }
     }
-    Batch {
-        commands,
-        waits: None,
-        frames: Vec::new(),
+    batch.room = Some(left);
+    if presses && batch.waits.is_some() && room != Room::UNLIMITED {
+        let output = peer.poll_output(Room::UNLIMITED);
+        let fits = match &output {
+            Output::Timeout(_) => return batch,
+            // Of data there is always a piece that fits.
+            Output::Rtc(_, RtcCommand::Send(_)) => left.data > 0,
+            output => cost(output, &mut left).is_none_or(|(bytes, room)| bytes <= *room),
+        };
+        if fits {
+            batch.roomless = Some(format!("held back with {left:?}: {output:?}"));
+        }
+        batch.waits = None;
+        batch.commands.push(own(&output));
+    }
+    batch
+}
+
+fn own(output: &Output<'_>) -> Command {
+    match output {
+        Output::Event(event) => Command::Event(*event),
+        Output::Broker(command) => broker_command(command),
+        Output::Rtc(handle, command) => Command::Rtc(*handle, rtc_command(command)),
+        Output::Timeout(_) => unreachable!("a timeout is no command"),
     }
 }
 
@@ -168,7 +237,12 @@ pub(crate) fn rtc_command(command: &RtcCommand<'_>) -> Rtc {
         RtcCommand::AcceptOffer { sdp } => Rtc::AcceptOffer((*sdp).to_owned()),
         RtcCommand::ApplyAnswer { sdp } => Rtc::ApplyAnswer((*sdp).to_owned()),
         RtcCommand::AddCandidate { candidate } => Rtc::AddCandidate((*candidate).to_owned()),
-        RtcCommand::Send(frame) => Rtc::Send(frame.kind, frame.bytes.into()),
+        RtcCommand::Send(piece) => Rtc::Send {
+            first: piece.first,
+            last: piece.last,
+            kind: piece.kind,
+            bytes: piece.bytes.into(),
+        },
         RtcCommand::Close => Rtc::Close,
     }
 }

@@ -63,6 +63,8 @@ pub struct SimStats {
     pub streamed: u64,
     /// Messages read by applications.
     pub messages_read: u64,
+    /// Of those, how many were longer than the memory and read in pieces.
+    pub pieced: u64,
     /// Messages not accepted for want of room.
     pub sends_full: u64,
     /// Frames delivered by channels.

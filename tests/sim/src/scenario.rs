@@ -108,7 +108,6 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         match gateways.get(number % gateways.len().max(1)) {
             Some(gateway) if number < hard.leaves => {
                 options.access = Access::Leaf(*gateway);
-                options.echoes = false;
                 // A gateway forgets whom the broker has named how, and then does not let the leaf be that.
                 options.id = Some(format!("leaf-{number}"));
                 options.site = sim.site(*gateway);
@@ -173,6 +172,14 @@ fn any_host(rng: &mut Rng, number: usize) -> HostOptions {
         options.capacity.connections = 1;
     }
     options.echoes = rng.chance(0.4);
+    options.streams_in = !options.echoes && rng.chance(0.2);
+    if rng.chance(0.3) {
+        options.cuts = 0.5;
+    }
+    if rng.chance(0.3) {
+        options.tight = 0.5;
+    }
+    options.credit = rng.chance(0.2);
     // The others leave it to the engine to wait for a clock that was set back.
     options.monotonic = rng.chance(0.8);
     options.tune = match rng.below(6) {
@@ -180,6 +187,7 @@ fn any_host(rng: &mut Rng, number: usize) -> HostOptions {
         1 => |config| config.flush_timeout = Duration::ZERO,
         2 => |config| config.ping_interval = Duration::from_secs(1),
         3 => |config| config.open_timeout = Duration::from_millis(700),
+        4 => |config| config.admit = |offer| offer.metadata.is_none(),
         _ => |_| {},
     };
     if rng.chance(0.3) {

@@ -152,8 +152,12 @@ impl Body {
 impl Sim {
     pub(crate) fn session_command(&mut self, id: HostId, handle: ConnectionHandle, rtc: Rtc) {
         match &rtc {
-            Rtc::Send(_, bytes) => {
-                self.note(id, format_args!("> {handle:?} send {} bytes", bytes.len()));
+            Rtc::Send { last, bytes, .. } => {
+                let part = if *last { "" } else { ", more to come" };
+                self.note(
+                    id,
+                    format_args!("> {handle:?} send {} bytes{part}", bytes.len()),
+                );
             }
             Rtc::AcceptOffer(_) => self.note(id, format_args!("> {handle:?} accept offer")),
             Rtc::ApplyAnswer(_) => self.note(id, format_args!("> {handle:?} apply answer")),
@@ -185,7 +189,15 @@ impl Sim {
             }
             (Rtc::ApplyAnswer(text), Some(end)) => self.describe_remote(end, &text),
             (Rtc::AddCandidate(line), Some(end)) => self.add_candidate(end, &line),
-            (Rtc::Send(kind, bytes), Some(end)) => self.channel_send(end, kind, bytes),
+            (
+                Rtc::Send {
+                    first,
+                    last,
+                    kind,
+                    bytes,
+                },
+                Some(end),
+            ) => self.channel_send(end, first, last, kind, &bytes),
             (Rtc::Close, Some(end)) => self.close_end(end),
         }
     }
@@ -642,13 +654,18 @@ impl Sim {
         self.ends[id] = None;
     }
 
-    fn channel_send(&mut self, id: EndId, kind: FrameKind, bytes: Rc<[u8]>) {
+    fn channel_send(&mut self, id: EndId, first: bool, last: bool, kind: FrameKind, bytes: &[u8]) {
         let Some(end) = self.end(id) else { return };
         if end.stage == Stage::Dead {
             // The engine is about to hear of it.
             return;
         }
-        end.tx.push(Payload::Frame(kind, bytes));
+        if let Err(fault) = end.tx.push_piece(first, last, kind, bytes) {
+            self.violated("room-kept", format_args!("end {id}: {fault}"));
+        }
+        if !last {
+            self.channel_credit(id);
+        }
         self.channel_flush(id);
     }
 }

@@ -38,6 +38,7 @@ pub(crate) enum Happening {
     BrokerTurn,
     HostPoll(HostId, u32),
     HostRead(HostId, u32, ConnectionHandle),
+    HostFeed(HostId, u32, ConnectionHandle),
     Reconnect(HostId, u32),
     Stimulus(HostId, u32, Stimulus),
     Datagram(Box<Datagram>),
@@ -148,6 +149,10 @@ impl Sim {
     /// An empty world with a broker that runs.
     pub fn with_options(seed: u64, options: SimOptions) -> Self {
         let mut rng = Rng::new(seed);
+        let mut trace = Trace::new();
+        if let Some(lines) = crate::check::lines_asked_for() {
+            trace.set_limit(lines);
+        }
         let mut net = Network::new(rng.fork());
         net.add(options.broker_link, None);
         let mut sim = Self {
@@ -162,7 +167,7 @@ impl Sim {
             ledgers: Vec::new(),
             broker: Broker::new(options.realm.clone()),
             options,
-            trace: Trace::new(),
+            trace,
             stats: SimStats::default(),
             rng_hosts: rng.fork(),
             rng_stack: rng.fork(),
@@ -592,6 +597,9 @@ impl Sim {
             Happening::HostPoll(host, incarnation) => self.host_poll(host, incarnation),
             Happening::HostRead(host, incarnation, handle) => {
                 self.host_read(host, incarnation, handle);
+            }
+            Happening::HostFeed(host, incarnation, handle) => {
+                self.host_feed(host, incarnation, handle);
             }
             Happening::Reconnect(host, incarnation) => self.reconnect_host(host, incarnation),
             Happening::Stimulus(host, incarnation, stimulus) => {

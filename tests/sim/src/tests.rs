@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use peer_core::peer::{ConnectOptions, Output, Room};
 use peer_core::serialization::FrameKind;
-use peer_core::time::Duration;
+use peer_core::time::{Duration, Instant};
 
 use crate::io::{RtcStimulus, Stimulus};
 use crate::{Conn, HostOptions, Sim};
@@ -32,7 +32,7 @@ fn connected() -> (Sim, Conn, Conn) {
 }
 
 fn frame(sim: &mut Sim, to: Conn, bytes: &[u8]) {
-    let frame = RtcStimulus::Frame(FrameKind::Binary, Rc::from(bytes));
+    let frame = RtcStimulus::Frame(FrameKind::Binary, Rc::from(bytes), 0);
     sim.input(to.host, &Stimulus::Rtc(to.handle, frame));
     sim.drain(to.host);
 }
@@ -101,7 +101,9 @@ fn a_connect_without_an_outcome() {
 #[should_panic(expected = "invariant `stale-handle` violated at alice")]
 fn a_handle_that_outlives_its_end() {
     let (mut sim, here, _) = connected();
-    sim.hosts[here.host.0].ended.push_back(here.handle);
+    sim.hosts[here.host.0]
+        .ended
+        .push_back((here.handle, Instant::ZERO));
     sim.hosts[here.host.0].ends.clear();
     sim.drain(here.host);
 }

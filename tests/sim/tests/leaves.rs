@@ -287,3 +287,8 @@ fn an_echo_at_a_host_never_stops() {
 fn an_echo_at_a_device_never_stops() {
     echoes(|_| Access::Tcp);
 }
+
+#[test]
+fn an_echo_at_a_leaf_never_stops() {
+    echoes(|sim| Access::Leaf(sim.add_gateway(GatewayOptions::new("gateway"))));
+}

@@ -337,3 +337,113 @@ fn every_serialization_passes() {
         assert_eq!(message.decode::<String>().unwrap(), "déjà vu");
     }
 }
+
+/// A message that is streamed and never finished does not hold up a close that delivers what was sent before.
+#[test]
+fn a_flush_close_amid_a_streamed_message_closes_at_once() {
+    let (mut sim, here, there) = connected(SimOptions::default(), Link::lan(), true);
+    sim.send(here, "before").unwrap();
+    let handle = here.handle();
+    sim.call(here.host, move |peer, _| {
+        let mut connection = peer.connection(handle).unwrap();
+        connection.stream(50_000, 1_000).unwrap();
+        connection.stream_write(&[7; 3_000]).unwrap();
+    });
+    sim.close_flush(here);
+    assert!(sim.wait(SECOND, |sim| sim.is_over(here) && sim.is_over(there)));
+    let messages = sim.take_messages(there.host);
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].decode::<String>().unwrap(), "before");
+}
+
+/// Whoever offers connections without end leaves room for others.
+#[test]
+fn one_stranger_cannot_hold_every_slot() {
+    let mut sim = Sim::new(5);
+    let victim = sim.add_host(HostOptions::new("victim"));
+    let mallory = sim.add_host(HostOptions {
+        capacity: Capacity {
+            connections: 30,
+            ..Capacity::default()
+        },
+        ..HostOptions::new("mallory")
+    });
+    let bob = sim.add_host(HostOptions::new("bob"));
+    sim.run_for(SECOND);
+    for _ in 0..30 {
+        let options = ConnectOptions::default();
+        sim.connect(mallory, "victim", options).unwrap();
+    }
+    sim.run_for(SECOND);
+    let conn = sim
+        .connect(bob, "victim", ConnectOptions::default())
+        .unwrap();
+    assert!(sim.wait(2 * SECOND, |sim| sim.is_open(conn)));
+    assert!(sim.peer_stats(victim).unwrap().refused_offers > 20);
+}
+
+/// An application that refuses an offer spends nothing on it.
+#[test]
+fn an_offer_that_is_not_admitted_makes_no_session() {
+    let mut sim = Sim::new(5);
+    let alice = sim.add_host(HostOptions {
+        tune: |config| config.admit = |offer| offer.peer != "mallory",
+        ..HostOptions::new("alice")
+    });
+    let mallory = sim.add_host(HostOptions::new("mallory"));
+    let bob = sim.add_host(HostOptions::new("bob"));
+    sim.run_for(SECOND);
+    let refused = sim
+        .connect(mallory, "alice", ConnectOptions::default())
+        .unwrap();
+    let admitted = sim
+        .connect(bob, "alice", ConnectOptions::default())
+        .unwrap();
+    let opens = |sim: &Sim| sim.is_open(admitted) && sim.open_connections(alice).len() == 1;
+    assert!(sim.wait(2 * SECOND, opens));
+    assert_eq!(sim.stats().sessions, 3);
+    assert!(sim.wait(40 * SECOND, |sim| sim.is_over(refused)));
+}
+
+/// Messages of any length pass through an inbox of 2 KB where they are read in pieces, cut anywhere on the way.
+#[test]
+fn messages_longer_than_the_inbox_are_read_in_pieces() {
+    for serialization in [Serialization::Binary, Serialization::Json] {
+        let mut sim = Sim::new(8);
+        let sensor = sim.add_host(HostOptions {
+            capacity: Capacity {
+                outbox: 64 * 1024,
+                ..Capacity::default()
+            },
+            ..HostOptions::new("sensor")
+        });
+        let hub = sim.add_host(HostOptions {
+            streams_in: true,
+            cuts: 0.9,
+            reads_after: SECOND / 10,
+            ..HostOptions::new("hub")
+        });
+        sim.run_for(SECOND);
+        let options = ConnectOptions {
+            reliable: true,
+            serialization,
+            ..ConnectOptions::default()
+        };
+        let conn = sim.connect(sensor, "hub", options).unwrap();
+        assert!(sim.wait(SECOND, |sim| sim.is_open(conn)));
+        let long = if serialization == Serialization::Json {
+            16_000
+        } else {
+            45_000
+        };
+        for len in [10, long, 1, long] {
+            sim.send(conn, "x".repeat(len)).unwrap();
+            sim.run_for(10 * SECOND);
+        }
+        assert_eq!(sim.stats().messages_read, 4);
+        assert_eq!(sim.stats().pieced, 2);
+        assert!(sim.is_open(conn));
+        assert_eq!(sim.stats().too_big, 0);
+        assert!(sim.is_online(hub));
+    }
+}
