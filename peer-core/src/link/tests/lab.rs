@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     PeerId,
+    connection::SendError,
     link::{
         Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkError,
         LinkResources, Timing,
@@ -600,4 +601,37 @@ fn own(output: GatewayOutput<'_>) -> (String, Command) {
         }
         GatewayOutput::Timeout(_) => ("".to_owned(), Command::None),
     }
+}
+
+/// Sends numbered messages both ways, reading as they come; what either side got.
+pub(super) fn talk(lab: &mut Lab, here: ConnectionHandle, there: ConnectionHandle, count: u32) {
+    let (mut sent, mut got) = ([0, 0], [Vec::new(), Vec::new()]);
+    for _ in 0..100_000 {
+        for (side, peer, handle) in [(0, &mut lab.peer, here), (1, &mut lab.bob, there)] {
+            let mut connection = peer.connection(handle).expect("it lives");
+            while sent[side] < count {
+                let text = format!("{} {}", sent[side], "x".repeat(sent[side] as usize % 700));
+                match connection.send(&text) {
+                    Ok(()) => sent[side] += 1,
+                    Err(SendError::Full) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            while let Ok(text) = connection.recv::<&str>() {
+                let number: u32 = text.split(' ').next().unwrap().parse().unwrap();
+                assert_eq!(
+                    text.len(),
+                    format!("{number} ").len() + number as usize % 700
+                );
+                got[side].push(number);
+            }
+        }
+        lab.wait(Duration::from_millis(20));
+        if got.iter().all(|got| got.len() == count as usize) {
+            let all: Vec<u32> = (0..count).collect();
+            assert_eq!(got, [all.clone(), all]);
+            return;
+        }
+    }
+    panic!("sent {sent:?}, got {:?}", [got[0].len(), got[1].len()]);
 }

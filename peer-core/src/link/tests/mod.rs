@@ -1,11 +1,15 @@
 extern crate std;
 
+mod ends;
+mod handshake;
 mod hostile;
 mod lab;
 mod life;
 mod old;
+mod pressure;
 mod streams;
 mod vectors;
+mod wire;
 
 /// A message of bytes that the engine, or the driver, would not say.
 struct Raw<'a>(&'a [u8]);

@@ -2,7 +2,10 @@
 
 use std::{string::String, string::ToString, vec::Vec};
 
-use super::lab::{Keys, key, leak, new_gateway};
+use super::{
+    lab::{Keys, key, leak, new_gateway},
+    vectors::violations,
+};
 use crate::{
     link::{
         DownReason, Gateway, GatewayOutput, LinkError, LinkResources, Timing, Version,
@@ -247,21 +250,20 @@ fn a_full_leaf_is_waited_for() {
 /// A frame in the middle of a message that carries nothing costs nothing, so it could go on for
 /// ever.
 #[test]
-fn empty_frames_in_a_message_break_the_rules() {
-    let (mut pair, _) = Pair::open();
-    let mut wire = [0; 100];
-    // The leaf's third frame of the control stream begins a message, the fourth has nothing in it.
-    for (number, body) in [(1, &[0x11, 1, 9][..]), (2, &[0x10, 2][..])] {
-        let len = crate::link::frame::seal(body, &mut wire).unwrap();
-        assert!(pair.gateway.is_up(), "{number}");
-        pair.gateway.receive(pair.now, &wire[..len], &pair.keys);
+fn violations_end_the_session() {
+    for (bytes, why) in violations(Version::One) {
+        let mut pair = Pair::up();
+        let (end, rest) = bytes.split_last().unwrap();
+        pair.gateway.receive(pair.now, rest, &pair.keys);
+        assert!(pair.gateway.is_up(), "{why}");
+        pair.gateway.receive(pair.now, &[*end], &pair.keys);
+        pair.drive();
+        assert!(!pair.gateway.is_up(), "{why}");
+        assert_eq!(
+            pair.leaf.heard,
+            [std::format!("reset {:?}", DownReason::Violation)]
+        );
     }
-    pair.drive();
-    assert!(!pair.gateway.is_up());
-    assert_eq!(
-        pair.leaf.heard,
-        [std::format!("reset {:?}", DownReason::Violation)]
-    );
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! The vectors that the documentation promises to those who write the other end.
 
-use std::{borrow::ToOwned, string::ToString, vec, vec::Vec};
+use std::{
+    borrow::ToOwned,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 use serde_json::Value;
 
@@ -193,6 +198,25 @@ fn garbage_is_no_frame() {
             vector["why"]
         );
     }
+}
+
+/// What somebody sends in a session of this version who breaks the rules, each with the reason.
+pub(super) fn violations(version: Version) -> Vec<(Vec<u8>, String)> {
+    let all = vectors();
+    let of_version = list(&all, "violations")
+        .iter()
+        .filter(|vector| self::version(vector) == Some(version));
+    of_version
+        .map(|vector| (bytes(&vector["bytes"]), vector["why"].to_string()))
+        .collect()
+}
+
+#[test]
+fn each_violation_is_of_a_version() {
+    let all = vectors();
+    let read = [Version::One, Version::Two].map(|version| violations(version).len());
+    assert!(read.iter().all(|count| *count > 0));
+    assert_eq!(read.iter().sum::<usize>(), list(&all, "violations").len());
 }
 
 #[test]
