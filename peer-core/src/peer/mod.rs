@@ -32,17 +32,39 @@
 //! # Limits
 //! | limit | default | at the limit |
 //! |---|---|---|
-//! | connections (`CONNS` of [`PeerResources`]) | | [`ConnectError::TooManyConnections`]; for an OFFER an incoming connection that is not open gives way, of the remote that holds most, if it holds more than the newcomer; else it is dropped and counted. The remote is not told |
-//! | incoming connections of one remote ([`Config::remote_share`]) | ¼ of the table | while more than half of the table is in use its OFFERs are refused and counted |
-//! | signals waiting for the broker (⅜ `CONTROL`) | 1,296 B | [`InputError::Full`]; while there is no broker dropped and counted, a description fails its connection |
-//! | descriptions and candidates waiting for the stack (⅜ `CONTROL`) | 1,296 B | [`InputError::Full`] |
-//! | candidates before their OFFER, and local ones before their description (¼ `CONTROL`, [`EARLY_SIGNALS_MAX`](crate::config::EARLY_SIGNALS_MAX)) | 864 B, 8 | the oldest goes; one remote holds at most half |
-//! | messages to be sent (`OUTBOX`) | 2,048 B a connection | [`SendError::Full`](crate::connection::SendError::Full), then [`Event::Writable`] |
-//! | bytes a channel holds ([`DataConnection::set_high_water`]) | 256 KiB a connection | the next message waits in the outbox |
-//! | messages to be read (`INBOX`) | 2,048 B a connection | [`InputError::InboxFull`]; what is larger than it is read in pieces ([`DataConnection::set_streaming`]), or dropped, counted and a [`ConnectionError::MessageTooBig`] |
+//! | connections (`CONNS`) | | [`ConnectError::TooManyConnections`]; [offers](#offers) |
+//! | connections of a remote ([`Config::remote_share`]) | ¼ of them | [offers](#offers) |
+//! | signals for the broker (⅜ `CONTROL`) | 1,296 B | [`InputError::Full`]; [no broker](#no-broker) |
+//! | signals for the stack (⅜ `CONTROL`) | 1,296 B | [`InputError::Full`] |
+//! | early candidates (¼ `CONTROL`) | 864 B, 8 | the oldest goes; of one remote at most half |
+//! | messages to be sent (`OUTBOX`) | 2,048 B a connection | [`Full`], then [`Event::Writable`] |
+//! | bytes a channel holds ([high water]) | 256 KiB a connection | the outbox keeps the rest |
+//! | messages to be read (`INBOX`) | 2,048 B a connection | [`InputError::InboxFull`] |
+//! | a message to be read | `INBOX` | it is [read in pieces], or [`MessageTooBig`] is told |
 //! | a connect, from `connect` or its OFFER to open | 30 s | [`Event::ConnectionFailed`] |
-//! | an open, from the poll of its command to the socket | 10 s | [`Event::Error`], [`Event::Disconnected`] |
+//! | an open, from its command to the socket | 10 s | [`Event::Error`], [`Event::Disconnected`] |
 //! | a flush-close without progress | 10 s | it is closed as by `close` |
+//!
+//! [`Full`]: crate::connection::SendError::Full
+//! [high water]: DataConnection::set_high_water
+//! [read in pieces]: DataConnection::set_streaming
+//! [`MessageTooBig`]: ConnectionError::MessageTooBig
+//!
+//! The memories (`CONNS` and the others) are parameters of [`PeerResources`]. Signals for the stack
+//! are descriptions and candidates. Early candidates are those that come before their OFFER, and
+//! local ones before their description; their number is
+//! [`EARLY_SIGNALS_MAX`](crate::config::EARLY_SIGNALS_MAX).
+//!
+//! ## Offers
+//! For an OFFER that finds the table full an incoming connection that is not open gives way: one of
+//! the remote that holds most, if it holds more than the newcomer. Else the OFFER is dropped and
+//! counted in [`Stats::dropped_signals`]. While more than half of the table is in use, OFFERs of a
+//! remote that has its share are refused and counted in [`Stats::refused_offers`]. The remote is
+//! told neither.
+//!
+//! ## No broker
+//! While there is no broker, signals for it that find no room are dropped and counted. Where one of
+//! them is a description, its connection fails.
 //!
 //! # Work of one call
 //! No call waits, and each does a bounded amount of work: it looks at every slot a constant number
