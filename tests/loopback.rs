@@ -316,11 +316,173 @@ async fn dropping_the_last_handle_delivers_and_closes() -> Outcome {
     assert_eq!(received.map(|values| values.len()), Some(200_000));
     assert!(matches!(soon(theirs.closed()).await, CloseReason::Remote));
 
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_keeps_its_peer_alive() -> Outcome {
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let mut events = alice.events();
     let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, true).await;
     drop(alice);
-    assert!(matches!(soon(ours.closed()).await, CloseReason::Destroyed));
+    ours.send("still here").await?;
+    assert_eq!(soon(theirs.recv()).await?, Some("still here".into()));
+    theirs.send("and back").await?;
+    assert_eq!(soon(ours.recv()).await?, Some("and back".into()));
+
+    ours.send(&vec![0; 200_000]).await?;
+    drop(ours);
+    let received = soon(theirs.recv_as::<Vec<u8>>()).await?;
+    assert_eq!(received.map(|values| values.len()), Some(200_000));
+    until(&mut events, |event| matches!(event, Event::Closed)).await;
     assert!(matches!(soon(theirs.closed()).await, CloseReason::Remote));
     Ok(())
+}
+
+#[tokio::test]
+async fn shutdown_delivers_what_was_sent() -> Outcome {
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, false).await;
+    let (other, others) = connected(&alice, &bob, Serialization::Json, true).await;
+    ours.try_send(&Value::Bytes(vec![3; 2 << 20].into()))?;
+    other.send("last").await?;
+    let read = async {
+        let big = theirs.recv().await?.expect("it was sent");
+        assert_eq!(big.as_bytes().map(|bytes| bytes.len()), Some(2 << 20));
+        assert_eq!(others.recv().await?, Some("last".into()));
+        Ok::<_, peer_net::ReceiveError>(())
+    };
+    let ((), read) = tokio::join!(soon(alice.shutdown()), soon(read));
+    read?;
+    assert!(alice.is_destroyed());
+    assert!(matches!(
+        ours.send("late").await,
+        Err(SendError::Closed(CloseReason::Local))
+    ));
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_keep_their_order_whoever_sends_and_gives_up() -> Outcome {
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, true).await;
+    let read = async {
+        let mut firsts = Vec::new();
+        while let Some(value) = theirs.recv().await? {
+            firsts.push(value.as_bytes().expect("of bytes")[0]);
+        }
+        Ok::<_, peer_net::ReceiveError>(firsts)
+    };
+    let write = async {
+        let mut sent = Vec::new();
+        for round in 0..8_u8 {
+            // Far more than the channel takes at once, so nearly all of it still waits.
+            let big = Value::Bytes(vec![4 * round; 8 << 20].into());
+            if ours.try_send(&big).is_ok() {
+                sent.push(4 * round);
+            }
+            let mut cancelled = Box::pin(ours.send_bytes(vec![4 * round + 1; 100_000]));
+            tokio::select! {
+                biased;
+                result = &mut cancelled => {
+                    result?;
+                    sent.push(4 * round + 1);
+                }
+                () = tokio::task::yield_now() => {}
+            }
+            drop(cancelled);
+            ours.send_bytes(vec![4 * round + 2]).await?;
+            sent.push(4 * round + 2);
+            if ours
+                .try_send(&Value::Bytes(vec![4 * round + 3].into()))
+                .is_ok()
+            {
+                sent.push(4 * round + 3);
+            }
+        }
+        ours.close_flush().await;
+        Ok::<_, SendError>(sent)
+    };
+    let (sent, received) = tokio::join!(soon(write), soon(read));
+    assert_eq!(sent?, received?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn halves_and_byte_streams() -> Outcome {
+    use futures_util::{SinkExt, StreamExt as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, true).await;
+    let (mut send, _receive) = ours.split();
+    let (_send, receive) = theirs.split();
+    let sending = tokio::spawn(async move {
+        for n in 0..500 {
+            send.send(n).await?;
+        }
+        SinkExt::<u32>::close(&mut send).await
+    });
+    let received: Vec<_> = soon(receive.map(|value| value.ok()?.as_i64()).collect()).await;
+    soon(sending).await??;
+    assert!(received.into_iter().eq((0..500).map(Some)));
+
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Json, true).await;
+    assert!(ours.into_byte_stream().is_err());
+    drop(theirs);
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, true).await;
+    let mut writer = ours.into_byte_stream().expect("raw and reliable");
+    let mut reader = theirs.into_byte_stream().expect("raw and reliable");
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n * 7) as u8).collect();
+    let mut received = Vec::new();
+    let write = async {
+        writer.write_all(&bytes).await?;
+        writer.shutdown().await
+    };
+    let (wrote, read) = tokio::join!(soon(write), soon(reader.read_to_end(&mut received)));
+    wrote?;
+    read?;
+    assert!(received == bytes);
+    assert!(writer.write_all(b"late").await.is_err());
+    Ok(())
+}
+
+/// What may be moved into a task, and awaited there.
+#[test]
+fn handles_and_futures_are_send() {
+    fn task<T: Send + 'static>() {}
+    fn future<T: Send>(_: T) {}
+    task::<Peer>();
+    task::<DataConnection>();
+    task::<Events>();
+    task::<peer_net::SendHalf>();
+    task::<peer_net::ReceiveHalf>();
+    task::<peer_net::ByteStream>();
+    #[allow(dead_code, reason = "it only has to compile")]
+    fn futures(peer: &Peer, connection: &DataConnection, builder: PeerBuilder) {
+        future(builder.open());
+        future(peer.opened());
+        future(peer.connect("bob").into_future());
+        future(peer.connect("bob").start());
+        future(peer.accept());
+        future(peer.disconnect());
+        future(peer.reconnect());
+        future(peer.shutdown());
+        future(peer.closed());
+        future(peer.list_all_peers());
+        future(connection.opened());
+        future(connection.send("text"));
+        future(connection.send_text("text"));
+        future(connection.send_bytes(Vec::new()));
+        future(connection.recv());
+        future(connection.recv_as::<String>());
+        future(connection.close_flush());
+        future(connection.closed());
+    }
 }
 
 #[tokio::test]
@@ -539,9 +701,10 @@ async fn a_cancelled_send_sends_all_or_nothing() -> Outcome {
     let broker = broker().await;
     let (alice, bob) = peers(&broker).await;
     let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, true).await;
-    // More than the channel takes at once, so it is under way when it is dropped.
+    // More than the channel takes at once, so the next one waits when it is dropped.
     let big = vec![1; 3 << 20];
-    let mut cancelled = Box::pin(ours.send_bytes(big.clone()));
+    ours.send_bytes(big.clone()).await?;
+    let mut cancelled = Box::pin(ours.send_bytes(vec![2; 1000]));
     tokio::select! {
         biased;
         _ = &mut cancelled => panic!("three megabytes went at once"),

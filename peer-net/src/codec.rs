@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed as _};
 
 use crate::error::{ReceiveError, SendError};
-use crate::inbox::Payload;
 use crate::rtc::Message;
 use crate::value::{Budget, MAX_VALUES, Value, ValueSeed};
 
@@ -20,6 +19,22 @@ use crate::value::{Budget, MAX_VALUES, Value, ValueSeed};
 pub(crate) const JSON_MAX: usize = CHUNKED_MTU - 1;
 /// `null` in BinaryPack.
 const PACKED_NULL: &[u8] = &[0xC0];
+
+/// One message of the remote, still in its serialization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Payload {
+    Text(String),
+    Binary(Bytes),
+}
+
+impl Payload {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
 
 /// A message ready to be sent.
 #[derive(Clone, Debug)]
@@ -30,6 +45,25 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Whole(message) => message.len(),
+            Self::Chunked(packed) => packed.len(),
+        }
+    }
+
+    /// Bytes of the largest frame it travels in.
+    pub(crate) fn largest_frame(&self) -> usize {
+        match self {
+            Self::Whole(message) => message.len(),
+            // The first chunk is full.
+            Self::Chunked(packed) => Chunks::new(NonZeroU32::MAX, packed)
+                .next()
+                .map_or(0, |chunk| chunk.len()),
+        }
+    }
+
     fn packed(packed: Vec<u8>) -> Self {
         if packed.len() > CHUNKED_MTU {
             Self::Chunked(packed)

@@ -29,7 +29,7 @@ use tokio::time::timeout;
 
 use crate::broker::BrokerClient;
 use crate::builder::Options;
-use crate::data_connection::DataConnection;
+use crate::connection::Held;
 use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain};
 use crate::event::Event;
 use crate::shared::Shared;
@@ -51,7 +51,7 @@ const END_WAIT: Duration = Duration::from_secs(2);
 pub(crate) enum Command {
     Connect(
         ConnectRequest,
-        oneshot::Sender<Result<DataConnection, ConnectError>>,
+        oneshot::Sender<Result<Arc<Held>, ConnectError>>,
     ),
     Disconnect(oneshot::Sender<()>),
     Reconnect(oneshot::Sender<Result<(), ReconnectError>>),
@@ -70,7 +70,7 @@ pub(crate) fn prepare(
     runtime: Handle,
     options: Options,
     commands: mpsc::Receiver<Command>,
-    backlog: mpsc::Sender<DataConnection>,
+    backlog: mpsc::Sender<Arc<Held>>,
 ) -> Result<(Arc<Shared>, impl Future<Output = ()> + Send + 'static), BuildError> {
     let (seed, [for_pauses, for_id @ ..]) = random()?;
     let client = BrokerClient::new(options.broker.clone())
@@ -97,6 +97,7 @@ pub(crate) fn prepare(
         epoch: tokio::time::Instant::now(),
         wants_broker: true,
         deadline: None,
+        leaving: false,
         finished: false,
     };
     Ok((shared, driver.run(config)))
@@ -134,6 +135,8 @@ struct Driver {
     wants_broker: bool,
     /// When the engine wants to be woken.
     deadline: Option<Instant>,
+    /// To be destroyed once no connection is left.
+    leaving: bool,
     finished: bool,
 }
 
@@ -165,6 +168,10 @@ impl Driver {
         let mut engine = Engine::with_slices(config, memory);
         loop {
             self.drain(&mut engine);
+            if self.leaving && self.connections.is_empty() && !self.finished {
+                self.destroy(&mut engine);
+                self.drain(&mut engine);
+            }
             if self.finished {
                 self.connections.accept_no_more();
                 self.shared.end_events();
@@ -333,7 +340,6 @@ impl Drop for Driver {
     /// However the driver ends, nobody waits for ever.
     fn drop(&mut self) {
         self.connections.end_all();
-        self.shared.refuse_requests();
         self.shared.set_status(|status| {
             status.state = PeerState::Destroyed;
             true

@@ -12,26 +12,25 @@
 pub mod broker;
 mod builder;
 mod codec;
-mod data_connection;
-mod data_plane;
+mod connection;
 mod driver;
 mod error;
 mod event;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 mod ice_server;
-mod inbox;
 mod peer;
 mod rate;
 pub mod rtc;
 mod shared;
+mod sync;
 mod value;
 
 pub use builder::{
     ACCEPT_BACKLOG, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND, Offer,
     PENDING_SHARE, PeerBuilder, RECONNECT_PAUSE_MAX,
 };
-pub use data_connection::DataConnection;
+pub use connection::{ByteStream, DataConnection, ReceiveHalf, SendHalf};
 pub use driver::METADATA_MAX;
 pub use error::{
     BuildError, CloseReason, ConnectError, ConnectionFailure, ListError, OpenError, PeerFailure,

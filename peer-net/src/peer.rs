@@ -11,19 +11,20 @@ use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::builder::{ACCEPT_BACKLOG, Options, PeerBuilder};
-use crate::data_connection::DataConnection;
+use crate::connection::{DataConnection, Held};
 use crate::driver::{self, Command, ConnectRequest};
 use crate::error::{BuildError, ConnectError, ListError, PeerFailure, ReconnectError};
 use crate::event::Events;
-use crate::shared::{Shared, Stats};
+use crate::shared::{Alive, Shared, Stats};
 
 /// Commands that wait for the peer's task. At the limit the caller waits.
 const COMMANDS_MAX: usize = 32;
 
 /// A peer with an id at a broker, and its data connections. PeerJS's `Peer`.
 ///
-/// Handles are cheap to clone and all mean the same peer. When the last one is dropped the peer is destroyed,
-/// and its connections with it.
+/// Handles are cheap to clone and all mean the same peer. Its connections keep it alive, too: when the last handle of
+/// the peer and of its connections is dropped, what was sent is delivered and the peer destroyed. Without a handle of
+/// the peer itself nobody can accept, so offers are refused.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,11 +42,13 @@ pub struct Peer {
     inner: Arc<Inner>,
 }
 
-/// What the handles of a peer share. The driver does not hold it, so dropping it ends the driver.
+/// What the handles of a peer share.
 struct Inner {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    accepted: Mutex<mpsc::Receiver<DataConnection>>,
+    accepted: Mutex<mpsc::Receiver<Arc<Held>>>,
+    /// Its connections hold it as well; the driver does not.
+    alive: Arc<Alive>,
 }
 
 impl Peer {
@@ -61,6 +64,7 @@ impl Peer {
         let (shared, driver) = driver::prepare(runtime.clone(), options, command_queue, backlog)?;
         runtime.spawn(driver);
         let inner = Inner {
+            alive: shared.alive(),
             shared,
             commands,
             accepted: Mutex::new(accepted),
@@ -103,12 +107,18 @@ impl Peer {
     /// [`ACCEPT_BACKLOG`] of them wait; further ones are closed as soon as they open, and counted.
     /// PeerJS: the event `connection`, but here when both sides may send.
     pub async fn accept(&self) -> Option<DataConnection> {
-        self.inner.accepted.lock().await.recv().await
+        let held = self.inner.accepted.lock().await.recv().await?;
+        Some(self.held(held))
+    }
+
+    fn held(&self, held: Arc<Held>) -> DataConnection {
+        DataConnection::new(held, self.inner.alive.clone())
     }
 
     /// All connections that somebody still holds, open or opening. PeerJS: `connections`.
     pub fn connections(&self) -> Vec<DataConnection> {
-        self.inner.shared.connections()
+        let connections = self.inner.shared.connections().into_iter();
+        connections.map(|held| self.held(held)).collect()
     }
 
     /// The connection of that id, if somebody still holds it. PeerJS: `getConnection`.
@@ -149,7 +159,15 @@ impl Peer {
         self.inner.shared.destroy();
     }
 
-    /// Waits until the peer is destroyed and everything below it has ended.
+    /// Ends the peer in order: refuses what is new, delivers what its connections were given to send, closes them as
+    /// [`DataConnection::close_flush`] does, leaves the broker, and waits until all has ended. Dropping the future
+    /// leaves that to go on. A connection that delivers nothing for 10 s is closed without the rest.
+    pub async fn shutdown(&self) {
+        self.inner.shared.shutdown();
+        self.closed().await;
+    }
+
+    /// Waits until the peer is destroyed and everything below it has ended. Dropping the future changes nothing.
     pub async fn closed(&self) {
         self.inner.commands.closed().await;
     }
@@ -190,12 +208,6 @@ impl Peer {
     /// Counters since the start.
     pub fn stats(&self) -> Stats {
         self.inner.shared.stats()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.shared.destroy();
     }
 }
 
@@ -271,7 +283,8 @@ impl<'p> Connect<'p> {
             .send(Command::Connect(request, reply))
             .await;
         sent.map_err(|_| ConnectError::Destroyed)?;
-        answer.await.map_err(|_| ConnectError::Destroyed)?
+        let held = answer.await.map_err(|_| ConnectError::Destroyed)??;
+        Ok(self.peer.held(held))
     }
 }
 

@@ -1,19 +1,18 @@
 //! What a peer's handles and its driver share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use peer_core::PeerId;
-use peer_core::peer::{ConnectionHandle, PeerError, PeerState};
+use peer_core::peer::{ConnectionError, ConnectionHandle, PeerError, PeerState};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::broker::BrokerClient;
 use crate::builder::Options;
-use crate::data_connection::{DataConnection, Held};
-use crate::data_plane::DataPlane;
+use crate::connection::{Budget, Held, Owner};
 use crate::error::{ListError, PeerFailure};
-use crate::event::{EVENTS_MAX, Event, Events};
-use crate::inbox::Budget;
+use crate::event::{ConnectionInfo, EVENTS_MAX, Event, Events};
+use crate::sync::{Mutex, lock};
 
 /// Counters of a peer since its start. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,10 +45,18 @@ pub(crate) struct Status {
 #[derive(Default)]
 pub(crate) struct Requests {
     pub(crate) destroy: bool,
+    /// Destroy once every connection has delivered what was sent.
+    pub(crate) shutdown: bool,
     pub(crate) close: Vec<ConnectionHandle>,
-    pub(crate) finish: Vec<Arc<DataPlane>>,
-    /// The driver is gone; nothing is asked any more.
-    gone: bool,
+}
+
+/// Held by the handles of a peer and of its connections. When the last of them is gone, the peer ends.
+pub(crate) struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
 }
 
 pub(crate) struct Shared {
@@ -135,44 +142,23 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    pub(crate) fn close(&self, handle: ConnectionHandle) {
-        let mut requests = lock(&self.requests);
-        if !requests.close.contains(&handle) {
-            requests.close.push(handle);
-        }
-        drop(requests);
+    pub(crate) fn shutdown(&self) {
+        lock(&self.requests).shutdown = true;
         self.bell.notify_one();
     }
 
-    pub(crate) fn finish(&self, plane: Arc<DataPlane>) {
-        let mut requests = lock(&self.requests);
-        // Kept here it would keep itself.
-        if !requests.gone {
-            requests.finish.push(plane);
-        }
-        drop(requests);
-        self.bell.notify_one();
+    /// What keeps the peer alive as long as it is held.
+    pub(crate) fn alive(self: &Arc<Self>) -> Arc<Alive> {
+        Arc::new(Alive(self.clone()))
     }
 
     pub(crate) fn take_requests(&self) -> Requests {
         core::mem::take(&mut lock(&self.requests))
     }
 
-    /// The driver ends and takes no more.
-    pub(crate) fn refuse_requests(&self) {
-        *lock(&self.requests) = Requests {
-            gone: true,
-            ..Requests::default()
-        };
-    }
-
-    pub(crate) fn connections(&self) -> Vec<DataConnection> {
+    pub(crate) fn connections(&self) -> Vec<Arc<Held>> {
         let connections = lock(&self.connections);
-        connections
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(DataConnection::from_held)
-            .collect()
+        connections.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn remember(&self, connection: &Arc<Held>) {
@@ -262,7 +248,29 @@ impl Shared {
     }
 }
 
-/// A poisoned lock still guards plain data.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Owner for Shared {
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn close(&self, handle: ConnectionHandle) {
+        let mut requests = lock(&self.requests);
+        if !requests.close.contains(&handle) {
+            requests.close.push(handle);
+        }
+        drop(requests);
+        self.bell.notify_one();
+    }
+
+    fn malformed(&self, info: &ConnectionInfo, why: &dyn core::fmt::Display) {
+        let peer = info.peer().as_str();
+        tracing::debug!(target: "peer_net", peer, "a message cannot be read: {why}");
+        self.count(|stats| stats.malformed_messages += 1);
+    }
+
+    fn dropped(&self, info: &Arc<ConnectionInfo>) {
+        self.count(|stats| stats.dropped_messages += 1);
+        let too_big = ConnectionError::MessageTooBig;
+        self.emit(Event::ConnectionError(info.clone(), too_big));
+    }
 }

@@ -11,8 +11,7 @@ use peer_core::peer::{ConnectionHandle, Event as EngineEvent, IceState, Peer as 
 use tokio::sync::mpsc;
 
 use crate::builder::{Offer, Options};
-use crate::data_connection::DataConnection;
-use crate::data_plane::DataPlane;
+use crate::connection::{DataPlane, Held};
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::{ConnectionInfo, Event};
 use crate::rtc::{ChannelReceiver, ChannelSender, RtcConfig, Session, SessionEvent};
@@ -31,10 +30,12 @@ pub(super) struct Connections {
     rtc: Arc<RtcConfig>,
     gate: Gate,
     /// Gone once the peer is destroyed.
-    backlog: Option<mpsc::Sender<DataConnection>>,
+    backlog: Option<mpsc::Sender<Arc<Held>>>,
     slots: HashMap<ConnectionHandle, Slot>,
     /// Of all sessions, those just closed included. Ends never: an empty one waits.
     pub(super) events: SelectAll<SessionEvents>,
+    /// Nothing new is taken.
+    leaving: bool,
     destroying: bool,
 }
 
@@ -42,7 +43,7 @@ struct Slot {
     plane: Arc<DataPlane>,
     session: Option<Session>,
     /// An incoming connection belongs to nobody until it is open.
-    unclaimed: Option<DataConnection>,
+    unclaimed: Option<Arc<Held>>,
     /// What the stack said when it failed.
     detail: Option<Arc<str>>,
     ice: Option<IceState>,
@@ -51,7 +52,7 @@ struct Slot {
 impl Connections {
     pub(super) fn new(
         shared: Arc<Shared>,
-        backlog: mpsc::Sender<DataConnection>,
+        backlog: mpsc::Sender<Arc<Held>>,
         options: &Options,
     ) -> Self {
         Self {
@@ -61,6 +62,7 @@ impl Connections {
             backlog: Some(backlog),
             slots: HashMap::new(),
             events: SelectAll::new(),
+            leaving: false,
             destroying: false,
         }
     }
@@ -72,7 +74,7 @@ impl Connections {
         &mut self,
         engine: &mut Engine<'_>,
         handle: ConnectionHandle,
-    ) -> Option<DataConnection> {
+    ) -> Option<Arc<Held>> {
         let connection = self.insert(engine, handle)?;
         if let Some(slot) = self.slots.get_mut(&handle) {
             slot.unclaimed = None;
@@ -81,15 +83,12 @@ impl Connections {
     }
 
     /// Makes a slot for a connection the engine has.
-    fn insert(
-        &mut self,
-        engine: &mut Engine<'_>,
-        handle: ConnectionHandle,
-    ) -> Option<DataConnection> {
+    fn insert(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<Arc<Held>> {
         let info = Arc::new(info(engine, handle)?);
-        let plane = DataPlane::new(info, handle, self.shared.clone());
-        let connection = DataConnection::new(plane.clone());
-        self.shared.remember(connection.held());
+        let (most, budget) = (self.shared.max_message_size, self.shared.budget.clone());
+        let plane = DataPlane::new(info, handle, self.shared.clone(), most, budget);
+        let connection = Held::new(plane.clone());
+        self.shared.remember(&connection);
         let unclaimed = Some(connection.clone());
         self.slots.insert(
             handle,
@@ -129,7 +128,12 @@ impl Connections {
         };
         let waiting = self.slots.values().filter(|slot| slot.unclaimed.is_some());
         let pending = waiting.map(|slot| &slot.plane.info.peer);
-        if !self.gate.admits(&offer(info), pending) {
+        let may_be_accepted = !self.leaving
+            && self
+                .backlog
+                .as_ref()
+                .is_some_and(|backlog| !backlog.is_closed());
+        if !may_be_accepted || !self.gate.admits(&offer(info), pending) {
             self.shared.count(|stats| stats.refused_offers += 1);
             if let Some(mut connection) = engine.connection(handle) {
                 connection.close();
@@ -271,6 +275,24 @@ impl Connections {
     }
 
     // Ends.
+
+    /// The peer is to end: connections end once they have delivered what was sent, those that nobody has at once.
+    pub(super) fn leave(&mut self, engine: &mut Engine<'_>) {
+        self.leaving = true;
+        for (handle, slot) in &mut self.slots {
+            if slot.unclaimed.take().is_some() {
+                if let Some(mut connection) = engine.connection(*handle) {
+                    connection.close();
+                }
+            } else {
+                slot.plane.leave();
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
 
     /// The application destroyed the peer.
     pub(super) fn destroying(&mut self) {

@@ -8,7 +8,9 @@ use peer_core::time::Instant;
 
 use super::broker::BrokerEvent;
 use super::{Command, ConnectRequest, Driver, METADATA_MAX};
-use crate::data_connection::DataConnection;
+use std::sync::Arc;
+
+use crate::connection::Held;
 use crate::error::{ConnectError, ReconnectError};
 use crate::rtc::SessionEvent;
 
@@ -17,19 +19,23 @@ impl Driver {
 
     pub(super) fn serve_requests(&mut self, engine: &mut Engine<'_>) {
         let requests = self.shared.take_requests();
-        for plane in requests.finish {
-            self.shared.runtime.spawn(plane.finish());
-        }
         for handle in requests.close {
             if let Some(mut connection) = engine.connection(handle) {
                 connection.close();
             }
         }
         if requests.destroy {
-            self.connections.destroying();
-            self.stay_away();
-            engine.destroy(self.now());
+            self.destroy(engine);
+        } else if requests.shutdown {
+            self.leaving = true;
+            self.connections.leave(engine);
         }
+    }
+
+    pub(super) fn destroy(&mut self, engine: &mut Engine<'_>) {
+        self.connections.destroying();
+        self.stay_away();
+        engine.destroy(self.now());
     }
 
     pub(super) fn serve(&mut self, engine: &mut Engine<'_>, command: Command) {
@@ -72,7 +78,10 @@ impl Driver {
         &mut self,
         engine: &mut Engine<'_>,
         request: ConnectRequest,
-    ) -> Result<DataConnection, ConnectError> {
+    ) -> Result<Arc<Held>, ConnectError> {
+        if self.leaving {
+            return Err(ConnectError::Destroyed);
+        }
         let options = ConnectOptions {
             label: request.label.as_deref(),
             metadata: request.metadata.as_deref(),

@@ -30,7 +30,7 @@ use super::sessions::{SessionInput, Sessions, Slot};
 use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::driver::{now, sleep_until};
 use crate::rtc::SendError;
-use crate::shared::lock;
+use crate::sync::lock;
 use commands::{Parts, broker_command, rtc_command};
 
 /// Memory for frames to a leaf that it has not acknowledged.

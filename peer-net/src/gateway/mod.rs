@@ -82,7 +82,7 @@ use lines::Lines;
 use options::Settings;
 use registry::Registry;
 
-use crate::shared::lock;
+use crate::sync::lock;
 
 pub use config::{ConfigError, GatewayConfig, STATUS_ADDRESS};
 pub use error::GatewayError;

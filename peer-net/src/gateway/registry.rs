@@ -12,7 +12,7 @@ use super::options::{GatewayLimits, Settings};
 use super::rates::Rates;
 use super::sessions::Counts;
 use super::status::{AbsentLine, GatewayStatus, LeafStatus, LinkCounts, RefusedCounts};
-use crate::shared::lock;
+use crate::sync::lock;
 
 pub(super) struct Registry {
     started: Instant,

@@ -8,7 +8,7 @@ use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::gateway::options::Settings;
 use crate::gateway::remotes::Remotes;
 use crate::gateway::sessions::{Beginning, SessionInput, Sessions};
-use crate::shared::lock;
+use crate::sync::lock;
 
 /// The parts of a served stream that commands are about.
 pub(super) struct Parts<'s> {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{BROKER_END, End, Leaf, Served};
 use crate::driver::broker::BrokerSocket;
 use crate::gateway::options::Settings;
-use crate::shared::lock;
+use crate::sync::lock;
 
 impl Served<'_> {
     pub(super) fn up(&mut self) {

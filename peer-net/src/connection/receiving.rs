@@ -4,14 +4,13 @@ use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use peer_core::peer::ConnectionError;
 use peer_core::serialization::Serialization;
 use peer_core::wire::chunk::{self, BinaryMessage};
 
-use super::DataPlane;
+use super::assembly::{Assembly, Part};
+use super::plane::DataPlane;
+use crate::codec::Payload;
 use crate::error::CloseReason;
-use crate::event::Event;
-use crate::inbox::{Assembly, Part, Payload};
 use crate::rtc::{ChannelReceiver, Message};
 
 /// How deep chunked messages may be nested in chunked messages. Deeper ones are dropped and counted.
@@ -21,10 +20,14 @@ const CLOSE_TEXT_MAX: usize = 256;
 
 /// Takes messages from the channel, joins chunks and puts whole messages into the inbox; waits while that is full.
 pub(super) async fn read(plane: Arc<DataPlane>, mut receiver: ChannelReceiver) {
-    let mut assembly = Assembly::new(plane.shared.max_message_size, plane.shared.budget.clone());
+    let mut assembly = plane.assembly();
     while let Some(message) = receiver.recv().await {
         match sort(&plane, &mut assembly, message) {
-            Some(Sorted::Message(payload)) => plane.inbox.push(payload).await,
+            Some(Sorted::Message(payload)) => {
+                let len = payload.len();
+                // After the end nobody reads; the remote is not held up.
+                let _ = plane.inbox.push(payload, len).await;
+            }
             Some(Sorted::Close) => {
                 plane.close(CloseReason::Remote);
                 break;
@@ -69,8 +72,8 @@ fn sort_packed(plane: &DataPlane, assembly: &mut Assembly, mut bytes: Bytes) -> 
             Ok(BinaryMessage::Whole) => return Some(Sorted::Message(Payload::Binary(bytes))),
             Ok(BinaryMessage::Close) => return Some(Sorted::Close),
             Ok(BinaryMessage::Chunk(chunk)) => chunk,
-            Err(_) => {
-                plane.count_malformed();
+            Err(error) => {
+                plane.owner.malformed(&plane.info, &error);
                 return None;
             }
         };
@@ -89,16 +92,13 @@ fn sort_packed(plane: &DataPlane, assembly: &mut Assembly, mut bytes: Bytes) -> 
         match assembly.insert(part) {
             Ok(whole) => bytes = whole?,
             Err(_) => {
-                plane.shared.count(|stats| stats.dropped_messages += 1);
-                let too_big = ConnectionError::MessageTooBig;
-                plane
-                    .shared
-                    .emit(Event::ConnectionError(plane.info.clone(), too_big));
+                plane.owner.dropped(&plane.info);
                 return None;
             }
         }
     }
-    plane.count_malformed();
+    let why = format_args!("more than {NESTED_MAX} chunked messages are nested in each other");
+    plane.owner.malformed(&plane.info, &why);
     None
 }
 

@@ -1,4 +1,21 @@
-//! One data connection, as the application holds it.
+//! A connection to another peer: its handles, its two queues, and the tasks between them and the channel.
+//!
+//! It knows its peer only as an [`Owner`].
+
+mod assembly;
+mod byte_stream;
+mod halves;
+mod owner;
+mod plane;
+mod queue;
+mod receiving;
+mod sending;
+mod waiters;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -7,17 +24,27 @@ use peer_core::serialization::Serialization;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec;
-use crate::data_plane::DataPlane;
+pub use byte_stream::ByteStream;
+pub use halves::{ReceiveHalf, SendHalf};
+
+pub(crate) use assembly::Budget;
+pub(crate) use owner::Owner;
+pub(crate) use plane::DataPlane;
+
+use crate::codec::{self, Payload};
 use crate::error::{CloseReason, ConnectionFailure, ReceiveError, SendError};
 use crate::event::ConnectionInfo;
-use crate::inbox::Payload;
+use crate::sync;
 use crate::value::Value;
+
+/// What keeps the peer of a connection alive; nothing else is known of it here.
+pub(crate) type KeepAlive = Arc<dyn core::any::Any + Send + Sync>;
 
 /// A connection to another peer. PeerJS's `DataConnection`.
 ///
 /// Handles are cheap to clone; a message that several wait for goes to one of them. When the last handle is
 /// dropped, the connection is closed after what was sent has been delivered, as long as the program lives to do it.
+/// A connection keeps its [`Peer`](crate::Peer) alive, so the handle of the peer may be dropped before.
 ///
 /// ```no_run
 /// # async fn run(connection: peer_net::DataConnection) -> Result<(), Box<dyn std::error::Error>> {
@@ -34,11 +61,18 @@ use crate::value::Value;
 #[derive(Clone)]
 pub struct DataConnection {
     held: Arc<Held>,
+    _peer: KeepAlive,
 }
 
 /// What the handles share; its drop closes the connection.
 pub(crate) struct Held {
     plane: Arc<DataPlane>,
+}
+
+impl Held {
+    pub(crate) fn new(plane: Arc<DataPlane>) -> Arc<Self> {
+        Arc::new(Self { plane })
+    }
 }
 
 impl Drop for Held {
@@ -48,18 +82,8 @@ impl Drop for Held {
 }
 
 impl DataConnection {
-    pub(crate) fn new(plane: Arc<DataPlane>) -> Self {
-        Self {
-            held: Arc::new(Held { plane }),
-        }
-    }
-
-    pub(crate) fn from_held(held: Arc<Held>) -> Self {
-        Self { held }
-    }
-
-    pub(crate) fn held(&self) -> &Arc<Held> {
-        &self.held
+    pub(crate) fn new(held: Arc<Held>, peer: KeepAlive) -> Self {
+        Self { held, _peer: peer }
     }
 
     /// The remote peer's id. PeerJS: `peer`.
@@ -115,7 +139,7 @@ impl DataConnection {
         self.held.plane.is_open()
     }
 
-    /// Waits until both sides may send.
+    /// Waits until both sides may send. Dropping the future changes nothing.
     ///
     /// # Errors
     /// [`ConnectionFailure`]: it never opened, with the stage it reached.
@@ -123,10 +147,11 @@ impl DataConnection {
         self.held.plane.opened().await
     }
 
-    /// Sends a value, after waiting until the connection is open and not congested.
+    /// Sends a value, after waiting until the connection is open and not congested. Messages go in the order in which
+    /// their `send` was first polled.
     ///
-    /// Byte slices are sequences of numbers to serde: send bytes with [`send_bytes`](Self::send_bytes). A `send`
-    /// that is cancelled has sent all of the message or nothing of it.
+    /// Byte slices are sequences of numbers to serde: send bytes with [`send_bytes`](Self::send_bytes). A future that
+    /// is dropped before it is ready has sent nothing.
     ///
     /// # Errors
     /// [`SendError`]; the connection stays as it was.
@@ -137,7 +162,7 @@ impl DataConnection {
             .await
     }
 
-    /// Sends a value, or says why not now.
+    /// Sends a value, or says why not now. It never goes before what was sent or is waiting in `send`.
     ///
     /// # Errors
     /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its errors.
@@ -193,18 +218,14 @@ impl DataConnection {
         &self,
         decode: impl FnOnce(Payload) -> Result<T, ReceiveError>,
     ) -> Result<Option<T>, ReceiveError> {
-        match self.held.plane.inbox.pop().await.map(decode) {
-            None => Ok(None),
-            Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(error)) => {
-                self.held.plane.count_malformed();
-                Err(error)
-            }
-        }
+        let payload = self.held.plane.inbox.pop().await;
+        payload
+            .map(|payload| self.held.read(payload, decode))
+            .transpose()
     }
 
-    /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount`. PeerJS's `bufferSize`
-    /// counts messages it holds back itself; `send` holds back none, it waits.
+    /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount` and PeerJS's `bufferSize`
+    /// together: those in the queue of the connection, and those in the channel.
     pub fn buffered_amount(&self) -> usize {
         self.held.plane.buffered_amount()
     }
@@ -214,16 +235,47 @@ impl DataConnection {
         self.held.plane.close(CloseReason::Local);
     }
 
-    /// Closes once everything that was sent has been delivered, and waits for it.
-    /// PeerJS: `close({flush: true})`, without its losses on unordered channels.
+    /// Closes once everything that was sent has been delivered, and waits for it. What is to be sent from now on is
+    /// refused. Dropping the future leaves the closing to go on. PeerJS: `close({flush: true})`, without its losses
+    /// on unordered channels.
     pub async fn close_flush(&self) -> CloseReason {
         self.held.plane.close_later();
         self.held.plane.closed().await
     }
 
-    /// Waits until the connection is over, and says why.
+    /// Splits the connection into a half to send, a [`Sink`](futures_util::Sink), and one to receive, a
+    /// [`Stream`](futures_util::Stream), for two tasks. Each of them is a handle like this one.
+    pub fn split(self) -> (SendHalf, ReceiveHalf) {
+        (SendHalf::new(self.clone()), ReceiveHalf::new(self))
+    }
+
+    /// Makes a stream of bytes, [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), of a
+    /// connection that is [`reliable`](Self::reliable) and [`Serialization::Raw`].
+    ///
+    /// # Errors
+    /// The connection as it is, if it is not both: its messages would come in another order, or have another form.
+    pub fn into_byte_stream(self) -> Result<ByteStream, Self> {
+        if self.reliable() && self.serialization() == Serialization::Raw {
+            Ok(ByteStream::new(self))
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Waits until the connection is over, and says why. Dropping the future changes nothing.
     pub async fn closed(&self) -> CloseReason {
         self.held.plane.closed().await
+    }
+}
+
+impl Held {
+    /// Reads a message, and counts one that cannot be.
+    fn read<T>(
+        &self,
+        payload: Payload,
+        decode: impl FnOnce(Payload) -> Result<T, ReceiveError>,
+    ) -> Result<T, ReceiveError> {
+        decode(payload).inspect_err(|error| self.plane.owner.malformed(&self.plane.info, error))
     }
 }
 

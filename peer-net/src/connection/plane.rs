@@ -1,12 +1,9 @@
-//! One connection's data plane: what its handles, its reader and the driver share. Messages pass here and
-//! never through the driver.
+//! What the handles of one connection, its reader, its writer and the driver share. Messages pass here and never
+//! through the driver.
 
-mod reading;
-mod sending;
-
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use peer_core::peer::ConnectionHandle;
@@ -15,20 +12,29 @@ use peer_core::wire::chunk;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::assembly::{Assembly, Budget};
+use super::owner::Owner;
+use super::queue::Queue;
+use super::receiving::read;
+use super::sending::write;
+use crate::codec::{Outgoing, Payload};
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::ConnectionInfo;
-use crate::inbox::Queue;
 use crate::rtc::{ChannelReceiver, ChannelSender, Message};
-use crate::shared::{Shared, lock};
-use reading::read;
-use sending::Count;
+use crate::sync::{Mutex, lock};
 
+/// Bytes of one connection that wait for `recv`; one message fits always. At the limit the reader of the channel
+/// waits, then the channel's window closes and the remote waits.
+pub(super) const INBOX_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one connection that were sent and wait for the channel; one message fits always. At the limit `send`
+/// waits.
+pub(super) const OUTBOX_BYTES_MAX: usize = 256 << 10;
 /// How long a remote that was asked to close may take. PeerJS before 1.5 does not know the request.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
 /// Where a connection stands, for those who wait.
 #[derive(Clone, Debug)]
-pub(crate) enum State {
+pub(super) enum State {
     Opening,
     Open,
     Over(CloseReason),
@@ -36,66 +42,81 @@ pub(crate) enum State {
 
 pub(crate) struct DataPlane {
     pub(crate) info: Arc<ConnectionInfo>,
-    pub(crate) inbox: Queue,
-    handle: ConnectionHandle,
-    shared: Arc<Shared>,
-    state: watch::Sender<State>,
-    channel: OnceLock<ChannelSender>,
-    /// The id of the last chunked message.
-    chunk_id: AtomicU32,
+    pub(super) inbox: Queue<Payload>,
+    pub(super) outbox: Queue<Outgoing>,
+    pub(super) owner: Arc<dyn Owner>,
+    pub(super) channel: OnceLock<ChannelSender>,
     /// The remote's last JSON came as text, so it may be a PeerJS from before 1.5 that knows no other.
-    json_as_text: AtomicBool,
+    pub(super) json_as_text: AtomicBool,
+    /// Bytes handed to the channel. Wraps.
+    pub(super) handed_over: AtomicUsize,
+    handle: ConnectionHandle,
+    state: watch::Sender<State>,
     /// Why it will be over; the first reason stays.
     ending: Mutex<Option<CloseReason>>,
     finishing: AtomicBool,
-    /// Bytes handed to the channel. Wraps.
-    handed_over: AtomicUsize,
-    /// Messages on their way in chunks.
-    in_chunks: Count,
-    /// Those of them whose `send` is gone.
-    left_behind: Count,
+    message_max: usize,
+    budget: Budget,
 }
 
 impl DataPlane {
+    /// `message_max`: bytes of the largest message taken. `budget`: what the connections of a peer have together for
+    /// incomplete ones.
     pub(crate) fn new(
         info: Arc<ConnectionInfo>,
         handle: ConnectionHandle,
-        shared: Arc<Shared>,
+        owner: Arc<dyn Owner>,
+        message_max: usize,
+        budget: Budget,
     ) -> Arc<Self> {
         Arc::new(Self {
             info,
-            inbox: Queue::default(),
-            handle,
-            shared,
-            state: watch::Sender::new(State::Opening),
+            inbox: Queue::new(INBOX_BYTES_MAX),
+            outbox: Queue::new(OUTBOX_BYTES_MAX),
+            owner,
             channel: OnceLock::new(),
-            chunk_id: AtomicU32::new(0),
             json_as_text: AtomicBool::new(false),
+            handed_over: AtomicUsize::new(0),
+            handle,
+            state: watch::Sender::new(State::Opening),
             ending: Mutex::default(),
             finishing: AtomicBool::new(false),
-            handed_over: AtomicUsize::new(0),
-            in_chunks: Count::default(),
-            left_behind: Count::default(),
+            message_max,
+            budget,
         })
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(*self.state.borrow(), State::Open) && lock(&self.ending).is_none()
     }
 
-    pub(crate) async fn opened(&self) -> Result<(), ConnectionFailure> {
+    pub(super) fn is_over(&self) -> bool {
+        matches!(*self.state.borrow(), State::Over(_))
+    }
+
+    /// Whether it is over, or this side is ending it.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_over() || lock(&self.ending).is_some()
+    }
+
+    /// Waits until it is open or over.
+    pub(super) async fn settled(&self) {
         let mut state = self.state.subscribe();
-        match state
+        // The sender lives in `self`.
+        let _ = state
             .wait_for(|state| !matches!(state, State::Opening))
-            .await
-            .as_deref()
-        {
-            Ok(State::Over(CloseReason::NeverOpened(failure))) => Err(failure.clone()),
+            .await;
+    }
+
+    pub(super) async fn opened(&self) -> Result<(), ConnectionFailure> {
+        self.settled().await;
+        match &*self.state.borrow() {
+            State::Over(CloseReason::NeverOpened(failure)) => Err(failure.clone()),
             _ => Ok(()),
         }
     }
 
-    pub(crate) async fn closed(&self) -> CloseReason {
+    pub(super) async fn closed(&self) -> CloseReason {
         let mut state = self.state.subscribe();
         match state
             .wait_for(|state| matches!(state, State::Over(_)))
@@ -107,16 +128,26 @@ impl DataPlane {
         }
     }
 
-    pub(crate) fn count_malformed(&self) {
-        self.shared.count(|stats| stats.malformed_messages += 1);
+    /// Why it is over or will be; `None` as long as nothing ends it.
+    pub(super) fn reason(&self) -> Option<CloseReason> {
+        if let State::Over(reason) = &*self.state.borrow() {
+            return Some(reason.clone());
+        }
+        lock(&self.ending).clone()
+    }
+
+    pub(super) fn assembly(&self) -> Assembly {
+        Assembly::new(self.message_max, self.budget.clone())
     }
 
     // Its life, as the driver tells it.
 
-    /// The channel is there. Its reader runs until the channel ends.
+    /// The channel is there. Its reader and its writer run until it ends.
     pub(crate) fn attach(self: &Arc<Self>, sender: ChannelSender, receiver: ChannelReceiver) {
-        if self.channel.set(sender).is_ok() {
-            self.shared.runtime.spawn(read(self.clone(), receiver));
+        if self.channel.set(sender.clone()).is_ok() {
+            let runtime = self.owner.runtime();
+            runtime.spawn(read(self.clone(), receiver));
+            runtime.spawn(write(self.clone(), sender));
         }
     }
 
@@ -145,6 +176,7 @@ impl DataPlane {
             }
             ends
         });
+        self.outbox.abandon();
         if self.channel.get().is_none() {
             // No reader will do it.
             self.inbox.end();
@@ -156,26 +188,32 @@ impl DataPlane {
 
     /// Closes at once.
     pub(crate) fn close(&self, reason: CloseReason) {
-        if matches!(*self.state.borrow(), State::Over(_)) {
+        if self.is_over() {
             return;
         }
         lock(&self.ending).get_or_insert(reason);
-        self.shared.close(self.handle);
+        self.outbox.abandon();
+        self.owner.close(self.handle);
     }
 
-    /// Closes after delivery; the driver runs [`finish`](Self::finish).
+    /// Closes once what was sent is delivered. Nothing more is taken to be sent.
     pub(crate) fn close_later(self: &Arc<Self>) {
-        if matches!(*self.state.borrow(), State::Over(_)) {
+        if self.is_over() {
             return;
         }
         if !self.finishing.swap(true, Ordering::AcqRel) {
-            self.shared.finish(self.clone());
+            self.owner.runtime().spawn(self.clone().finish());
         }
     }
 
     /// Nobody has a handle any more.
-    pub(crate) fn abandon(self: &Arc<Self>) {
+    pub(super) fn abandon(self: &Arc<Self>) {
         self.inbox.abandon();
+        self.leave();
+    }
+
+    /// Closes once what was sent is delivered; at once where nothing can have been.
+    pub(crate) fn leave(self: &Arc<Self>) {
         if self.channel.get().is_some() {
             self.close_later();
         } else {
@@ -187,12 +225,13 @@ impl DataPlane {
     ///
     /// Delivery comes first even where messages keep their order: on an unordered channel the request would
     /// overtake them.
-    pub(crate) async fn finish(self: Arc<Self>) {
+    async fn finish(self: Arc<Self>) {
         let over = async {
-            let _ = self.opened().await;
+            self.settled().await;
             let Some(channel) = self.channel.get() else {
                 return;
             };
+            self.outbox.end();
             self.delivered(channel).await;
             let request = match self.info.serialization {
                 Serialization::Binary | Serialization::BinaryUtf8 => {
