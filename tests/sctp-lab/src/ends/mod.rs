@@ -1,0 +1,48 @@
+//! The implementations, each behind [`End`](crate::end::End).
+
+mod dcsctp;
+mod sctp_proto;
+mod webrtc_sctp;
+
+use crate::end::{End, EndOptions};
+
+/// An implementation of SCTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implementation {
+    /// The `dcsctp` crate, the one in Chromium.
+    Dcsctp,
+    /// The `sctp-proto` crate, the one in str0m.
+    SctpProto,
+    /// The `webrtc-sctp` crate, the one of the stack assembled from webrtc-rs.
+    WebrtcSctp,
+}
+
+impl Implementation {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Dcsctp, Self::SctpProto, Self::WebrtcSctp];
+
+    /// Its name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dcsctp => "dcsctp",
+            Self::SctpProto => "sctp-proto",
+            Self::WebrtcSctp => "webrtc-sctp",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|implementation| implementation.name() == name)
+    }
+
+    /// A new end.
+    pub fn end(self, options: &EndOptions) -> Box<dyn End> {
+        match self {
+            Self::Dcsctp => Box::new(dcsctp::Dcsctp::new(options)),
+            Self::SctpProto => Box::new(sctp_proto::SctpProto::new(options)),
+            Self::WebrtcSctp => Box::new(webrtc_sctp::WebrtcSctp::new(options)),
+        }
+    }
+}
