@@ -52,7 +52,7 @@ impl Arguments {
             let mut value = || words.next().ok_or(format!("{word} wants a value"));
             match word.as_str() {
                 "--pairs" => {
-                    arguments.pairs = value()?.split(',').map(pair).collect::<Result<_, _>>()?
+                    arguments.pairs = value()?.split(',').map(pair).collect::<Result<_, _>>()?;
                 }
                 "--seeds" => arguments.seeds = number(&value()?)?,
                 "--exact" => arguments.exact = Some(value()?),

@@ -83,7 +83,7 @@ fn per_second(amount: u64, elapsed: Duration) -> f64 {
 pub type Tap<'a> = &'a mut dyn FnMut(Duration, usize, &[u8]);
 
 /// Runs it.
-pub fn run(options: &RunOptions, ends: [Box<dyn End>; 2], tap: Tap<'_>) -> Outcome {
+pub fn run(options: &RunOptions, ends: [&mut dyn End; 2], tap: Tap<'_>) -> Outcome {
     let [first, second] = ends;
     let seats = [
         Seat::new(first, options.load, true),
@@ -103,7 +103,7 @@ pub fn run(options: &RunOptions, ends: [Box<dyn End>; 2], tap: Tap<'_>) -> Outco
 
 struct Run<'a> {
     options: &'a RunOptions,
-    seats: [Seat; 2],
+    seats: [Seat<'a>; 2],
     links: [Link; 2],
     now: Duration,
     begun: Option<Duration>,
@@ -117,8 +117,8 @@ impl Run<'_> {
         // What an end wants to send first.
         let mut due = [true; 2];
         while !self.complete() {
-            for n in 0..2 {
-                if std::mem::take(&mut due[n]) {
+            for (n, due) in due.iter_mut().enumerate() {
+                if std::mem::take(due) {
                     self.turn(n);
                 }
             }
@@ -201,8 +201,8 @@ impl Run<'_> {
 }
 
 /// An end, its application, and what passes between them in a turn.
-struct Seat {
-    end: Box<dyn End>,
+struct Seat<'a> {
+    end: &'a mut dyn End,
     application: Application,
     unordered: bool,
     meter: Meter,
@@ -218,8 +218,8 @@ struct Seat {
     fault: Option<String>,
 }
 
-impl Seat {
-    fn new(end: Box<dyn End>, load: Load, first: bool) -> Self {
+impl<'a> Seat<'a> {
+    fn new(end: &'a mut dyn End, load: Load, first: bool) -> Self {
         Self {
             end,
             application: Application::new(load, first),

@@ -36,13 +36,10 @@ impl Scenario {
                 Role::Passive
             },
         ];
-        let ends = [0, 1].map(|n| {
-            let seed = seed.wrapping_mul(2).wrapping_add(n as u64);
-            pair[n].end(&EndOptions {
-                role: roles[n],
-                window: self.window,
-                seed,
-            })
+        let ends = [0, 1].map(|n: usize| EndOptions {
+            role: roles[n],
+            window: self.window,
+            seed: seed.wrapping_mul(2).wrapping_add(n as u64),
         });
         let options = RunOptions {
             load: self.load,
@@ -50,7 +47,9 @@ impl Scenario {
             limit: self.limit,
             seed,
         };
-        run(&options, ends, tap)
+        pair[0].with_end(&ends[0], |first| {
+            pair[1].with_end(&ends[1], |second| run(&options, [first, second], tap))
+        })
     }
 }
 

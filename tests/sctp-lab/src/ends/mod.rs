@@ -37,12 +37,12 @@ impl Implementation {
             .find(|implementation| implementation.name() == name)
     }
 
-    /// A new end.
-    pub fn end(self, options: &EndOptions) -> Box<dyn End> {
+    /// Calls `with` with a new end.
+    pub fn with_end<R>(self, options: &EndOptions, with: impl FnOnce(&mut dyn End) -> R) -> R {
         match self {
-            Self::Dcsctp => Box::new(dcsctp::Dcsctp::new(options)),
-            Self::SctpProto => Box::new(sctp_proto::SctpProto::new(options)),
-            Self::WebrtcSctp => Box::new(webrtc_sctp::WebrtcSctp::new(options)),
+            Self::Dcsctp => with(&mut dcsctp::Dcsctp::new(options)),
+            Self::SctpProto => with(&mut sctp_proto::SctpProto::new(options)),
+            Self::WebrtcSctp => with(&mut webrtc_sctp::WebrtcSctp::new(options)),
         }
     }
 }
