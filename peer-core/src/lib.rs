@@ -21,6 +21,7 @@
 //! | `sync` (feature `sync`) | handles for several tasks over `embassy-sync` |
 //! | `link` (feature `link`) | the engine's I/O as frames between a microcontroller and its gateway |
 //! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
+//! | `rtc` (feature `rtc`) | a WebRTC data channel in static memory; so far its SCTP |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!
 //! # The drive loop
@@ -82,6 +83,7 @@
 //! | `defmt` | log lines through `defmt`, and `Format` on the public types; wins over `log` | off |
 //! | `smoltcp` | `net`: sockets over smoltcp's TCP | off |
 //! | `link` | the module `link`: the engine's I/O as frames between a microcontroller and a gateway | off |
+//! | `rtc` | the module `rtc`: WebRTC in static memory | off |
 //! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
 //!
 //! # Panics
@@ -109,6 +111,8 @@ pub mod link;
 pub mod net;
 pub mod peer;
 mod random;
+#[cfg(feature = "rtc")]
+pub mod rtc;
 pub mod serialization;
 #[doc(hidden)]
 pub mod storage;

@@ -1,0 +1,106 @@
+//! When to acknowledge, and what came twice.
+
+use super::super::serial::Tsn;
+use crate::time::{Duration, Instant};
+
+/// How long a lone packet may wait for its acknowledgement (RFC 9260, section 6.2: at most 500 ms).
+const SACK_DELAY: Duration = Duration::from_millis(20);
+/// Duplicates that are told in one SACK; more are counted as these.
+const DUPLICATES_MAX: usize = 8;
+
+/// Whether a SACK is owed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Due {
+    #[default]
+    No,
+    /// One packet came and may be joined by a second until then.
+    At(Instant),
+    Now,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Acks {
+    due: Due,
+    duplicates: [Tsn; DUPLICATES_MAX],
+    duplicate_count: usize,
+    /// What the packet being read asks for.
+    packet: Packet,
+}
+
+/// What one packet brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Packet {
+    #[default]
+    NoData,
+    Data,
+    /// It must be acknowledged at once.
+    Urgent,
+}
+
+impl Acks {
+    pub(super) fn data(&mut self) {
+        if self.packet == Packet::NoData {
+            self.packet = Packet::Data;
+        }
+    }
+
+    pub(super) fn urgent(&mut self) {
+        self.packet = Packet::Urgent;
+    }
+
+    pub(super) fn duplicate(&mut self, tsn: Tsn) {
+        if let Some(slot) = self.duplicates.get_mut(self.duplicate_count) {
+            *slot = tsn;
+            self.duplicate_count += 1;
+        }
+        self.urgent();
+    }
+
+    /// The end of a packet. While there is a gap every packet is acknowledged at once, and every
+    /// second one else (RFC 9260, section 6.2).
+    pub(super) fn packet_ends(&mut self, now: Instant, gap: bool) {
+        self.due = match (self.packet, self.due) {
+            (Packet::NoData, due) => due,
+            (Packet::Data, Due::No) if !gap => Due::At(now + SACK_DELAY),
+            _ => Due::Now,
+        };
+        self.packet = Packet::NoData;
+    }
+
+    /// Asks for a SACK with the next packet.
+    pub(super) fn now(&mut self) {
+        self.due = Due::Now;
+    }
+
+    pub(super) const fn timeout(&self) -> Option<Instant> {
+        match self.due {
+            Due::At(at) => Some(at),
+            Due::No | Due::Now => None,
+        }
+    }
+
+    /// Whether one has to be sent now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        match self.due {
+            Due::No => false,
+            Due::At(at) => now >= at,
+            Due::Now => true,
+        }
+    }
+
+    /// Whether one may go with other chunks.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.due != Due::No
+    }
+
+    pub(super) fn duplicates(&self) -> &[Tsn] {
+        self.duplicates
+            .get(..self.duplicate_count)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn sent(&mut self) {
+        self.due = Due::No;
+        self.duplicate_count = 0;
+    }
+}

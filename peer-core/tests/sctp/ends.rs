@@ -1,0 +1,71 @@
+//! How associations end.
+
+use peer_core::rtc::sctp::{End, Outgoing};
+use peer_core::time::Duration;
+
+use crate::net::{Net, Path, Size, message};
+
+const ORDERED: Outgoing = Outgoing::message(1, 53);
+
+#[test]
+fn an_abort_is_told() {
+    let mut net = Net::open(1, Size::both(1 << 14), Path::default());
+    net.ends[0].association.abort();
+    net.until(Duration::from_secs(1), |net| net.ends[1].closed().is_some());
+    assert_eq!(net.ends[0].closed(), Some(End::Local));
+    assert_eq!(net.ends[1].closed(), Some(End::Aborted(12)));
+}
+
+/// What was acknowledged is read before the end is told, though nobody read before it came.
+#[test]
+fn the_end_is_told_last() {
+    let mut net = Net::open(2, Size::both(1 << 14), Path::default());
+    net.ends[1].reads = false;
+    let content = message(1, 9000);
+    assert_eq!(net.ends[0].association.send(ORDERED, &content), Ok(9000));
+    net.until(Duration::from_secs(5), |net| {
+        net.ends[0].association.buffered() == 0
+    });
+    net.ends[0].association.abort();
+    net.run(Duration::from_secs(1));
+    assert_eq!((net.ends[1].count, net.ends[1].closed()), (0, None));
+    net.ends[1].reads = true;
+    net.until(Duration::from_secs(1), |net| net.ends[1].closed().is_some());
+    assert!(net.ends[1].messages[0].2 == content);
+}
+
+#[test]
+fn a_remote_that_is_silent_for_ever_is_noticed() {
+    for data in [false, true] {
+        let mut net = Net::open(3, Size::both(1 << 14), Path::default());
+        net.dropper = Some(Box::new(|_, _| true));
+        if data {
+            net.ends[0].association.send(ORDERED, b"x").unwrap();
+        }
+        net.until(Duration::from_secs(600), |net| {
+            net.ends[0].closed().is_some()
+        });
+        assert_eq!(net.ends[0].closed(), Some(End::Unreachable));
+        assert_eq!(net.ends[0].association.timeout(), None);
+    }
+    let mut net = Net::new(3, Size::both(1 << 14), Path::default());
+    net.dropper = Some(Box::new(|_, _| true));
+    net.ends[0].association.connect();
+    net.until(Duration::from_secs(600), |net| {
+        net.ends[0].closed().is_some()
+    });
+    assert_eq!(net.ends[0].closed(), Some(End::Unreachable));
+    assert!(net.ends[0].packets <= 12);
+}
+
+/// An idle association asks for a sign of life and gets it.
+#[test]
+fn an_idle_association_lives() {
+    let mut net = Net::open(4, Size::both(1 << 14), Path::default());
+    let packets = net.ends[0].packets;
+    net.run(Duration::from_secs(3600));
+    assert!(net.ends.iter().all(|end| end.closed().is_none()));
+    let packets = net.ends[0].packets - packets;
+    // One each half minute, and the answers, which may go together.
+    assert!((100..300).contains(&packets), "{packets}");
+}

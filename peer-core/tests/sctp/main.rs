@@ -1,0 +1,12 @@
+//! SCTP associations in virtual time, over a network that loses, doubles, reorders, delays and
+//! limits.
+
+#![allow(missing_docs)]
+
+mod amounts;
+mod ends;
+mod hostile;
+mod loss;
+mod net;
+mod streams;
+mod windows;

@@ -1,0 +1,53 @@
+//! Applications that do not read.
+
+use peer_core::rtc::sctp::Outgoing;
+use peer_core::time::Duration;
+
+use crate::net::{Net, Path, Size, message};
+
+const ORDERED: Outgoing = Outgoing::message(1, 53);
+
+/// A window that closed is tried, and opens when the application reads; whatever packet is lost.
+#[test]
+fn a_closed_window_opens() {
+    for seed in 0..30 {
+        let path = Path {
+            loss: if seed % 2 == 0 { 0.0 } else { 0.2 },
+            ..Path::default()
+        };
+        for bytes in [2048, 8192] {
+            let mut net = Net::open(seed, Size::both(bytes), path);
+            net.ends[1].reads = false;
+            let content = message(1, 60_000);
+            let mut sent = 0;
+            let mut send = |net: &mut Net| {
+                if let Some(rest) = content.get(sent..).filter(|rest| !rest.is_empty()) {
+                    let piece = Outgoing {
+                        first: sent == 0,
+                        ..ORDERED
+                    };
+                    sent += net.ends[0].association.send(piece, rest).unwrap();
+                }
+            };
+            let stop = net.now + Duration::from_secs(100);
+            net.until(Duration::from_secs(200), |net| {
+                send(net);
+                net.now >= stop
+            });
+            assert_eq!(
+                net.ends[0].closed(),
+                None,
+                "a closed window is no dead remote"
+            );
+            net.ends[1].reads = true;
+            let start = net.now;
+            net.until(Duration::from_secs(100), |net| {
+                send(net);
+                net.ends[1].count == 1
+            });
+            assert!(net.ends[1].messages[0].2 == content);
+            let took = net.now.saturating_duration_since(start);
+            assert!(seed % 2 == 1 || took < Duration::from_secs(12), "{took:?}");
+        }
+    }
+}
