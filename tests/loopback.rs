@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use peer_net::broker::{Broker, BrokerOptions};
 use peer_net::{
-    CloseReason, ConnectError, DataConnection, Event, Events, FailureReason, Peer, PeerBuilder,
+    CloseReason, ConnectError, ConnectionError, DataConnection, Event, Events, Peer, PeerBuilder,
     PeerError, PeerState, RtcConfig, SendError, Serialization, Stage, Value,
 };
 use serde::{Deserialize, Serialize};
@@ -571,7 +571,7 @@ async fn nobody_there() -> Outcome {
         panic!("{error}")
     };
     assert_eq!(failure.failure().stage, Stage::Answer);
-    assert_eq!(failure.failure().reason, FailureReason::PeerUnavailable);
+    assert_eq!(failure.failure().reason, ConnectionError::PeerUnavailable);
     let event = until(&mut events, |event| matches!(event, Event::Error(_))).await;
     assert!(matches!(event, Event::Error(error) if error.error() == PeerError::PeerUnavailable));
     assert!(alice.is_open() && alice.connections().is_empty());
@@ -856,7 +856,7 @@ async fn a_connection_nobody_wants_any_more_is_given_up() -> Outcome {
         return Err("another event".into());
     };
     assert_eq!(info.peer().as_str(), "bob");
-    assert_eq!(failure.failure().reason, FailureReason::LocalClosed);
+    assert_eq!(failure.failure().reason, ConnectionError::LocalClosed);
     assert!(alice.connections().is_empty());
     Ok(())
 }
@@ -893,7 +893,7 @@ async fn the_door_can_be_kept() -> Outcome {
     let ConnectError::Failed(failure) = stranger.expect_err("bob does not answer") else {
         panic!("another error");
     };
-    assert_eq!(failure.failure().reason, FailureReason::TimedOut);
+    assert_eq!(failure.failure().reason, ConnectionError::TimedOut);
     assert_eq!(bob.stats().refused_offers, 1);
     soon(alice.connect("bob").label("friend").into_future()).await?;
     let first = until(&mut events, |event| matches!(event, Event::Connection(_))).await;

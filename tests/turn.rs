@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use peer_net::broker::{Broker, BrokerOptions};
 use peer_net::{
-    ConnectError, DataConnection, FailureReason, IceServer, IceTransportPolicy, Peer, PeerBuilder,
-    RtcConfig, RtcFailure, Serialization, Value,
+    ConnectError, ConnectionError, DataConnection, IceServer, IceTransportPolicy, Peer,
+    PeerBuilder, RtcConfig, RtcFailure, Serialization, Value,
 };
 use tokio::time::timeout;
 
@@ -197,7 +197,7 @@ async fn a_wrong_password_ends_a_connect_that_may_only_be_relayed() -> Outcome {
         Err(ConnectError::Failed(failure)) => {
             assert_eq!(
                 failure.failure().reason,
-                FailureReason::Rtc(RtcFailure::Ice),
+                ConnectionError::Rtc(RtcFailure::Ice),
                 "{failure}"
             );
             let detail = failure.detail().unwrap_or_default();

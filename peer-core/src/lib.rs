@@ -102,6 +102,7 @@ mod fmt;
 
 pub mod binarypack;
 mod bytes;
+mod codec;
 pub mod config;
 pub mod connection;
 mod id;

@@ -3,10 +3,9 @@
 //! [`Serialization::encode`] and [`Serialization::decode`] turn values into messages and back. They
 //! know nothing of chunks, which are the business of [`connection`](crate::connection).
 
-use core::fmt;
-
 use serde::{Deserialize, Serialize};
 
+pub use crate::codec::{DecodeError, EncodeError};
 use crate::{binarypack, wire::json};
 
 mod raw;
@@ -18,46 +17,28 @@ pub const JSON_LIMIT: usize = 16_300;
 /// Longest raw message. A browser closes the connection on a longer one.
 pub const RAW_LIMIT: usize = 262_144;
 
-/// One data channel message, as WebRTC tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame<'a> {
-    /// A string message (PPID 51, 56 when empty).
-    Text(&'a str),
-    /// A binary message (PPID 53, 57 when empty).
-    Binary(&'a [u8]),
-}
-
-impl<'a> Frame<'a> {
-    /// The bytes of either kind.
-    pub const fn as_bytes(self) -> &'a [u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Binary(bytes) => bytes,
-        }
-    }
-
-    /// Which of both it is.
-    pub const fn kind(self) -> FrameKind {
-        match self {
-            Self::Text(_) => FrameKind::Text,
-            Self::Binary(_) => FrameKind::Binary,
-        }
-    }
-}
-
-/// The kind of a [`Frame`].
+/// What a data channel message is, as WebRTC tells them apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum FrameKind {
-    /// Binary.
+pub enum MessageKind {
+    /// Binary (PPID 53, 57 when empty).
     #[default]
     Binary,
-    /// A string.
+    /// A string (PPID 51, 56 when empty).
     Text,
 }
 
 /// One data channel message, or a piece of one. The pieces of a message follow one another; a text
 /// may be cut anywhere, also within a character.
+///
+/// ```
+/// use peer_core::serialization::{Fragment, MessageKind};
+/// let whole = Fragment::text("ab");
+/// assert!(whole.is_whole() && whole.kind == MessageKind::Text);
+/// let first = Fragment { last: false, bytes: b"a", ..whole };
+/// let rest = Fragment { first: false, bytes: b"b", ..whole };
+/// assert!(!first.is_whole() && !rest.is_whole());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment<'a> {
     /// Whether the message begins with these bytes.
@@ -65,36 +46,37 @@ pub struct Fragment<'a> {
     /// Whether the message ends with these bytes.
     pub last: bool,
     /// The kind of the message, the same for all of its pieces.
-    pub kind: FrameKind,
+    pub kind: MessageKind,
     /// The bytes.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Fragment<'a> {
-    /// Returns a message in one piece.
-    pub const fn whole(frame: Frame<'a>) -> Self {
+    /// Returns a binary message in one piece.
+    #[must_use]
+    pub const fn binary(bytes: &'a [u8]) -> Self {
+        Self::whole(MessageKind::Binary, bytes)
+    }
+
+    /// Returns a string message in one piece.
+    #[must_use]
+    pub const fn text(text: &'a str) -> Self {
+        Self::whole(MessageKind::Text, text.as_bytes())
+    }
+
+    pub(crate) const fn whole(kind: MessageKind, bytes: &'a [u8]) -> Self {
         Self {
             first: true,
             last: true,
-            kind: frame.kind(),
-            bytes: frame.as_bytes(),
+            kind,
+            bytes,
         }
     }
 
-    /// Returns the message, if it is in one piece. `None` also for a text that is not UTF-8.
-    ///
-    /// ```
-    /// use peer_core::serialization::{Fragment, Frame};
-    /// let whole = Fragment::whole(Frame::Text("a"));
-    /// assert_eq!(whole.as_frame(), Some(Frame::Text("a")));
-    /// assert_eq!(Fragment { last: false, ..whole }.as_frame(), None);
-    /// ```
-    pub fn as_frame(&self) -> Option<Frame<'a>> {
-        match (self.first && self.last, self.kind) {
-            (false, _) => None,
-            (true, FrameKind::Binary) => Some(Frame::Binary(self.bytes)),
-            (true, FrameKind::Text) => core::str::from_utf8(self.bytes).ok().map(Frame::Text),
-        }
+    /// Returns whether it is a message in one piece.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.first && self.last
     }
 }
 
@@ -166,21 +148,14 @@ impl Serialization {
         self,
         value: &T,
         buffer: &'b mut [u8],
-    ) -> Result<Frame<'b>, EncodeError> {
+    ) -> Result<Fragment<'b>, EncodeError> {
         let bytes: &[u8] = match self {
             Self::Binary | Self::BinaryUtf8 => {
                 let mut writer = binarypack::SliceWriter::new(buffer);
                 let mut serializer = binarypack::Serializer::new(&mut writer);
-                value
-                    .serialize(&mut serializer)
-                    .map_err(|error| match error {
-                        binarypack::EncodeError::BufferTooSmall => EncodeError::BufferTooSmall,
-                        other => EncodeError::BinaryPack(other),
-                    })?;
+                value.serialize(&mut serializer)?;
                 if serializer.has_control_key() {
-                    return Err(EncodeError::BinaryPack(
-                        binarypack::EncodeError::ReservedKey,
-                    ));
+                    return Err(EncodeError::ReservedKey);
                 }
                 let packed = writer.into_written();
                 if *packed == [0xc0] {
@@ -189,10 +164,7 @@ impl Serialization {
                 packed
             }
             Self::Json => {
-                let text = json::to_slice(value, buffer).map_err(|error| match error {
-                    json::WriteError::BufferTooSmall => EncodeError::BufferTooSmall,
-                    other => EncodeError::Json(other),
-                })?;
+                let text = json::to_slice(value, buffer)?;
                 if text == b"null" {
                     return Err(EncodeError::TopLevelNull);
                 }
@@ -204,10 +176,11 @@ impl Serialization {
             Self::Raw => return raw::encode(value, buffer),
             Self::Postcard => postcard::to_slice(value, buffer).map_err(|error| match error {
                 postcard::Error::SerializeBufferFull => EncodeError::BufferTooSmall,
-                _ => EncodeError::Postcard,
+                postcard::Error::SerializeSeqLengthUnknown => EncodeError::LengthRequired,
+                _ => EncodeError::Refused,
             })?,
         };
-        Ok(Frame::Binary(bytes))
+        Ok(Fragment::binary(bytes))
     }
 
     /// Reads one whole message. JSON is unescaped in place, so `bytes` change; nothing is copied
@@ -219,86 +192,19 @@ impl Serialization {
     /// [`DecodeError`].
     pub fn decode<'de, T: Deserialize<'de>>(
         self,
-        kind: FrameKind,
+        kind: MessageKind,
         bytes: &'de mut [u8],
     ) -> Result<T, DecodeError> {
         match (self, kind) {
-            (Self::Json, _) => json::from_slice(bytes).map_err(DecodeError::Json),
+            (Self::Json, _) => json::from_slice(bytes),
             (Self::Raw, _) => raw::decode(kind, bytes),
-            (_, FrameKind::Text) => Err(DecodeError::Text),
-            (Self::Binary | Self::BinaryUtf8, _) => {
-                binarypack::from_slice(bytes).map_err(DecodeError::BinaryPack)
-            }
-            (Self::Postcard, _) => postcard::from_bytes(bytes).map_err(|_| DecodeError::Postcard),
+            (_, MessageKind::Text) => Err(DecodeError::Text),
+            (Self::Binary | Self::BinaryUtf8, _) => binarypack::from_slice(bytes),
+            (Self::Postcard, _) => postcard::from_bytes(bytes).map_err(|error| match error {
+                postcard::Error::DeserializeUnexpectedEnd => DecodeError::Truncated,
+                postcard::Error::DeserializeBadUtf8 => DecodeError::Utf8,
+                _ => DecodeError::Refused,
+            }),
         }
     }
 }
-
-/// A value did not become a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// The buffer is too small.
-    BufferTooSmall,
-    /// The value is null as a whole, which no PeerJS receiver takes in binary or JSON.
-    TopLevelNull,
-    /// The message is longer than its serialization allows: [`JSON_LIMIT`], [`RAW_LIMIT`]. PeerJS's
-    /// `message-too-big`.
-    MessageTooBig,
-    /// BinaryPack has no place for the value.
-    BinaryPack(binarypack::EncodeError),
-    /// JSON has no place for the value.
-    Json(json::WriteError),
-    /// Raw takes only strings and bytes.
-    Raw,
-    /// postcard has no place for the value.
-    Postcard,
-}
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BufferTooSmall => "the message does not fit in the buffer",
-            Self::TopLevelNull => "a message that is null as a whole cannot be delivered",
-            Self::MessageTooBig => "the message is longer than its serialization allows",
-            Self::BinaryPack(error) => return error.fmt(f),
-            Self::Json(error) => return error.fmt(f),
-            Self::Raw => "a raw connection carries only strings and bytes",
-            Self::Postcard => "the value cannot be written as postcard",
-        })
-    }
-}
-
-impl core::error::Error for EncodeError {}
-
-/// A message did not become a value. The remote sent something else than was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// A text frame where only binary ones have a meaning.
-    Text,
-    /// The BinaryPack is broken or holds something else.
-    BinaryPack(binarypack::DecodeError),
-    /// The JSON is broken or holds something else.
-    Json(json::ReadError),
-    /// A raw message is a string or bytes, and the other was asked for.
-    Raw,
-    /// The postcard bytes are broken or hold something else.
-    Postcard,
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "a text message on a connection that carries binary ones",
-            Self::BinaryPack(error) => return error.fmt(f),
-            Self::Json(error) => return error.fmt(f),
-            Self::Raw => "the raw message is not of the kind wanted",
-            Self::Postcard => "the message is not the postcard value wanted",
-        })
-    }
-}
-
-impl core::error::Error for DecodeError {}

@@ -8,7 +8,7 @@ pub use core::time::Duration;
 /// The engine never reads a clock: every call that needs the time takes it as an argument. The
 /// clock may jump ahead, as it does when a machine slept. It must not step back: a time before the
 /// last one told counts as that one, so until such a clock has caught up no deadline comes nearer.
-/// A clock that can be set goes through [`Monotonic`].
+/// A clock that can be set goes through [`monotonic`].
 ///
 /// ```
 /// use peer_core::time::{Duration, Instant};
@@ -69,40 +69,23 @@ pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
 /// the step is lost.
 ///
 /// ```
-/// use peer_core::time::{Instant, Monotonic};
-/// let mut clock = Monotonic::new();
-/// assert_eq!(clock.now(Instant::from_millis(5_000)), Instant::from_millis(5_000));
+/// use core::cell::Cell;
+/// use peer_core::time::{Instant, monotonic};
+/// let wall = Cell::new(Instant::from_millis(5_000));
+/// let mut clock = monotonic(|| wall.get());
+/// assert_eq!(clock(), Instant::from_millis(5_000));
 /// // Somebody sets it back by four seconds; a second later another second has passed.
-/// assert_eq!(clock.now(Instant::from_millis(1_000)), Instant::from_millis(5_000));
-/// assert_eq!(clock.now(Instant::from_millis(2_000)), Instant::from_millis(6_000));
-/// // When the clock itself shows what the engine waits for.
-/// assert_eq!(clock.reading(Instant::from_millis(7_000)), Instant::from_millis(3_000));
+/// wall.set(Instant::from_millis(1_000));
+/// assert_eq!(clock(), Instant::from_millis(5_000));
+/// wall.set(Instant::from_millis(2_000));
+/// assert_eq!(clock(), Instant::from_millis(6_000));
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Monotonic {
-    /// What the clock said last, and how far it is behind, both in microseconds.
-    last: u64,
-    behind: u64,
-}
-
-impl Monotonic {
-    /// For a clock that has not been read yet.
-    pub const fn new() -> Self {
-        Self { last: 0, behind: 0 }
-    }
-
-    /// The monotonic time when the clock says `reading`.
-    pub const fn now(&mut self, reading: Instant) -> Instant {
-        let back = self.last.saturating_sub(reading.0);
-        self.behind = self.behind.saturating_add(back);
-        self.last = reading.0;
-        Instant(reading.0.saturating_add(self.behind))
-    }
-
-    /// What the clock will say at this monotonic time, unless it steps back before: to set an alarm
-    /// by.
-    pub const fn reading(&self, at: Instant) -> Instant {
-        Instant(at.0.saturating_sub(self.behind))
+pub fn monotonic(mut clock: impl FnMut() -> Instant) -> impl FnMut() -> Instant {
+    let (mut last, mut behind) = (Instant::ZERO, Duration::ZERO);
+    move || {
+        let reading = clock();
+        behind = behind.saturating_add(last.saturating_duration_since(reading));
+        last = reading;
+        reading + behind
     }
 }

@@ -13,8 +13,8 @@ use embassy_sync::{blocking_mutex::raw::NoopRawMutex, pipe::Pipe};
 use peer_core::{
     PeerId,
     link::{
-        DownReason, Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkError,
-        LinkResources, Sleep, Timing, read_ready, run, write_all,
+        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkError,
+        LinkInputError, LinkResources, Timing, read_ready, run, write_all,
     },
     peer::{
         Config, ConnectOptions, Event, InputError, Output, Peer, PeerError, PeerResources,
@@ -54,25 +54,17 @@ fn clock() -> Instant {
 }
 
 /// Time that passes when nothing else happens.
-struct VirtualTime;
-
-impl Sleep for VirtualTime {
-    fn now(&self) -> Instant {
-        clock()
-    }
-
-    async fn sleep_until(&self, at: Option<Instant>) {
-        std::future::poll_fn(|_| {
-            if at.is_some_and(|at| at <= clock()) {
-                return std::task::Poll::Ready(());
-            }
-            if let Some(at) = at {
-                NEXT.set(Some(NEXT.get().map_or(at, |next| next.min(at))));
-            }
-            std::task::Poll::Pending
-        })
-        .await;
-    }
+async fn sleep_until(at: Option<Instant>) {
+    std::future::poll_fn(|_| {
+        if at.is_some_and(|at| at <= clock()) {
+            return std::task::Poll::Ready(());
+        }
+        if let Some(at) = at {
+            NEXT.set(Some(NEXT.get().map_or(at, |next| next.min(at))));
+        }
+        std::task::Poll::Pending
+    })
+    .await;
 }
 
 fn let_time_pass() -> bool {
@@ -89,7 +81,7 @@ fn engine(id: &str) -> Peer<'static> {
 }
 
 fn leaf() -> Leaf<'static> {
-    let config = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
+    let config = LeafConfig::new("greenhouse", [7; 32], [1; 32]);
     let memory: &'static mut LinkResources<2> = Box::leak(Box::new(LinkResources::new()));
     Leaf::new(config, memory.slices()).unwrap()
 }
@@ -115,8 +107,8 @@ fn turn(gateway: &mut Gateway<'_>, network: &mut Network) -> bool {
         busy = true;
     }
     busy | network.deliver(0, |input| match gateway.handle_input(&input) {
-        Err(LinkError::Full) => Err(InputError::Full),
-        Err(LinkError::NoRoom { taken }) => Err(InputError::InboxFull { taken }),
+        Err(LinkInputError::Full) => Err(InputError::Full),
+        Err(LinkInputError::NoRoom { taken }) => Err(InputError::InboxFull { taken }),
         _ => Ok(()),
     })
 }
@@ -164,7 +156,7 @@ async fn serve(up: &Wire, down: &Wire, bob: &Shared<'static, NoopRawMutex>) {
         };
         // What is due cannot be said while the stream is full.
         let timeout = gateway.next_timeout().filter(|_| pending.is_empty());
-        let timeout = VirtualTime.sleep_until(timeout);
+        let timeout = sleep_until(timeout);
         let idle = select(bob.wanted(), timeout);
         match select(read, select(writable, idle)).await {
             embassy_futures::select::Either::First(Some(len)) => {
@@ -225,15 +217,9 @@ fn tasks_share_an_engine_behind_a_link() {
     let drive = async {
         let mut leaf = leaf();
         let (mut reader, mut writer) = (&down, &up);
-        let run = shared.run_leaf(
-            &mut leaf,
-            &mut reader,
-            &mut writer,
-            &VirtualTime,
-            |output| {
-                link_events.borrow_mut().push(output);
-            },
-        );
+        let run = shared.run_leaf(&mut leaf, &mut reader, &mut writer, sleep_until, |output| {
+            link_events.borrow_mut().push(output);
+        });
         run.await.unwrap();
     };
     let tasks: Vec<Task<'_>> = vec![
@@ -349,7 +335,8 @@ fn the_end_of_the_stream_ends_the_session() {
             &mut peer,
             &mut reader,
             &mut writer,
-            &VirtualTime,
+            clock,
+            sleep_until,
             keep,
         );
         ended.await.unwrap();
@@ -368,7 +355,7 @@ fn the_end_of_the_stream_ends_the_session() {
     assert_eq!(
         rest,
         [
-            LeafOutput::Down(DownReason::Closed),
+            LeafOutput::Down(LinkError::Closed),
             LeafOutput::Event(Event::Error(PeerError::Network)),
             LeafOutput::Event(Event::Disconnected),
         ]

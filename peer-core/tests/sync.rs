@@ -14,10 +14,10 @@ use peer_core::{
     PeerId,
     connection::{ReceiveError, SendError},
     peer::{
-        BrokerInput, Config, ConnectError, ConnectOptions, Event, FailureReason, Input, Peer,
+        BrokerInput, Config, ConnectError, ConnectOptions, ConnectionError, Event, Input, Peer,
         PeerResources, PeerState, Room,
     },
-    serialization::FrameKind,
+    serialization::MessageKind,
     sync::{EVENTS_MAX, Shared},
     time::{Duration, Instant},
 };
@@ -187,7 +187,7 @@ fn messages_are_copied_out_or_looked_at() {
         let connection = bob.connection(incoming(bob).await);
         let mut memory = [0; 4];
         let copied = connection.recv_into(&mut memory).await.unwrap();
-        assert_eq!(copied.kind, FrameKind::Binary);
+        assert_eq!(copied.kind, MessageKind::Binary);
         assert_eq!(copied.bytes, b"\xb2hi");
         let too_long = connection.recv_into(&mut memory).await;
         assert_eq!(too_long, Err(ReceiveError::TooLarge));
@@ -228,7 +228,7 @@ fn a_connect_fails_with_its_reason() {
         let Err(ConnectError::Failed(failure)) = connect.await else {
             panic!("it cannot open")
         };
-        assert_eq!(failure.reason, FailureReason::TimedOut);
+        assert_eq!(failure.reason, ConnectionError::TimedOut);
         alice.destroy();
         assert_eq!(alice.open().await, Err(ConnectError::Destroyed));
     });

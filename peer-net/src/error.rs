@@ -5,7 +5,7 @@ use core::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use peer_core::IdError;
-use peer_core::peer::{ConnectFailure, ConnectionError, FailureReason, PeerError};
+use peer_core::peer::{ConnectFailure, PeerError};
 
 use crate::broker::{AddressError, BrokerError};
 
@@ -215,14 +215,7 @@ impl ConnectionFailure {
 
     /// PeerJS's string.
     pub fn kind(&self) -> &'static str {
-        match self.failure.reason {
-            FailureReason::PeerUnavailable => PeerError::PeerUnavailable.as_str(),
-            FailureReason::BrokerLost => PeerError::Network.as_str(),
-            FailureReason::RemoteClosed | FailureReason::LocalClosed | FailureReason::Destroyed => {
-                ConnectionError::ConnectionClosed.as_str()
-            }
-            _ => ConnectionError::NegotiationFailed.as_str(),
-        }
+        self.failure.reason.as_str()
     }
 }
 
@@ -274,12 +267,11 @@ impl SendError {
     /// PeerJS's string.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::NotOpenYet | Self::Congested => ConnectionError::NotOpenYet,
-            Self::Closed(_) => ConnectionError::ConnectionClosed,
-            Self::MessageTooBig { .. } => ConnectionError::MessageTooBig,
-            Self::Null | Self::Encode(_) => ConnectionError::NegotiationFailed,
+            Self::NotOpenYet | Self::Congested => "not-open-yet",
+            Self::Closed(_) => "connection-closed",
+            Self::MessageTooBig { .. } => "message-too-big",
+            Self::Null | Self::Encode(_) => "negotiation-failed",
         }
-        .as_str()
     }
 }
 

@@ -39,7 +39,7 @@ pub use error::{
 pub use event::{ConnectionInfo, EVENTS_MAX, Event, Events};
 pub use peer::{Connect, Peer};
 pub use peer_core::peer::{
-    ConnectFailure, ConnectionError, FailureReason, PeerError, PeerState, RtcFailure, Stage,
+    ConnectFailure, ConnectionError, PeerError, PeerState, RtcFailure, Stage,
 };
 pub use peer_core::serialization::Serialization;
 pub use peer_core::{ConnectionId, IdError, Label, PeerId, Token};

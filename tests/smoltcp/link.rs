@@ -6,7 +6,7 @@ use std::rc::Rc;
 use peer_core::{
     PeerId,
     link::{
-        DownReason, Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput,
+        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkError,
         LinkResources, Timing,
     },
     net::{self, LinkSocket, SocketError, timestamp},
@@ -111,7 +111,7 @@ fn a_leaf_comes_up_and_comes_back() {
         let mut link = LinkSocket::new(remote, net::SocketTiming::default(), random);
 
         let mut memory: LinkResources<2> = LinkResources::new();
-        let config = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
+        let config = LeafConfig::new("greenhouse", [7; 32], [1; 32]);
         let mut leaf = Leaf::new(config, memory.slices()).unwrap();
         let mut resources: PeerResources<2> = PeerResources::new();
         let mut config = Config::new([7; 32]);
@@ -177,7 +177,7 @@ fn a_leaf_comes_up_and_comes_back() {
                 now = now.max(next);
             }
         }
-        assert!(outputs.contains(&LeafOutput::Down(DownReason::Closed)));
+        assert!(outputs.contains(&LeafOutput::Down(LinkError::Closed)));
         assert!(*wires.borrow() == 2 && link.is_open() && leaf.is_up());
         assert_eq!(leaf.stats().garbage, 0);
     }

@@ -9,7 +9,7 @@ use peer_core::{
     peer::{
         BrokerInput, ConnectOptions, ConnectionHandle, Event, Input, PeerError, PeerState, RtcInput,
     },
-    serialization::Frame,
+    serialization::Fragment,
     time::Instant,
     wire::{http::ResponseError, websocket::FrameError},
 };
@@ -468,7 +468,7 @@ fn a_full_socket_holds_up_neither_data_nor_sessions_nor_events() {
     connection.send("to the open one").unwrap();
     let mut message = offer(1, "let me in").into_bytes();
     for input in [
-        Input::Rtc(open, RtcInput::message(Frame::Binary(b"\x07"))),
+        Input::Rtc(open, RtcInput::Fragment(Fragment::binary(b"\x07"))),
         Input::Broker(BrokerInput::Message(&mut message)),
     ] {
         lan.peer.handle_input(lan.now, input).unwrap();

@@ -70,7 +70,7 @@ fn run(
     config.token = Token::from_wire(TOKEN).ok();
     config.id = PeerId::new(PEER_ID).ok();
     let mut peer = Peer::new(config, peer);
-    let config = LeafConfig::new(LEAF, Key::new(KEY), random.nonces);
+    let config = LeafConfig::new(LEAF, KEY, random.nonces);
     let mut leaf = match Leaf::new(config, link.slices()) {
         Ok(leaf) => leaf,
         Err(error) => return board.log(format_args!("firmware: {error}")),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Longest text that is acknowledged, in bytes.
 pub(crate) const TEXT_MAX: usize = 64;
-/// Bytes of the longest raw message that is written.
+/// Bytes of the longest raw message that is written, and of the longest command that is read.
 const RAW_MAX: usize = 256;
 
 /// What a page asks for. Each member is a wish of its own.
@@ -82,8 +82,13 @@ pub(crate) fn hear<T>(
     obey: impl FnOnce(Command<'_>) -> T,
 ) -> Option<Result<T, ()>> {
     if connection.serialization() == Serialization::Raw {
-        let message = connection.recv_raw()?;
-        return Some(json::from_slice(message.bytes).map(obey).map_err(drop));
+        let message = connection.recv_raw()?.bytes;
+        let mut text = [0; RAW_MAX];
+        let Some(text) = text.get_mut(..message.len()) else {
+            return Some(Err(()));
+        };
+        text.copy_from_slice(message);
+        return Some(json::from_slice(text).map(obey).map_err(drop));
     }
     match connection.recv() {
         Ok(command) => Some(Ok(obey(command))),

@@ -8,7 +8,7 @@ use peer_core::{
         BrokerCommand, BrokerInput, ConnectionHandle, Input, InputError, Output, RtcCommand,
         RtcInput,
     },
-    serialization::{Fragment, FrameKind},
+    serialization::{Fragment, MessageKind},
 };
 
 /// Which engine.
@@ -22,7 +22,7 @@ enum Stimulus {
     Description(End, String),
     Opened(End),
     /// A message, of which so many bytes were taken.
-    Data(End, FrameKind, Vec<u8>, usize),
+    Data(End, MessageKind, Vec<u8>, usize),
     Delivered(End),
     Closed(End),
 }

@@ -63,8 +63,6 @@
 //!
 //! A count that the remaining bytes cannot hold is refused at once.
 
-use core::fmt;
-
 mod de;
 mod key;
 mod ser;
@@ -74,6 +72,8 @@ pub(crate) mod token;
 mod value;
 mod write;
 
+#[doc(no_inline)]
+pub use crate::codec::{DecodeError, EncodeError};
 pub use de::from_slice;
 pub use ser::{serialized_len, to_slice};
 pub use value::Value;
@@ -85,144 +85,3 @@ pub use {
     value::{Array, ArrayIter, Map, MapIter},
     write::{Counter, SliceWriter, Write},
 };
-
-/// Why a value was not packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// The value does not fit the buffer. What was written to it is incomplete.
-    BufferTooSmall,
-    /// A sequence or map does not know its length beforehand.
-    LengthRequired,
-    /// A sequence or map has another number of elements than it announced, or a text another
-    /// length.
-    LengthMismatch,
-    /// A length is above 2³² − 1.
-    TooLong,
-    /// A map key is not a string, integer, `bool`, `char` or unit variant.
-    Key,
-    /// A map key is `__proto__`, which a PeerJS receiver loses, or the outermost map of a message
-    /// has the key `__peerData`, by which PeerJS tells chunks from other messages.
-    ReservedKey,
-    /// An integer is not exact as a JavaScript number.
-    Precision,
-    /// A number is NaN or an infinity.
-    NotFinite,
-    /// A number is closer to zero than 2⁻¹⁰²², which PeerJS misreads.
-    Subnormal,
-    /// The value is nested deeper than
-    /// [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX).
-    Depth,
-    /// The type's `Serialize` failed.
-    Custom,
-}
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BufferTooSmall => "the packed value does not fit in the buffer",
-            Self::LengthRequired => "a sequence or map must know its length before it is packed",
-            Self::LengthMismatch => "a value has another length than it announced",
-            Self::TooLong => "a length is above 4,294,967,295",
-            Self::Key => "a map key must be a string, an integer, a bool or a char",
-            Self::ReservedKey => "the map key __proto__ or __peerData cannot be delivered",
-            Self::Precision => {
-                "the integer is not exact as a JavaScript number; send it as a string"
-            }
-            Self::NotFinite => "NaN and infinities cannot be packed",
-            Self::Subnormal => "PeerJS misreads numbers closer to zero than 2.2e-308",
-            Self::Depth => "the value is nested deeper than this build packs",
-            Self::Custom => "the type refused to be serialized",
-        })
-    }
-}
-
-impl core::error::Error for EncodeError {}
-
-impl serde::ser::Error for EncodeError {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self::Custom
-    }
-}
-
-/// Why bytes could not be unpacked into a value of the wanted type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The bytes end before the value does.
-    Truncated,
-    /// A string is not UTF-8.
-    Utf8,
-    /// A map key is not a string, or the wanted type does not take it as a key.
-    Key,
-    /// The value is nested deeper than
-    /// [`BINARYPACK_DEPTH_MAX`](crate::config::BINARYPACK_DEPTH_MAX).
-    Depth,
-    /// The value has another type than the one wanted.
-    Type,
-    /// The value is out of range, or not a known variant.
-    Value,
-    /// A sequence or map has another number of elements than wanted.
-    Length,
-    /// A field is missing.
-    MissingField,
-    /// A field comes twice, or the type denies unknown fields and does not know it.
-    UnexpectedField,
-    /// The type's `Deserialize` failed.
-    Custom,
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Truncated => "the packed value ends early",
-            Self::Utf8 => "a packed string is not UTF-8",
-            Self::Key => "a packed map has a key that is not usable",
-            Self::Depth => "the packed value is nested deeper than this build reads",
-            Self::Type => "the packed value has another type than wanted",
-            Self::Value => "the packed value is out of the range wanted",
-            Self::Length => "the packed sequence or map has another length than wanted",
-            Self::MissingField => "the packed map lacks a field",
-            Self::UnexpectedField => "the packed map has a field twice or one too many",
-            Self::Custom => "the type refused the packed value",
-        })
-    }
-}
-
-impl core::error::Error for DecodeError {}
-
-impl serde::de::Error for DecodeError {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self::Custom
-    }
-
-    fn invalid_type(_: serde::de::Unexpected<'_>, _: &dyn serde::de::Expected) -> Self {
-        Self::Type
-    }
-
-    fn invalid_value(_: serde::de::Unexpected<'_>, _: &dyn serde::de::Expected) -> Self {
-        Self::Value
-    }
-
-    fn invalid_length(_: usize, _: &dyn serde::de::Expected) -> Self {
-        Self::Length
-    }
-
-    fn unknown_variant(_: &str, _: &'static [&'static str]) -> Self {
-        Self::Value
-    }
-
-    fn unknown_field(_: &str, _: &'static [&'static str]) -> Self {
-        Self::UnexpectedField
-    }
-
-    fn missing_field(_: &'static str) -> Self {
-        Self::MissingField
-    }
-
-    fn duplicate_field(_: &'static str) -> Self {
-        Self::UnexpectedField
-    }
-}

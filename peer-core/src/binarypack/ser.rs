@@ -145,7 +145,7 @@ impl<W: Write> Serializer<W> {
 
     /// Writes a string that is formatted twice: once for its length, which comes first.
     fn formatted(&mut self, value: fmt::Arguments<'_>) -> Result<(), EncodeError> {
-        let custom = |error: Option<_>| error.unwrap_or(EncodeError::Custom);
+        let custom = |error: Option<_>| error.unwrap_or(EncodeError::Refused);
         let mut counter = Counter::default();
         bytes::format(value, |text| counter.write(text.as_bytes())).map_err(custom)?;
         self.header(0xb0, 0xd8, 0xd9, counter.0)?;

@@ -12,12 +12,12 @@ mod outbox;
 #[cfg(test)]
 mod tests;
 
-pub use inbox::{ASSEMBLIES_MAX, MESSAGE_COST, Message};
+pub use inbox::{ASSEMBLIES_MAX, MESSAGE_COST};
 pub use outbox::HIGH_WATER;
 
 #[doc(hidden)]
 pub use {
-    inbox::{Inbox, Received},
+    inbox::{Inbox, Message, Received},
     outbox::Outbox,
 };
 

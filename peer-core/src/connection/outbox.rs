@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::SendError;
 use crate::{
     binarypack, bytes,
-    serialization::{Fragment, FrameKind, Serialization},
+    serialization::{Fragment, MessageKind, Serialization},
     storage::Ring,
     wire::chunk::{CHUNKED_MTU, CLOSE, CLOSE_JSON, ChunkFrame, HEAD_MAX, TAIL_MAX},
 };
@@ -35,12 +35,12 @@ const RECORD_COST: usize = 4;
 /// [`SendError::TooLarge`].
 ///
 /// ```
-/// use peer_core::{connection::Outbox, serialization::{Frame, Serialization}};
+/// use peer_core::{connection::Outbox, serialization::{Fragment, Serialization}};
 /// let (mut outbox, mut memory) = (Outbox::new(Serialization::Binary), [0; 256]);
 /// outbox.send(&mut memory, &("on", 5))?;
 /// let buffered = 0; // what the channel says
 /// let whole = outbox.poll_piece(&mut memory, buffered, usize::MAX).unwrap();
-/// assert_eq!(whole.as_frame(), Some(Frame::Binary(b"\x92\xb2on\x05")));
+/// assert_eq!(whole, Fragment::binary(b"\x92\xb2on\x05"));
 /// assert_eq!(outbox.poll_piece(&mut memory, buffered, usize::MAX), None);
 /// # Ok::<(), peer_core::connection::SendError>(())
 /// ```
@@ -186,10 +186,10 @@ impl Outbox {
         let pushed = self.ring.push_with(memory, |room| {
             let (kind, content) = room.split_first_mut().ok_or(SendError::Full)?;
             let frame = serialization.encode(value, content)?;
-            let len = frame.as_bytes().len();
-            *kind = match frame.kind() {
-                FrameKind::Binary => BINARY,
-                FrameKind::Text => TEXT,
+            let len = frame.bytes.len();
+            *kind = match frame.kind {
+                MessageKind::Binary => BINARY,
+                MessageKind::Text => TEXT,
             };
             if !serialization.is_chunked() || len <= CHUNKED_MTU {
                 return Ok(1 + len);
@@ -373,8 +373,8 @@ impl Outbox {
         }
         let record = self.ring.front_mut(memory)?;
         let kind = match record.first() {
-            Some(&TEXT) => FrameKind::Text,
-            _ => FrameKind::Binary,
+            Some(&TEXT) => MessageKind::Text,
+            _ => MessageKind::Binary,
         };
         let first = self.front.state == FrontState::Waiting;
         if first {

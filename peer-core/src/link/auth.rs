@@ -1,48 +1,21 @@
 //! Keys, nonces and what either end proves with them.
 
-use core::fmt;
-
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::bytes;
+use crate::random::Secret;
 
 use super::{KEY_LEN, NONCE_LEN, PROOF_LEN, frame::Greeting};
 
-/// The secret of one leaf, which the leaf and its gateway share: 32 random bytes, not a password.
-///
-/// It is not printed by `Debug`.
-#[derive(Clone)]
-pub struct Key([u8; KEY_LEN]);
+/// The secret of one leaf, which the leaf and its gateway share. Not printed, wiped on drop.
+#[derive(Clone, Debug)]
+pub struct Key(Secret);
 
 impl Key {
-    /// A key of these bytes.
+    /// Returns a key of these bytes.
     pub const fn new(bytes: [u8; KEY_LEN]) -> Self {
-        Self(bytes)
+        Self(Secret::new(bytes))
     }
-
-    /// HMAC-SHA-256 (RFC 2104, RFC 6234) over the parts, one after the other.
-    fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = start(&self.0);
-        for part in parts {
-            mac.update(part);
-        }
-        mac
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(…)")
-    }
-}
-
-/// An HMAC takes a key of any length.
-fn start(key: &[u8; KEY_LEN]) -> Hmac<Sha256> {
-    let mut block = [0; 64];
-    bytes::copy(&mut block, key);
-    // RFC 2104: a key is padded with zeros to one block, so the padded one is the same key.
-    <Hmac<Sha256> as Mac>::new(&block.into())
 }
 
 /// The end that proves.
@@ -66,7 +39,8 @@ impl Transcript<'_> {
         };
         // The length separates the name at the hello's end from what follows.
         let len = u8::try_from(self.hello.len()).unwrap_or(u8::MAX);
-        key.mac(&[label, &[len], self.hello, &self.challenge.challenge_head()])
+        key.0
+            .mac(&[label, &[len], self.hello, &self.challenge.challenge_head()])
     }
 
     pub(super) fn prove(&self, key: &Key, prover: Prover) -> [u8; PROOF_LEN] {
@@ -80,18 +54,15 @@ impl Transcript<'_> {
 }
 
 /// Nonces from random bytes that the caller supplied once: HMAC of a counter.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Nonces {
-    seed: Key,
+    seed: Secret,
     drawn: u64,
 }
 
 impl Nonces {
-    pub(super) fn new(random: [u8; KEY_LEN]) -> Self {
-        Self {
-            seed: Key(random),
-            drawn: 0,
-        }
+    pub(super) fn new(seed: Secret) -> Self {
+        Self { seed, drawn: 0 }
     }
 
     pub(super) fn draw(&mut self) -> [u8; NONCE_LEN] {
@@ -102,11 +73,5 @@ impl Nonces {
             .finalize()
             .into_bytes();
         bytes.first_chunk().copied().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for Nonces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Nonces(…)")
     }
 }

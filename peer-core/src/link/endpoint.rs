@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::{bytes, time::Instant};
 
 use super::{
-    DownReason, FRAME_MAX, FRAME_MIN, LEAF_NAME_MAX, LinkSlices, LinkStats, NONCE_LEN, PROOF_LEN,
-    Refusal, SessionSlot, Timing, Version, WINDOW_MIN,
+    FRAME_MAX, FRAME_MIN, LEAF_NAME_MAX, LinkError, LinkSlices, LinkStats, NONCE_LEN, PROOF_LEN,
+    SessionSlot, Timing, Version, WINDOW_MIN,
     cobs::{Decoded, Decoder, stuffed_len},
     data_queue,
     frame::{DATA_OVERHEAD, DataFrame, Frame, Greeting, SERVICE_MAX, Status, seal},
@@ -90,12 +90,12 @@ pub(super) enum Heard {
     Challenge(Greeting, [u8; PROOF_LEN]),
     Proof([u8; PROOF_LEN]),
     Welcome,
-    Refuse(Refusal),
-    Reset(DownReason),
+    Refuse(LinkError),
+    Reset(LinkError),
     /// Something of a link session, where there is none.
     Stray,
     /// The other end broke the rules of the link session.
-    Fault(DownReason),
+    Fault(LinkError),
 }
 
 /// What became of a data frame.
@@ -302,7 +302,7 @@ impl<'m> Endpoint<'m> {
                     Place::Next => {
                         let taken = self.inbox.accept(self.receive.control(), flags, payload);
                         if taken.is_err() {
-                            return Some(Heard::Fault(DownReason::Violation));
+                            return Some(Heard::Fault(LinkError::Violation));
                         }
                         self.control.arrived();
                         self.status_due = true;
@@ -321,7 +321,7 @@ impl<'m> Endpoint<'m> {
                             self.status_due = true;
                         }
                         Taken::NoRoom => self.data.refused(),
-                        Taken::Violation => return Some(Heard::Fault(DownReason::Violation)),
+                        Taken::Violation => return Some(Heard::Fault(LinkError::Violation)),
                     },
                     Place::Repeated => self.status_due = true,
                     Place::Early => self.status_due |= self.data.lost(),
@@ -449,16 +449,16 @@ impl<'m> Endpoint<'m> {
     }
 
     /// Whether the link session has to end, and why.
-    pub(super) fn check(&mut self, now: Instant) -> Option<DownReason> {
+    pub(super) fn check(&mut self, now: Instant) -> Option<LinkError> {
         if !self.is_up() {
             return None;
         }
         self.tick(now);
         if self.heard + self.timing.dead_after <= now {
-            return Some(DownReason::Silent);
+            return Some(LinkError::Silent);
         }
         let exhausted = self.control.timer.is_exhausted() || self.data.timer.is_exhausted();
-        exhausted.then_some(DownReason::NoProgress)
+        exhausted.then_some(LinkError::NoProgress)
     }
 
     /// Makes due what the time has come for.
@@ -480,9 +480,10 @@ impl<'m> Endpoint<'m> {
 
 /// The version in which an end can be talked to, or why it cannot: an unknown one, or limits below
 /// the least.
-pub(super) fn usable(greeting: &Greeting) -> Result<Version, Refusal> {
-    let version = Version::from_wire(greeting.version).ok_or(Refusal::Version(greeting.version))?;
+pub(super) fn usable(greeting: &Greeting) -> Result<Version, LinkError> {
+    let version =
+        Version::from_wire(greeting.version).ok_or(LinkError::Version(greeting.version))?;
     let fits =
         greeting.frame >= FRAME_MIN && (WINDOW_MIN..=u32::MAX >> 1).contains(&greeting.window);
-    fits.then_some(version).ok_or(Refusal::Limits)
+    fits.then_some(version).ok_or(LinkError::Limits)
 }

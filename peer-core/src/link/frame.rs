@@ -2,7 +2,7 @@
 
 use crc::{CRC_16_IBM_3740, Crc, Digest};
 
-use super::{DownReason, LEAF_NAME_MAX, NONCE_LEN, PROOF_LEN, Refusal, Version, cobs::Encoder};
+use super::{LEAF_NAME_MAX, LinkError, NONCE_LEN, PROOF_LEN, Version, cobs::Encoder};
 
 /// Poly 0x1021, initial 0xffff, not reflected; its check value is 0x29b1.
 static CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
@@ -60,8 +60,8 @@ pub(super) enum Frame<'a> {
     Proof([u8; PROOF_LEN]),
     Welcome,
     /// And the version that its sender speaks.
-    Refuse(Refusal, u8),
-    Reset(DownReason),
+    Refuse(LinkError, u8),
+    Reset(LinkError),
     Status(Status),
     /// A piece of a message of the control stream.
     Control {
@@ -188,11 +188,13 @@ impl<'a> Frame<'a> {
             PROOF => Self::Proof(rest.try_into().ok()?),
             WELCOME if rest.is_empty() => Self::Welcome,
             REFUSE => match *rest {
-                [reason, version] => Self::Refuse(Refusal::from_wire(reason, version)?, version),
+                [reason, version] => {
+                    Self::Refuse(LinkError::from_refuse(reason, version)?, version)
+                }
                 _ => return None,
             },
             RESET => match *rest {
-                [reason] => Self::Reset(DownReason::from_wire(reason)),
+                [reason] => Self::Reset(LinkError::from_reset(reason)),
                 _ => return None,
             },
             STATUS_1 => match *rest {
@@ -257,9 +259,9 @@ impl<'a> Frame<'a> {
             }
             Self::Welcome => append(&mut body, &[WELCOME]),
             Self::Refuse(refusal, version) => {
-                append(&mut body, &[REFUSE, refusal.to_wire(), *version]);
+                append(&mut body, &[REFUSE, refusal.to_refuse(), *version]);
             }
-            Self::Reset(reason) => append(&mut body, &[RESET, reason.to_wire()]),
+            Self::Reset(reason) => append(&mut body, &[RESET, reason.to_reset()]),
             Self::Status(status) => {
                 let mut flags = u8::from(status.control.again) * CONTROL_AGAIN;
                 let kind = match status.data {

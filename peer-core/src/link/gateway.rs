@@ -2,16 +2,19 @@
 
 mod handshake;
 
+use core::fmt;
+
 use crate::{
     PeerId,
     peer::{BrokerCommand, BrokerInput, ConnectionHandle, Input, RtcCommand, RtcFailure, RtcInput},
-    serialization::{Fragment, Frame as ChannelFrame},
+    random::Secret,
+    serialization::{Fragment, MessageKind},
     time::Instant,
 };
 
 use super::{
-    DownReason, KEY_LEN, Key, LinkError, LinkSlices, LinkStats, NONCE_LEN, OUTPUT_OVERHEAD,
-    PROOF_LEN, Refusal, SessionSlot, Timing, Version,
+    KEY_LEN, Key, LinkError, LinkSlices, LinkStats, NONCE_LEN, OUTPUT_OVERHEAD, PROOF_LEN,
+    SessionSlot, Timing, Version,
     auth::Nonces,
     data_queue::DataQueue,
     endpoint::{Endpoint, Name, Role, Taken},
@@ -64,8 +67,8 @@ pub trait LeafKeys {
 /// a session that has none left holds up what comes after.
 ///
 /// Data for the leaf is fed as [`RtcInput::Fragment`]; begin each message with a whole one.
-/// [`LinkError::NoRoom`] says how much of it was taken: hold the rest, the data behind it and the
-/// end of the session, and nothing else.
+/// [`LinkInputError::NoRoom`] says how much of it was taken: hold the rest, the data behind it and
+/// the end of the session, and nothing else.
 ///
 /// # The end
 /// The driver gets a `Close` for each WebRTC session that begun, whoever ends it: the leaf, the
@@ -90,7 +93,7 @@ pub struct Gateway<'m> {
     /// The id the broker gave this leaf.
     given: Option<PeerId>,
     /// To be told to the driver.
-    refused: Option<Refusal>,
+    refused: Option<LinkError>,
     lent: Lent,
     /// A reset is not said again before.
     quiet_until: Instant,
@@ -105,7 +108,7 @@ enum Phase {
     Rising,
     Up,
     /// It is over; what is left of it goes first, then the driver hears of it.
-    Ending(DownReason),
+    Ending(LinkError),
 }
 
 /// What the driver was handed out, and what goes at the next call.
@@ -131,15 +134,54 @@ struct Pending {
     given: bool,
 }
 
+/// The gateway's end did not take an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum LinkInputError {
+    /// There is no room now; try again when the leaf has taken something.
+    Full,
+    /// So many bytes of the fragment were taken; the leaf has no credit or the link no room for the
+    /// rest now. Feed the rest when the leaf has taken something, as a first fragment only if
+    /// nothing was taken.
+    NoRoom {
+        /// Bytes that were taken.
+        taken: usize,
+    },
+    /// The message fits neither now nor later: it is longer than the leaf's window or this end's
+    /// memory.
+    TooLong,
+    /// There is no link session.
+    Down,
+    /// The leaf has no such WebRTC session, or no longer.
+    Stale,
+}
+
+impl fmt::Display for LinkInputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the link has no room for the message now; try again later",
+            Self::NoRoom { .. } => {
+                "the leaf takes no more of this session's data now; try again later"
+            }
+            Self::TooLong => "the message is longer than the link can carry",
+            Self::Down => "the other end of the link is not there",
+            Self::Stale => "the leaf has closed that WebRTC session",
+        })
+    }
+}
+
+impl core::error::Error for LinkInputError {}
+
 /// What a poll of a [`Gateway`] leads to.
 #[derive(Debug)]
 pub enum GatewayOutput<'a> {
     /// A leaf has proved its key; [`Gateway::leaf`] names it.
     Up,
     /// The session is over. The closes have come before.
-    Down(DownReason),
+    Down(LinkError),
     /// A leaf was turned away.
-    Refused(Refusal),
+    Refused(LinkError),
     /// The leaf wanted to open its broker under this id, which it may not. It was told.
     IdRefused(&'a str),
     /// Do something with the broker's socket.
@@ -166,7 +208,7 @@ impl<'m> Gateway<'m> {
             endpoint,
             sessions,
             data: DataQueue::default(),
-            nonces: Nonces::new(random),
+            nonces: Nonces::new(Secret::new(random)),
             pending: None,
             leaf: Name::new(),
             proof: [0; PROOF_LEN],
@@ -236,7 +278,7 @@ impl<'m> Gateway<'m> {
         self.release();
         self.pending = None;
         if self.is_up() {
-            self.go_down(DownReason::Closed);
+            self.go_down(LinkError::Closed);
         }
     }
 
@@ -268,7 +310,7 @@ impl<'m> Gateway<'m> {
                 Verdict::Drop => self.endpoint.taken(),
                 Verdict::Wait => break,
                 Verdict::Lie => {
-                    self.go_down(DownReason::Violation);
+                    self.go_down(LinkError::Violation);
                     if let Some(output) = self.next_of_end() {
                         return output;
                     }
@@ -290,15 +332,15 @@ impl<'m> Gateway<'m> {
     /// Tells the leaf's engine what happened. An [`Input::Timeout`] does nothing.
     ///
     /// # Errors
-    /// - [`LinkError::Full`]: hold the input, and what comes after it for the same session or
+    /// - [`LinkInputError::Full`]: hold the input, and what comes after it for the same session or
     ///   socket, and feed it again when bytes have come.
-    /// - [`LinkError::NoRoom`]: the same for the rest of a fragment; what is no data does not wait
-    ///   for it.
+    /// - [`LinkInputError::NoRoom`]: the same for the rest of a fragment; what is no data does not
+    ///   wait for it.
     ///
     /// The others say that it was dropped.
-    pub fn handle_input(&mut self, input: &Input<'_>) -> Result<(), LinkError> {
+    pub fn handle_input(&mut self, input: &Input<'_>) -> Result<(), LinkInputError> {
         self.release();
-        let version = self.endpoint.version().ok_or(LinkError::Down)?;
+        let version = self.endpoint.version().ok_or(LinkInputError::Down)?;
         match input {
             Input::Timeout => Ok(()),
             Input::Broker(input) => {
@@ -319,15 +361,15 @@ impl<'m> Gateway<'m> {
         version: Version,
         number: u32,
         input: &RtcInput<'_>,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), LinkInputError> {
         let slot = SessionSlot::find(self.sessions, number);
         let slot = slot.filter(|slot| slot.state != SessionState::Ending);
-        let slot = slot.ok_or(LinkError::Stale)?;
+        let slot = slot.ok_or(LinkInputError::Stale)?;
         let taken = slot.bytes;
         match (input, version) {
             (RtcInput::Fragment(fragment), Version::One) => self.send_whole(number, fragment),
             (RtcInput::Fragment(fragment), Version::Two) => self.send_fragment(number, fragment),
-            (RtcInput::ChannelCredit(_), _) if !slot.is_open() => Err(LinkError::Stale),
+            (RtcInput::ChannelCredit(_), _) if !slot.is_open() => Err(LinkInputError::Stale),
             (RtcInput::ChannelCredit(bytes), _) => {
                 let mut credit = slot.incoming;
                 let limit = credit.grant(*bytes);
@@ -345,7 +387,7 @@ impl<'m> Gateway<'m> {
                 Ok(())
             }
             _ => {
-                let message = from_rtc(number, input, taken).ok_or(LinkError::Stale)?;
+                let message = from_rtc(number, input, taken).ok_or(LinkInputError::Stale)?;
                 let sent = self.send(&message);
                 match input {
                     RtcInput::ChannelOpened if sent.is_ok() => {
@@ -355,7 +397,7 @@ impl<'m> Gateway<'m> {
                         }
                     }
                     // It can never be connected without.
-                    RtcInput::LocalDescription(_) if sent == Err(LinkError::TooLong) => {
+                    RtcInput::LocalDescription(_) if sent == Err(LinkInputError::TooLong) => {
                         let failed = RtcInput::Failed(RtcFailure::Resources);
                         self.session_input(version, number, &failed)?;
                     }
@@ -367,19 +409,21 @@ impl<'m> Gateway<'m> {
     }
 
     /// Data for a leaf of version 1.
-    fn send_whole(&mut self, number: u32, fragment: &Fragment<'_>) -> Result<(), LinkError> {
-        let message = match fragment.as_frame() {
-            Some(ChannelFrame::Text(text)) => FromGateway::Text(number, text),
-            Some(ChannelFrame::Binary(bytes)) => FromGateway::Binary(number, bytes),
+    fn send_whole(&mut self, number: u32, fragment: &Fragment<'_>) -> Result<(), LinkInputError> {
+        let message = match (fragment.is_whole(), fragment.kind) {
+            (true, MessageKind::Binary) => FromGateway::Binary(number, fragment.bytes),
+            (true, MessageKind::Text) if let Ok(text) = core::str::from_utf8(fragment.bytes) => {
+                FromGateway::Text(number, text)
+            }
             // No such message can be written.
-            None => return Err(LinkError::TooLong),
+            _ => return Err(LinkInputError::TooLong),
         };
         let hold = |error| match error {
-            LinkError::Full => LinkError::NoRoom { taken: 0 },
+            LinkInputError::Full => LinkInputError::NoRoom { taken: 0 },
             error => error,
         };
         let sent = self.send(&message).map_err(hold);
-        if sent == Err(LinkError::TooLong) {
+        if sent == Err(LinkInputError::TooLong) {
             let instead = FromGateway::MessageTooBig(number);
             self.send(&instead).map_err(hold)?;
         }
@@ -387,9 +431,13 @@ impl<'m> Gateway<'m> {
     }
 
     /// Data for a leaf of version 2, in as many frames as there is room and credit for.
-    fn send_fragment(&mut self, number: u32, fragment: &Fragment<'_>) -> Result<(), LinkError> {
-        let place = SessionSlot::place(self.sessions, number).ok_or(LinkError::Stale)?;
-        let slot = SessionSlot::find(self.sessions, number).ok_or(LinkError::Stale)?;
+    fn send_fragment(
+        &mut self,
+        number: u32,
+        fragment: &Fragment<'_>,
+    ) -> Result<(), LinkInputError> {
+        let place = SessionSlot::place(self.sessions, number).ok_or(LinkInputError::Stale)?;
+        let slot = SessionSlot::find(self.sessions, number).ok_or(LinkInputError::Stale)?;
         let memory = self.endpoint.transmit.data();
         let out = &mut self.endpoint.data.out;
         let mut taken = 0;
@@ -406,13 +454,13 @@ impl<'m> Gateway<'m> {
                 bytes: now,
             });
             if len == 0 && !is_all {
-                return Err(LinkError::NoRoom { taken });
+                return Err(LinkInputError::NoRoom { taken });
             }
             let mut credit = slot.out;
             credit
                 .spend(flags, len)
                 .and_then(|()| out.push_data(memory, place, number, flags, now))
-                .ok_or(LinkError::NoRoom { taken })?;
+                .ok_or(LinkInputError::NoRoom { taken })?;
             slot.out = credit;
             taken += len;
             if is_all {
@@ -421,10 +469,10 @@ impl<'m> Gateway<'m> {
         }
     }
 
-    fn send(&mut self, message: &FromGateway<'_>) -> Result<(), LinkError> {
+    fn send(&mut self, message: &FromGateway<'_>) -> Result<(), LinkInputError> {
         self.endpoint.send(message).map_err(|unsent| match unsent {
-            Unsent::Full => LinkError::Full,
-            Unsent::TooLong => LinkError::TooLong,
+            Unsent::Full => LinkInputError::Full,
+            Unsent::TooLong => LinkInputError::TooLong,
         })
     }
 
@@ -642,14 +690,14 @@ impl<'m> Gateway<'m> {
         }
     }
 
-    fn go_down(&mut self, reason: DownReason) {
+    fn go_down(&mut self, reason: LinkError) {
         self.endpoint.serve(&Frame::Reset(reason));
         self.lose(reason);
     }
 
     /// The link session is over; what the leaf said last and nobody took is void, since its engine
     /// thinks so too.
-    fn lose(&mut self, reason: DownReason) {
+    fn lose(&mut self, reason: LinkError) {
         self.lent = Lent::Nothing;
         self.data = DataQueue::default();
         self.phase = Phase::Ending(reason);

@@ -5,13 +5,14 @@ use crate::{
         BrokerInput, ConnectionHandle, Event, Input, InputError, Output, Peer, PeerState, Room,
         RtcCommand, RtcFailure, RtcInput,
     },
-    serialization::{Fragment, FrameKind},
+    random::Secret,
+    serialization::{Fragment, MessageKind},
     time::{Instant, earlier},
 };
 
 use super::{
-    DownReason, KEY_LEN, Key, LinkError, LinkSlices, LinkStats, NONCE_LEN, OPEN_MAX,
-    OUTPUT_OVERHEAD, PROOF_LEN, Refusal, SessionSlot, Timing, VERSION, Version,
+    KEY_LEN, Key, LinkError, LinkSlices, LinkStats, NONCE_LEN, OPEN_MAX, OUTPUT_OVERHEAD,
+    PROOF_LEN, SessionSlot, Timing, VERSION, Version,
     auth::{Nonces, Prover, Transcript},
     endpoint::{Endpoint, Heard, Name, Role, Taken, usable},
     frame::{DataFrame, FIRST, Frame, Greeting, LAST, TEXT},
@@ -27,10 +28,8 @@ pub struct LeafConfig<'c> {
     /// The name its gateway knows it by: 1 to [`LEAF_NAME_MAX`](super::LEAF_NAME_MAX) bytes. Not a
     /// peer id.
     pub name: &'c str,
-    /// The key it shares with its gateway.
-    pub key: Key,
-    /// Random bytes, fresh at every start: nonces come from them.
-    pub random: [u8; KEY_LEN],
+    key: Key,
+    random: Secret,
     /// The timers.
     pub timing: Timing,
     /// Whether the leaf calls [`Peer::reconnect`] when the link comes up again and the engine lost
@@ -39,12 +38,14 @@ pub struct LeafConfig<'c> {
 }
 
 impl<'c> LeafConfig<'c> {
-    /// A configuration with the defaults.
-    pub fn new(name: &'c str, key: Key, random: [u8; KEY_LEN]) -> Self {
+    /// Returns a configuration with the defaults. `key` is the secret that the leaf shares with its
+    /// gateway: 32 random bytes, not a password. `random` is 32 bytes of a CSPRNG, fresh at every
+    /// start: nonces come from them. Neither is printed; both are wiped on drop.
+    pub fn new(name: &'c str, key: [u8; KEY_LEN], random: [u8; KEY_LEN]) -> Self {
         Self {
             name,
-            key,
-            random,
+            key: Key::new(key),
+            random: Secret::new(random),
             timing: Timing::default(),
             reconnect: true,
         }
@@ -84,7 +85,7 @@ enum State {
     Hello(Instant),
     /// The gateway does not want the leaf, or the leaf it, until this time. The application has not
     /// heard of it.
-    Refusing(Refusal, Instant),
+    Refusing(LinkError, Instant),
     /// As `Refusing`, and the application knows.
     Refused(Instant),
     /// The gateway has proved its key; the leaf's proof is due at this time (again).
@@ -97,9 +98,9 @@ enum State {
     Rising,
     Up,
     /// The link session is over. The engine and the application have not heard of it.
-    Lost(DownReason),
+    Lost(LinkError),
     /// The same of one that the engine never knew.
-    Missed(DownReason),
+    Missed(LinkError),
 }
 
 /// What becomes of the engine's broker when the link comes up again.
@@ -122,9 +123,9 @@ pub enum LeafOutput {
     /// The gateway is gone. The engine knows: its connections end and it is disconnected from its
     /// broker. The leaf says hello until the gateway is back; see [`LeafConfig::reconnect`] for
     /// what follows then.
-    Down(DownReason),
+    Down(LinkError),
     /// The gateway cannot be worked with. The leaf tries again after [`Timing::refused_retry`].
-    Refused(Refusal),
+    Refused(LinkError),
     /// An event of the engine.
     Event(Event),
     /// Nothing more now; call again at this time.
@@ -204,7 +205,7 @@ impl<'m> Leaf<'m> {
     /// after [`Timing::dead_after`]. Does nothing without one.
     pub fn disconnected(&mut self) {
         if self.is_up() {
-            self.go_down(DownReason::Closed);
+            self.go_down(LinkError::Closed);
         }
     }
 
@@ -261,7 +262,7 @@ impl<'m> Leaf<'m> {
             let Some(told) = read_gateway(message) else {
                 // A link session that is over cannot end once more.
                 if self.is_up() {
-                    self.go_down(DownReason::Violation);
+                    self.go_down(LinkError::Violation);
                 }
                 return false;
             };
@@ -440,8 +441,8 @@ impl<'m> Leaf<'m> {
 
     /// Tells the engine that the link session is over: first what had come whole, then the end of
     /// everything.
-    fn tell_loss(&mut self, now: Instant, reason: DownReason, peer: &mut Peer<'_>) {
-        if reason != DownReason::Violation {
+    fn tell_loss(&mut self, now: Instant, reason: LinkError, peer: &mut Peer<'_>) {
+        if reason != LinkError::Violation {
             // What the engine has no room for ends with the link session: signals and commands,
             // never data.
             self.deliver(now, peer);
@@ -498,7 +499,7 @@ impl<'m> Leaf<'m> {
 
     fn challenged(&mut self, now: Instant, gateway: &Greeting, proof: &[u8; PROOF_LEN]) {
         let refusal = match usable(gateway) {
-            Ok(Version::One) => Refusal::Version(gateway.version),
+            Ok(Version::One) => LinkError::Version(gateway.version),
             Err(refusal) => refusal,
             Ok(Version::Two) => {
                 let hello = self.endpoint.greeting(Version::Two, self.nonce);
@@ -515,25 +516,25 @@ impl<'m> Leaf<'m> {
                     };
                     return;
                 }
-                Refusal::Key
+                LinkError::Key
             }
         };
         self.endpoint.serve(&Frame::Refuse(refusal, VERSION));
         self.refuse(now, refusal);
     }
 
-    fn refuse(&mut self, now: Instant, refusal: Refusal) {
+    fn refuse(&mut self, now: Instant, refusal: LinkError) {
         self.nonce = self.nonces.draw();
         self.state = State::Refusing(refusal, now + self.endpoint.timing.refused_retry);
     }
 
-    fn go_down(&mut self, reason: DownReason) {
+    fn go_down(&mut self, reason: LinkError) {
         self.endpoint.serve(&Frame::Reset(reason));
         self.lose(reason);
     }
 
     /// The link session is over; the engine hears of it at the next poll.
-    fn lose(&mut self, reason: DownReason) {
+    fn lose(&mut self, reason: LinkError) {
         self.nonce = self.nonces.draw();
         self.endpoint.halt();
         self.state = match self.state {
@@ -661,7 +662,7 @@ pub(super) fn flags_of(fragment: &Fragment<'_>) -> u8 {
     if fragment.last {
         flags |= LAST;
     }
-    if fragment.kind == FrameKind::Text {
+    if fragment.kind == MessageKind::Text {
         flags |= TEXT;
     }
     flags
@@ -672,8 +673,8 @@ pub(super) fn fragment_of<'a>(frame: &DataFrame<'a>) -> Fragment<'a> {
         first: frame.flags & FIRST != 0,
         last: frame.flags & LAST != 0,
         kind: match frame.flags & TEXT {
-            0 => FrameKind::Binary,
-            _ => FrameKind::Text,
+            0 => MessageKind::Binary,
+            _ => MessageKind::Text,
         },
         bytes: frame.payload,
     }

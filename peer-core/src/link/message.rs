@@ -5,10 +5,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     peer::{
-        BrokerCommand, BrokerInput, ConnectionHandle, IceState, Output, RtcCommand, RtcFailure,
-        RtcInput,
+        BrokerCommand, BrokerInput, ConnectionHandle, Output, RtcCommand, RtcFailure, RtcInput,
     },
-    serialization::{Fragment, Frame},
+    serialization::Fragment,
 };
 
 use super::Version;
@@ -63,12 +62,7 @@ pub(super) enum FromGateway<'a> {
 
 /// The number of `Message` among those of a gateway.
 const MESSAGE: u8 = 2;
-/// Numbers of states and failures are places in these.
-const ICE_STATES: [IceState; 3] = [
-    IceState::Checking,
-    IceState::Connected,
-    IceState::Disconnected,
-];
+/// Numbers of failures are places in this.
 const FAILURES: [RtcFailure; 7] = [
     RtcFailure::Description,
     RtcFailure::Ice,
@@ -158,14 +152,12 @@ pub(super) fn read_leaf(message: &[u8], version: Version) -> Option<Said<'_>> {
         (FromLeaf::AddCandidate(session, candidate), _) => {
             rtc(session, RtcCommand::AddCandidate { candidate })
         }
-        (FromLeaf::SendText(session, text), Version::One) => rtc(
-            session,
-            RtcCommand::Send(Fragment::whole(Frame::Text(text))),
-        ),
-        (FromLeaf::SendBinary(session, bytes), Version::One) => rtc(
-            session,
-            RtcCommand::Send(Fragment::whole(Frame::Binary(bytes))),
-        ),
+        (FromLeaf::SendText(session, text), Version::One) => {
+            rtc(session, RtcCommand::Send(Fragment::text(text)))
+        }
+        (FromLeaf::SendBinary(session, bytes), Version::One) => {
+            rtc(session, RtcCommand::Send(Fragment::binary(bytes)))
+        }
         (FromLeaf::CloseSession(session), _) => rtc(session, RtcCommand::Close),
         (FromLeaf::Credit(session, limit), Version::Two) => Said::Credit(session, limit),
         _ => return None,
@@ -195,9 +187,8 @@ pub(super) fn from_rtc<'a>(
         RtcInput::LocalCandidate(candidate) => FromGateway::LocalCandidate(session, candidate),
         RtcInput::ChannelOpened => FromGateway::ChannelOpened(session),
         RtcInput::ChannelBuffered(bytes) => FromGateway::ChannelBuffered(session, taken, bytes),
-        RtcInput::IceState(state) => {
-            FromGateway::IceState(session, place(&ICE_STATES, &state).into())
-        }
+        RtcInput::IceChecking => FromGateway::IceState(session, 0),
+        RtcInput::IceConnected => FromGateway::IceState(session, 1),
         RtcInput::DtlsConnected => FromGateway::DtlsConnected(session),
         RtcInput::ChannelClosed => FromGateway::ChannelClosed(session),
         RtcInput::Failed(failure) => {
@@ -252,15 +243,14 @@ pub(super) fn read_gateway(message: &mut [u8]) -> Option<Told<'_>> {
             buffered,
         },
         FromGateway::ChannelClosed(session) => Told::Rtc(session, RtcInput::ChannelClosed),
-        FromGateway::IceState(session, state) => {
-            Told::Rtc(session, RtcInput::IceState(at(&ICE_STATES, state)?))
-        }
+        FromGateway::IceState(session, 0 | 2) => Told::Rtc(session, RtcInput::IceChecking),
+        FromGateway::IceState(session, 1) => Told::Rtc(session, RtcInput::IceConnected),
         FromGateway::DtlsConnected(session) => Told::Rtc(session, RtcInput::DtlsConnected),
         FromGateway::SessionFailed(session, failure) => {
             Told::Rtc(session, RtcInput::Failed(at(&FAILURES, failure)?))
         }
         FromGateway::MessageTooBig(session) => Told::Rtc(session, RtcInput::MessageTooBig),
         FromGateway::Credit(session, limit) => Told::Credit(session, limit),
-        FromGateway::Message(_) | FromGateway::Text(..) | FromGateway::Binary(..) => return None,
+        _ => return None,
     })
 }

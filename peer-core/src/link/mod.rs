@@ -18,7 +18,7 @@
 //! let keys = Keys(Key::new([7; 32]));
 //! let mut memory: [LinkResources<2>; 2] = [LinkResources::new(), LinkResources::new()];
 //! let [here, there] = &mut memory;
-//! let config = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
+//! let config = LeafConfig::new("greenhouse", [7; 32], [1; 32]);
 //! let mut leaf = Leaf::new(config, here.slices())?;
 //! let mut gateway = Gateway::new(Timing::default(), [2; 32], there.slices())?;
 //!
@@ -86,13 +86,14 @@ pub mod specification {}
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)]
 pub use auth::Key;
 #[doc(hidden)]
-pub use gateway::{Gateway, GatewayOutput, LeafKeys};
+pub use gateway::{Gateway, GatewayOutput, LeafKeys, LinkInputError};
 pub use leaf::{Leaf, LeafConfig, LeafOutput};
 #[cfg(feature = "sync")]
 pub(crate) use pump::pump;
-pub use pump::{Sleep, read_ready, run, write_all};
+pub use pump::{read_ready, run, write_all};
 #[doc(hidden)]
 pub use session_slot::SessionSlot;
 
@@ -107,7 +108,7 @@ use endpoint::Role;
 /// The newest version of the protocol. A [`Leaf`] speaks this one only, a [`Gateway`] version 1 as
 /// well.
 pub const VERSION: u8 = 2;
-/// Bytes of a [`Key`] and of the random bytes that nonces come from.
+/// Bytes of a leaf's key and of the random bytes that nonces come from.
 pub const KEY_LEN: usize = 32;
 /// Bytes of a nonce.
 pub const NONCE_LEN: usize = 16;
@@ -217,36 +218,49 @@ pub struct LinkStats {
     pub refused: u32,
 }
 
-/// Why there is no session any more.
+/// Why there is no link: it cannot be made, the other end does not want it, or it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum DownReason {
-    /// Nothing was heard of the other end for [`Timing::dead_after`].
+pub enum LinkError {
+    /// [`Leaf::new`]: the name is empty or longer than [`LEAF_NAME_MAX`].
+    Name,
+    /// [`Leaf::new`]: the memory is smaller than the least of [`LinkResources`].
+    Memory,
+    /// Refused: the other end speaks this version, not [`VERSION`].
+    Version(u8),
+    /// Refused: the gateway knows no leaf of that name.
+    UnknownLeaf,
+    /// Refused: the ends have different keys, or somebody who has none tried.
+    Key,
+    /// Refused: the other end's frame or window is smaller than this protocol needs.
+    Limits,
+    /// Over: nothing was heard of the other end for [`Timing::dead_after`].
     Silent,
-    /// The other end has no such session: it was started anew.
+    /// Over: the other end has no such session, since it was started anew.
     Restarted,
-    /// An end broke the rules of the protocol: one of them has a bug, or bytes were changed without
-    /// harm to the CRC.
+    /// Over: an end broke the rules of the protocol. One of them has a bug, or bytes were changed
+    /// without harm to the CRC.
     Violation,
-    /// Data was sent again and again and never acknowledged.
+    /// Over: data was sent again and again and never acknowledged.
     NoProgress,
-    /// It was ended on purpose, or the stream is gone.
+    /// Over: it was ended on purpose, or the stream is gone.
     Closed,
 }
 
-impl DownReason {
-    const fn to_wire(self) -> u8 {
+impl LinkError {
+    /// The number in a `Reset`.
+    const fn to_reset(self) -> u8 {
         match self {
             Self::Silent => 1,
-            Self::Restarted => 2,
             Self::Violation => 3,
             Self::NoProgress => 4,
             Self::Closed => 5,
+            _ => 2,
         }
     }
 
-    const fn from_wire(reason: u8) -> Self {
+    const fn from_reset(reason: u8) -> Self {
         match reason {
             1 => Self::Silent,
             3 => Self::Violation,
@@ -255,51 +269,21 @@ impl DownReason {
             _ => Self::Restarted,
         }
     }
-}
 
-impl fmt::Display for DownReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Silent => "the other end of the link was silent for too long",
-            Self::Restarted => "the other end of the link was started anew",
-            Self::Violation => "an end of the link broke the rules of its protocol",
-            Self::NoProgress => "data sent over the link was never acknowledged",
-            Self::Closed => "the link was closed",
-        })
-    }
-}
-
-impl core::error::Error for DownReason {}
-
-/// Why there is no session at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The other end speaks this version, not [`VERSION`].
-    Version(u8),
-    /// The gateway knows no leaf of that name.
-    Name,
-    /// The ends have different keys, or somebody who has none tried.
-    Key,
-    /// The other end's frame or window is smaller than this protocol needs.
-    Limits,
-}
-
-impl Refusal {
-    const fn to_wire(self) -> u8 {
+    /// The number in a `Refuse`.
+    const fn to_refuse(self) -> u8 {
         match self {
             Self::Version(_) => 1,
-            Self::Name => 2,
+            Self::UnknownLeaf => 2,
             Self::Key => 3,
-            Self::Limits => 4,
+            _ => 4,
         }
     }
 
-    const fn from_wire(reason: u8, version: u8) -> Option<Self> {
+    const fn from_refuse(reason: u8, version: u8) -> Option<Self> {
         Some(match reason {
             1 => Self::Version(version),
-            2 => Self::Name,
+            2 => Self::UnknownLeaf,
             3 => Self::Key,
             4 => Self::Limits,
             _ => return None,
@@ -307,61 +291,25 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Version(version) => write!(
-                f,
-                "the other end speaks version {version} of the link, this one {VERSION}; update one of them"
-            ),
-            Self::Name => f.write_str("the gateway knows no leaf of that name; configure it there"),
-            Self::Key => f.write_str("the leaf and the gateway have different keys"),
-            Self::Limits => f.write_str("the other end's buffers are smaller than the link needs"),
-        }
-    }
-}
-
-impl core::error::Error for Refusal {}
-
-/// A call on an end of a link was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum LinkError {
-    /// The name is empty or longer than [`LEAF_NAME_MAX`].
-    Name,
-    /// The memory is smaller than the least of [`LinkResources`].
-    Memory,
-    /// There is no room now; try again when the other end has taken something.
-    Full,
-    /// So many bytes of the fragment were taken; the leaf has no credit or the link no room for the
-    /// rest now. Feed the rest when the other end has taken something, as a first fragment only if
-    /// nothing was taken.
-    NoRoom {
-        /// Bytes that were taken.
-        taken: usize,
-    },
-    /// The message fits neither now nor later: it is longer than the leaf's window or this end's
-    /// memory.
-    TooLong,
-    /// There is no session.
-    Down,
-    /// The leaf has no such WebRTC session, or no longer.
-    Stale,
-}
-
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Name => "a leaf's name has 1 to 32 bytes",
             Self::Memory => "the memory is too small for a link; see LinkResources",
-            Self::Full => "the link has no room for the message now; try again later",
-            Self::NoRoom { .. } => {
-                "the leaf takes no more of this session's data now; try again later"
+            Self::Version(version) => {
+                return write!(
+                    f,
+                    "the other end speaks version {version} of the link, this one {VERSION}; update one of them"
+                );
             }
-            Self::TooLong => "the message is longer than the link can carry",
-            Self::Down => "the other end of the link is not there",
-            Self::Stale => "the leaf has closed that WebRTC session",
+            Self::UnknownLeaf => "the gateway knows no leaf of that name; configure it there",
+            Self::Key => "the leaf and the gateway have different keys",
+            Self::Limits => "the other end's buffers are smaller than the link needs",
+            Self::Silent => "the other end of the link was silent for too long",
+            Self::Restarted => "the other end of the link was started anew",
+            Self::Violation => "an end of the link broke the rules of its protocol",
+            Self::NoProgress => "data sent over the link was never acknowledged",
+            Self::Closed => "the link was closed",
         })
     }
 }

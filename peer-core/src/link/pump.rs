@@ -64,22 +64,13 @@ pub fn write_all<W: Write>(
     }
 }
 
-/// The clock of [`run`].
-#[allow(async_fn_in_trait, reason = "one task runs it, whatever its executor")]
-pub trait Sleep {
-    /// The time.
-    fn now(&self) -> Instant;
-
-    /// Waits until `at`, for ever for `None`. Needless wakes are harmless.
-    async fn sleep_until(&self, at: Option<Instant>);
-}
-
 /// Runs a leaf over an asynchronous stream until that fails or ends. It reads while it writes, so
 /// two ends that both have much to say do not block each other.
 ///
-/// `application` is called with each output but the timeouts; there it may do with the engine what
-/// it likes. For an application of several tasks see the module `sync`. A read that is dropped
-/// while it waits must not lose bytes, which holds for buffered UARTs and TCP.
+/// `clock` returns the time. `sleep_until` waits until a time, for ever for `None`; needless wakes
+/// are harmless. `application` is called with each output but the timeouts; there it may do with
+/// the engine what it likes. For an application of several tasks see the module `sync`. A read that
+/// is dropped while it waits must not lose bytes, which holds for buffered UARTs and TCP.
 ///
 /// # Errors
 /// Those of the stream. The session is over then; the engine hears of it at the next poll.
@@ -88,7 +79,8 @@ pub async fn run<R, W>(
     peer: &mut Peer<'_>,
     reader: &mut R,
     writer: &mut W,
-    sleep: &impl Sleep,
+    clock: impl Fn() -> Instant,
+    sleep_until: impl AsyncFn(Option<Instant>),
     mut application: impl FnMut(LeafOutput, &mut Peer<'_>),
 ) -> Result<(), R::Error>
 where
@@ -104,7 +96,7 @@ where
             }
         }
     };
-    pump(leaf, reader, writer, sleep, turn, async || {
+    pump(leaf, reader, writer, clock, sleep_until, turn, async || {
         core::future::pending::<()>().await;
     })
     .await
@@ -116,7 +108,8 @@ pub(crate) async fn pump<R, W>(
     leaf: &mut Leaf<'_>,
     reader: &mut R,
     writer: &mut W,
-    sleep: &impl Sleep,
+    clock: impl Fn() -> Instant,
+    sleep_until: impl AsyncFn(Option<Instant>),
     mut turn: impl FnMut(&mut Leaf<'_>, Instant, &[u8]) -> Option<Instant>,
     wanted: impl AsyncFn(),
 ) -> Result<(), R::Error>
@@ -132,9 +125,9 @@ where
         let mut came = 0;
         loop {
             let bytes = piece.get(..came).unwrap_or_default();
-            let timeout = turn(&mut leaf.borrow_mut(), sleep.now(), bytes);
+            let timeout = turn(&mut leaf.borrow_mut(), clock(), bytes);
             came = 0;
-            let idle = either(sleep.sleep_until(timeout), either(wanted(), done(&wrote)));
+            let idle = either(sleep_until(timeout), either(wanted(), done(&wrote)));
             match either(reader.read(&mut piece), idle).await {
                 Either::First(Ok(0)) => return Ok(()),
                 Either::First(Ok(len)) => came = len,
@@ -148,17 +141,16 @@ where
         let mut flushed = true;
         loop {
             // Asked again whenever the reader was, which comes first.
-            let next =
-                poll_fn(
-                    |context| match leaf.borrow_mut().transmit(sleep.now(), &mut piece) {
-                        0 if flushed => Poll::Pending,
-                        len => {
-                            wrote.set(true);
-                            context.waker().wake_by_ref();
-                            Poll::Ready(len)
-                        }
-                    },
-                );
+            let next = poll_fn(
+                |context| match leaf.borrow_mut().transmit(clock(), &mut piece) {
+                    0 if flushed => Poll::Pending,
+                    len => {
+                        wrote.set(true);
+                        context.waker().wake_by_ref();
+                        Poll::Ready(len)
+                    }
+                },
+            );
             let len = next.await;
             flushed = len == 0;
             let outcome = match piece.get(..len) {

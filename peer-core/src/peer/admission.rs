@@ -1,9 +1,9 @@
 //! Whom to let in: the application's rule, a share of the table for each remote, and who gives way.
 
-use crate::wire::json::member;
+use crate::wire::signal::{Peek, peek};
 
 use super::{
-    FailureReason, IncomingOffer, Peer,
+    ConnectionError, IncomingOffer, Peer,
     slot::{Slot, State},
 };
 
@@ -25,19 +25,23 @@ impl Peer<'_> {
     /// Ends what an OFFER takes the place of, where the table is full. Its slot is free when it was
     /// polled.
     fn make_way_for(&mut self, message: &[u8]) {
-        let Some(Waiting {
-            src,
-            id,
+        // Not parsed yet, since that changes it. What `peek` does not read is dropped where the
+        // table is full: PeerServer writes no such OFFER.
+        let Some(Peek {
+            kind: "OFFER",
+            src: Some(src),
+            connection_id,
             label,
             metadata,
-        }) = Waiting::read(message)
+        }) = peek(message)
         else {
             return;
         };
+        let id = connection_id.unwrap_or_default();
         let replaced = |slot: &Slot| slot.is_between(src, id);
         if let Some((_, slot)) = self.table.iter_mut().find(|(_, slot)| replaced(slot)) {
             // As PeerJS does: an offer for a connection that exists replaces it.
-            slot.end(FailureReason::RemoteClosed);
+            slot.end(ConnectionError::RemoteClosed);
             self.dirty.set();
             return;
         }
@@ -68,7 +72,7 @@ impl Peer<'_> {
         if let Some((handle, ..)) = found
             && let Some(slot) = self.table.get_mut(handle)
         {
-            slot.end(FailureReason::GaveWay);
+            slot.end(ConnectionError::GaveWay);
             self.dirty.set();
         }
     }
@@ -115,44 +119,4 @@ impl Peer<'_> {
             share => share,
         }
     }
-}
-
-/// An OFFER that was not parsed yet, since that changes it.
-struct Waiting<'a> {
-    src: &'a str,
-    /// Empty where there is none.
-    id: &'a str,
-    label: Option<&'a str>,
-    metadata: Option<&'a str>,
-}
-
-impl<'a> Waiting<'a> {
-    /// `None`: it is no OFFER, or one with escapes in its ids, which PeerServer does not write.
-    fn read(message: &'a [u8]) -> Option<Self> {
-        let text = core::str::from_utf8(message).ok()?;
-        if plain(member(text, "type")?)? != "OFFER" {
-            return None;
-        }
-        let payload = member(text, "payload")?;
-        Some(Self {
-            src: plain(member(text, "src")?)?,
-            id: match member(payload, "connectionId") {
-                Some(id) => plain(id)?,
-                None => "",
-            },
-            label: member(payload, "label").and_then(plain),
-            metadata: member(payload, "metadata"),
-        })
-    }
-}
-
-/// The text of a JSON string that has no escapes.
-fn plain(string: &str) -> Option<&str> {
-    let [b'"', text @ .., b'"'] = string.as_bytes() else {
-        return None;
-    };
-    if text.contains(&b'\\') {
-        return None;
-    }
-    string.get(1..1 + text.len())
 }

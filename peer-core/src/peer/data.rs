@@ -7,8 +7,7 @@ use crate::{
 };
 
 use super::{
-    ConnectionError, ConnectionHandle, FailureReason, InputError, Output, Peer, RtcCommand, broken,
-    gone,
+    ConnectionError, ConnectionHandle, InputError, Output, Peer, RtcCommand, broken, gone,
     slot::{Flush, Read, Slot, State, pending},
 };
 
@@ -51,7 +50,7 @@ impl Peer<'_> {
                 Ok(())
             }
             Ok(Received::Close) => {
-                slot.end(FailureReason::RemoteClosed);
+                slot.end(ConnectionError::RemoteClosed);
                 Ok(())
             }
             Ok(Received::Part | Received::Ignored) => Ok(()),
@@ -179,7 +178,7 @@ impl Slot {
         match self.outbox.close(outbox) {
             Ok(()) => self.state = State::Open(Flush::Told(deadline)),
             // No such message in this serialization, or an outbox too small for it.
-            Err(_) => self.end(FailureReason::LocalClosed),
+            Err(_) => self.end(ConnectionError::LocalClosed),
         }
     }
 }

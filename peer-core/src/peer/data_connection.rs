@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     PeerId,
-    connection::{Message, ReceiveError, SendError},
-    serialization::Serialization,
+    connection::{ReceiveError, SendError},
+    serialization::{Fragment, Serialization},
     time::{Duration, Instant},
 };
 
 use super::{
-    Dirty, FailureReason, Stage,
+    ConnectionError, Dirty, Stage,
     slot::{Flush, Metadata, Read, Slot, State, pending},
 };
 
@@ -179,9 +179,9 @@ impl DataConnection<'_> {
 
     /// The oldest message as it came, chunks put together. The message is gone with the next call
     /// on this connection.
-    pub fn recv_raw(&mut self) -> Option<Message<'_>> {
+    pub fn recv_raw(&mut self) -> Option<Fragment<'_>> {
         self.next_message().ok()?;
-        self.slot.inbox.front(self.inbox)
+        self.slot.inbox.front(self.inbox).map(Fragment::from)
     }
 
     /// Sets whether messages that do not fit the inbox whole can be read in pieces with
@@ -201,7 +201,7 @@ impl DataConnection<'_> {
     ///
     /// After [`Event::Data`](super::Event::Data) read until `None`. A piece that is `first` where
     /// the one before was not `last` tells that the rest of that message was lost.
-    pub fn recv_piece(&mut self) -> Option<Message<'_>> {
+    pub fn recv_piece(&mut self) -> Option<Fragment<'_>> {
         self.drop_read();
         self.dirty.done = true;
         let Some(piece) = self.slot.inbox.piece(self.inbox) else {
@@ -213,7 +213,7 @@ impl DataConnection<'_> {
         } else {
             Read::Piece
         };
-        Some(piece)
+        Some(piece.into())
     }
 
     /// Drops what is unread. A connection that is over is free then.
@@ -227,7 +227,7 @@ impl DataConnection<'_> {
     /// The last event follows: `ConnectionClosed`, or `ConnectionFailed` when it had not opened. On
     /// a connection that is over nothing happens.
     pub fn close(&mut self) {
-        self.slot.end(FailureReason::LocalClosed);
+        self.slot.end(ConnectionError::LocalClosed);
         self.dirty.set();
     }
 
@@ -241,7 +241,7 @@ impl DataConnection<'_> {
     /// where the connection had not opened, this is [`close`](Self::close).
     pub fn close_flush(&mut self, now: Instant) {
         match self.slot.state {
-            State::Negotiating { .. } => self.slot.end(FailureReason::LocalClosed),
+            State::Negotiating { .. } => self.slot.end(ConnectionError::LocalClosed),
             State::Open(Flush::No) => {
                 self.slot.outbox.abort_stream(self.outbox);
                 let deadline = self.told.max(now) + self.flush_timeout;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::ConnectionHandle;
+use super::{ConnectionHandle, RtcFailure};
 
 /// Something that happened. Small and `Copy`: ids, metadata and data are pulled from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub enum Event {
     /// The connection never opened, and never will. Its last event. PeerJS: `error` of the
     /// connection.
     ConnectionFailed(ConnectionHandle, ConnectFailure),
-    /// Something went wrong on a connection that goes on. PeerJS: `error` of the connection.
+    /// Something went wrong on an open connection. After [`ConnectionError::Rtc`] it ends. PeerJS:
+    /// `error` of the connection.
     ConnectionError(ConnectionHandle, ConnectionError),
     /// The broker's socket is gone; connections live on. PeerJS: `disconnected`.
     Disconnected,
@@ -110,29 +111,42 @@ impl fmt::Display for PeerError {
 
 impl core::error::Error for PeerError {}
 
-/// Errors of a data connection, PeerJS's `BaseConnectionErrorType` and `DataConnectionErrorType`.
+/// What went wrong with a connection. [`Event::ConnectionError`] tells `Rtc` and `MessageTooBig`,
+/// [`Event::ConnectionFailed`] all but `MessageTooBig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConnectionError {
-    /// ICE, DTLS or SCTP could not agree.
-    NegotiationFailed,
-    /// The connection closed underneath.
-    ConnectionClosed,
-    /// Something was sent before the connection was open.
-    NotOpenYet,
-    /// The message is too big for the serialization.
+    /// The WebRTC session failed. Of a connect that failed the stage tells how far it got.
+    Rtc(RtcFailure),
+    /// The remote sent a message that is too big for this side. It was dropped.
     MessageTooBig,
+    /// The broker says that nobody picked the offer up (EXPIRE).
+    PeerUnavailable,
+    /// The deadline passed.
+    TimedOut,
+    /// The remote left or ended the attempt.
+    RemoteClosed,
+    /// The local application closed it.
+    LocalClosed,
+    /// The peer was destroyed.
+    Destroyed,
+    /// The broker is gone, so the offer cannot be sent.
+    BrokerLost,
+    /// It was not open yet and gave its place to another remote, since the table was full.
+    GaveWay,
 }
 
 impl ConnectionError {
-    /// PeerJS's string, for example `negotiation-failed`.
+    /// PeerJS's string, of `BaseConnectionErrorType`, `DataConnectionErrorType` or `PeerErrorType`
+    /// (`lib/enums.ts`): for example `negotiation-failed`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::NegotiationFailed => "negotiation-failed",
-            Self::ConnectionClosed => "connection-closed",
-            Self::NotOpenYet => "not-open-yet",
+            Self::Rtc(_) | Self::TimedOut | Self::GaveWay => "negotiation-failed",
             Self::MessageTooBig => "message-too-big",
+            Self::PeerUnavailable => "peer-unavailable",
+            Self::RemoteClosed | Self::LocalClosed | Self::Destroyed => "connection-closed",
+            Self::BrokerLost => "network",
         }
     }
 }
@@ -140,10 +154,24 @@ impl ConnectionError {
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NegotiationFailed => "the two peers could not agree on a path",
-            Self::ConnectionClosed => "the connection closed underneath",
-            Self::NotOpenYet => "the connection is not open yet; wait for its open event",
-            Self::MessageTooBig => "the message is too big for this serialization",
+            Self::Rtc(RtcFailure::Description) => "the remote peer's description cannot be used",
+            Self::Rtc(RtcFailure::Ice) => {
+                "no network path to the remote peer works; a TURN server may be needed"
+            }
+            Self::Rtc(RtcFailure::Dtls) => "the encryption handshake failed",
+            Self::Rtc(RtcFailure::Sctp | RtcFailure::Channel) => "the data channel failed",
+            Self::Rtc(RtcFailure::Gateway) => "the link to the gateway was lost",
+            Self::Rtc(RtcFailure::Resources) => {
+                "this machine lacks sockets or memory for one more connection"
+            }
+            Self::MessageTooBig => "the remote peer sent a message that is too big for this side",
+            Self::PeerUnavailable => "no peer with that id is at the broker",
+            Self::TimedOut => "it took too long",
+            Self::RemoteClosed => "the remote peer ended the attempt",
+            Self::LocalClosed => "it was closed before it opened",
+            Self::Destroyed => "the peer was destroyed",
+            Self::BrokerLost => "the broker is gone, so the offer cannot be sent",
+            Self::GaveWay => "every connection slot was in use, and another remote came first",
         })
     }
 }
@@ -173,66 +201,23 @@ pub struct ConnectFailure {
     /// How far it got.
     pub stage: Stage,
     /// What ended it there.
-    pub reason: FailureReason,
-}
-
-/// What ended a connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum FailureReason {
-    /// The broker says that nobody picked the offer up (EXPIRE). PeerJS: `peer-unavailable`.
-    PeerUnavailable,
-    /// The deadline passed.
-    TimedOut,
-    /// The remote left or ended the attempt.
-    RemoteClosed,
-    /// The local application closed it.
-    LocalClosed,
-    /// The peer was destroyed.
-    Destroyed,
-    /// The session failed; the stage tells where.
-    Rtc(super::RtcFailure),
-    /// The broker is gone, so the offer cannot be sent.
-    BrokerLost,
-    /// It was not open yet and gave its place to another remote, since the table was full.
-    GaveWay,
+    pub reason: ConnectionError,
 }
 
 impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.reason {
-            FailureReason::PeerUnavailable => "no peer with that id is at the broker",
-            FailureReason::TimedOut => match self.stage {
-                Stage::Offer => "the broker did not take the offer in time",
-                Stage::Answer => "the remote peer did not answer in time",
-                Stage::Ice => "no network path was found in time; a TURN server may be needed",
-                Stage::Dtls => "the encryption handshake took too long",
-                Stage::Sctp => "the data channel did not open in time",
-            },
-            FailureReason::RemoteClosed => "the remote peer ended the attempt",
-            FailureReason::LocalClosed => "it was closed before it opened",
-            FailureReason::Destroyed => "the peer was destroyed",
-            FailureReason::Rtc(super::RtcFailure::Description) => {
-                "the remote peer's description cannot be used"
+        f.write_str(match (self.reason, self.stage) {
+            (ConnectionError::TimedOut, Stage::Offer) => {
+                "the broker did not take the offer in time"
             }
-            FailureReason::Rtc(super::RtcFailure::Ice) => {
-                "no network path to the remote peer works; a TURN server may be needed"
+            (ConnectionError::TimedOut, Stage::Answer) => "the remote peer did not answer in time",
+            (ConnectionError::TimedOut, Stage::Ice) => {
+                "no network path was found in time; a TURN server may be needed"
             }
-            FailureReason::Rtc(super::RtcFailure::Dtls) => "the encryption handshake failed",
-            FailureReason::Rtc(super::RtcFailure::Sctp | super::RtcFailure::Channel) => {
-                "the data channel could not be opened"
-            }
-            FailureReason::Rtc(super::RtcFailure::Gateway) => "the link to the gateway was lost",
-            FailureReason::Rtc(super::RtcFailure::Resources) => {
-                "this machine lacks sockets or memory for one more connection"
-            }
-            FailureReason::BrokerLost => "the broker is gone, so the offer cannot be sent",
-            FailureReason::GaveWay => {
-                "every connection slot was in use, and another remote came first"
-            }
-        };
-        f.write_str(what)
+            (ConnectionError::TimedOut, Stage::Dtls) => "the encryption handshake took too long",
+            (ConnectionError::TimedOut, Stage::Sctp) => "the data channel did not open in time",
+            (reason, _) => return reason.fmt(f),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the driver tells the engine.
 
-use crate::serialization::{Fragment, Frame};
+use crate::serialization::Fragment;
 
 use super::ConnectionHandle;
 
@@ -61,32 +61,15 @@ pub enum RtcInput<'a> {
     /// The data channel or the session below it ended in order, by the remote. `Close` still
     /// follows.
     ChannelClosed,
-    /// The ICE transport moved.
-    IceState(IceState),
-    /// DTLS has shaken hands. Only the stage of a failing connect depends on it.
+    /// ICE checks candidate pairs, for the first time or because the one in use stopped answering.
+    /// Only the stage of a failing connect depends on this and the next two.
+    IceChecking,
+    /// A candidate pair works.
+    IceConnected,
+    /// DTLS has shaken hands.
     DtlsConnected,
     /// The session failed. `Close` still follows.
     Failed(RtcFailure),
-}
-
-impl<'a> RtcInput<'a> {
-    /// One whole message from the data channel.
-    #[must_use]
-    pub fn message(frame: Frame<'a>) -> Self {
-        Self::Fragment(Fragment::whole(frame))
-    }
-}
-
-/// `RTCIceTransportState`, as far as the engine cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum IceState {
-    /// Pairs are being checked.
-    Checking,
-    /// A pair works.
-    Connected,
-    /// The pair in use stopped answering; it may come back.
-    Disconnected,
 }
 
 /// Why a session failed.

@@ -98,8 +98,8 @@ mod timer;
 pub use config::{Config, ConnectOptions, IncomingOffer, PeerState, Stats};
 pub use data_connection::DataConnection;
 pub use error::{ConnectError, InputError};
-pub use event::{ConnectFailure, ConnectionError, Event, FailureReason, PeerError, Stage};
-pub use input::{BrokerInput, IceState, Input, RtcFailure, RtcInput};
+pub use event::{ConnectFailure, ConnectionError, Event, PeerError, Stage};
+pub use input::{BrokerInput, Input, RtcFailure, RtcInput};
 pub use output::{BrokerCommand, Output, Room, RtcCommand};
 pub use resources::PeerResources;
 #[doc(hidden)]
@@ -252,7 +252,7 @@ impl<'r> Peer<'r> {
     ///
     /// `now` is the caller's monotonic clock; a time before the last one told counts as that one. A
     /// jump far ahead is fine. For a clock that may be set back there is
-    /// [`Monotonic`](crate::time::Monotonic).
+    /// [`monotonic`](crate::time::monotonic).
     ///
     /// # Errors
     /// [`InputError::Full`]: poll, then feed the same input again. The others say that the input
@@ -634,7 +634,7 @@ impl<'r> Peer<'r> {
     /// The peer is destroyed: so is all it has.
     fn end_all(&mut self) {
         for (_, slot) in self.table.iter_mut() {
-            slot.end(FailureReason::Destroyed);
+            slot.end(ConnectionError::Destroyed);
         }
         self.memory.signals.clear();
         self.memory.rtc.clear();

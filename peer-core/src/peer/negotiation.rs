@@ -5,7 +5,7 @@ use crate::{
     config::{CANDIDATE_MAX, SDP_MAX},
     serialization::Serialization,
     wire::{
-        json::{self, WriteError},
+        json::{self, EncodeError},
         signal::{
             Answer, IceCandidateInit, Offer, Signal, write_answer, write_candidate, write_offer,
         },
@@ -15,7 +15,7 @@ use crate::{
 pub(super) use crate::wire::signal::HEARTBEAT;
 
 use super::{
-    ConnectionHandle, FailureReason, InputError, Peer, PeerError, RtcFailure, RtcInput, Stage,
+    ConnectionError, ConnectionHandle, InputError, Peer, PeerError, RtcFailure, RtcInput, Stage,
     early::{Early, Owner},
     gone,
     resources::{Kind, Memory},
@@ -69,13 +69,13 @@ impl Peer<'_> {
                     .iter_mut()
                     .filter(|(_, slot)| slot.remote == *src)
                 {
-                    slot.end(FailureReason::RemoteClosed);
+                    slot.end(ConnectionError::RemoteClosed);
                 }
             }
             Signal::Expire { src } => {
                 let waiting = |slot: &Slot| slot.remote == *src && slot.awaits_answer();
                 for (_, slot) in self.table.iter_mut().filter(|(_, slot)| waiting(slot)) {
-                    slot.end(FailureReason::PeerUnavailable);
+                    slot.end(ConnectionError::PeerUnavailable);
                     self.broker.unavailable();
                 }
             }
@@ -129,7 +129,7 @@ impl Peer<'_> {
         // As PeerJS does: an offer for a connection that exists replaces it.
         for (_, slot) in self.table.iter_mut() {
             if slot.is_between(src, id.as_str()) {
-                slot.end(FailureReason::RemoteClosed);
+                slot.end(ConnectionError::RemoteClosed);
             }
         }
         let deadline = self.now + self.config.connect_timeout;
@@ -175,7 +175,7 @@ impl Peer<'_> {
                 .push(handle, Kind::Answer, answer.sdp)
                 .is_err()
         {
-            slot.end(FailureReason::Rtc(RtcFailure::Description));
+            slot.end(ConnectionError::Rtc(RtcFailure::Description));
             return Err(self.malformed());
         }
         slot.negotiate(Negotiation::Connects);
@@ -227,8 +227,9 @@ impl Peer<'_> {
             RtcInput::MessageTooBig => self.too_big(handle),
             RtcInput::ChannelBuffered(bytes) => self.buffered(handle, bytes),
             RtcInput::ChannelCredit(bytes) => slot.credit = bytes,
-            RtcInput::ChannelClosed => slot.end(FailureReason::RemoteClosed),
-            RtcInput::IceState(state) => slot.ice_moved(state),
+            RtcInput::ChannelClosed => slot.end(ConnectionError::RemoteClosed),
+            RtcInput::IceChecking => slot.ice_reached(Stage::Ice),
+            RtcInput::IceConnected => slot.ice_reached(Stage::Dtls),
             RtcInput::DtlsConnected => slot.reach(Stage::Sctp),
             RtcInput::Failed(failure) => slot.fail(failure),
         }
@@ -283,9 +284,9 @@ impl Peer<'_> {
             return Err(InputError::Full);
         }
         slot.end(if self.broker.is_open() {
-            FailureReason::Rtc(RtcFailure::Resources)
+            ConnectionError::Rtc(RtcFailure::Resources)
         } else {
-            FailureReason::BrokerLost
+            ConnectionError::BrokerLost
         });
         self.dropped()
     }
@@ -421,7 +422,7 @@ fn write_local_candidate(
     slot: &Slot,
     candidate: &str,
     room: &mut [u8],
-) -> Result<usize, WriteError> {
+) -> Result<usize, EncodeError> {
     let (dst, id) = (slot.remote.as_str(), slot.id.as_str());
     write_candidate(dst, id, &IceCandidateInit::new(candidate), room).map(str::len)
 }

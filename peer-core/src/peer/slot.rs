@@ -7,10 +7,7 @@ use crate::{
     time::Instant,
 };
 
-use super::{
-    ConnectFailure, ConnectionError, ConnectionHandle, Event, FailureReason, IceState, RtcFailure,
-    Stage,
-};
+use super::{ConnectFailure, ConnectionError, ConnectionHandle, Event, RtcFailure, Stage};
 
 /// Who started a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +159,7 @@ impl Slot {
             },
             stage: Stage::Offer,
             events: 0,
-            error: ConnectionError::NegotiationFailed,
+            error: ConnectionError::Rtc(RtcFailure::Description),
             wants_room: false,
             read: Read::Nothing,
             buffered: 0,
@@ -305,16 +302,11 @@ impl Slot {
         self.stage = self.stage.max(stage);
     }
 
-    /// The ICE transport moved.
-    pub(super) fn ice_moved(&mut self, state: IceState) {
-        match state {
-            // Without an answer it is the answer that is missing, whatever the agent does
-            // meanwhile.
-            _ if self.awaits_answer() => {}
-            IceState::Checking => self.reach(Stage::Ice),
-            IceState::Connected => self.reach(Stage::Dtls),
-            // It may come back; the driver says `Failed` when it does not.
-            IceState::Disconnected => {}
+    /// ICE reached a stage. Without an answer it is the answer that is missing, whatever the agent
+    /// does meanwhile.
+    pub(super) fn ice_reached(&mut self, stage: Stage) {
+        if !self.awaits_answer() {
+            self.reach(stage);
         }
     }
 
@@ -327,7 +319,7 @@ impl Slot {
     }
 
     /// Ends the connection, whatever it was at. Only the first call counts.
-    pub(super) fn end(&mut self, reason: FailureReason) {
+    pub(super) fn end(&mut self, reason: ConnectionError) {
         let end = match self.state {
             State::Over { .. } => return,
             State::Open(_) => End::Closed,
@@ -356,12 +348,9 @@ impl Slot {
             _ => {}
         }
         if self.is_open() {
-            self.report(match failure {
-                RtcFailure::Ice | RtcFailure::Description => ConnectionError::NegotiationFailed,
-                _ => ConnectionError::ConnectionClosed,
-            });
+            self.report(ConnectionError::Rtc(failure));
         }
-        self.end(FailureReason::Rtc(failure));
+        self.end(ConnectionError::Rtc(failure));
     }
 
     /// Tells an error. Only a connection that was open has one: else its end tells why.

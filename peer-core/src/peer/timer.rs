@@ -2,7 +2,7 @@
 
 use crate::time::{Instant, earlier};
 
-use super::{FailureReason, Peer, PeerError, Stage, broker::Expired, slot::State};
+use super::{ConnectionError, Peer, PeerError, Stage, broker::Expired, slot::State};
 
 impl Peer<'_> {
     /// When [`Input::Timeout`](super::Input::Timeout) is due next; `None`: nothing is scheduled.
@@ -26,9 +26,9 @@ impl Peer<'_> {
         }
         // Only an offer that never left can blame the broker.
         let unsent = if self.broker.is_open() {
-            FailureReason::TimedOut
+            ConnectionError::TimedOut
         } else {
-            FailureReason::BrokerLost
+            ConnectionError::BrokerLost
         };
         for (_, slot) in self.table.iter_mut() {
             if slot.deadline().is_none_or(|deadline| deadline > now) {
@@ -36,7 +36,7 @@ impl Peer<'_> {
             }
             slot.end(match slot.state {
                 State::Negotiating { .. } if slot.stage == Stage::Offer => unsent,
-                _ => FailureReason::TimedOut,
+                _ => ConnectionError::TimedOut,
             });
         }
         self.dirty.set();

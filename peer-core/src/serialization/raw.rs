@@ -11,12 +11,12 @@ use serde::{
 
 use crate::bytes;
 
-use super::{DecodeError, EncodeError, Frame, FrameKind, RAW_LIMIT};
+use super::{DecodeError, EncodeError, Fragment, MessageKind, RAW_LIMIT};
 
 pub(super) fn encode<'b, T: Serialize + ?Sized>(
     value: &T,
     buffer: &'b mut [u8],
-) -> Result<Frame<'b>, EncodeError> {
+) -> Result<Fragment<'b>, EncodeError> {
     let mut raw = Raw {
         buffer,
         len: 0,
@@ -25,24 +25,19 @@ pub(super) fn encode<'b, T: Serialize + ?Sized>(
     let kind = value.serialize(&mut raw)?;
     let Raw { buffer, len, .. } = raw;
     let bytes: &'b [u8] = buffer.get(..len).unwrap_or_default();
-    match kind {
-        FrameKind::Binary => Ok(Frame::Binary(bytes)),
-        // It was copied from a `str`.
-        FrameKind::Text => core::str::from_utf8(bytes)
-            .map(Frame::Text)
-            .map_err(|_| EncodeError::Raw),
-    }
+    // A text was copied from `str`s.
+    Ok(Fragment::whole(kind, bytes))
 }
 
 pub(super) fn decode<'de, T: Deserialize<'de>>(
-    kind: FrameKind,
+    kind: MessageKind,
     bytes: &'de [u8],
 ) -> Result<T, DecodeError> {
     T::deserialize(match kind {
-        FrameKind::Text => {
-            Message::Text(core::str::from_utf8(bytes).map_err(|_| DecodeError::Raw)?)
+        MessageKind::Text => {
+            Message::Text(core::str::from_utf8(bytes).map_err(|_| DecodeError::Type)?)
         }
-        FrameKind::Binary => Message::Binary(bytes),
+        MessageKind::Binary => Message::Binary(bytes),
     })
 }
 
@@ -54,15 +49,15 @@ struct Raw<'b> {
 }
 
 impl Raw<'_> {
-    fn formatted(&mut self, value: fmt::Arguments<'_>) -> Result<FrameKind, EncodeError> {
+    fn formatted(&mut self, value: fmt::Arguments<'_>) -> Result<MessageKind, EncodeError> {
         bytes::format(value, |text| {
-            self.append(text.as_bytes(), FrameKind::Text).map(drop)
+            self.append(text.as_bytes(), MessageKind::Text).map(drop)
         })
-        .map_err(|error| error.unwrap_or(EncodeError::Raw))?;
-        Ok(FrameKind::Text)
+        .map_err(|error| error.unwrap_or(EncodeError::Type))?;
+        Ok(MessageKind::Text)
     }
 
-    fn append(&mut self, bytes: &[u8], kind: FrameKind) -> Result<FrameKind, EncodeError> {
+    fn append(&mut self, bytes: &[u8], kind: MessageKind) -> Result<MessageKind, EncodeError> {
         if self.len + bytes.len() > RAW_LIMIT {
             return Err(EncodeError::MessageTooBig);
         }
@@ -70,41 +65,35 @@ impl Raw<'_> {
         Ok(kind)
     }
 
-    fn whole(&mut self, bytes: &[u8], kind: FrameKind) -> Result<FrameKind, EncodeError> {
+    fn whole(&mut self, bytes: &[u8], kind: MessageKind) -> Result<MessageKind, EncodeError> {
         if self.in_sequence {
-            Err(EncodeError::Raw)
+            Err(EncodeError::Type)
         } else {
             self.append(bytes, kind)
         }
     }
 }
 
-impl ser::Error for EncodeError {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self::Raw
-    }
-}
-
 macro_rules! refused {
     ($($method:ident($($type:ty),*) $(-> $ok:ty)?;)*) => {$(
         fn $method(self $(, _: $type)*) -> Result<refused!(@ok $($ok)?), EncodeError> {
-            Err(EncodeError::Raw)
+            Err(EncodeError::Type)
         }
     )*};
-    (@ok) => { FrameKind };
+    (@ok) => { MessageKind };
     (@ok $ok:ty) => { $ok };
 }
 
 impl ser::Serializer for &mut Raw<'_> {
-    type Ok = FrameKind;
+    type Ok = MessageKind;
     type Error = EncodeError;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
-    type SerializeTupleStruct = Impossible<FrameKind, EncodeError>;
-    type SerializeTupleVariant = Impossible<FrameKind, EncodeError>;
-    type SerializeMap = Impossible<FrameKind, EncodeError>;
-    type SerializeStruct = Impossible<FrameKind, EncodeError>;
-    type SerializeStructVariant = Impossible<FrameKind, EncodeError>;
+    type SerializeTupleStruct = Impossible<MessageKind, EncodeError>;
+    type SerializeTupleVariant = Impossible<MessageKind, EncodeError>;
+    type SerializeMap = Impossible<MessageKind, EncodeError>;
+    type SerializeStruct = Impossible<MessageKind, EncodeError>;
+    type SerializeStructVariant = Impossible<MessageKind, EncodeError>;
 
     refused! {
         serialize_bool(bool);
@@ -112,9 +101,11 @@ impl ser::Serializer for &mut Raw<'_> {
         serialize_i16(i16);
         serialize_i32(i32);
         serialize_i64(i64);
+        serialize_i128(i128);
         serialize_u16(u16);
         serialize_u32(u32);
         serialize_u64(u64);
+        serialize_u128(u128);
         serialize_f32(f32);
         serialize_f64(f64);
         serialize_char(char);
@@ -131,23 +122,23 @@ impl ser::Serializer for &mut Raw<'_> {
             -> Self::SerializeStructVariant;
     }
 
-    fn serialize_u8(self, v: u8) -> Result<FrameKind, EncodeError> {
+    fn serialize_u8(self, v: u8) -> Result<MessageKind, EncodeError> {
         if self.in_sequence {
-            self.append(&[v], FrameKind::Binary)
+            self.append(&[v], MessageKind::Binary)
         } else {
-            Err(EncodeError::Raw)
+            Err(EncodeError::Type)
         }
     }
 
-    fn serialize_str(self, v: &str) -> Result<FrameKind, EncodeError> {
-        self.whole(v.as_bytes(), FrameKind::Text)
+    fn serialize_str(self, v: &str) -> Result<MessageKind, EncodeError> {
+        self.whole(v.as_bytes(), MessageKind::Text)
     }
 
-    fn serialize_bytes(self, v: &[u8]) -> Result<FrameKind, EncodeError> {
-        self.whole(v, FrameKind::Binary)
+    fn serialize_bytes(self, v: &[u8]) -> Result<MessageKind, EncodeError> {
+        self.whole(v, MessageKind::Binary)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<FrameKind, EncodeError> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<MessageKind, EncodeError> {
         value.serialize(self)
     }
 
@@ -155,7 +146,7 @@ impl ser::Serializer for &mut Raw<'_> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<FrameKind, EncodeError> {
+    ) -> Result<MessageKind, EncodeError> {
         value.serialize(self)
     }
 
@@ -165,13 +156,13 @@ impl ser::Serializer for &mut Raw<'_> {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<FrameKind, EncodeError> {
-        Err(EncodeError::Raw)
+    ) -> Result<MessageKind, EncodeError> {
+        Err(EncodeError::Type)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Self, EncodeError> {
         if core::mem::replace(&mut self.in_sequence, true) {
-            return Err(EncodeError::Raw);
+            return Err(EncodeError::Type);
         }
         Ok(self)
     }
@@ -180,43 +171,37 @@ impl ser::Serializer for &mut Raw<'_> {
         self.serialize_seq(None)
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<FrameKind, EncodeError> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<MessageKind, EncodeError> {
         if self.in_sequence {
-            return Err(EncodeError::Raw);
+            return Err(EncodeError::Type);
         }
         self.formatted(format_args!("{value}"))
     }
 }
 
 impl ser::SerializeSeq for &mut Raw<'_> {
-    type Ok = FrameKind;
+    type Ok = MessageKind;
     type Error = EncodeError;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         value.serialize(&mut **self).map(drop)
     }
 
-    fn end(self) -> Result<FrameKind, EncodeError> {
-        Ok(FrameKind::Binary)
+    fn end(self) -> Result<MessageKind, EncodeError> {
+        Ok(MessageKind::Binary)
     }
 }
 
 impl ser::SerializeTuple for &mut Raw<'_> {
-    type Ok = FrameKind;
+    type Ok = MessageKind;
     type Error = EncodeError;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         value.serialize(&mut **self).map(drop)
     }
 
-    fn end(self) -> Result<FrameKind, EncodeError> {
-        Ok(FrameKind::Binary)
-    }
-}
-
-impl de::Error for DecodeError {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self::Raw
+    fn end(self) -> Result<MessageKind, EncodeError> {
+        Ok(MessageKind::Binary)
     }
 }
 
@@ -261,7 +246,7 @@ impl<'de> de::Deserializer<'de> for Message<'de> {
                 elements.end()?;
                 Ok(value)
             }
-            Self::Text(_) => Err(DecodeError::Raw),
+            Self::Text(_) => Err(DecodeError::Type),
         }
     }
 

@@ -5,9 +5,9 @@ use std::{string::String, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::binarypack::EncodeError::ReservedKey;
-
-use super::{DecodeError, EncodeError, Frame, FrameKind, JSON_LIMIT, RAW_LIMIT, Serialization};
+use super::{
+    DecodeError, EncodeError, Fragment, JSON_LIMIT, MessageKind, RAW_LIMIT, Serialization,
+};
 
 const WIRE: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -60,12 +60,13 @@ fn frames_are_those_of_peerjs() {
         }
         .unwrap();
         let expected = &row["frame"];
-        match frame {
-            Frame::Text(text) => assert_eq!(expected["utf8"].as_str(), Some(text)),
-            Frame::Binary(bytes) => assert_eq!(unhex(expected["hex"].as_str().unwrap()), bytes),
-        }
-        let kind = frame.kind();
-        let len = frame.as_bytes().len();
+        let expected = match frame.kind {
+            MessageKind::Text => expected["utf8"].as_str().unwrap().as_bytes().to_vec(),
+            MessageKind::Binary => unhex(expected["hex"].as_str().unwrap()),
+        };
+        assert_eq!(frame.bytes, expected);
+        let kind = frame.kind;
+        let len = frame.bytes.len();
         if value.get("hex").is_none() {
             let read: Json = serialization.decode(kind, &mut buffer[..len]).unwrap();
             assert_eq!(read, *value);
@@ -98,17 +99,17 @@ fn a_struct_survives_all_but_raw() {
         if serialization == Serialization::Raw {
             assert_eq!(
                 serialization.encode(&reading, &mut buffer),
-                Err(EncodeError::Raw)
+                Err(EncodeError::Type)
             );
             continue;
         }
         let len = serialization
             .encode(&reading, &mut buffer)
             .unwrap()
-            .as_bytes()
+            .bytes
             .len();
         assert_eq!(
-            serialization.decode::<Reading<'_>>(FrameKind::Binary, &mut buffer[..len]),
+            serialization.decode::<Reading<'_>>(MessageKind::Binary, &mut buffer[..len]),
             Ok(Reading {
                 sensor: "a\"b",
                 celsius: 21.5
@@ -116,7 +117,7 @@ fn a_struct_survives_all_but_raw() {
         );
         assert!(
             serialization
-                .decode::<Reading<'_>>(FrameKind::Binary, &mut [])
+                .decode::<Reading<'_>>(MessageKind::Binary, &mut [])
                 .is_err()
         );
         assert_eq!(
@@ -130,37 +131,37 @@ fn a_struct_survives_all_but_raw() {
 fn raw_is_strings_and_bytes() {
     let mut buffer = [0; 16];
     let raw = Serialization::Raw;
-    assert_eq!(raw.encode("é", &mut buffer), Ok(Frame::Text("é")));
+    assert_eq!(raw.encode("é", &mut buffer), Ok(Fragment::text("é")));
     assert_eq!(
         raw.encode(&[1_u8, 2], &mut buffer),
-        Ok(Frame::Binary(&[1, 2]))
+        Ok(Fragment::binary(&[1, 2]))
     );
-    assert_eq!(raw.encode(&[[1_u8]], &mut buffer), Err(EncodeError::Raw));
-    assert_eq!(raw.encode(&["a"], &mut buffer), Err(EncodeError::Raw));
-    assert_eq!(raw.encode(&5_u8, &mut buffer), Err(EncodeError::Raw));
+    assert_eq!(raw.encode(&[[1_u8]], &mut buffer), Err(EncodeError::Type));
+    assert_eq!(raw.encode(&["a"], &mut buffer), Err(EncodeError::Type));
+    assert_eq!(raw.encode(&5_u8, &mut buffer), Err(EncodeError::Type));
     assert_eq!(
         raw.encode(&core::net::Ipv4Addr::LOCALHOST, &mut buffer),
-        Ok(Frame::Text("127.0.0.1"))
+        Ok(Fragment::text("127.0.0.1"))
     );
     assert_eq!(
-        raw.decode::<&str>(FrameKind::Text, &mut { *b"abc" }),
+        raw.decode::<&str>(MessageKind::Text, &mut { *b"abc" }),
         Ok("abc")
     );
     assert_eq!(
-        raw.decode::<&[u8]>(FrameKind::Binary, &mut { *b"abc" }),
+        raw.decode::<&[u8]>(MessageKind::Binary, &mut { *b"abc" }),
         Ok(&b"abc"[..])
     );
     assert_eq!(
-        raw.decode::<Vec<u8>>(FrameKind::Binary, &mut { *b"abc" }),
+        raw.decode::<Vec<u8>>(MessageKind::Binary, &mut { *b"abc" }),
         Ok(b"abc".to_vec())
     );
     assert_eq!(
-        raw.decode::<[u8; 2]>(FrameKind::Binary, &mut { *b"abc" }),
-        Err(DecodeError::Raw)
+        raw.decode::<[u8; 2]>(MessageKind::Binary, &mut { *b"abc" }),
+        Err(DecodeError::Length)
     );
     assert_eq!(
-        raw.decode::<Vec<u8>>(FrameKind::Text, &mut { *b"abc" }),
-        Err(DecodeError::Raw)
+        raw.decode::<Vec<u8>>(MessageKind::Text, &mut { *b"abc" }),
+        Err(DecodeError::Type)
     );
 }
 
@@ -199,7 +200,7 @@ fn what_peerjs_cannot_take_is_refused() {
     let control = std::collections::BTreeMap::from([("__peerData", 1)]);
     assert_eq!(
         Serialization::Binary.encode(&control, &mut buffer),
-        Err(EncodeError::BinaryPack(ReservedKey)),
+        Err(EncodeError::ReservedKey),
         "PeerJS would take it for a chunk"
     );
     assert!(
@@ -209,11 +210,11 @@ fn what_peerjs_cannot_take_is_refused() {
     );
     let mut text = *b"\"abc\"";
     assert_eq!(
-        Serialization::Binary.decode::<&str>(FrameKind::Text, &mut text),
+        Serialization::Binary.decode::<&str>(MessageKind::Text, &mut text),
         Err(DecodeError::Text)
     );
     assert_eq!(
-        Serialization::Json.decode::<&str>(FrameKind::Text, &mut text),
+        Serialization::Json.decode::<&str>(MessageKind::Text, &mut text),
         Ok("abc")
     );
 }

@@ -7,8 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     bytes,
-    connection::{Message, ReceiveError, SendError},
+    connection::{ReceiveError, SendError},
     peer::{ConnectionHandle, DataConnection},
+    serialization::Fragment,
     time::Instant,
 };
 
@@ -93,7 +94,7 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
     /// # Errors
     /// [`ReceiveError::Empty`]: the connection is over and everything was read.
     /// [`ReceiveError::TooLarge`]: the message is longer than `memory`, and is gone.
-    pub async fn recv_into<'m>(&self, memory: &'m mut [u8]) -> Result<Message<'m>, ReceiveError> {
+    pub async fn recv_into<'m>(&self, memory: &'m mut [u8]) -> Result<Fragment<'m>, ReceiveError> {
         let copied = self.take(|connection| {
             let message = connection.recv_raw().ok_or(ReceiveError::Empty)?;
             bytes::copy(memory, message.bytes).ok_or(ReceiveError::TooLarge)?;
@@ -101,13 +102,7 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
         });
         let (kind, len) = copied.await?;
         debug_assert!(len <= memory.len(), "it was copied");
-        let bytes = memory.get_mut(..len).unwrap_or_default();
-        Ok(Message {
-            first: true,
-            last: true,
-            kind,
-            bytes,
-        })
+        Ok(Fragment::whole(kind, memory.get(..len).unwrap_or_default()))
     }
 
     /// Waits for the next message and lends it to `use_it`, in place. That is called while the
@@ -117,7 +112,7 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
     /// [`ReceiveError::Empty`]: the connection is over and everything was read.
     pub async fn recv_with<T>(
         &self,
-        mut use_it: impl FnMut(Message<'_>) -> T,
+        mut use_it: impl FnMut(Fragment<'_>) -> T,
     ) -> Result<T, ReceiveError> {
         self.take(|connection| {
             let message = connection.recv_raw().ok_or(ReceiveError::Empty)?;
@@ -134,7 +129,7 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Connection<'_, '_, M, 
     /// [`ReceiveError::Empty`]: the connection is over and everything was read.
     pub async fn recv_piece<T>(
         &self,
-        mut use_it: impl FnMut(Message<'_>) -> T,
+        mut use_it: impl FnMut(Fragment<'_>) -> T,
     ) -> Result<T, ReceiveError> {
         self.shared
             .wait(|inner| {

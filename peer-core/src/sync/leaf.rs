@@ -4,7 +4,7 @@ use embassy_sync::blocking_mutex::raw::RawMutex;
 use embedded_io_async::{Read, Write};
 
 use crate::{
-    link::{Leaf, LeafOutput, Sleep, pump},
+    link::{Leaf, LeafOutput, pump},
     time::Instant,
 };
 
@@ -14,8 +14,9 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'_, M, TASKS, C
     /// Runs the engine over a link until its stream fails or ends; the engine's driver, then.
     ///
     /// Events of the engine go to [`event`](Self::event), those of the link to `link`: `Up`,
-    /// `Down`, `Refused`. A read that is dropped while it waits must not lose bytes, which holds
-    /// for buffered UARTs and TCP.
+    /// `Down`, `Refused`. `sleep_until` waits until a time of the clock, for ever for `None`;
+    /// needless wakes are harmless. A read that is dropped while it waits must not lose bytes,
+    /// which holds for buffered UARTs and TCP.
     ///
     /// # Errors
     /// Those of the stream. The link's session is over then, and the engine knows.
@@ -24,7 +25,7 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'_, M, TASKS, C
         leaf: &mut Leaf<'_>,
         reader: &mut R,
         writer: &mut W,
-        sleep: &impl Sleep,
+        sleep_until: impl AsyncFn(Option<Instant>),
         mut link: impl FnMut(LeafOutput),
     ) -> Result<(), R::Error>
     where
@@ -35,8 +36,11 @@ impl<M: RawMutex, const TASKS: usize, C: Fn() -> Instant> Shared<'_, M, TASKS, C
             self.receive_leaf(leaf, now, bytes);
             self.poll_leaf(leaf, now, &mut link)
         };
-        let outcome = pump(leaf, reader, writer, sleep, turn, || self.wanted()).await;
-        self.poll_leaf(leaf, sleep.now(), link);
+        let outcome = pump(leaf, reader, writer, &self.clock, sleep_until, turn, || {
+            self.wanted()
+        })
+        .await;
+        self.poll_leaf(leaf, (self.clock)(), link);
         outcome
     }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use futures_util::stream::{SelectAll, Stream};
 use peer_core::ConnectionId;
-use peer_core::peer::{ConnectionHandle, Event as EngineEvent, IceState, Peer as Engine};
+use peer_core::peer::{ConnectionHandle, Event as EngineEvent, Peer as Engine};
 use tokio::sync::mpsc;
 
 use crate::builder::{Offer, Options};
 use crate::connection::{DataPlane, Held};
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::{ConnectionInfo, Event};
-use crate::rtc::{ChannelReceiver, ChannelSender, RtcConfig, Session, SessionEvent};
+use crate::rtc::{ChannelReceiver, ChannelSender, IceState, RtcConfig, Session, SessionEvent};
 use crate::shared::Shared;
 
 use super::admission::Gate;

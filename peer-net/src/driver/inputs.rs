@@ -172,7 +172,7 @@ impl Driver {
             SessionEvent::IceState(state) => {
                 self.connections.ice_state(handle, state);
                 self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::IceState(state)))
+                    engine.handle_input(now, Input::Rtc(handle, state.input()))
                 });
             }
             SessionEvent::DtlsConnected => self.feed(engine, |engine, now| {

@@ -5,7 +5,7 @@ use core::fmt;
 use std::collections::VecDeque;
 
 use peer_core::link::DATA_MESSAGE_COST;
-use peer_core::serialization::{Fragment, FrameKind};
+use peer_core::serialization::{Fragment, MessageKind};
 use tokio::time::{Duration, Instant};
 
 use crate::rtc::{ChannelSender, Message, SendError};
@@ -68,8 +68,8 @@ impl Assembly {
         }
         let bytes = core::mem::take(&mut self.half);
         let message = match fragment.kind {
-            FrameKind::Text => Message::Text(String::from_utf8(bytes).map_err(|_| Lost::NoText)?),
-            FrameKind::Binary => Message::Binary(bytes.into()),
+            MessageKind::Text => Message::Text(String::from_utf8(bytes).map_err(|_| Lost::NoText)?),
+            MessageKind::Binary => Message::Binary(bytes.into()),
         };
         self.waiting_cost += cost(&message);
         self.waiting.push_back(message);
@@ -140,7 +140,7 @@ fn cost(message: &Message) -> usize {
 mod tests {
     use super::*;
 
-    fn fragment(first: bool, last: bool, kind: FrameKind, bytes: &[u8]) -> Fragment<'_> {
+    fn fragment(first: bool, last: bool, kind: MessageKind, bytes: &[u8]) -> Fragment<'_> {
         Fragment {
             first,
             last,
@@ -158,11 +158,11 @@ mod tests {
         for (first, last, byte) in [(true, false, a), (false, true, b)] {
             let piece = [*byte];
             assembly
-                .take(&fragment(first, last, FrameKind::Text, &piece))
+                .take(&fragment(first, last, MessageKind::Text, &piece))
                 .unwrap();
         }
         assembly
-            .take(&fragment(true, true, FrameKind::Binary, &[]))
+            .take(&fragment(true, true, MessageKind::Binary, &[]))
             .unwrap();
         assert_eq!(assembly.buffered(), 2);
         assert_eq!(assembly.granted, 100 - 2 - 16);
@@ -173,16 +173,16 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_an_error() {
         let mut assembly = Assembly::default();
-        let wrong = fragment(true, true, FrameKind::Text, &[0xff]);
+        let wrong = fragment(true, true, MessageKind::Text, &[0xff]);
         assert_eq!(assembly.take(&wrong), Err(Lost::NoText));
         let piece = vec![0; 1 << 10];
         let mut first = true;
         for _ in 0..MESSAGE_BYTES >> 10 {
-            let fragment = fragment(first, false, FrameKind::Binary, &piece);
+            let fragment = fragment(first, false, MessageKind::Binary, &piece);
             assert_eq!(assembly.take(&fragment), Ok(()));
             first = false;
         }
-        let one_more = fragment(false, false, FrameKind::Binary, &[0]);
+        let one_more = fragment(false, false, MessageKind::Binary, &[0]);
         assert_eq!(assembly.take(&one_more), Err(Lost::TooLong));
     }
 
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(assembly.grant(), None);
         let message = vec![0; WAITING_BYTES / 2];
         for _ in 0..2 {
-            let whole = fragment(true, true, FrameKind::Binary, &message);
+            let whole = fragment(true, true, MessageKind::Binary, &message);
             assembly.take(&whole).unwrap();
         }
         assert_eq!(assembly.grant(), None, "nothing is free");

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use peer_core::link::Refusal;
+use peer_core::link::LinkError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -235,11 +235,11 @@ impl Registry {
         }
     }
 
-    pub(super) fn refused(&self, refusal: Refusal) {
+    pub(super) fn refused(&self, refusal: LinkError) {
         let refused = &mut lock(&self.inner).refused;
         *match refusal {
-            Refusal::Name => &mut refused.name,
-            Refusal::Key => &mut refused.key,
+            LinkError::UnknownLeaf => &mut refused.name,
+            LinkError::Key => &mut refused.key,
             _ => &mut refused.other,
         } += 1;
     }

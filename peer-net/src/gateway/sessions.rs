@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::task::{Context, Poll};
 use std::sync::{Arc, OnceLock};
 
-use peer_core::peer::{ConnectionHandle, IceState, RtcFailure};
+use peer_core::peer::{ConnectionHandle, RtcFailure};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::assembly::Assembly;
 use super::options::{CONNECTIONS_MAX, Settings};
 use super::remotes::Remote;
 use super::status::ConnectionStatus;
-use crate::rtc::{ChannelReceiver, ChannelSender, Message, Session, SessionEvent};
+use crate::rtc::{ChannelReceiver, ChannelSender, IceState, Message, Session, SessionEvent};
 
 /// Events of one session that wait to be put in order.
 const EVENTS_MAX: usize = 32;

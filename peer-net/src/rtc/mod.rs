@@ -26,7 +26,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use peer_core::peer::{IceState, RtcFailure};
+use peer_core::peer::{RtcFailure, RtcInput};
 use serde::{Deserialize, Deserializer};
 
 pub use channel::{ChannelReceiver, ChannelSender, Message, SendError};
@@ -126,6 +126,27 @@ impl fmt::Debug for IceServer {
             .field("urls", &self.urls)
             .field("username", &self.username)
             .finish_non_exhaustive()
+    }
+}
+
+/// How far ICE is: `RTCIceTransportState`, as far as anybody here cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceState {
+    /// Pairs are being checked.
+    Checking,
+    /// A pair works.
+    Connected,
+    /// The pair in use stopped answering; it may come back.
+    Disconnected,
+}
+
+impl IceState {
+    /// What the engine is told.
+    pub(crate) const fn input(self) -> RtcInput<'static> {
+        match self {
+            Self::Checking | Self::Disconnected => RtcInput::IceChecking,
+            Self::Connected => RtcInput::IceConnected,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use peer_core::peer::{IceState, RtcFailure};
+use peer_core::peer::RtcFailure;
 use peer_core::wire::sdp::{self, Emit, SCTP_PORT, Setup};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use super::channel::{self, Channel};
 use super::dtls::{self, Dtls};
 use super::ice::{Ice, MAX_REMOTE_CANDIDATES};
 use super::sctp::{Packets, Sctp};
-use super::{RtcConfig, SessionEvent};
+use super::{IceState, RtcConfig, SessionEvent};
 
 /// Each step of taking a session down that could wait for the stack.
 const CLOSE_STEP: Duration = Duration::from_millis(500);

@@ -6,13 +6,14 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use peer_core::peer::{IceState, RtcFailure};
+use peer_core::peer::RtcFailure;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ChannelReceiver, ChannelSender, IceServer, Message, RtcConfig, SendError, Session, SessionEvent,
+    ChannelReceiver, ChannelSender, IceServer, IceState, Message, RtcConfig, SendError, Session,
+    SessionEvent,
 };
 
 /// Generous: it only ends a test that hangs.

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use peer_core::PeerId;
-use peer_core::link::{Key, Leaf, LeafConfig, LeafOutput, LinkResources, Timing};
+use peer_core::link::{Leaf, LeafConfig, LeafOutput, LinkResources, Timing};
 use peer_core::peer::{
-    Config, ConnectOptions, ConnectionHandle, Event, FailureReason, Peer as Engine, PeerResources,
+    Config, ConnectOptions, ConnectionError, ConnectionHandle, Event, Peer as Engine, PeerResources,
 };
 use peer_core::time::Instant;
 use peer_net::Serialization;
@@ -93,7 +93,7 @@ impl Device {
         let memory: &'static mut LinkResources<4, 1024, 65_536, 32_768> =
             leak(LinkResources::new());
         let random = core::array::from_fn(|_| random_byte());
-        let mut config = LeafConfig::new(name, Key::new([key; 32]), random);
+        let mut config = LeafConfig::new(name, [key; 32], random);
         config.timing = timing;
         let leaf = Leaf::new(config, memory.slices()).expect("there is memory");
         let resources: &'static mut PeerResources<4, 8192, 32_768, 32_768> =
@@ -201,7 +201,7 @@ impl Device {
         .await
     }
 
-    pub(crate) async fn connection_failed(&self, handle: ConnectionHandle) -> FailureReason {
+    pub(crate) async fn connection_failed(&self, handle: ConnectionHandle) -> ConnectionError {
         self.find(|output| match output {
             LeafOutput::Event(Event::ConnectionFailed(failed, failure)) if *failed == handle => {
                 Some(failure.reason)

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use peer_core::link::{LeafOutput, Refusal, Timing};
+use peer_core::link::{LeafOutput, LinkError, Timing};
 use peer_core::peer::{Event, PeerError};
 use peer_net::Serialization;
 use peer_net::gateway::{Gateway, GatewayStatus, RateLimit};
@@ -64,9 +64,11 @@ async fn wrong_keys_names_and_ids_are_refused() -> Outcome {
     let broker = broker().await;
     let gateway = Gateway::bind(options(&broker)).await?;
     let wrong = Device::tcp(&gateway, "one", 9).await;
-    wrong.until(&LeafOutput::Refused(Refusal::Key)).await;
+    wrong.until(&LeafOutput::Refused(LinkError::Key)).await;
     let nobody = Device::tcp(&gateway, "three", 1).await;
-    nobody.until(&LeafOutput::Refused(Refusal::Name)).await;
+    nobody
+        .until(&LeafOutput::Refused(LinkError::UnknownLeaf))
+        .await;
     let stream = TcpStream::connect(gateway.local_addrs()[0]).await?;
     let thief = Device::start(stream, "one", 1, "two", timing());
     thief

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use peer_core::link::LeafOutput;
 use peer_core::link::Timing;
-use peer_core::peer::{Event, FailureReason, Peer as Engine, RtcFailure};
+use peer_core::peer::{ConnectionError, Event, Peer as Engine, RtcFailure};
 use peer_net::gateway::{Gateway, RateLimit};
 use peer_net::{Peer, RtcConfig, Serialization};
 use tokio::io::AsyncReadExt as _;
@@ -30,7 +30,7 @@ async fn limits_hold() -> Outcome {
 
     // One connection too many fails at once, and harms not the first.
     let second = leaf.connect(Serialization::Json).await;
-    let resources = FailureReason::Rtc(RtcFailure::Resources);
+    let resources = ConnectionError::Rtc(RtcFailure::Resources);
     assert_eq!(leaf.connection_failed(second).await, resources);
     talk(&leaf, ours, &theirs).await?;
 
@@ -152,7 +152,7 @@ async fn sessions_and_broker_sockets_have_a_rate() -> Outcome {
         theirs.close();
         leaf.connection_closed(ours).await;
     }
-    let resources = FailureReason::Rtc(RtcFailure::Resources);
+    let resources = ConnectionError::Rtc(RtcFailure::Resources);
     let one_more = leaf.connect(Serialization::Json).await;
     assert_eq!(leaf.connection_failed(one_more).await, resources);
 

@@ -1,6 +1,6 @@
 //! New options while leaves are there.
 
-use peer_core::link::{LeafOutput, Refusal};
+use peer_core::link::{LeafOutput, LinkError};
 use peer_core::peer::Event;
 use peer_net::gateway::{Gateway, GatewayError};
 use peer_net::{Peer, Serialization};
@@ -30,7 +30,8 @@ async fn a_reload_changes_leaves_while_others_stay() -> Outcome {
     options.leaves = vec![entry("two", 2), entry("three", 3)];
     gateway.reload(options.clone()).await?;
     soon(to_one.closed()).await;
-    one.until(&LeafOutput::Refused(Refusal::Name)).await;
+    one.until(&LeafOutput::Refused(LinkError::UnknownLeaf))
+        .await;
     let three = Device::open(&gateway, "three", 3).await;
     talk(&two, ours, &to_two).await?;
 

@@ -3,7 +3,7 @@
 use peer_core::{
     binarypack::{self, Value},
     connection::{Inbox, Outbox, Received},
-    serialization::{Fragment, Frame, Serialization},
+    serialization::{Fragment, Serialization},
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +40,8 @@ pub(crate) fn run() -> Option<()> {
     ] {
         travel(serialization)?;
     }
-    let frame = Serialization::Raw.encode("text", &mut buffer).ok()?;
-    (frame == Frame::Text("text")).then_some(())
+    let message = Serialization::Raw.encode("text", &mut buffer).ok()?;
+    (message == Fragment::text("text")).then_some(())
 }
 
 /// Out of an outbox, into an inbox.

@@ -11,8 +11,8 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use peer_core::{
     PeerId,
     link::{
-        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LinkResources, Sleep, Timing,
-        read_ready, write_all,
+        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LinkResources, Timing, read_ready,
+        write_all,
     },
     peer::{
         BrokerCommand, BrokerInput, Config, ConnectOptions, Input, Peer, PeerResources, PeerState,
@@ -45,7 +45,7 @@ pub(crate) fn run() -> Option<()> {
     let mut config = Config::new([7; 32]);
     config.id = Some(PeerId::new("sensor").ok()?);
     let shared: Shared<'_, NoopRawMutex> = Shared::new(Peer::new(config, memory), clock);
-    let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);
+    let config = LeafConfig::new("leaf", [7; 32], [1; 32]);
     let mut leaf = Leaf::new(config, here.slices()).ok()?;
     let mut gateway = Gateway::new(Timing::default(), [2; 32], there.slices()).ok()?;
     let keys = Keys(Key::new([7; 32]));
@@ -101,23 +101,15 @@ pub(crate) fn run() -> Option<()> {
     (offered && leaf.is_up() && shared.state() == PeerState::Open).then_some(())?;
 
     // And over an asynchronous stream, which ends at once.
-    let ended = pin!(shared.run_leaf(&mut leaf, reader, writer, &Clock, |_| {}));
+    let ended = pin!(shared.run_leaf(&mut leaf, reader, writer, forever, |_| {}));
     let over = ended
         .poll(&mut Context::from_waker(Waker::noop()))
         .is_ready();
     (over && shared.state() == PeerState::Disconnected).then_some(())
 }
 
-struct Clock;
-
-impl Sleep for Clock {
-    fn now(&self) -> Instant {
-        clock()
-    }
-
-    async fn sleep_until(&self, _: Option<Instant>) {
-        core::future::pending().await
-    }
+async fn forever(_: Option<Instant>) {
+    core::future::pending().await
 }
 
 /// One direction of a stream.

@@ -5,10 +5,10 @@ use core::fmt::{self, Write};
 use peer_core::{
     ConnectionId, PeerId, config,
     peer::{
-        BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, IceState,
-        Input, Output, Peer, PeerResources, PeerState, Room, RtcCommand, RtcInput,
+        BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, Input, Output,
+        Peer, PeerResources, PeerState, Room, RtcCommand, RtcInput,
     },
-    serialization::{Fragment, Frame},
+    serialization::Fragment,
     storage::{Entry, Ring, Table},
     time::{Duration, Instant},
 };
@@ -59,10 +59,7 @@ pub(crate) fn run() -> Option<()> {
     )
     .ok()?;
     answer(&mut peer, now, &id)?;
-    for input in [
-        RtcInput::IceState(IceState::Connected),
-        RtcInput::ChannelOpened,
-    ] {
+    for input in [RtcInput::IceConnected, RtcInput::ChannelOpened] {
         peer.handle_input(now, Input::Rtc(handle, input)).ok()?;
     }
     wait_for(&mut peer, |event| event == Event::ConnectionOpen(handle))?;
@@ -106,7 +103,7 @@ fn answer(peer: &mut Peer<'_>, now: Instant, id: &ConnectionId) -> Option<()> {
 
 fn talk(peer: &mut Peer<'_>, now: Instant, handle: ConnectionHandle) -> Option<()> {
     peer.connection(handle)?.send(&("on", 5)).ok()?;
-    let sent = RtcCommand::Send(Fragment::whole(Frame::Binary(b"\x92\xb2on\x05")));
+    let sent = RtcCommand::Send(Fragment::binary(b"\x92\xb2on\x05"));
     loop {
         match peer.poll_output(Room::UNLIMITED) {
             Output::Rtc(_, command) if command == sent => break,
@@ -114,7 +111,7 @@ fn talk(peer: &mut Peer<'_>, now: Instant, handle: ConnectionHandle) -> Option<(
             _ => {}
         }
     }
-    let message = RtcInput::message(Frame::Binary(b"\xb2ok"));
+    let message = RtcInput::Fragment(Fragment::binary(b"\xb2ok"));
     peer.handle_input(now, Input::Rtc(handle, message)).ok()?;
     wait_for(peer, |event| event == Event::Data(handle))?;
     let mut connection = peer.connection(handle)?;

@@ -2,7 +2,7 @@
 
 use peer_core::{
     PeerId,
-    link::{Key, Leaf, LeafConfig, LinkResources},
+    link::{Leaf, LeafConfig, LinkResources},
     net::{BrokerSocket, LinkSocket, SocketTiming, instant, timestamp},
     peer::{Config, Event, Output, Peer, PeerResources},
     time::{Duration, Instant},
@@ -60,7 +60,7 @@ pub(crate) fn run() -> Option<()> {
     let mut broker = BrokerSocket::new(ADDRESS, target, timing, message, random);
     let mut link = LinkSocket::new(IpEndpoint::new(ADDRESS, 1), timing, random);
     let memory = fixed!(LINK: LinkResources<2> = LinkResources::new());
-    let config = LeafConfig::new("leaf", Key::new([7; 32]), [1; 32]);
+    let config = LeafConfig::new("leaf", [7; 32], [1; 32]);
     let mut leaf = Leaf::new(config, memory.slices()).ok()?;
     let resources = fixed!(MEMORY: PeerResources<2> = PeerResources::new());
     let mut config = Config::new([7; 32]);

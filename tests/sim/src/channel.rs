@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use peer_core::peer::ConnectionHandle;
-use peer_core::serialization::FrameKind;
+use peer_core::serialization::MessageKind;
 use peer_core::time::{Duration, Instant};
 
 use crate::host::HostId;
@@ -28,7 +28,7 @@ const REPEAT_MAX: Duration = Duration::from_secs(3);
 pub(crate) enum Payload {
     /// DCEP's OPEN.
     Open,
-    Frame(FrameKind, Rc<[u8]>),
+    Frame(MessageKind, Rc<[u8]>),
 }
 
 impl Payload {
@@ -63,7 +63,7 @@ pub(crate) struct Sender {
     next: u32,
     pub(crate) buffered: usize,
     /// A message that comes in pieces.
-    partial: Option<(FrameKind, Vec<u8>)>,
+    partial: Option<(MessageKind, Vec<u8>)>,
     /// Bytes that the engine may send, where it was told.
     pub(crate) credit: Option<usize>,
 }
@@ -83,7 +83,7 @@ impl Sender {
         &mut self,
         first: bool,
         last: bool,
-        kind: FrameKind,
+        kind: MessageKind,
         bytes: &[u8],
     ) -> Result<(), String> {
         if let Some(credit) = &mut self.credit {

@@ -4,7 +4,7 @@
 
 use core::fmt::Write as _;
 
-use peer_core::link::{Key, Leaf, LeafConfig, LeafOutput, LinkSlices, SessionSlot};
+use peer_core::link::{Leaf, LeafConfig, LeafOutput, LinkSlices, SessionSlot};
 use peer_core::net::{BrokerSocket, LinkSocket, SocketTiming, instant, timestamp};
 use peer_core::peer::{BrokerCommand, Output, Peer, PeerState};
 use peer_core::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub(crate) enum To {
     /// HTTP and a WebSocket over TCP.
     Broker { key: String, reconnect: bool },
     /// A link over TCP.
-    Gateway { name: String, key: Key },
+    Gateway { name: String, key: [u8; 32] },
 }
 
 /// smoltcp with one TCP socket.

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use peer_core::connection::{MESSAGE_COST, Message as Raw};
+use peer_core::connection::MESSAGE_COST;
 use peer_core::peer::{
     ConnectError, ConnectionHandle, Event, Input, InputError, PeerState, Room, RtcInput,
 };
-use peer_core::serialization::{Fragment, FrameKind, Serialization};
+use peer_core::serialization::{Fragment, MessageKind, Serialization};
 use peer_core::time::Duration;
 
 use crate::gateway::Held;
@@ -27,7 +27,7 @@ const SOCKET_COMES_BACK: Duration = Duration::from_secs(40);
 struct Piece {
     first: bool,
     last: bool,
-    kind: FrameKind,
+    kind: MessageKind,
     bytes: Vec<u8>,
 }
 
@@ -182,7 +182,7 @@ impl Sim {
         &mut self,
         id: HostId,
         handle: ConnectionHandle,
-        kind: FrameKind,
+        kind: MessageKind,
         bytes: &Rc<[u8]>,
         mut taken: usize,
     ) {
@@ -607,7 +607,7 @@ impl Sim {
             let mut connection = peer.connection(handle)?;
             let serialization = connection.serialization();
             let mut messages = Vec::new();
-            while let Some(Raw { kind, bytes, .. }) = connection.recv_raw() {
+            while let Some(Fragment { kind, bytes, .. }) = connection.recv_raw() {
                 messages.push((kind, bytes.to_vec()));
             }
             let lost = peer.stats().malformed_messages != before;
@@ -694,7 +694,7 @@ impl Sim {
             let mut connection = peer.connection(handle)?;
             let serialization = connection.serialization();
             let message = connection.recv_raw();
-            let message = message.map(|Raw { kind, bytes, .. }| (kind, bytes.to_vec()));
+            let message = message.map(|Fragment { kind, bytes, .. }| (kind, bytes.to_vec()));
             let lost = peer.stats().malformed_messages != before;
             Some((serialization, message, lost))
         })?;
@@ -715,7 +715,7 @@ impl Sim {
         id: HostId,
         handle: ConnectionHandle,
         serialization: Serialization,
-        kind: FrameKind,
+        kind: MessageKind,
         bytes: Vec<u8>,
     ) {
         let digest = trace::digest(&bytes);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use peer_core::link::{
-    Gateway, GatewayOutput, Key, LeafKeys, LinkError, LinkSlices, SessionSlot, Timing,
+    Gateway, GatewayOutput, Key, LeafKeys, LinkInputError, LinkSlices, SessionSlot, Timing,
 };
 use peer_core::peer::{ConnectionHandle, Input, RtcInput};
 use peer_core::serialization::Fragment;
@@ -92,7 +92,7 @@ impl Held {
         }
     }
 
-    fn feed(&self, link: &mut Gateway<'_>) -> Result<(), LinkError> {
+    fn feed(&self, link: &mut Gateway<'_>) -> Result<(), LinkInputError> {
         if let Stimulus::Rtc(handle, RtcStimulus::Frame(kind, bytes, _)) = &self.stimulus {
             let fragment = Fragment {
                 first: self.given == 0,
@@ -319,18 +319,18 @@ impl Sim {
             let (held, result) = match leg {
                 Some(leg) if !full.contains(&queue) => leg.link.with(move |link| {
                     let result = held.feed(link);
-                    if let Err(LinkError::NoRoom { taken }) = result {
+                    if let Err(LinkInputError::NoRoom { taken }) = result {
                         held.given += taken;
                     }
                     (held, result)
                 }),
-                Some(_) => (held, Err(LinkError::Full)),
+                Some(_) => (held, Err(LinkInputError::Full)),
                 None => {
                     self.hosts[id.0].leased.held.insert(at, held);
                     return;
                 }
             };
-            if let Err(LinkError::Full | LinkError::NoRoom { .. }) = result {
+            if let Err(LinkInputError::Full | LinkInputError::NoRoom { .. }) = result {
                 full.push(queue);
                 self.hosts[id.0].leased.held.insert(at, held);
                 at += 1;
@@ -342,7 +342,7 @@ impl Sim {
                 match result {
                     Ok(()) => self.look_for_close(id, *handle, bytes),
                     // Documented: dropped, and told to the leaf.
-                    Err(LinkError::TooLong) => self.excuse(id, *handle),
+                    Err(LinkInputError::TooLong) => self.excuse(id, *handle),
                     Err(_) => {}
                 }
             }

@@ -1,12 +1,12 @@
 //! One host: what it is like, what is kept of it, and its starts and ends.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use peer_core::link::Key;
 use peer_core::peer::{Config, ConnectionHandle, Event};
-use peer_core::serialization::{DecodeError, FrameKind, Serialization};
-use peer_core::time::{Duration, Instant, Monotonic};
+use peer_core::serialization::{DecodeError, MessageKind, Serialization};
+use peer_core::time::{Duration, Instant, monotonic};
 use peer_core::{PeerId, Token};
 use serde::de::DeserializeOwned;
 
@@ -111,7 +111,7 @@ pub struct HostOptions {
     pub credit: bool,
     /// Whether messages are kept for [`Sim::take_messages`]. They are checked anyway. Default: yes.
     pub keeps_messages: bool,
-    /// Whether the driver puts its clock through [`Monotonic`] before it tells the engine, as it has to when the
+    /// Whether the driver puts its clock through [`monotonic`](peer_core::time::monotonic) before it tells the engine, as it has to when the
     /// clock may be set back. Default: yes.
     pub monotonic: bool,
     /// Changes the engine's configuration.
@@ -200,7 +200,7 @@ pub struct Message {
     /// The peer that sent it.
     pub from: String,
     /// Whether it was text or binary.
-    pub kind: FrameKind,
+    pub kind: MessageKind,
     /// How it is encoded.
     pub serialization: Serialization,
     /// The message, chunks put together.
@@ -218,6 +218,39 @@ impl Message {
     }
 }
 
+/// A clock that may be set, made monotonic.
+struct Clock {
+    reading: Rc<Cell<Instant>>,
+    now: Box<dyn FnMut() -> Instant>,
+    /// How far it is behind what it is made.
+    behind: Duration,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let reading = Rc::new(Cell::new(Instant::ZERO));
+        let read = Rc::clone(&reading);
+        Self {
+            reading,
+            now: Box::new(monotonic(move || read.get())),
+            behind: Duration::ZERO,
+        }
+    }
+
+    /// The monotonic time when the clock says `reading`.
+    fn now(&mut self, reading: Instant) -> Instant {
+        self.reading.set(reading);
+        let now = (self.now)();
+        self.behind = now.saturating_duration_since(reading);
+        now
+    }
+
+    /// What the clock will say at this monotonic time, unless it steps back before.
+    fn reading(&self, at: Instant) -> Instant {
+        Instant::ZERO + at.saturating_duration_since(Instant::ZERO + self.behind)
+    }
+}
+
 /// An input for the engine that owns what it carries.
 pub(crate) struct Host {
     pub(crate) name: String,
@@ -229,7 +262,7 @@ pub(crate) struct Host {
     /// What its clock says less simulation time, µs.
     pub(crate) offset: i64,
     /// What makes of it the time that the engine is told.
-    clock: Monotonic,
+    clock: Clock,
     /// The latest time told to the engine.
     pub(crate) told: Instant,
     /// When the engine wants its timeout, local.
@@ -278,7 +311,7 @@ impl Host {
             incarnation: 0,
             paused: false,
             offset,
-            clock: Monotonic::new(),
+            clock: Clock::new(),
             told: Instant::ZERO,
             wanted: None,
             timer: None,
@@ -366,8 +399,8 @@ impl Host {
 }
 
 /// The key of a leaf. Nobody is kept out by it.
-pub(crate) fn leaf_key(id: HostId) -> Key {
-    Key::new([id.0 as u8 | 1; 32])
+pub(crate) const fn leaf_key(id: HostId) -> [u8; 32] {
+    [id.0 as u8 | 1; 32]
 }
 
 impl Sim {
@@ -403,7 +436,7 @@ impl Sim {
         host.was_up = false;
         host.leased.before_start = host.leased.session;
         host.malformed = 0;
-        host.clock = Monotonic::new();
+        host.clock = Clock::new();
         host.told = Instant::ZERO;
         host.wanted = None;
         host.timer = None;
@@ -423,7 +456,7 @@ impl Sim {
         let machine = Machine::new(id.node(), Rng::new(random), connections);
         let host = &mut self.hosts[id.0];
         host.gateway = Some(Box::new(machine));
-        host.clock = Monotonic::new();
+        host.clock = Clock::new();
         host.incarnation += 1;
         let incarnation = host.incarnation;
         self.note(id, format_args!("starts, incarnation {incarnation}"));

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use peer_core::link::DownReason;
+use peer_core::link::LinkError;
 use peer_core::peer::{
-    BrokerCommand, BrokerInput, ConnectionHandle, Event, IceState, Input, InputError, Output, Peer,
-    Room, RtcCommand, RtcFailure, RtcInput,
+    BrokerCommand, BrokerInput, ConnectionHandle, Event, Input, InputError, Output, Peer, Room,
+    RtcCommand, RtcFailure, RtcInput,
 };
-use peer_core::serialization::{Fragment, FrameKind};
+use peer_core::serialization::{Fragment, MessageKind};
 use peer_core::time::Instant;
 
 #[derive(Clone, Debug)]
@@ -21,6 +21,14 @@ pub(crate) enum Stimulus {
     Rtc(ConnectionHandle, RtcStimulus),
 }
 
+/// How far ICE is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum IceState {
+    Checking,
+    Connected,
+    Disconnected,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum RtcStimulus {
     Description(String),
@@ -29,7 +37,7 @@ pub(crate) enum RtcStimulus {
     Dtls,
     Opened,
     /// A message, of which the engine took so many bytes already.
-    Frame(FrameKind, Rc<[u8]>, usize),
+    Frame(MessageKind, Rc<[u8]>, usize),
     Buffered(u32),
     Credit(u32),
     Closed,
@@ -59,7 +67,10 @@ impl Stimulus {
                 match rtc {
                     RtcStimulus::Description(sdp) => RtcInput::LocalDescription(sdp),
                     RtcStimulus::Candidate(line) => RtcInput::LocalCandidate(line),
-                    RtcStimulus::Ice(state) => RtcInput::IceState(*state),
+                    RtcStimulus::Ice(IceState::Checking | IceState::Disconnected) => {
+                        RtcInput::IceChecking
+                    }
+                    RtcStimulus::Ice(IceState::Connected) => RtcInput::IceConnected,
                     RtcStimulus::Dtls => RtcInput::DtlsConnected,
                     RtcStimulus::Opened => RtcInput::ChannelOpened,
                     RtcStimulus::Frame(kind, bytes, taken) => RtcInput::Fragment(Fragment {
@@ -96,7 +107,7 @@ pub(crate) enum Command {
     /// The device's engine connects to its broker, by itself as it may be.
     Attempts,
     LinkUp,
-    LinkDown(DownReason),
+    LinkDown(LinkError),
 }
 
 #[derive(Debug)]
@@ -111,7 +122,7 @@ pub(crate) enum Rtc {
     Send {
         first: bool,
         last: bool,
-        kind: FrameKind,
+        kind: MessageKind,
         bytes: Rc<[u8]>,
     },
     Close,

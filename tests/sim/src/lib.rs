@@ -45,7 +45,7 @@
 //!
 //! # Clocks
 //! An engine wants a monotonic clock. Drivers here read a clock that may be set, and make it
-//! monotonic as they have to, with [`Monotonic`](peer_core::time::Monotonic). A host whose driver
+//! monotonic as they have to, with [`monotonic`](peer_core::time::monotonic). A host whose driver
 //! does not ([`HostOptions::monotonic`]) shows what an engine does then: no deadline comes nearer
 //! until the clock has caught up, and nothing else happens.
 //!

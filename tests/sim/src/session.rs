@@ -7,15 +7,15 @@
 
 use std::rc::Rc;
 
-use peer_core::peer::{ConnectionHandle, IceState, RtcFailure};
-use peer_core::serialization::FrameKind;
+use peer_core::peer::{ConnectionHandle, RtcFailure};
+use peer_core::serialization::MessageKind;
 use peer_core::time::{Duration, Instant};
 use peer_core::wire::candidate::{self, Address as CandidateAddress};
 use peer_core::wire::sdp::{self, Emit, Setup};
 
 use crate::channel::{Payload, Receiver, Sender};
 use crate::host::HostId;
-use crate::io::{Rtc, RtcStimulus, Stimulus};
+use crate::io::{IceState, Rtc, RtcStimulus, Stimulus};
 use crate::sim::{Happening, Sim};
 
 /// Time the stack takes for a description, at most.
@@ -654,7 +654,14 @@ impl Sim {
         self.ends[id] = None;
     }
 
-    fn channel_send(&mut self, id: EndId, first: bool, last: bool, kind: FrameKind, bytes: &[u8]) {
+    fn channel_send(
+        &mut self,
+        id: EndId,
+        first: bool,
+        last: bool,
+        kind: MessageKind,
+        bytes: &[u8],
+    ) {
         let Some(end) = self.end(id) else { return };
         if end.stage == Stage::Dead {
             // The engine is about to hear of it.

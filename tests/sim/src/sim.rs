@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use peer_core::PeerId;
 use peer_core::connection::SendError;
+use peer_core::link::Key;
 use peer_core::peer::{
     ConnectError, ConnectOptions, ConnectionHandle, Peer, PeerState, RtcFailure, Stats as PeerStats,
 };
@@ -231,7 +232,7 @@ impl Sim {
             Access::Leaf(gateway) => {
                 let gateway = &mut self.hosts[gateway.0];
                 let keys = Rc::make_mut(&mut gateway.keys);
-                keys.add(&name, leaf_key(id), options.id.clone());
+                keys.add(&name, Key::new(leaf_key(id)), options.id.clone());
                 if let Some(machine) = &mut gateway.gateway {
                     machine.grow();
                 }
@@ -361,7 +362,7 @@ impl Sim {
             let mut buffer = vec![0; room];
             let frame = connection.serialization().encode(&value, &mut buffer);
             let frame = frame.expect("what was just encoded can be encoded again");
-            Ok(trace::digest(frame.as_bytes()))
+            Ok(trace::digest(frame.bytes))
         });
         match sent.unwrap_or(Err(SendError::Closed)) {
             Ok(digest) => {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use peer_core::peer::{ConnectOptions, Output, Room};
-use peer_core::serialization::FrameKind;
+use peer_core::serialization::MessageKind;
 use peer_core::time::{Duration, Instant};
 
 use crate::io::{RtcStimulus, Stimulus};
@@ -32,7 +32,7 @@ fn connected() -> (Sim, Conn, Conn) {
 }
 
 fn frame(sim: &mut Sim, to: Conn, bytes: &[u8]) {
-    let frame = RtcStimulus::Frame(FrameKind::Binary, Rc::from(bytes), 0);
+    let frame = RtcStimulus::Frame(MessageKind::Binary, Rc::from(bytes), 0);
     sim.input(to.host, &Stimulus::Rtc(to.handle, frame));
     sim.drain(to.host);
 }

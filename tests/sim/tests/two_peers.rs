@@ -2,7 +2,7 @@
 
 use peer_core::connection::SendError;
 use peer_core::peer::{
-    ConnectFailure, ConnectOptions, Event, FailureReason, PeerError, PeerState, RtcFailure, Stage,
+    ConnectFailure, ConnectOptions, ConnectionError, Event, PeerError, PeerState, RtcFailure, Stage,
 };
 use peer_core::serialization::Serialization;
 use peer_core::time::Duration;
@@ -99,7 +99,7 @@ fn nobody_there() {
     assert!(sim.wait(10 * SECOND, |sim| sim.is_over(conn)));
     let failure = ConnectFailure {
         stage: Stage::Answer,
-        reason: FailureReason::PeerUnavailable,
+        reason: ConnectionError::PeerUnavailable,
     };
     let events = sim.take_events(alice);
     assert_eq!(events.len(), 2);
@@ -147,7 +147,7 @@ fn a_partition_in_the_set_up_fails_at_its_stage() {
                 _,
                 ConnectFailure {
                     stage: Stage::Ice,
-                    reason: FailureReason::Rtc(RtcFailure::Ice) | FailureReason::RemoteClosed
+                    reason: ConnectionError::Rtc(RtcFailure::Ice) | ConnectionError::RemoteClosed
                 }
             )]
         ),

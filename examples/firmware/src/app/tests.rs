@@ -6,7 +6,7 @@ use std::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
 use peer_core::{
     PeerId,
     peer::{BrokerInput, Config, Input, Output, PeerResources, Room, RtcCommand, RtcInput},
-    serialization::Frame,
+    serialization::Fragment,
     wire::json,
 };
 
@@ -122,8 +122,8 @@ impl Lab {
     }
 
     /// The page sends a frame; what the firmware sent since the last time.
-    fn hear(&mut self, frame: Frame<'_>) -> Vec<Vec<u8>> {
-        let input = Input::Rtc(self.page, RtcInput::message(frame));
+    fn hear(&mut self, message: Fragment<'_>) -> Vec<Vec<u8>> {
+        let input = Input::Rtc(self.page, RtcInput::Fragment(message));
         let _ = self.peer.handle_input(self.now, input);
         self.turn();
         core::mem::take(&mut self.sent)
@@ -131,7 +131,7 @@ impl Lab {
 
     /// The same on a raw connection, in JSON.
     fn says(&mut self, command: &str) -> Vec<String> {
-        let sent = self.hear(Frame::Text(command)).into_iter();
+        let sent = self.hear(Fragment::text(command)).into_iter();
         sent.map(|bytes| String::from_utf8(bytes).unwrap())
             .collect()
     }
@@ -191,7 +191,7 @@ fn commands_are_obeyed_or_refused() {
 fn the_history_is_sent_whole() {
     let mut lab = Lab::new("raw");
     lab.sent.clear();
-    let sent = lab.hear(Frame::Text(r#"{"blob":true}"#));
+    let sent = lab.hear(Fragment::text(r#"{"blob":true}"#));
     let mut whole = Vec::new();
     for part in &sent[1..sent.len() - 1] {
         assert_eq!(part[..4], (whole.len() as u32).to_be_bytes());
@@ -210,12 +210,12 @@ fn the_history_is_sent_whole() {
 
     let mut lab = Lab::new("json");
     lab.sent.clear();
-    let sent = lab.hear(Frame::Binary(br#"{"blob":true}"#));
+    let sent = lab.hear(Fragment::binary(br#"{"blob":true}"#));
     assert_eq!(sent.len(), 2 + history::LEN / PIECE);
 
     let mut lab = Lab::new("binary");
     lab.sent.clear();
-    let sent = lab.hear(Frame::Binary(b"\x81\xb4blob\xc3"));
+    let sent = lab.hear(Fragment::binary(b"\x81\xb4blob\xc3"));
     assert_eq!(sent.len(), 2 + (5 + history::LEN).div_ceil(PIECE));
 }
 
@@ -225,7 +225,7 @@ fn a_page_that_takes_nothing_is_not_waited_for() {
     let mut lab = Lab::new("raw");
     lab.takes = false;
     for _ in 0..500 {
-        lab.hear(Frame::Text(r#"{"text":"again and again"}"#));
+        lab.hear(Fragment::text(r#"{"text":"again and again"}"#));
     }
     assert!(lab.app.answers_dropped() > 400);
     assert_eq!(lab.peer.connection(lab.page).unwrap().readable(), 0);
@@ -257,7 +257,7 @@ fn commands_of_any_bytes_harm_nothing() {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            lab.hear(Frame::Binary(&bytes));
+            lab.hear(Fragment::binary(&bytes));
         }
         assert!(lab.app.pages[lab.page.index()].handle.is_some());
     }

@@ -9,7 +9,7 @@ use super::{
     Coming, Inbox, Lent, MESSAGE_COST, Reading,
     chunks::{Partial, STALE_FRAMES},
 };
-use crate::{bytes, connection::ReceiveError, serialization::FrameKind};
+use crate::{bytes, connection::ReceiveError, serialization::MessageKind};
 
 /// Bytes before each block: its whole length in 32 bits and what it is.
 pub(super) const HEADER: usize = 5;
@@ -59,7 +59,7 @@ impl Inbox {
     }
 
     /// The oldest whole message: start, length, kind.
-    pub(super) fn front_block(&self, memory: &[u8]) -> Option<(usize, usize, FrameKind)> {
+    pub(super) fn front_block(&self, memory: &[u8]) -> Option<(usize, usize, MessageKind)> {
         if self.messages == 0 {
             return None;
         }
@@ -110,7 +110,12 @@ impl Inbox {
     }
 
     /// Starts a block at the tail, where there is room for its header.
-    pub(super) fn append_header(&mut self, memory: &mut [u8], len: usize, kind: Option<FrameKind>) {
+    pub(super) fn append_header(
+        &mut self,
+        memory: &mut [u8],
+        len: usize,
+        kind: Option<MessageKind>,
+    ) {
         self.append(memory, &[0; HEADER]);
         write_header(memory, self.tail - HEADER, len, kind);
     }
@@ -254,10 +259,10 @@ impl Inbox {
     }
 }
 
-pub(super) fn write_header(memory: &mut [u8], at: usize, len: usize, kind: Option<FrameKind>) {
+pub(super) fn write_header(memory: &mut [u8], at: usize, len: usize, kind: Option<MessageKind>) {
     let kind = match kind {
-        Some(FrameKind::Binary) => BINARY,
-        Some(FrameKind::Text) => TEXT,
+        Some(MessageKind::Binary) => BINARY,
+        Some(MessageKind::Text) => TEXT,
         None => PARTIAL,
     };
     debug_assert!(
@@ -272,14 +277,14 @@ pub(super) fn write_header(memory: &mut [u8], at: usize, len: usize, kind: Optio
 }
 
 /// The kind of the message whose block starts at `at`.
-pub(super) fn kind(memory: &[u8], at: usize) -> FrameKind {
+pub(super) fn kind(memory: &[u8], at: usize) -> MessageKind {
     kind_of(memory.get(at + HEADER - 1).copied().unwrap_or(BINARY))
 }
 
-const fn kind_of(kind: u8) -> FrameKind {
+const fn kind_of(kind: u8) -> MessageKind {
     if kind == TEXT {
-        FrameKind::Text
+        MessageKind::Text
     } else {
-        FrameKind::Binary
+        MessageKind::Binary
     }
 }

@@ -10,7 +10,7 @@ use super::{
     blocks::{self, HEADER},
     meaning,
 };
-use crate::{bytes, connection::ReceiveError, serialization::FrameKind, wire::chunk::Chunk};
+use crate::{bytes, connection::ReceiveError, serialization::MessageKind, wire::chunk::Chunk};
 
 /// A chunked message of which nothing came for so many frames is given up where room is needed.
 pub(super) const STALE_FRAMES: u32 = 1024;
@@ -252,9 +252,9 @@ impl Inbox {
         let content = memory.get(data..end);
         debug_assert!(content.is_some(), "the block is in the memory");
         let content = content.unwrap_or_default();
-        match meaning(self.serialization, FrameKind::Binary, content) {
+        match meaning(self.serialization, MessageKind::Binary, content) {
             Some(Meaning::Message) => {
-                blocks::write_header(memory, start, HEADER, Some(FrameKind::Binary));
+                blocks::write_header(memory, start, HEADER, Some(MessageKind::Binary));
                 self.close_open(memory);
                 Ok(Received::Message)
             }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     connection::ReceiveError,
-    serialization::{Fragment, FrameKind},
+    serialization::{Fragment, MessageKind},
 };
 
 /// What the next bytes of the frame that is coming in are.
@@ -80,7 +80,7 @@ impl Inbox {
         let (kind, bytes) = (fragment.kind, fragment.bytes);
         let error = if memory.len() < MEMORY_MIN {
             Some(ReceiveError::TooLarge)
-        } else if kind == FrameKind::Text && self.serialization.is_binary() {
+        } else if kind == MessageKind::Text && self.serialization.is_binary() {
             Some(ReceiveError::Malformed)
         } else {
             None

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::ReceiveError;
 use crate::{
-    serialization::{FrameKind, Serialization},
+    serialization::{Fragment, MessageKind, Serialization},
     wire::chunk::{self, Chunk},
 };
 
@@ -39,10 +39,10 @@ const MEMORY_MIN: usize = 16;
 /// ```
 /// use peer_core::{
 ///     connection::{Inbox, Received},
-///     serialization::{Fragment, Frame, Serialization},
+///     serialization::{Fragment, Serialization},
 /// };
 /// let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 256]);
-/// let whole = Fragment::whole(Frame::Binary(b"\x92\xb2on\x05"));
+/// let whole = Fragment::binary(b"\x92\xb2on\x05");
 /// assert_eq!(inbox.feed(&mut memory, whole)?, Received::Message);
 /// assert_eq!(inbox.decode::<(&str, u8)>(&mut memory)?, ("on", 5));
 /// inbox.pop(&mut memory);
@@ -150,9 +150,26 @@ pub struct Message<'m> {
     pub last: bool,
     /// Whether it was a string or binary. A string that is whole is UTF-8. One in pieces may be cut
     /// within a character and is not checked.
-    pub kind: FrameKind,
+    pub kind: MessageKind,
     /// Its bytes. JSON is unescaped in place, so they may be changed.
     pub bytes: &'m mut [u8],
+}
+
+impl<'m> From<Message<'m>> for Fragment<'m> {
+    fn from(message: Message<'m>) -> Self {
+        let Message {
+            first,
+            last,
+            kind,
+            bytes,
+        } = message;
+        Self {
+            first,
+            last,
+            kind,
+            bytes,
+        }
+    }
 }
 
 /// What a whole frame is.
@@ -304,13 +321,13 @@ impl Inbox {
     ///
     /// ```
     /// # use peer_core::connection::{Inbox, Received};
-    /// # use peer_core::serialization::{Fragment, FrameKind, Serialization};
+    /// # use peer_core::serialization::{Fragment, MessageKind, Serialization};
     /// let (mut inbox, mut memory) = (Inbox::new(Serialization::Raw), [0; 64]);
     /// inbox.set_streaming(true);
     /// // A message of 200 bytes.
     /// let (mut first, mut rest, mut read) = (true, &[7; 200][..], 0);
     /// while !rest.is_empty() {
-    ///     let (kind, last) = (FrameKind::Binary, true);
+    ///     let (kind, last) = (MessageKind::Binary, true);
     ///     let fragment = Fragment { first, last, kind, bytes: rest };
     ///     let taken = match inbox.feed(&mut memory, fragment)? {
     ///         Received::Blocked { taken } => taken,
@@ -377,10 +394,10 @@ impl Default for Inbox {
 }
 
 /// What a whole frame means on a connection; `None` if nothing.
-fn meaning(serialization: Serialization, kind: FrameKind, content: &[u8]) -> Option<Meaning<'_>> {
+fn meaning(serialization: Serialization, kind: MessageKind, content: &[u8]) -> Option<Meaning<'_>> {
     match (serialization, kind) {
-        (Serialization::Raw, FrameKind::Binary) => Some(Meaning::Message),
-        (Serialization::Raw, FrameKind::Text) => {
+        (Serialization::Raw, MessageKind::Binary) => Some(Meaning::Message),
+        (Serialization::Raw, MessageKind::Text) => {
             core::str::from_utf8(content).ok()?;
             Some(Meaning::Message)
         }
@@ -393,7 +410,7 @@ fn meaning(serialization: Serialization, kind: FrameKind, content: &[u8]) -> Opt
                 Meaning::Message
             })
         }
-        (_, FrameKind::Text) => None,
+        (_, MessageKind::Text) => None,
         (Serialization::Postcard, _) => Some(Meaning::Message),
         (Serialization::Binary | Serialization::BinaryUtf8, _) => match chunk::parse(content) {
             Ok(chunk::BinaryMessage::Whole) => Some(Meaning::Message),

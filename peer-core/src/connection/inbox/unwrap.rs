@@ -4,7 +4,7 @@
 //! kept there until it is whole, after it the tail; both are taken away then.
 
 use super::{Coming, Inbox, Lent, Meaning, Reading, Received, blocks::HEADER, meaning};
-use crate::{connection::ReceiveError, serialization::FrameKind};
+use crate::{connection::ReceiveError, serialization::MessageKind};
 
 /// How a chunk of PeerJS begins: a map of four, whose first key this is.
 const BEGIN: &[u8] = b"\x84\xba__peerData";
@@ -173,7 +173,7 @@ impl Inbox {
             let content = memory.get(self.open + HEADER..self.open + HEADER + whole);
             debug_assert!(content.is_some(), "the open block is in the memory");
             let content = content.unwrap_or_default();
-            let outcome = match meaning(self.serialization, FrameKind::Binary, content) {
+            let outcome = match meaning(self.serialization, MessageKind::Binary, content) {
                 Some(Meaning::Message) => Ok(Received::Message),
                 Some(Meaning::Close) => Ok(Received::Close),
                 // Chunks within chunks, which no PeerJS sends.

@@ -4,7 +4,7 @@ use super::*;
 use crate::connection::MESSAGE_COST;
 
 fn fragment(first: bool, last: bool, bytes: &[u8]) -> Fragment<'_> {
-    let kind = FrameKind::Binary;
+    let kind = MessageKind::Binary;
     Fragment {
         first,
         last,
@@ -114,13 +114,13 @@ fn frames_fed_again_age_nothing() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 300]);
     let first = chunk(1, 0, 2, b"\xb6abc");
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(&first)),
+        inbox.frame(&mut memory, Fragment::binary(&first)),
         Ok(Received::Part)
     );
     let fill = [0xb0; 100];
     for _ in 0..2 {
         assert_eq!(
-            inbox.frame(&mut memory, Frame::Binary(&fill)),
+            inbox.frame(&mut memory, Fragment::binary(&fill)),
             Ok(Received::Message)
         );
     }
@@ -128,17 +128,17 @@ fn frames_fed_again_age_nothing() {
     let blocked = [fill.to_vec(), chunk(2, 0, 2, &fill), chunk(1, 1, 2, &fill)];
     for _ in 0..2000 {
         for frame in &blocked {
-            assert_eq!(inbox.frame(&mut memory, Frame::Binary(frame)), BLOCKED);
+            assert_eq!(inbox.frame(&mut memory, Fragment::binary(frame)), BLOCKED);
         }
     }
     inbox.pop(&mut memory);
     inbox.pop(&mut memory);
     // Room that only a stale message would give.
-    let large = Frame::Binary(&[0xb0; 290]);
+    let large = Fragment::binary(&[0xb0; 290]);
     assert_eq!(inbox.frame(&mut memory, large), Err(ReceiveError::NoRoom));
     let second = chunk(1, 1, 2, b"def");
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(&second)),
+        inbox.frame(&mut memory, Fragment::binary(&second)),
         Ok(Received::Message)
     );
     assert_eq!(inbox.decode::<&str>(&mut memory), Ok("abcdef"));
@@ -167,7 +167,7 @@ fn what_is_too_large_is_told_once_and_stops_nothing() {
                 assert!(inbox.free(&memory) > 0);
             }
             assert_eq!((errors, inbox.dropped()), (1, 1), "{serialization:?} {len}");
-            let next = Frame::Binary(b"1");
+            let next = Fragment::binary(b"1");
             assert_eq!(inbox.frame(&mut memory, next), Ok(Received::Message));
         }
     }
@@ -254,7 +254,7 @@ fn a_message_in_chunks_is_told_once() {
         let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 128]);
         for _ in 0..in_the_way {
             let small = chunk(9, 0, 2, &[0xb1; 50]);
-            let fed = inbox.frame(&mut memory, Frame::Binary(&small));
+            let fed = inbox.frame(&mut memory, Fragment::binary(&small));
             assert_eq!(fed, Ok(Received::Part));
         }
         let mut errors = 0;
@@ -267,7 +267,7 @@ fn a_message_in_chunks_is_told_once() {
             errors += fed.filter(|fed| fed.is_err()).count();
         }
         assert_eq!((errors, inbox.dropped()), (1, 1), "cut at {len}");
-        let next = Frame::Binary(b"1");
+        let next = Fragment::binary(b"1");
         assert_eq!(inbox.frame(&mut memory, next), Ok(Received::Message));
     }
 }
@@ -278,7 +278,7 @@ fn a_message_in_chunks_is_told_once() {
 fn a_head_is_read_before_anything_of_its_message_is_lost() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 128]);
     let other = chunk(9, 0, 2, &[0xb1; 90]);
-    let fed = inbox.frame(&mut memory, Frame::Binary(&other));
+    let fed = inbox.frame(&mut memory, Fragment::binary(&other));
     assert_eq!(fed, Ok(Received::Part));
     let mut errors = vec![];
     for n in 0..3 {
@@ -315,7 +315,7 @@ fn the_rest_of_a_message_can_be_dropped() {
     let rest = inbox.feed(&mut memory, fragment(false, true, &[1; 50]));
     assert_eq!(rest, Ok(Received::Ignored));
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Text("next")),
+        inbox.frame(&mut memory, Fragment::text("next")),
         Ok(Received::Message)
     );
     assert_eq!(inbox.decode::<&str>(&mut memory), Ok("next"));
@@ -331,7 +331,7 @@ fn texts_may_be_cut_anywhere() {
         let (mut inbox, mut memory) = (Inbox::new(Serialization::Raw), [0; 64]);
         for (i, byte) in text.iter().enumerate() {
             let (first, last) = (i == 0, i + 1 == text.len());
-            let kind = FrameKind::Text;
+            let kind = MessageKind::Text;
             let bytes = &[*byte];
             let fed = inbox.feed(
                 &mut memory,
@@ -354,7 +354,7 @@ fn a_driver_that_loses_a_rest_loses_a_message() {
     let begun = inbox.feed(&mut memory, fragment(true, false, b"half"));
     assert_eq!(begun, Ok(Received::Part));
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Text("next")),
+        inbox.frame(&mut memory, Fragment::text("next")),
         Ok(Received::Message)
     );
     assert_eq!((inbox.len(), inbox.dropped()), (1, 1));
@@ -393,7 +393,7 @@ proptest! {
         let (mut whole, mut memory) = (Inbox::new(serialization), vec![0; 100_000]);
         let (mut cut, mut cut_memory) = (Inbox::new(serialization), vec![0; 100_000]);
         for frame in &frames {
-            let outcome = whole.frame(&mut memory, Frame::Binary(frame));
+            let outcome = whole.frame(&mut memory, Fragment::binary(frame));
             prop_assert_eq!(feed_cut(&mut cut, &mut cut_memory, frame, len), outcome);
             prop_assert_eq!((whole.len(), whole.dropped()), (cut.len(), cut.dropped()));
         }

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::{Inbox, Outbox, ReceiveError, Received, SendError};
 use crate::{
     binarypack::{self, Value},
-    serialization::{EncodeError, Fragment, Frame, FrameKind, Serialization},
+    serialization::{EncodeError, Fragment, MessageKind, Serialization},
     wire::chunk::{CHUNKED_MTU, CLOSE},
 };
 
@@ -40,27 +40,28 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn binary(frame: Frame<'_>) -> Vec<u8> {
-    assert_eq!(frame.kind(), FrameKind::Binary);
-    frame.as_bytes().to_vec()
+fn binary(frame: Fragment<'_>) -> Vec<u8> {
+    assert_eq!(frame.kind, MessageKind::Binary);
+    frame.bytes.to_vec()
 }
 
 trait Whole {
-    fn frame(&mut self, memory: &mut [u8], frame: Frame<'_>) -> Result<Received, ReceiveError>;
+    fn frame(&mut self, memory: &mut [u8], frame: Fragment<'_>) -> Result<Received, ReceiveError>;
 }
 
 impl Whole for Inbox {
-    fn frame(&mut self, memory: &mut [u8], frame: Frame<'_>) -> Result<Received, ReceiveError> {
-        self.feed(memory, Fragment::whole(frame))
+    fn frame(&mut self, memory: &mut [u8], frame: Fragment<'_>) -> Result<Received, ReceiveError> {
+        self.feed(memory, frame)
     }
 }
 
 const BLOCKED: Result<Received, ReceiveError> = Ok(Received::Blocked { taken: 0 });
 
 /// The next frame, whole.
-fn poll<'m>(outbox: &mut Outbox, memory: &'m mut [u8], buffered: u32) -> Option<Frame<'m>> {
+fn poll<'m>(outbox: &mut Outbox, memory: &'m mut [u8], buffered: u32) -> Option<Fragment<'m>> {
     let piece = outbox.poll_piece(memory, buffered, usize::MAX)?;
-    Some(piece.as_frame().unwrap())
+    assert!(piece.is_whole());
+    Some(piece)
 }
 
 fn drain(outbox: &mut Outbox, memory: &mut [u8]) -> Vec<Vec<u8>> {
@@ -123,7 +124,7 @@ fn chunks_are_those_of_peerjs() {
                 row["name"]
             );
             let received = inbox
-                .frame(&mut inbox_memory, Frame::Binary(frame))
+                .frame(&mut inbox_memory, Fragment::binary(frame))
                 .unwrap();
             assert_eq!(received == Received::Message, i + 1 == frames.len());
         }
@@ -140,7 +141,7 @@ fn the_last_chunk_may_come_first() {
     frames.reverse();
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), vec![0; 70_100]);
     for frame in &frames {
-        assert!(inbox.frame(&mut memory, Frame::Binary(frame)).is_ok());
+        assert!(inbox.frame(&mut memory, Fragment::binary(frame)).is_ok());
     }
     assert_eq!(inbox.decode::<&[u8]>(&mut memory), Ok(&pattern(70_000)[..]));
 }
@@ -153,7 +154,7 @@ fn frames_wait_for_the_channel() {
     assert_eq!(poll(&mut outbox, &mut memory, 101), None);
     assert_eq!(
         poll(&mut outbox, &mut memory, 100),
-        Some(Frame::Binary(&[1]))
+        Some(Fragment::binary(&[1]))
     );
     assert!(outbox.is_empty());
 }
@@ -199,7 +200,7 @@ fn the_close_message_is_last() {
         assert_eq!(hex(&frames[1]), expected);
         let outcomes = frames
             .iter()
-            .map(|f| inbox.frame(&mut inbox_memory, Frame::Binary(f)));
+            .map(|f| inbox.frame(&mut inbox_memory, Fragment::binary(f)));
         assert!(outcomes.eq([Ok(Received::Message), Ok(Received::Close)]));
         assert_eq!(inbox.decode::<u8>(&mut inbox_memory), Ok(5));
     }
@@ -228,13 +229,13 @@ fn raw_keeps_the_kind() {
 #[test]
 fn json_is_read_from_both_kinds_of_frame() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Json), [0; 64]);
-    for frame in [Frame::Text(r#""a\nb""#), Frame::Binary(br#""a\nb""#)] {
+    for frame in [Fragment::text(r#""a\nb""#), Fragment::binary(br#""a\nb""#)] {
         assert_eq!(inbox.frame(&mut memory, frame), Ok(Received::Message));
         assert_eq!(inbox.decode::<&str>(&mut memory), Ok("a\nb"));
         inbox.pop(&mut memory);
     }
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(b"\xff")),
+        inbox.frame(&mut memory, Fragment::binary(b"\xff")),
         Err(ReceiveError::Malformed)
     );
     assert_eq!(inbox.decode::<&str>(&mut memory), Err(ReceiveError::Empty));
@@ -352,7 +353,7 @@ fn pieces_are_as_long_as_asked_for() {
     let text = |first, last, bytes| Fragment {
         first,
         last,
-        kind: FrameKind::Text,
+        kind: MessageKind::Text,
         bytes,
     };
     let piece = outbox.poll_piece(&mut memory, 10, 3);
@@ -377,17 +378,17 @@ fn pieces_are_as_long_as_asked_for() {
 fn a_full_inbox_pushes_back() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 32]);
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(b"\xa9123456789")),
+        inbox.frame(&mut memory, Fragment::binary(b"\xa9123456789")),
         Ok(Received::Message)
     );
-    let next = Frame::Binary(b"\xadabcdefghijklm");
+    let next = Fragment::binary(b"\xadabcdefghijklm");
     assert_eq!(inbox.frame(&mut memory, next), BLOCKED);
     inbox.pop(&mut memory);
     assert_eq!(inbox.frame(&mut memory, next), Ok(Received::Message));
     assert_eq!(inbox.dropped(), 0);
     let large = [0xa0; 30];
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(&large)),
+        inbox.frame(&mut memory, Fragment::binary(&large)),
         Err(ReceiveError::TooLarge)
     );
     assert_eq!((inbox.dropped(), inbox.len()), (1, 1));
@@ -418,7 +419,7 @@ fn chunk(id: u32, n: u32, total: u32, data: &[u8]) -> Vec<u8> {
 #[test]
 fn lies_about_chunks_cost_one_message() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 200]);
-    let mut feed = |frame: &[u8]| inbox.frame(&mut memory, Frame::Binary(frame));
+    let mut feed = |frame: &[u8]| inbox.frame(&mut memory, Fragment::binary(frame));
     // Another total is not believed.
     assert_eq!(feed(&chunk(1, 0, 3, b"abcd")), Ok(Received::Part));
     assert_eq!(feed(&chunk(1, 1, 9, b"abcd")), Ok(Received::Part));
@@ -456,11 +457,11 @@ fn lies_about_chunks_cost_one_message() {
     assert_eq!((inbox.dropped(), inbox.len()), (7, 1));
     inbox.pop(&mut memory);
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Text("a")),
+        inbox.frame(&mut memory, Fragment::text("a")),
         Err(ReceiveError::Malformed)
     );
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(b"")),
+        inbox.frame(&mut memory, Fragment::binary(b"")),
         Err(ReceiveError::Malformed)
     );
 }
@@ -469,28 +470,28 @@ fn lies_about_chunks_cost_one_message() {
 fn stale_messages_make_room() {
     let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), [0; 200]);
     for id in 1..=8 {
-        let outcome = inbox.frame(&mut memory, Frame::Binary(&chunk(id, 0, 2, b"abcd")));
+        let outcome = inbox.frame(&mut memory, Fragment::binary(&chunk(id, 0, 2, b"abcd")));
         assert_eq!(outcome, Ok(Received::Part));
     }
     let ninth = chunk(9, 0, 2, b"\xb5");
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(&ninth)),
+        inbox.frame(&mut memory, Fragment::binary(&ninth)),
         Err(ReceiveError::NoRoom)
     );
     for _ in 0..2000 {
         assert_eq!(
-            inbox.frame(&mut memory, Frame::Binary(b"\x01")),
+            inbox.frame(&mut memory, Fragment::binary(b"\x01")),
             Ok(Received::Message)
         );
         inbox.pop(&mut memory);
     }
     let tenth = [chunk(10, 0, 2, b"\xb3ab"), chunk(10, 1, 2, b"c")];
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(&tenth[0])),
+        inbox.frame(&mut memory, Fragment::binary(&tenth[0])),
         Ok(Received::Part)
     );
     assert_eq!(
-        inbox.frame(&mut memory, Frame::Binary(&tenth[1])),
+        inbox.frame(&mut memory, Fragment::binary(&tenth[1])),
         Ok(Received::Message)
     );
     assert_eq!(inbox.decode::<&str>(&mut memory), Ok("abc"));
@@ -509,7 +510,7 @@ fn join(frame: &mut Vec<u8>, piece: Fragment<'_>, inbox: &mut Inbox, memory: &mu
     assert_eq!(piece.first, frame.is_empty());
     frame.extend_from_slice(piece.bytes);
     if piece.last {
-        assert!(inbox.frame(memory, Frame::Binary(frame)).is_ok());
+        assert!(inbox.frame(memory, Fragment::binary(frame)).is_ok());
         frame.clear();
     }
 }
@@ -563,7 +564,7 @@ proptest! {
 
         let (mut inbox, mut memory) = (Inbox::new(Serialization::Binary), vec![0; 16_384]);
         for (_, frame) in keyed {
-            prop_assert!(inbox.frame(&mut memory, Frame::Binary(&frame)).is_ok());
+            prop_assert!(inbox.frame(&mut memory, Fragment::binary(&frame)).is_ok());
         }
         prop_assert_eq!((inbox.len(), inbox.dropped()), (lens.len(), 0));
         while let Some(message) = inbox.front(&mut memory) {
@@ -604,7 +605,7 @@ proptest! {
                 2 => {
                     let frame = held.take().or_else(|| poll(&mut outbox, &mut out, 0).map(binary));
                     if let Some(frame) = frame {
-                        match inbox.frame(&mut inn, Frame::Binary(&frame)) {
+                        match inbox.frame(&mut inn, Fragment::binary(&frame)) {
                             BLOCKED => held = Some(frame),
                             Err(error) => {
                                 let lost = [ReceiveError::TooLarge, ReceiveError::NoRoom];
@@ -732,7 +733,7 @@ proptest! {
         let (mut inbox, mut memory) = (Inbox::new(serialization), vec![0; size]);
         for (i, frame) in frames.iter().enumerate() {
             let before = inbox.len();
-            match inbox.frame(&mut memory, Frame::Binary(frame)) {
+            match inbox.frame(&mut memory, Fragment::binary(frame)) {
                 Ok(Received::Message) => prop_assert_eq!(inbox.len(), before + 1),
                 _ => prop_assert_eq!(inbox.len(), before),
             }

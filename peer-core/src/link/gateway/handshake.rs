@@ -4,7 +4,7 @@ use crate::time::Instant;
 
 use super::{
     super::{
-        DownReason, PROOF_LEN, Refusal, VERSION,
+        LinkError, PROOF_LEN, VERSION,
         auth::{Prover, Transcript},
         endpoint::{Heard, Name, usable},
         frame::{Frame, Greeting},
@@ -30,14 +30,14 @@ impl Gateway<'_> {
     fn greeted(&mut self, greeting: &Greeting, leaf: Name, keys: &dyn LeafKeys) {
         let usable = usable(greeting);
         let key = usable.and_then(|version| {
-            let key = keys.key(&leaf).ok_or(Refusal::Name)?;
+            let key = keys.key(&leaf).ok_or(LinkError::UnknownLeaf)?;
             Ok((version, key))
         });
         let (version, key) = match key {
             Ok(known) => known,
             Err(refusal) => {
                 let told = match refusal {
-                    Refusal::Version(_) => (Refusal::Version(VERSION), VERSION),
+                    LinkError::Version(_) => (LinkError::Version(VERSION), VERSION),
                     other => (other, greeting.version),
                 };
                 self.endpoint.serve(&Frame::Refuse(told.0, told.1));
@@ -80,13 +80,13 @@ impl Gateway<'_> {
             pending.given = true;
             if self.is_up() {
                 // The leaf started again.
-                self.lose(DownReason::Restarted);
+                self.lose(LinkError::Restarted);
             }
             self.begin(now);
         } else if let Some(pending) = self.pending.take() {
             let version = pending.version.to_wire();
-            self.endpoint.serve(&Frame::Refuse(Refusal::Key, version));
-            self.refused = Some(Refusal::Key);
+            self.endpoint.serve(&Frame::Refuse(LinkError::Key, version));
+            self.refused = Some(LinkError::Key);
         } else {
             self.reset(now);
         }
@@ -112,7 +112,7 @@ impl Gateway<'_> {
     fn reset(&mut self, now: Instant) {
         if !self.is_up() && self.quiet_until <= now {
             self.quiet_until = now + self.endpoint.timing.handshake_retry;
-            self.endpoint.serve(&Frame::Reset(DownReason::Restarted));
+            self.endpoint.serve(&Frame::Reset(LinkError::Restarted));
         }
     }
 }

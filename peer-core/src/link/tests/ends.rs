@@ -3,30 +3,30 @@
 use std::{format, string::String, vec, vec::Vec};
 
 use super::{
-    lab::{Lab, engine, key, leak, new_gateway, new_leaf},
+    lab::{Lab, engine, leak, new_gateway, new_leaf},
     vectors::violations,
 };
 use crate::{
     link::{
-        DownReason, GatewayOutput, Leaf, LeafConfig, LeafOutput, LinkResources, Version,
+        GatewayOutput, Leaf, LeafConfig, LeafOutput, LinkError, LinkResources, Version,
         message::FromLeaf,
     },
     peer::{
-        ConnectFailure, ConnectOptions, ConnectionHandle, Event, FailureReason, Input, PeerError,
+        ConnectFailure, ConnectOptions, ConnectionError, ConnectionHandle, Event, Input, PeerError,
         PeerState, RtcFailure, RtcInput, Stage,
     },
     time::Duration,
 };
 
 /// What the application of a leaf hears when a session with one open connection is over.
-fn end_of_all(reason: DownReason, here: ConnectionHandle) -> Vec<LeafOutput> {
+fn end_of_all(reason: LinkError, here: ConnectionHandle) -> Vec<LeafOutput> {
     vec![
         LeafOutput::Down(reason),
         LeafOutput::Event(Event::Error(PeerError::Network)),
         LeafOutput::Event(Event::Disconnected),
         LeafOutput::Event(Event::ConnectionError(
             here,
-            crate::peer::ConnectionError::ConnectionClosed,
+            ConnectionError::Rtc(RtcFailure::Gateway),
         )),
         LeafOutput::Event(Event::ConnectionClosed(here)),
     ]
@@ -37,7 +37,7 @@ fn a_gateway_that_starts_again_ends_all_and_lends_again() {
     let (mut lab, here, _) = Lab::connected();
     lab.gateway = new_gateway(3);
     lab.wait(Duration::from_secs(3));
-    let mut expected = end_of_all(DownReason::Restarted, here);
+    let mut expected = end_of_all(LinkError::Restarted, here);
     expected.push(LeafOutput::Up);
     // The engine reconnects by itself.
     expected.push(LeafOutput::Event(Event::Open));
@@ -49,7 +49,7 @@ fn a_gateway_that_starts_again_ends_all_and_lends_again() {
 #[test]
 fn a_leaf_that_starts_again_leaves_nothing_behind() {
     let (mut lab, ..) = Lab::connected();
-    lab.leaf = new_leaf(key(7), 4);
+    lab.leaf = new_leaf(7, 4);
     lab.peer = engine(Some("sensor-7"));
     lab.drive();
     assert_eq!(
@@ -76,7 +76,7 @@ fn silence_ends_a_session_at_both_ends() {
     lab.wait(Duration::from_secs(6));
     assert!(lab.leaf.is_up() && lab.gateway.is_up());
     lab.wait(Duration::from_secs(2));
-    assert_eq!(lab.leaf_outputs, end_of_all(DownReason::Silent, here));
+    assert_eq!(lab.leaf_outputs, end_of_all(LinkError::Silent, here));
     assert!(lab.peer.connection(here).is_none(), "its slot is free");
     assert_eq!(lab.trace, ["close", "close socket", "down Silent"]);
 
@@ -97,7 +97,7 @@ fn a_connect_under_way_fails_with_the_link() {
     lab.drive();
     let failed = ConnectFailure {
         stage: Stage::Offer,
-        reason: FailureReason::Rtc(RtcFailure::Gateway),
+        reason: ConnectionError::Rtc(RtcFailure::Gateway),
     };
     assert!(
         lab.leaf_outputs
@@ -161,7 +161,7 @@ fn a_link_session_that_is_over_at_once_is_told() {
     }
     lab.leaf.disconnected();
     let said = lab.leaf.poll(lab.now, &mut lab.peer);
-    assert_eq!(said, LeafOutput::Down(DownReason::Closed));
+    assert_eq!(said, LeafOutput::Down(LinkError::Closed));
     lab.wait(Duration::from_secs(3));
     assert_eq!(
         lab.leaf_outputs,
@@ -181,7 +181,7 @@ fn nonsense_before_the_end_is_told_once() {
     lab.leaf.disconnected();
     lab.cut = true;
     lab.drive();
-    assert_eq!(lab.leaf_outputs, end_of_all(DownReason::Closed, here));
+    assert_eq!(lab.leaf_outputs, end_of_all(LinkError::Closed, here));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn an_id_request_lost_with_the_link_is_asked_again() {
 #[test]
 fn an_application_may_reconnect_by_itself() {
     let mut lab = Lab::new(Some("sensor-7"));
-    let mut config = LeafConfig::new("greenhouse", key(7), [1; 32]);
+    let mut config = LeafConfig::new("greenhouse", [7; 32], [1; 32]);
     config.reconnect = false;
     let memory = leak(LinkResources::<3>::new());
     lab.leaf = Leaf::new(config, memory.slices()).unwrap();

@@ -3,7 +3,7 @@
 use super::lab::{Lab, Slow, key, leak};
 use crate::{
     link::{
-        Leaf, LeafConfig, LeafOutput, LinkError, LinkResources, Refusal, VERSION,
+        Leaf, LeafConfig, LeafOutput, LinkError, LinkResources, VERSION,
         frame::{Frame, Greeting, seal},
     },
     peer::Event,
@@ -15,7 +15,7 @@ fn a_wrong_key_is_refused_at_both_ends() {
     let mut lab = Lab::new(Some("sensor-7"));
     lab.keys.key = key(8);
     lab.drive();
-    assert_eq!(lab.leaf_outputs, [LeafOutput::Refused(Refusal::Key)]);
+    assert_eq!(lab.leaf_outputs, [LeafOutput::Refused(LinkError::Key)]);
     assert_eq!(lab.trace, ["refused Key"]);
     assert!(!lab.leaf.is_up() && !lab.gateway.is_up());
     lab.keys.key = key(7);
@@ -45,12 +45,15 @@ fn a_gateway_takes_no_wrong_proof() {
 #[test]
 fn an_unknown_leaf_is_refused() {
     let mut lab = Lab::new(Some("sensor-7"));
-    let config = LeafConfig::new("stranger", key(7), [1; 32]);
+    let config = LeafConfig::new("stranger", [7; 32], [1; 32]);
     let memory = leak(LinkResources::<3>::new());
     lab.leaf = Leaf::new(config, memory.slices()).unwrap();
     lab.drive();
-    assert_eq!(lab.leaf_outputs, [LeafOutput::Refused(Refusal::Name)]);
-    assert_eq!(lab.trace, ["refused Name"]);
+    assert_eq!(
+        lab.leaf_outputs,
+        [LeafOutput::Refused(LinkError::UnknownLeaf)]
+    );
+    assert_eq!(lab.trace, ["refused UnknownLeaf"]);
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn other_versions_are_told_apart() {
     // The leaf heard `refuse` with our version, which is its own: it cannot be meant.
     assert_eq!(
         lab.leaf_outputs[0],
-        LeafOutput::Refused(Refusal::Version(VERSION))
+        LeafOutput::Refused(LinkError::Version(VERSION))
     );
 
     let mut lab = Lab::new(Some("sensor-7"));
@@ -81,7 +84,7 @@ fn other_versions_are_told_apart() {
     lab.leaf.receive(lab.now, &wire[..len], &mut lab.peer);
     assert_eq!(
         lab.leaf.poll(lab.now, &mut lab.peer),
-        LeafOutput::Refused(Refusal::Version(9))
+        LeafOutput::Refused(LinkError::Version(9))
     );
 }
 
@@ -103,7 +106,7 @@ fn a_handshake_may_take_longer_than_its_retries() {
 
 #[test]
 fn memory_and_names_are_checked() {
-    let config = |name| LeafConfig::new(name, key(1), [1; 32]);
+    let config = |name| LeafConfig::new(name, [1; 32], [1; 32]);
     let mut memory = LinkResources::<1>::new();
     for name in ["", "a name of more than thirty-two bytes"] {
         assert_eq!(

@@ -14,14 +14,14 @@ use crate::{
     PeerId,
     connection::SendError,
     link::{
-        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkError,
+        Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkInputError,
         LinkResources, Timing,
     },
     peer::{
         BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, Input,
         InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcInput,
     },
-    serialization::{Fragment, FrameKind},
+    serialization::{Fragment, MessageKind},
     time::{Duration, Instant},
 };
 
@@ -68,7 +68,7 @@ enum Stimulus {
 /// A channel message, or what is left of one.
 #[derive(Clone, Debug)]
 struct Data {
-    kind: FrameKind,
+    kind: MessageKind,
     bytes: Vec<u8>,
     given: usize,
 }
@@ -134,8 +134,8 @@ pub(super) fn engine(id: Option<&str>) -> Peer<'static> {
     Peer::new(config, memory)
 }
 
-pub(super) fn new_leaf(key: Key, random: u8) -> Leaf<'static> {
-    let config = LeafConfig::new("greenhouse", key, [random; 32]);
+pub(super) fn new_leaf(key: u8, random: u8) -> Leaf<'static> {
+    let config = LeafConfig::new("greenhouse", [key; 32], [random; 32]);
     Leaf::new(config, leak(LinkResources::<3>::new()).slices()).unwrap()
 }
 
@@ -148,7 +148,7 @@ impl Lab {
     pub(super) fn new(id: Option<&str>) -> Self {
         Self {
             now: Instant::from_millis(1_000),
-            leaf: new_leaf(key(7), 1),
+            leaf: new_leaf(7, 1),
             peer: engine(id),
             gateway: new_gateway(2),
             bob: engine(Some("bob")),
@@ -505,8 +505,8 @@ impl Lab {
             };
             let taken = match side {
                 Side::Leaf => match self.gateway.handle_input(&input) {
-                    Err(LinkError::Full) => Some(0),
-                    Err(LinkError::NoRoom { taken }) => Some(taken),
+                    Err(LinkInputError::Full) => Some(0),
+                    Err(LinkInputError::NoRoom { taken }) => Some(taken),
                     _ => None,
                 },
                 Side::Bob => match self.bob.handle_input(self.now, input) {
@@ -553,7 +553,7 @@ enum Session {
     ApplyAnswer,
     Candidate,
     Data {
-        kind: FrameKind,
+        kind: MessageKind,
         bytes: Vec<u8>,
         last: bool,
     },

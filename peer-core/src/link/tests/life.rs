@@ -2,11 +2,11 @@
 
 use std::string::String;
 
-use super::lab::{Lab, key, leak, talk};
+use super::lab::{Lab, leak, talk};
 use crate::{
     link::{Leaf, LeafConfig, LeafOutput, LinkResources},
     peer::{
-        ConnectFailure, ConnectOptions, Event, FailureReason, PeerError, PeerState, RtcFailure,
+        ConnectFailure, ConnectOptions, ConnectionError, Event, PeerError, PeerState, RtcFailure,
         Stage,
     },
     time::Duration,
@@ -115,7 +115,7 @@ fn more_sessions_than_there_is_room_for() {
     assert!(lab.peer.connection(first).unwrap().is_open());
     let failed = ConnectFailure {
         stage: Stage::Offer,
-        reason: FailureReason::Rtc(RtcFailure::Resources),
+        reason: ConnectionError::Rtc(RtcFailure::Resources),
     };
     assert!(
         lab.leaf_outputs
@@ -147,7 +147,7 @@ fn a_session_that_ended_is_free_without_the_leaf() {
 fn the_smallest_memory_works() {
     let (mut lab, ..) = Lab::connected();
     let memory = leak(LinkResources::<1, 64, 1024, 2048>::new());
-    let config = LeafConfig::new("greenhouse", key(7), [9; 32]);
+    let config = LeafConfig::new("greenhouse", [7; 32], [9; 32]);
     lab.leaf = Leaf::new(config, memory.slices()).unwrap();
     let memory: &'static mut crate::peer::PeerResources<1, 2048, 600, 1024> =
         leak(crate::peer::PeerResources::new());

@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{
     link::{
-        DownReason, Gateway, GatewayOutput, LinkError, LinkResources, Timing, Version,
+        Gateway, GatewayOutput, LinkError, LinkInputError, LinkResources, Timing, Version,
         auth::{Prover, Transcript},
         endpoint::{Endpoint, Heard, Role, Taken},
         frame::{DataFrame, Frame, Greeting},
         message::{FromGateway, FromLeaf},
     },
     peer::{ConnectionHandle, Input, RtcCommand, RtcFailure, RtcInput},
-    serialization::{Fragment, Frame as ChannelFrame},
+    serialization::Fragment,
     time::{Duration, Instant},
 };
 
@@ -129,8 +129,8 @@ impl Pair {
                     GatewayOutput::Timeout(_) => break,
                     GatewayOutput::Up => "up".to_string(),
                     GatewayOutput::Rtc(_, RtcCommand::Send(fragment)) => {
-                        let frame = fragment.as_frame().expect("whole");
-                        std::format!("send {}", frame.as_bytes().len())
+                        assert!(fragment.is_whole());
+                        std::format!("send {}", fragment.bytes.len())
                     }
                     other => std::format!("{other:?}"),
                 };
@@ -165,14 +165,14 @@ impl Pair {
         (pair, handle)
     }
 
-    fn tell(&mut self, input: RtcInput<'_>) -> Result<(), LinkError> {
+    fn tell(&mut self, input: RtcInput<'_>) -> Result<(), LinkInputError> {
         let handle = ConnectionHandle::from_bits(5);
         self.gateway.handle_input(&Input::Rtc(handle, input))
     }
 }
 
 fn text(text: &str) -> RtcInput<'_> {
-    RtcInput::Fragment(Fragment::whole(ChannelFrame::Text(text)))
+    RtcInput::Fragment(Fragment::text(text))
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn messages_go_whole_both_ways() {
     assert_eq!(pair.leaf.heard, [r#"Text(5, "back")"#]);
     // What its window does not take is told in place.
     let long = "x".repeat(5_000);
-    assert_eq!(pair.tell(text(&long)), Err(LinkError::TooLong));
+    assert_eq!(pair.tell(text(&long)), Err(LinkInputError::TooLong));
     pair.drive();
     assert_eq!(pair.leaf.heard[1..], ["MessageTooBig(5)"]);
 }
@@ -238,7 +238,7 @@ fn a_full_leaf_is_waited_for() {
         }
         pair.drive();
     };
-    assert_eq!(full, LinkError::NoRoom { taken: 0 });
+    assert_eq!(full, LinkInputError::NoRoom { taken: 0 });
     assert!(given >= 3);
     pair.leaf.takes = true;
     pair.leaf.receive(pair.now, &[]);
@@ -261,7 +261,7 @@ fn violations_end_the_session() {
         assert!(!pair.gateway.is_up(), "{why}");
         assert_eq!(
             pair.leaf.heard,
-            [std::format!("reset {:?}", DownReason::Violation)]
+            [std::format!("reset {:?}", LinkError::Violation)]
         );
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     link::{
-        DownReason, Key, Refusal, Version,
+        Key, LinkError, Version,
         auth::{Nonces, Prover, Transcript},
         cobs::{Decoded, Decoder, Encoder},
         frame::{Acknowledgement, Frame, Greeting, Status, seal},
@@ -22,7 +22,8 @@ use crate::{
         session_slot::Credit,
         stream::{Place, Stream},
     },
-    serialization::FrameKind,
+    random::Secret,
+    serialization::MessageKind,
     time::Duration,
 };
 
@@ -125,7 +126,7 @@ fn handshakes() {
     }
 
     let vector = &all["nonces"];
-    let mut nonces = Nonces::new(bytes(&vector["random"]).try_into().unwrap());
+    let mut nonces = Nonces::new(Secret::new(bytes(&vector["random"]).try_into().unwrap()));
     for drawn in list(vector, "drawn") {
         assert_eq!(nonces.draw()[..], bytes(drawn));
     }
@@ -156,16 +157,16 @@ fn frames() {
         let expected = match name.as_str() {
             "hello" | "challenge" | "proof" => parsed,
             "welcome" => Frame::Welcome,
-            "refuse: the sender speaks version 1" => Frame::Refuse(Refusal::Version(1), 1),
-            "refuse: the sender speaks version 2" => Frame::Refuse(Refusal::Version(2), 2),
-            "refuse: no such leaf" => Frame::Refuse(Refusal::Name, v),
-            "refuse: wrong proof" => Frame::Refuse(Refusal::Key, v),
-            "refuse: limits" => Frame::Refuse(Refusal::Limits, v),
-            "reset: silent" => Frame::Reset(DownReason::Silent),
-            "reset: restarted" => Frame::Reset(DownReason::Restarted),
-            "reset: violation" => Frame::Reset(DownReason::Violation),
-            "reset: no progress" => Frame::Reset(DownReason::NoProgress),
-            "reset: closed" => Frame::Reset(DownReason::Closed),
+            "refuse: the sender speaks version 1" => Frame::Refuse(LinkError::Version(1), 1),
+            "refuse: the sender speaks version 2" => Frame::Refuse(LinkError::Version(2), 2),
+            "refuse: no such leaf" => Frame::Refuse(LinkError::UnknownLeaf, v),
+            "refuse: wrong proof" => Frame::Refuse(LinkError::Key, v),
+            "refuse: limits" => Frame::Refuse(LinkError::Limits, v),
+            "reset: silent" => Frame::Reset(LinkError::Silent),
+            "reset: restarted" => Frame::Reset(LinkError::Restarted),
+            "reset: violation" => Frame::Reset(LinkError::Violation),
+            "reset: no progress" => Frame::Reset(LinkError::NoProgress),
+            "reset: closed" => Frame::Reset(LinkError::Closed),
             "status: next 0, limit 4096" => status((false, 0), 4096, None),
             "status: send again from 255, limit 4294967040" => {
                 status((true, 255), 4_294_967_040, None)
@@ -362,8 +363,8 @@ fn data() {
         let session = vector["session"].as_u64().unwrap() as u32;
         let cost = vector["cost"].as_u64().unwrap() as u32;
         let kind = match vector["text"].as_bool().unwrap() {
-            true => FrameKind::Text,
-            false => FrameKind::Binary,
+            true => MessageKind::Text,
+            false => MessageKind::Binary,
         };
         let expected: Vec<Vec<u8>> = list(vector, "frames").iter().map(bytes).collect();
 

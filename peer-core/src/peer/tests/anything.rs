@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::{
     PeerId,
     peer::*,
-    serialization::Frame,
+    serialization::Fragment,
     time::{Duration, Instant},
 };
 
@@ -253,15 +253,15 @@ impl World<'_> {
                         0..=2 => RtcInput::LocalDescription(&body),
                         3..=5 => RtcInput::LocalCandidate(&body[..body.len().min(300)]),
                         6 | 7 => RtcInput::ChannelOpened,
-                        8 => RtcInput::message(Frame::Text(&body)),
-                        9 => RtcInput::message(Frame::Binary(if len % 3 == 0 {
+                        8 => RtcInput::Fragment(Fragment::text(&body)),
+                        9 => RtcInput::Fragment(Fragment::binary(if len % 3 == 0 {
                             CLOSE
                         } else {
                             body.as_bytes()
                         })),
                         10 => RtcInput::ChannelBuffered(len.into()),
                         11 => RtcInput::ChannelClosed,
-                        12 => RtcInput::IceState(IceState::Connected),
+                        12 => RtcInput::IceConnected,
                         _ => RtcInput::Failed(RtcFailure::Sctp),
                     },
                 ));

@@ -13,7 +13,7 @@ use crate::{
     PeerId, Token,
     connection::SendError,
     peer::*,
-    serialization::{Fragment, Frame, FrameKind, Serialization},
+    serialization::{Fragment, MessageKind, Serialization},
     time::{Duration, Instant},
 };
 
@@ -497,7 +497,12 @@ fn no_error_is_told_before_the_open() {
     feed(&mut peer, handle, RtcInput::LocalDescription("v=0")).unwrap();
     drain(&mut peer);
     let long = [7; 4_096];
-    feed(&mut peer, handle, RtcInput::message(Frame::Binary(&long))).unwrap();
+    feed(
+        &mut peer,
+        handle,
+        RtcInput::Fragment(Fragment::binary(&long)),
+    )
+    .unwrap();
     assert_eq!(drain(&mut peer), ["ConnectionOpen", "ConnectionError"]);
 }
 
@@ -545,7 +550,7 @@ fn fragments_are_put_together() {
         let fragment = Fragment {
             first: at == 0,
             last: at + 1 == whole.len(),
-            kind: FrameKind::Binary,
+            kind: MessageKind::Binary,
             bytes: core::slice::from_ref(byte),
         };
         feed(&mut peer, handle, RtcInput::Fragment(fragment)).unwrap();
@@ -568,7 +573,7 @@ fn a_message_longer_than_the_inbox_is_read_in_pieces() {
         let fragment = Fragment {
             first,
             last,
-            kind: FrameKind::Binary,
+            kind: MessageKind::Binary,
             bytes: &rest[..len],
         };
         let taken = match feed(&mut peer, handle, RtcInput::Fragment(fragment)) {
@@ -585,7 +590,12 @@ fn a_message_longer_than_the_inbox_is_read_in_pieces() {
     }
     assert!(read == message && ends == (true, true));
     // The next one is whole again.
-    feed(&mut peer, handle, RtcInput::message(Frame::Binary(b"\x05"))).unwrap();
+    feed(
+        &mut peer,
+        handle,
+        RtcInput::Fragment(Fragment::binary(b"\x05")),
+    )
+    .unwrap();
     assert_eq!(drain(&mut peer), ["Data"]);
     assert_eq!(peer.connection(handle).unwrap().recv::<u8>(), Ok(5));
 }
@@ -599,7 +609,7 @@ fn a_full_inbox_says_how_much_it_took_and_holds_back_itself_alone() {
         RtcInput::Fragment(Fragment {
             first: true,
             last: true,
-            kind: FrameKind::Binary,
+            kind: MessageKind::Binary,
             bytes,
         })
     };

@@ -7,7 +7,7 @@ use crate::{
     binarypack::Value,
     connection::{ReceiveError, SendError},
     peer::*,
-    serialization::{Frame, Serialization},
+    serialization::{Fragment, Serialization},
     time::{Duration, Instant},
 };
 
@@ -56,7 +56,7 @@ fn values_travel_in_every_serialization() {
 fn data_that_was_read_before_the_poll_is_not_told() {
     let (mut lab, _, there) = Lab::connected(ConnectOptions::default());
     for value in [b"\x05", b"\x06"] {
-        lab.rtc(1, there, RtcInput::message(Frame::Binary(value)))
+        lab.rtc(1, there, RtcInput::Fragment(Fragment::binary(value)))
             .unwrap();
     }
     let mut connection = lab.nodes[1].peer.connection(there).unwrap();
@@ -67,7 +67,7 @@ fn data_that_was_read_before_the_poll_is_not_told() {
 
     // One that is still unread is.
     for value in [b"\x07", b"\x08"] {
-        lab.rtc(1, there, RtcInput::message(Frame::Binary(value)))
+        lab.rtc(1, there, RtcInput::Fragment(Fragment::binary(value)))
             .unwrap();
     }
     let mut connection = lab.nodes[1].peer.connection(there).unwrap();
@@ -100,9 +100,13 @@ fn raw_keeps_strings_and_bytes_apart() {
 #[test]
 fn any_value_can_be_looked_at() {
     let (mut lab, here, there) = Lab::connected(ConnectOptions::default());
-    lab.rtc(0, here, RtcInput::message(Frame::Binary(b"\x92\x01\xb1a")))
-        .unwrap();
-    lab.rtc(1, there, RtcInput::message(Frame::Binary(b"\x05")))
+    lab.rtc(
+        0,
+        here,
+        RtcInput::Fragment(Fragment::binary(b"\x92\x01\xb1a")),
+    )
+    .unwrap();
+    lab.rtc(1, there, RtcInput::Fragment(Fragment::binary(b"\x05")))
         .unwrap();
     let mut connection = lab.nodes[0].peer.connection(here).unwrap();
     assert!(matches!(
@@ -367,16 +371,16 @@ fn a_congested_channel_blocks_nobody_else() {
 fn broken_messages_are_dropped_and_counted() {
     let (mut lab, here, _) = Lab::connected(with(Serialization::Json));
     assert_eq!(
-        lab.rtc(0, here, RtcInput::message(Frame::Binary(&[0xff]))),
+        lab.rtc(0, here, RtcInput::Fragment(Fragment::binary(&[0xff]))),
         Err(InputError::Malformed)
     );
     let long = format!("\"{}\"", "x".repeat(3_000));
     assert_eq!(
-        lab.rtc(0, here, RtcInput::message(Frame::Text(&long))),
+        lab.rtc(0, here, RtcInput::Fragment(Fragment::text(&long))),
         Ok(()),
         "it is told by an event"
     );
-    lab.rtc(0, here, RtcInput::message(Frame::Text("7")))
+    lab.rtc(0, here, RtcInput::Fragment(Fragment::text("7")))
         .unwrap();
     lab.drive();
     assert_eq!(
@@ -399,7 +403,7 @@ fn without_memory_for_data_the_driver_carries_it() {
     let mut peer = Peer::new(Config::new([7; 32]), &mut memory);
     let now = Instant::ZERO;
     let handle = open_alone(&mut peer);
-    let input = RtcInput::message(Frame::Text("x"));
+    let input = RtcInput::Fragment(Fragment::text("x"));
     peer.handle_input(now, Input::Rtc(handle, input)).unwrap();
     let mut connection = peer.connection(handle).unwrap();
     assert_eq!(connection.send(&1), Err(SendError::TooLarge));
@@ -410,7 +414,7 @@ fn without_memory_for_data_the_driver_carries_it() {
 fn unread_messages_that_nobody_polled_for_are_one_event() {
     let (mut lab, here, _) = Lab::connected(ConnectOptions::default());
     for _ in 0..3 {
-        lab.rtc(0, here, RtcInput::message(Frame::Binary(b"\x05")))
+        lab.rtc(0, here, RtcInput::Fragment(Fragment::binary(b"\x05")))
             .unwrap();
     }
     lab.drive();
@@ -441,7 +445,7 @@ fn a_long_message_travels_in_chunks() {
             _ => continue,
         };
         frames += 1;
-        let message = RtcInput::message(Frame::Binary(&frame));
+        let message = RtcInput::Fragment(Fragment::binary(&frame));
         peer.handle_input(now, Input::Rtc(handle, message)).unwrap();
     }
     assert_eq!((frames, data), (3, true));

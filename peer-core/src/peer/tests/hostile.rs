@@ -265,6 +265,26 @@ fn a_full_table_drops_offers_and_lives_on() {
 }
 
 #[test]
+fn an_offer_that_hides_what_it_replaces_costs_nobody_a_place() {
+    let mut lab = Lab::open(&[Some("alice")]);
+    for (src, id) in [("bob", "dc_1"), ("eve", "dc_2"), ("eve", "dc_3")] {
+        lab.signal(0, &offer(src, id, "")).unwrap();
+    }
+    lab.drive();
+    let taken = lab.take_events(0);
+    // The parser reads the key; what looks before it does not.
+    let text = offer("bob", "dc_1", "").replace("connectionId", "connectionI\\u0064");
+    lab.signal(0, &text).unwrap();
+    lab.drive();
+    let Event::Connection(replaced) = taken[0] else {
+        panic!("{taken:?}")
+    };
+    let ended =
+        |event: &Event| matches!(event, Event::ConnectionFailed(handle, _) if *handle != replaced);
+    assert!(!lab.take_events(0).iter().any(ended));
+}
+
+#[test]
 fn a_slot_that_only_waits_to_be_polled_is_worth_a_second_try() {
     let mut lab = Lab::open(&[Some("alice")]);
     for n in 0..3 {
@@ -343,7 +363,7 @@ fn descriptions_beyond_the_memory_end_their_connection() {
             _,
             ConnectFailure {
                 stage: Stage::Offer,
-                reason: FailureReason::Rtc(RtcFailure::Resources)
+                reason: ConnectionError::Rtc(RtcFailure::Resources)
             }
         )]
     ));

@@ -12,10 +12,10 @@ use std::{
 use crate::{
     PeerId,
     peer::{
-        BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, IceState,
-        Input, InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcInput,
+        BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, Input,
+        InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcInput,
     },
-    serialization::Frame,
+    serialization::{Fragment, MessageKind},
     time::{Duration, Instant},
 };
 
@@ -276,16 +276,16 @@ impl Lab {
                     }
                     RtcCommand::ApplyAnswer { sdp } => (format!("apply {sdp}"), None),
                     RtcCommand::AddCandidate { candidate } => (format!("add {candidate}"), None),
-                    RtcCommand::Send(fragment) => match fragment.as_frame().unwrap() {
-                        Frame::Text(text) => (format!("send {text}"), None),
-                        Frame::Binary(bytes) => (format!("send {}", hex(bytes)), None),
+                    RtcCommand::Send(fragment) => match text(&fragment) {
+                        Some(text) => (format!("send {text}"), None),
+                        None => (format!("send {}", hex(fragment.bytes)), None),
                     },
                     RtcCommand::Close => ("close".to_owned(), None),
                 };
                 let payload = match command {
-                    RtcCommand::Send(fragment) => Some(match fragment.as_frame().unwrap() {
-                        Frame::Text(text) => Stimulus::Text(text.to_owned()),
-                        Frame::Binary(bytes) => Stimulus::Binary(bytes.to_vec()),
+                    RtcCommand::Send(fragment) => Some(match text(&fragment) {
+                        Some(text) => Stimulus::Text(text.to_owned()),
+                        None => Stimulus::Binary(fragment.bytes.to_vec()),
                     }),
                     RtcCommand::Close => Some(Stimulus::Closed),
                     _ => None,
@@ -399,12 +399,12 @@ impl Lab {
                 let input = match stimulus {
                     Stimulus::Description(sdp) => RtcInput::LocalDescription(sdp),
                     Stimulus::Candidate(candidate) => RtcInput::LocalCandidate(candidate),
-                    Stimulus::Connected => RtcInput::IceState(IceState::Connected),
+                    Stimulus::Connected => RtcInput::IceConnected,
                     Stimulus::Opened => RtcInput::ChannelOpened,
                     Stimulus::Closed => RtcInput::ChannelClosed,
                     Stimulus::Delivered => RtcInput::ChannelBuffered(0),
-                    Stimulus::Text(text) => RtcInput::message(Frame::Text(text)),
-                    Stimulus::Binary(bytes) => RtcInput::message(Frame::Binary(bytes)),
+                    Stimulus::Text(text) => RtcInput::Fragment(Fragment::text(text)),
+                    Stimulus::Binary(bytes) => RtcInput::Fragment(Fragment::binary(bytes)),
                 };
                 self.rtc(n, *handle, input)
             }
@@ -444,4 +444,10 @@ pub(super) fn open_alone(peer: &mut Peer<'_>) -> ConnectionHandle {
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The text of a whole message, if it is one.
+fn text<'a>(message: &Fragment<'a>) -> Option<&'a str> {
+    assert!(message.is_whole());
+    (message.kind == MessageKind::Text).then(|| core::str::from_utf8(message.bytes).unwrap())
 }

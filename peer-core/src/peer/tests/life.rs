@@ -8,7 +8,7 @@ use crate::{PeerId, Token, peer::*, serialization::Serialization, time::Duration
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn failure(stage: Stage, reason: FailureReason) -> ConnectFailure {
+fn failure(stage: Stage, reason: ConnectionError) -> ConnectFailure {
     ConnectFailure { stage, reason }
 }
 
@@ -167,7 +167,7 @@ fn an_id_taken_at_the_first_open_is_the_end() {
             [
                 Event::Error(error),
                 Event::Disconnected,
-                Event::ConnectionFailed(here, failure(Stage::Offer, FailureReason::Destroyed)),
+                Event::ConnectionFailed(here, failure(Stage::Offer, ConnectionError::Destroyed)),
                 Event::Closed
             ]
         );
@@ -360,7 +360,7 @@ fn expire_fails_those_that_wait_for_an_answer() {
             Event::Error(PeerError::PeerUnavailable),
             Event::ConnectionFailed(
                 waiting,
-                failure(Stage::Answer, FailureReason::PeerUnavailable)
+                failure(Stage::Answer, ConnectionError::PeerUnavailable)
             )
         ]
     );
@@ -381,7 +381,10 @@ fn leave_closes_every_connection_with_that_peer() {
         lab.take_events(0),
         [
             Event::ConnectionClosed(open),
-            Event::ConnectionFailed(waiting, failure(Stage::Offer, FailureReason::RemoteClosed))
+            Event::ConnectionFailed(
+                waiting,
+                failure(Stage::Offer, ConnectionError::RemoteClosed)
+            )
         ]
     );
     assert_eq!(
@@ -395,12 +398,9 @@ fn leave_closes_every_connection_with_that_peer() {
 fn every_connect_ends_by_its_deadline_with_its_stage() {
     let stages: [(&[RtcInput<'_>], Stage); 3] = [
         (&[], Stage::Ice),
-        (&[RtcInput::IceState(IceState::Connected)], Stage::Dtls),
+        (&[RtcInput::IceConnected], Stage::Dtls),
         (
-            &[
-                RtcInput::IceState(IceState::Connected),
-                RtcInput::DtlsConnected,
-            ],
+            &[RtcInput::IceConnected, RtcInput::DtlsConnected],
             Stage::Sctp,
         ),
     ];
@@ -411,7 +411,7 @@ fn every_connect_ends_by_its_deadline_with_its_stage() {
         lab.drive();
         for input in inputs {
             let input = match input {
-                RtcInput::IceState(state) => RtcInput::IceState(*state),
+                RtcInput::IceConnected => RtcInput::IceConnected,
                 _ => RtcInput::DtlsConnected,
             };
             lab.rtc(0, here, input).unwrap();
@@ -425,7 +425,7 @@ fn every_connect_ends_by_its_deadline_with_its_stage() {
         let failed = |handle, stage| {
             [Event::ConnectionFailed(
                 handle,
-                failure(stage, FailureReason::TimedOut),
+                failure(stage, ConnectionError::TimedOut),
             )]
         };
         assert_eq!(lab.take_events(0), failed(here, stage));
@@ -449,7 +449,7 @@ fn an_offer_that_never_left_is_the_brokers_fault() {
         [
             Event::Error(PeerError::Network),
             Event::Disconnected,
-            Event::ConnectionFailed(here, failure(Stage::Offer, FailureReason::BrokerLost))
+            Event::ConnectionFailed(here, failure(Stage::Offer, ConnectionError::BrokerLost))
         ]
     );
     assert_eq!(
@@ -475,11 +475,11 @@ fn a_failed_session() {
     assert_eq!(
         lab.take_events(0),
         [
-            Event::ConnectionError(open, ConnectionError::NegotiationFailed),
+            Event::ConnectionError(open, ConnectionError::Rtc(RtcFailure::Ice)),
             Event::ConnectionClosed(open),
             Event::ConnectionFailed(
                 waiting,
-                failure(Stage::Dtls, FailureReason::Rtc(RtcFailure::Dtls))
+                failure(Stage::Dtls, ConnectionError::Rtc(RtcFailure::Dtls))
             )
         ]
     );
@@ -521,7 +521,7 @@ fn a_close_before_it_opened_is_a_failure() {
         lab.take_events(0),
         [Event::ConnectionFailed(
             here,
-            failure(Stage::Offer, FailureReason::LocalClosed)
+            failure(Stage::Offer, ConnectionError::LocalClosed)
         )]
     );
     assert_eq!(lab.take_trace(0), [""; 0]);
@@ -541,7 +541,7 @@ fn destroy_ends_everything_once() {
         [
             Event::Disconnected,
             Event::ConnectionClosed(here),
-            Event::ConnectionFailed(waiting, failure(Stage::Answer, FailureReason::Destroyed)),
+            Event::ConnectionFailed(waiting, failure(Stage::Answer, ConnectionError::Destroyed)),
             Event::Closed
         ]
     );
@@ -604,10 +604,9 @@ fn without_an_answer_the_answer_is_what_is_missing() {
     let mut lab = Lab::open(&[Some("alice")]);
     let here = lab.connect(0, "bob", ConnectOptions::default());
     lab.drive();
-    lab.rtc(0, here, RtcInput::IceState(IceState::Checking))
-        .unwrap();
+    lab.rtc(0, here, RtcInput::IceChecking).unwrap();
     lab.wait(Duration::from_secs(30));
-    let expected = failure(Stage::Answer, FailureReason::TimedOut);
+    let expected = failure(Stage::Answer, ConnectionError::TimedOut);
     assert_eq!(
         lab.take_events(0),
         [Event::ConnectionFailed(here, expected)]

@@ -1,9 +1,9 @@
 use serde::de::{
-    self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
+    self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
 };
 
-use super::{Kind, Number, ReadError, Reader};
+use super::{DecodeError, Kind, Number, Reader};
 
 /// Reads a complete text into a value. Unescapes the text in place, so that the value may borrow
 /// from it.
@@ -16,12 +16,12 @@ use super::{Kind, Number, ReadError, Reader};
 /// let mut text = *br#"["caf\u00e9",1.5]"#;
 /// let value: (&str, f64) = json::from_slice(&mut text)?;
 /// assert_eq!(value, ("café", 1.5));
-/// # Ok::<(), json::ReadError>(())
+/// # Ok::<(), json::DecodeError>(())
 /// ```
 ///
 /// # Errors
-/// [`ReadError`]; the text is partly unescaped then.
-pub fn from_slice<'de, T: de::Deserialize<'de>>(text: &'de mut [u8]) -> Result<T, ReadError> {
+/// [`DecodeError`]; the text is partly unescaped then.
+pub fn from_slice<'de, T: de::Deserialize<'de>>(text: &'de mut [u8]) -> Result<T, DecodeError> {
     let mut deserializer = Deserializer::new(text)?;
     let value = T::deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -38,42 +38,32 @@ impl<'de> Deserializer<'de> {
     /// Makes a deserializer over a complete text.
     ///
     /// # Errors
-    /// [`ReadError::Utf8`].
-    pub fn new(text: &'de mut [u8]) -> Result<Self, ReadError> {
+    /// [`DecodeError::Utf8`].
+    pub fn new(text: &'de mut [u8]) -> Result<Self, DecodeError> {
         Reader::new(text).map(|reader| Self { reader })
     }
 
     /// Checks that nothing but white space is left.
     ///
     /// # Errors
-    /// [`ReadError::Trailing`].
-    pub fn end(&self) -> Result<(), ReadError> {
+    /// [`DecodeError::Trailing`].
+    pub fn end(&self) -> Result<(), DecodeError> {
         self.reader.end()
-    }
-}
-
-impl de::Error for ReadError {
-    fn custom<T: core::fmt::Display>(_: T) -> Self {
-        Self::Refused
-    }
-
-    fn invalid_type(_: Unexpected<'_>, _: &dyn de::Expected) -> Self {
-        Self::Type
     }
 }
 
 macro_rules! integers_and_other_types {
     ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
             self.no_double(visitor)
         }
     )*};
 }
 
 impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
-    type Error = ReadError;
+    type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         if self.reader.kind()? != Kind::Number {
             return self.no_double(visitor);
         }
@@ -84,15 +74,15 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         }
     }
 
-    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         if self.reader.kind()? == Kind::Null {
             self.reader.null()?;
             visitor.visit_none()
@@ -101,7 +91,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         }
     }
 
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         if self.reader.kind()? == Kind::String {
             visitor.visit_borrowed_bytes(self.reader.string()?.as_bytes())
         } else {
@@ -109,7 +99,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         }
     }
 
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.deserialize_bytes(visitor)
     }
 
@@ -117,7 +107,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -126,26 +116,26 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         _name: &'static str,
         _variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         match self.reader.kind()? {
             Kind::String => visitor.visit_enum(self.reader.string()?.into_deserializer()),
             Kind::Object => {
                 self.reader.begin_object()?;
-                let key = self.reader.next_key()?.ok_or(ReadError::Refused)?;
+                let key = self.reader.next_key()?.ok_or(DecodeError::Length)?;
                 let value = visitor.visit_enum(Variant {
                     deserializer: self,
                     key,
                 })?;
                 match self.reader.next_key()? {
                     None => Ok(value),
-                    Some(_) => Err(ReadError::Refused),
+                    Some(_) => Err(DecodeError::Length),
                 }
             }
-            _ => Err(ReadError::Type),
+            _ => Err(DecodeError::Type),
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.reader.skip()?;
         visitor.visit_unit()
     }
@@ -161,7 +151,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         self.no_double(visitor)
     }
 
@@ -169,7 +159,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         self,
         _len: usize,
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         self.no_double(visitor)
     }
 
@@ -178,7 +168,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         _name: &'static str,
         _len: usize,
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         self.no_double(visitor)
     }
 
@@ -187,14 +177,14 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         _name: &'static str,
         _fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         self.no_double(visitor)
     }
 }
 
 impl<'de> Deserializer<'de> {
     /// Any value but a double, so that a program without doubles does not link what reads them.
-    fn no_double<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+    fn no_double<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.reader.kind()? {
             Kind::Null => {
                 self.reader.null()?;
@@ -204,7 +194,7 @@ impl<'de> Deserializer<'de> {
             Kind::Number => match self.reader.integer()? {
                 Number::Unsigned(value) => visitor.visit_u64(value),
                 Number::Signed(value) => visitor.visit_i64(value),
-                Number::Float(_) => Err(ReadError::Type),
+                Number::Float(_) => Err(DecodeError::Type),
             },
             Kind::String => visitor.visit_borrowed_str(self.reader.string()?),
             Kind::Array => {
@@ -238,22 +228,22 @@ struct Elements<'d, 'de> {
 
 impl Elements<'_, '_> {
     /// A visitor may stop early, but only if nothing is left.
-    fn close(self) -> Result<(), ReadError> {
+    fn close(self) -> Result<(), DecodeError> {
         if self.over || !self.deserializer.reader.next_element()? {
             Ok(())
         } else {
-            Err(ReadError::Refused)
+            Err(DecodeError::Length)
         }
     }
 }
 
 impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de> {
-    type Error = ReadError;
+    type Error = DecodeError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, ReadError> {
+    ) -> Result<Option<T::Value>, DecodeError> {
         if self.over || !self.deserializer.reader.next_element()? {
             self.over = true;
             return Ok(None);
@@ -268,22 +258,22 @@ struct Entries<'d, 'de> {
 }
 
 impl Entries<'_, '_> {
-    fn close(self) -> Result<(), ReadError> {
+    fn close(self) -> Result<(), DecodeError> {
         if self.over || self.deserializer.reader.next_key()?.is_none() {
             Ok(())
         } else {
-            Err(ReadError::Refused)
+            Err(DecodeError::Length)
         }
     }
 }
 
 impl<'de> MapAccess<'de> for &mut Entries<'_, 'de> {
-    type Error = ReadError;
+    type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, ReadError> {
+    ) -> Result<Option<K::Value>, DecodeError> {
         if self.over {
             return Ok(None);
         }
@@ -296,7 +286,10 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de> {
         }
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, DecodeError> {
         seed.deserialize(&mut *self.deserializer)
     }
 }
@@ -307,22 +300,28 @@ struct Variant<'d, 'de> {
 }
 
 impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
-    type Error = ReadError;
+    type Error = DecodeError;
     type Variant = Self;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), ReadError> {
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Self), DecodeError> {
         Ok((seed.deserialize(Key(self.key))?, self))
     }
 }
 
 impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = ReadError;
+    type Error = DecodeError;
 
-    fn unit_variant(self) -> Result<(), ReadError> {
+    fn unit_variant(self) -> Result<(), DecodeError> {
         self.deserializer.reader.null()
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, ReadError> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
         seed.deserialize(self.deserializer)
     }
 
@@ -330,7 +329,7 @@ impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
         self,
         _len: usize,
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         de::Deserializer::deserialize_seq(self.deserializer, visitor)
     }
 
@@ -338,7 +337,7 @@ impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
         self,
         _fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         de::Deserializer::deserialize_map(self.deserializer, visitor)
     }
 }
@@ -348,16 +347,16 @@ struct Key<'de>(&'de str);
 
 macro_rules! parsed_keys {
     ($($method:ident $visit:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-            visitor.$visit(self.0.parse().map_err(|_| ReadError::Type)?)
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+            visitor.$visit(self.0.parse().map_err(|_| DecodeError::Type)?)
         }
     )*};
 }
 
 impl<'de> de::Deserializer<'de> for Key<'de> {
-    type Error = ReadError;
+    type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_borrowed_str(self.0)
     }
 
@@ -375,7 +374,7 @@ impl<'de> de::Deserializer<'de> for Key<'de> {
         deserialize_f64 visit_f64
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_some(self)
     }
 
@@ -383,7 +382,7 @@ impl<'de> de::Deserializer<'de> for Key<'de> {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -392,9 +391,9 @@ impl<'de> de::Deserializer<'de> for Key<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, ReadError> {
+    ) -> Result<V::Value, DecodeError> {
         de::Deserializer::deserialize_enum(
-            IntoDeserializer::<ReadError>::into_deserializer(self.0),
+            IntoDeserializer::<DecodeError>::into_deserializer(self.0),
             name,
             variants,
             visitor,

@@ -21,7 +21,7 @@
 //! assert_eq!(reader.raw()?, "[1,2.5]");
 //! assert_eq!(reader.next_key()?, None);
 //! reader.end()?;
-//! # Ok::<(), json::ReadError>(())
+//! # Ok::<(), json::DecodeError>(())
 //! ```
 
 mod de;
@@ -34,94 +34,30 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use core::fmt;
-
+pub use crate::codec::{DecodeError, EncodeError};
 pub use de::{Deserializer, from_slice};
 pub use number::Number;
 pub use reader::{Kind, Reader};
 pub use ser::{Serializer, to_slice};
 pub use writer::Writer;
 
-/// Why a text could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The text ends within a value.
-    Incomplete,
-    /// The text breaks the grammar.
-    Syntax,
-    /// The text is not UTF-8.
-    Utf8,
-    /// The text nests deeper than [`config::JSON_DEPTH_MAX`](crate::config::JSON_DEPTH_MAX).
-    Depth,
-    /// Something follows the value.
-    Trailing,
-    /// The next value is of another type than the one asked for.
-    Type,
-    /// The type that the text is read into refused it: a missing field, an unknown variant, a
-    /// number out of range.
-    Refused,
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Incomplete => "the JSON text ends within a value",
-            Self::Syntax => "the JSON text breaks the grammar of RFC 8259",
-            Self::Utf8 => "the JSON text is not UTF-8",
-            Self::Depth => "the JSON text nests deeper than this build allows",
-            Self::Trailing => "something follows the JSON value",
-            Self::Type => "the JSON value is not of the expected type",
-            Self::Refused => "the JSON value does not fit the type it is read into",
-        })
-    }
-}
-
-impl core::error::Error for ReadError {}
-
-/// Why a value could not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The text does not fit the buffer. A larger buffer may hold it.
-    BufferTooSmall,
-    /// A map key is not a string, number, character, boolean or unit variant.
-    Key,
-    /// The value's `Serialize` or `Display` failed, or the value contains a 128-bit number.
-    Refused,
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BufferTooSmall => "the JSON text does not fit the buffer",
-            Self::Key => "a map key cannot be written as a JSON string",
-            Self::Refused => "the value cannot be written as JSON",
-        })
-    }
-}
-
-impl core::error::Error for WriteError {}
-
 /// Checks that a text is one complete JSON value, without changing it.
 ///
 /// ```
-/// use peer_core::wire::json::{ReadError, check};
+/// use peer_core::wire::json::{DecodeError, check};
 /// assert_eq!(check(r#"{"a":[1,2]}"#), Ok(()));
-/// assert_eq!(check("{} {}"), Err(ReadError::Trailing));
+/// assert_eq!(check("{} {}"), Err(DecodeError::Trailing));
 /// ```
 ///
 /// # Errors
-/// The first [`ReadError`] found.
-pub fn check(text: &str) -> Result<(), ReadError> {
+/// The first [`DecodeError`] found.
+pub fn check(text: &str) -> Result<(), DecodeError> {
     let text = text.as_bytes();
     let end = scan::value(text, scan::after_bom(text), 0)?;
     if scan::at_end(text, end) {
         Ok(())
     } else {
-        Err(ReadError::Trailing)
+        Err(DecodeError::Trailing)
     }
 }
 

@@ -2,7 +2,7 @@ use core::mem;
 
 use crate::{bytes, config::JSON_DEPTH_MAX};
 
-use super::{Number, ReadError, scan};
+use super::{DecodeError, Number, scan};
 
 /// The type of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub enum Kind {
 /// Reads a JSON text in place, value by value.
 ///
 /// Each method reads one value and moves the reader behind it. If the value is of another type, the
-/// method returns [`ReadError::Type`] and moves nothing. After any other error the reader cannot be
-/// used any more.
+/// method returns [`DecodeError::Type`] and moves nothing. After any other error the reader cannot
+/// be used any more.
 #[derive(Debug)]
 pub struct Reader<'a> {
     /// What has not been handed out yet.
@@ -41,9 +41,9 @@ impl<'a> Reader<'a> {
     /// Makes a reader over a complete text. Checks that it is UTF-8.
     ///
     /// # Errors
-    /// [`ReadError::Utf8`].
-    pub fn new(text: &'a mut [u8]) -> Result<Self, ReadError> {
-        core::str::from_utf8(text).map_err(|_| ReadError::Utf8)?;
+    /// [`DecodeError::Utf8`].
+    pub fn new(text: &'a mut [u8]) -> Result<Self, DecodeError> {
+        core::str::from_utf8(text).map_err(|_| DecodeError::Utf8)?;
         let at = scan::after_bom(text);
         Ok(Self {
             text,
@@ -56,8 +56,8 @@ impl<'a> Reader<'a> {
     /// Returns the type of the next value.
     ///
     /// # Errors
-    /// [`ReadError::Incomplete`] or [`ReadError::Syntax`] if no value starts here.
-    pub fn kind(&mut self) -> Result<Kind, ReadError> {
+    /// [`DecodeError::Truncated`] or [`DecodeError::Syntax`] if no value starts here.
+    pub fn kind(&mut self) -> Result<Kind, DecodeError> {
         Ok(match self.peek()? {
             b'n' => Kind::Null,
             b't' | b'f' => Kind::Boolean,
@@ -65,15 +65,15 @@ impl<'a> Reader<'a> {
             b'"' => Kind::String,
             b'[' => Kind::Array,
             b'{' => Kind::Object,
-            _ => return Err(ReadError::Syntax),
+            _ => return Err(DecodeError::Syntax),
         })
     }
 
     /// Reads `null`.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn null(&mut self) -> Result<(), ReadError> {
+    /// [`DecodeError`].
+    pub fn null(&mut self) -> Result<(), DecodeError> {
         self.expect(Kind::Null)?;
         self.at = scan::literal(self.text, self.at, "null")?;
         Ok(())
@@ -82,8 +82,8 @@ impl<'a> Reader<'a> {
     /// Reads `true` or `false`.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn boolean(&mut self) -> Result<bool, ReadError> {
+    /// [`DecodeError`].
+    pub fn boolean(&mut self) -> Result<bool, DecodeError> {
         self.expect(Kind::Boolean)?;
         let value = self.peek()? == b't';
         self.at = scan::literal(self.text, self.at, if value { "true" } else { "false" })?;
@@ -93,35 +93,36 @@ impl<'a> Reader<'a> {
     /// Reads a number.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn number(&mut self) -> Result<Number, ReadError> {
+    /// [`DecodeError`].
+    pub fn number(&mut self) -> Result<Number, DecodeError> {
         let (text, fractional) = self.number_text()?;
-        Number::parse(text, fractional).ok_or(ReadError::Syntax)
+        Number::parse(text, fractional).ok_or(DecodeError::Syntax)
     }
 
     /// Reads a number that is not a [`Number::Float`].
     ///
     /// # Errors
-    /// [`ReadError::Type`] for a number that is a [`Number::Float`], and any other [`ReadError`].
-    pub fn integer(&mut self) -> Result<Number, ReadError> {
+    /// [`DecodeError::Type`] for a number that is a [`Number::Float`], and any other
+    /// [`DecodeError`].
+    pub fn integer(&mut self) -> Result<Number, DecodeError> {
         let (text, fractional) = self.number_text()?;
-        Number::parse_integer(text, fractional).ok_or(ReadError::Type)
+        Number::parse_integer(text, fractional).ok_or(DecodeError::Type)
     }
 
     /// Passes a number: its text, and whether it has a fraction or an exponent.
-    fn number_text(&mut self) -> Result<(&str, bool), ReadError> {
+    fn number_text(&mut self) -> Result<(&str, bool), DecodeError> {
         self.expect(Kind::Number)?;
         let (end, fractional) = scan::number(self.text, self.at)?;
         let start = mem::replace(&mut self.at, end);
-        let text = self.text.get(start..end).ok_or(ReadError::Incomplete)?;
+        let text = self.text.get(start..end).ok_or(DecodeError::Truncated)?;
         Ok((checked(text)?, fractional))
     }
 
     /// Reads a string and unescapes it in place.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn string(&mut self) -> Result<&'a str, ReadError> {
+    /// [`DecodeError`].
+    pub fn string(&mut self) -> Result<&'a str, DecodeError> {
         self.expect(Kind::String)?;
         let (close, escape) = scan::string(self.text, self.at + 1)?;
         let body = self.split(self.at + 1, close);
@@ -138,8 +139,8 @@ impl<'a> Reader<'a> {
     /// Opens an array. Call [`next_element`](Self::next_element) next.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn begin_array(&mut self) -> Result<(), ReadError> {
+    /// [`DecodeError`].
+    pub fn begin_array(&mut self) -> Result<(), DecodeError> {
         self.expect(Kind::Array)?;
         self.open()
     }
@@ -148,16 +149,16 @@ impl<'a> Reader<'a> {
     /// `false` at its end and closes the array.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn next_element(&mut self) -> Result<bool, ReadError> {
+    /// [`DecodeError`].
+    pub fn next_element(&mut self) -> Result<bool, DecodeError> {
         self.separate(b']')
     }
 
     /// Opens an object. Call [`next_key`](Self::next_key) next.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn begin_object(&mut self) -> Result<(), ReadError> {
+    /// [`DecodeError`].
+    pub fn begin_object(&mut self) -> Result<(), DecodeError> {
         self.expect(Kind::Object)?;
         self.open()
     }
@@ -166,13 +167,13 @@ impl<'a> Reader<'a> {
     /// its end and closes the object. A key may come twice; `JSON.parse` keeps the last value.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn next_key(&mut self) -> Result<Option<&'a str>, ReadError> {
+    /// [`DecodeError`].
+    pub fn next_key(&mut self) -> Result<Option<&'a str>, DecodeError> {
         if !self.separate(b'}')? {
             return Ok(None);
         }
         if self.peek()? != b'"' {
-            return Err(ReadError::Syntax);
+            return Err(DecodeError::Syntax);
         }
         let key = self.string()?;
         self.at = scan::byte(self.text, self.at, b':')?;
@@ -182,8 +183,8 @@ impl<'a> Reader<'a> {
     /// Skips a value of any type.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn skip(&mut self) -> Result<(), ReadError> {
+    /// [`DecodeError`].
+    pub fn skip(&mut self) -> Result<(), DecodeError> {
         self.at = scan::value(self.text, self.at, self.depth)?;
         Ok(())
     }
@@ -191,8 +192,8 @@ impl<'a> Reader<'a> {
     /// Reads a value of any type as JSON text, without unescaping it.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn raw(&mut self) -> Result<&'a str, ReadError> {
+    /// [`DecodeError`].
+    pub fn raw(&mut self) -> Result<&'a str, DecodeError> {
         self.peek()?;
         let end = scan::value(self.text, self.at, self.depth)?;
         let text = self.split(self.at, end);
@@ -203,32 +204,35 @@ impl<'a> Reader<'a> {
     /// Checks that nothing but white space is left.
     ///
     /// # Errors
-    /// [`ReadError::Trailing`].
-    pub fn end(&self) -> Result<(), ReadError> {
+    /// [`DecodeError::Trailing`].
+    pub fn end(&self) -> Result<(), DecodeError> {
         if scan::at_end(self.text, self.at) {
             Ok(())
         } else {
-            Err(ReadError::Trailing)
+            Err(DecodeError::Trailing)
         }
     }
 
     /// Returns the next byte that is not white space.
-    fn peek(&mut self) -> Result<u8, ReadError> {
+    fn peek(&mut self) -> Result<u8, DecodeError> {
         self.at = scan::whitespace(self.text, self.at);
-        self.text.get(self.at).copied().ok_or(ReadError::Incomplete)
+        self.text
+            .get(self.at)
+            .copied()
+            .ok_or(DecodeError::Truncated)
     }
 
-    fn expect(&mut self, kind: Kind) -> Result<(), ReadError> {
+    fn expect(&mut self, kind: Kind) -> Result<(), DecodeError> {
         if self.kind()? == kind {
             Ok(())
         } else {
-            Err(ReadError::Type)
+            Err(DecodeError::Type)
         }
     }
 
-    fn open(&mut self) -> Result<(), ReadError> {
+    fn open(&mut self) -> Result<(), DecodeError> {
         if self.depth >= JSON_DEPTH_MAX {
-            return Err(ReadError::Depth);
+            return Err(DecodeError::Depth);
         }
         self.depth += 1;
         self.at += 1;
@@ -237,7 +241,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What stands before an element: nothing, a comma, or the closing bracket (`false`).
-    fn separate(&mut self, close: u8) -> Result<bool, ReadError> {
+    fn separate(&mut self, close: u8) -> Result<bool, DecodeError> {
         let found = self.peek()?;
         let first = mem::take(&mut self.opened);
         if found == close {
@@ -264,10 +268,10 @@ impl<'a> Reader<'a> {
 
 /// A part of the text, which [`Reader::new`] found to be UTF-8; the ends of tokens are ASCII, and
 /// so are escapes, which become whole characters.
-fn checked(part: &[u8]) -> Result<&str, ReadError> {
+fn checked(part: &[u8]) -> Result<&str, DecodeError> {
     let part = core::str::from_utf8(part);
     debug_assert!(part.is_ok());
-    part.map_err(|_| ReadError::Utf8)
+    part.map_err(|_| DecodeError::Utf8)
 }
 
 /// Resolves the escapes of a string whose grammar was checked, the first of them at `read`. The

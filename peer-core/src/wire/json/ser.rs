@@ -5,7 +5,7 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
 };
 
-use super::{WriteError, Writer};
+use super::{EncodeError, Writer};
 
 /// Writes a value as the text that `JSON.stringify` makes of it.
 ///
@@ -17,15 +17,15 @@ use super::{WriteError, Writer};
 /// use peer_core::wire::json;
 /// let mut buffer = [0; 32];
 /// assert_eq!(json::to_slice(&("a\n", 1.0, None::<u8>), &mut buffer)?, br#"["a\n",1,null]"#);
-/// # Ok::<(), json::WriteError>(())
+/// # Ok::<(), json::EncodeError>(())
 /// ```
 ///
 /// # Errors
-/// [`WriteError`].
+/// [`EncodeError`].
 pub fn to_slice<'b, T: ser::Serialize + ?Sized>(
     value: &T,
     buffer: &'b mut [u8],
-) -> Result<&'b [u8], WriteError> {
+) -> Result<&'b [u8], EncodeError> {
     let mut serializer = Serializer {
         writer: Writer::new(buffer),
     };
@@ -52,17 +52,11 @@ impl<'b> Serializer<'b> {
         self.writer
     }
 
-    fn open_variant(&mut self, variant: &str, bracket: &str) -> Result<(), WriteError> {
+    fn open_variant(&mut self, variant: &str, bracket: &str) -> Result<(), EncodeError> {
         self.writer.raw("{")?;
         self.writer.string(variant)?;
         self.writer.raw(":")?;
         self.writer.raw(bracket)
-    }
-}
-
-impl ser::Error for WriteError {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self::Refused
     }
 }
 
@@ -75,14 +69,14 @@ pub struct Compound<'s, 'b> {
 }
 
 impl Compound<'_, '_> {
-    fn separate(&mut self) -> Result<(), WriteError> {
+    fn separate(&mut self) -> Result<(), EncodeError> {
         if core::mem::replace(&mut self.empty, false) {
             return Ok(());
         }
         self.serializer.writer.raw(",")
     }
 
-    fn element<T: ser::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
+    fn element<T: ser::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         self.separate()?;
         value.serialize(&mut *self.serializer)
     }
@@ -91,21 +85,21 @@ impl Compound<'_, '_> {
         &mut self,
         key: &'static str,
         value: &T,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), EncodeError> {
         self.separate()?;
         self.serializer.writer.string(key)?;
         self.serializer.writer.raw(":")?;
         value.serialize(&mut *self.serializer)
     }
 
-    fn close(self) -> Result<(), WriteError> {
+    fn close(self) -> Result<(), EncodeError> {
         self.serializer.writer.raw(self.close)
     }
 }
 
 macro_rules! integers {
     ($($method:ident $type:ty => $write:ident)*) => {$(
-        fn $method(self, value: $type) -> Result<(), WriteError> {
+        fn $method(self, value: $type) -> Result<(), EncodeError> {
             self.writer.$write(value)
         }
     )*};
@@ -113,7 +107,7 @@ macro_rules! integers {
 
 impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
     type Ok = ();
-    type Error = WriteError;
+    type Error = EncodeError;
     type SerializeSeq = Compound<'s, 'b>;
     type SerializeTuple = Compound<'s, 'b>;
     type SerializeTupleStruct = Compound<'s, 'b>;
@@ -133,47 +127,47 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         serialize_u64 u64 => unsigned
     }
 
-    fn serialize_bool(self, value: bool) -> Result<(), WriteError> {
+    fn serialize_bool(self, value: bool) -> Result<(), EncodeError> {
         self.writer.raw(if value { "true" } else { "false" })
     }
 
-    fn serialize_f32(self, value: f32) -> Result<(), WriteError> {
+    fn serialize_f32(self, value: f32) -> Result<(), EncodeError> {
         self.writer.single(value)
     }
 
-    fn serialize_f64(self, value: f64) -> Result<(), WriteError> {
+    fn serialize_f64(self, value: f64) -> Result<(), EncodeError> {
         self.writer.float(value)
     }
 
-    fn serialize_char(self, value: char) -> Result<(), WriteError> {
+    fn serialize_char(self, value: char) -> Result<(), EncodeError> {
         self.writer.string(value.encode_utf8(&mut [0; 4]))
     }
 
-    fn serialize_str(self, value: &str) -> Result<(), WriteError> {
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
         self.writer.string(value)
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         self.writer.display(value)
     }
 
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), WriteError> {
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
         self.collect_seq(value)
     }
 
-    fn serialize_none(self) -> Result<(), WriteError> {
+    fn serialize_none(self) -> Result<(), EncodeError> {
         self.writer.raw("null")
     }
 
-    fn serialize_some<T: ser::Serialize + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+    fn serialize_some<T: ser::Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), WriteError> {
+    fn serialize_unit(self) -> Result<(), EncodeError> {
         self.writer.raw("null")
     }
 
-    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), WriteError> {
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), EncodeError> {
         self.writer.raw("null")
     }
 
@@ -182,7 +176,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         _name: &'static str,
         _index: u32,
         variant: &'static str,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), EncodeError> {
         self.writer.string(variant)
     }
 
@@ -190,7 +184,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         self,
         _name: &'static str,
         value: &T,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), EncodeError> {
         value.serialize(self)
     }
 
@@ -200,13 +194,13 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         _index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), EncodeError> {
         self.open_variant(variant, "")?;
         value.serialize(&mut *self)?;
         self.writer.raw("}")
     }
 
-    fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'s, 'b>, WriteError> {
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'s, 'b>, EncodeError> {
         self.writer.raw("[")?;
         Ok(Compound {
             serializer: self,
@@ -215,7 +209,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         })
     }
 
-    fn serialize_tuple(self, len: usize) -> Result<Compound<'s, 'b>, WriteError> {
+    fn serialize_tuple(self, len: usize) -> Result<Compound<'s, 'b>, EncodeError> {
         self.serialize_seq(Some(len))
     }
 
@@ -223,7 +217,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         self,
         _name: &'static str,
         len: usize,
-    ) -> Result<Compound<'s, 'b>, WriteError> {
+    ) -> Result<Compound<'s, 'b>, EncodeError> {
         self.serialize_seq(Some(len))
     }
 
@@ -233,7 +227,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         _index: u32,
         variant: &'static str,
         _len: usize,
-    ) -> Result<Compound<'s, 'b>, WriteError> {
+    ) -> Result<Compound<'s, 'b>, EncodeError> {
         self.open_variant(variant, "[")?;
         Ok(Compound {
             serializer: self,
@@ -242,7 +236,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         })
     }
 
-    fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'s, 'b>, WriteError> {
+    fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'s, 'b>, EncodeError> {
         self.writer.raw("{")?;
         Ok(Compound {
             serializer: self,
@@ -255,7 +249,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         self,
         _name: &'static str,
         len: usize,
-    ) -> Result<Compound<'s, 'b>, WriteError> {
+    ) -> Result<Compound<'s, 'b>, EncodeError> {
         self.serialize_map(Some(len))
     }
 
@@ -265,7 +259,7 @@ impl<'s, 'b> ser::Serializer for &'s mut Serializer<'b> {
         _index: u32,
         variant: &'static str,
         _len: usize,
-    ) -> Result<Compound<'s, 'b>, WriteError> {
+    ) -> Result<Compound<'s, 'b>, EncodeError> {
         self.open_variant(variant, "{")?;
         Ok(Compound {
             serializer: self,
@@ -279,13 +273,16 @@ macro_rules! elements {
     ($($trait:ident $method:ident)*) => {$(
         impl $trait for Compound<'_, '_> {
             type Ok = ();
-            type Error = WriteError;
+            type Error = EncodeError;
 
-            fn $method<T: ser::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
+            fn $method<T>(&mut self, value: &T) -> Result<(), EncodeError>
+            where
+                T: ser::Serialize + ?Sized,
+            {
                 self.element(value)
             }
 
-            fn end(self) -> Result<(), WriteError> {
+            fn end(self) -> Result<(), EncodeError> {
                 self.close()
             }
         }
@@ -303,17 +300,17 @@ macro_rules! fields {
     ($($trait:ident)*) => {$(
         impl $trait for Compound<'_, '_> {
             type Ok = ();
-            type Error = WriteError;
+            type Error = EncodeError;
 
             fn serialize_field<T: ser::Serialize + ?Sized>(
                 &mut self,
                 key: &'static str,
                 value: &T,
-            ) -> Result<(), WriteError> {
+            ) -> Result<(), EncodeError> {
                 self.field(key, value)
             }
 
-            fn end(self) -> Result<(), WriteError> {
+            fn end(self) -> Result<(), EncodeError> {
                 self.close()
             }
         }
@@ -324,9 +321,9 @@ fields! { SerializeStruct SerializeStructVariant }
 
 impl SerializeMap for Compound<'_, '_> {
     type Ok = ();
-    type Error = WriteError;
+    type Error = EncodeError;
 
-    fn serialize_key<T: ser::Serialize + ?Sized>(&mut self, key: &T) -> Result<(), WriteError> {
+    fn serialize_key<T: ser::Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
         self.separate()?;
         key.serialize(Key {
             writer: &mut self.serializer.writer,
@@ -334,17 +331,20 @@ impl SerializeMap for Compound<'_, '_> {
         self.serializer.writer.raw(":")
     }
 
-    fn serialize_value<T: ser::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
+    fn serialize_value<T: ser::Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), EncodeError> {
         value.serialize(&mut *self.serializer)
     }
 
-    fn end(self) -> Result<(), WriteError> {
+    fn end(self) -> Result<(), EncodeError> {
         self.close()
     }
 }
 
 /// What is no map key.
-type NoKey = Impossible<(), WriteError>;
+type NoKey = Impossible<(), EncodeError>;
 
 /// Writes a map key, always a string.
 struct Key<'w, 'b> {
@@ -354,8 +354,8 @@ struct Key<'w, 'b> {
 impl Key<'_, '_> {
     fn quoted(
         self,
-        put: impl FnOnce(&mut Writer<'_>) -> Result<(), WriteError>,
-    ) -> Result<(), WriteError> {
+        put: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
         self.writer.raw("\"")?;
         put(self.writer)?;
         self.writer.raw("\"")
@@ -364,7 +364,7 @@ impl Key<'_, '_> {
 
 macro_rules! integer_keys {
     ($($method:ident $type:ty => $write:ident)*) => {$(
-        fn $method(self, value: $type) -> Result<(), WriteError> {
+        fn $method(self, value: $type) -> Result<(), EncodeError> {
             self.quoted(|writer| writer.$write(value))
         }
     )*};
@@ -372,15 +372,15 @@ macro_rules! integer_keys {
 
 macro_rules! no_keys {
     ($($method:ident($($argument:ty),*) -> $output:ty;)*) => {$(
-        fn $method(self, $(_: $argument),*) -> Result<$output, WriteError> {
-            Err(WriteError::Key)
+        fn $method(self, $(_: $argument),*) -> Result<$output, EncodeError> {
+            Err(EncodeError::Key)
         }
     )*};
 }
 
 impl ser::Serializer for Key<'_, '_> {
     type Ok = ();
-    type Error = WriteError;
+    type Error = EncodeError;
     type SerializeSeq = NoKey;
     type SerializeTuple = NoKey;
     type SerializeTupleStruct = NoKey;
@@ -400,37 +400,37 @@ impl ser::Serializer for Key<'_, '_> {
         serialize_u64 u64 => unsigned
     }
 
-    fn serialize_bool(self, value: bool) -> Result<(), WriteError> {
+    fn serialize_bool(self, value: bool) -> Result<(), EncodeError> {
         self.writer.string(if value { "true" } else { "false" })
     }
 
-    fn serialize_f32(self, value: f32) -> Result<(), WriteError> {
+    fn serialize_f32(self, value: f32) -> Result<(), EncodeError> {
         if !value.is_finite() {
-            return Err(WriteError::Key);
+            return Err(EncodeError::Key);
         }
         self.quoted(|writer| writer.single(value))
     }
 
-    fn serialize_f64(self, value: f64) -> Result<(), WriteError> {
+    fn serialize_f64(self, value: f64) -> Result<(), EncodeError> {
         if !value.is_finite() {
-            return Err(WriteError::Key);
+            return Err(EncodeError::Key);
         }
         self.quoted(|writer| writer.float(value))
     }
 
-    fn serialize_char(self, value: char) -> Result<(), WriteError> {
+    fn serialize_char(self, value: char) -> Result<(), EncodeError> {
         self.writer.string(value.encode_utf8(&mut [0; 4]))
     }
 
-    fn serialize_str(self, value: &str) -> Result<(), WriteError> {
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
         self.writer.string(value)
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         self.writer.display(value)
     }
 
-    fn serialize_some<T: ser::Serialize + ?Sized>(self, value: &T) -> Result<(), WriteError> {
+    fn serialize_some<T: ser::Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         value.serialize(self)
     }
 
@@ -439,7 +439,7 @@ impl ser::Serializer for Key<'_, '_> {
         _name: &'static str,
         _index: u32,
         variant: &'static str,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), EncodeError> {
         self.writer.string(variant)
     }
 
@@ -447,7 +447,7 @@ impl ser::Serializer for Key<'_, '_> {
         self,
         _name: &'static str,
         value: &T,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), EncodeError> {
         value.serialize(self)
     }
 
@@ -457,8 +457,8 @@ impl ser::Serializer for Key<'_, '_> {
         _index: u32,
         _variant: &'static str,
         _value: &T,
-    ) -> Result<(), WriteError> {
-        Err(WriteError::Key)
+    ) -> Result<(), EncodeError> {
+        Err(EncodeError::Key)
     }
 
     no_keys! {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 
-fn read(text: &str) -> Result<Value, ReadError> {
+fn read(text: &str) -> Result<Value, DecodeError> {
     from_slice(&mut Vec::from(text))
 }
 
@@ -37,18 +37,18 @@ fn raw_text_is_left_alone() {
     let mut bytes = Vec::from(" [ {\"\\u0061\" : \"\\n\"} , 1e5 ] ,");
     let mut reader = Reader::new(&mut bytes).unwrap();
     assert_eq!(reader.raw(), Ok("[ {\"\\u0061\" : \"\\n\"} , 1e5 ]"));
-    assert_eq!(reader.end(), Err(ReadError::Trailing));
+    assert_eq!(reader.end(), Err(DecodeError::Trailing));
 }
 
 #[test]
 fn asking_for_another_type_moves_nothing() {
     let mut bytes = Vec::from("[null]");
     let mut reader = Reader::new(&mut bytes).unwrap();
-    assert_eq!(reader.begin_object(), Err(ReadError::Type));
-    assert_eq!(reader.string(), Err(ReadError::Type));
+    assert_eq!(reader.begin_object(), Err(DecodeError::Type));
+    assert_eq!(reader.string(), Err(DecodeError::Type));
     assert_eq!(reader.begin_array(), Ok(()));
     assert_eq!(reader.next_element(), Ok(true));
-    assert_eq!(reader.number(), Err(ReadError::Type));
+    assert_eq!(reader.number(), Err(DecodeError::Type));
     assert_eq!(reader.null(), Ok(()));
     assert_eq!(reader.next_element(), Ok(false));
     assert_eq!(reader.end(), Ok(()));
@@ -57,48 +57,48 @@ fn asking_for_another_type_moves_nothing() {
 #[test]
 fn the_grammar_is_strict() {
     for (text, error) in [
-        ("", ReadError::Incomplete),
-        (" ", ReadError::Incomplete),
-        ("nul", ReadError::Incomplete),
-        ("nulL", ReadError::Syntax),
-        ("True", ReadError::Syntax),
-        ("01", ReadError::Trailing),
-        ("1.", ReadError::Incomplete),
-        ("1.e1", ReadError::Syntax),
-        (".5", ReadError::Syntax),
-        ("+1", ReadError::Syntax),
-        ("-", ReadError::Incomplete),
-        ("-x", ReadError::Syntax),
-        ("1e", ReadError::Incomplete),
-        ("1e+", ReadError::Incomplete),
-        ("NaN", ReadError::Syntax),
-        ("Infinity", ReadError::Syntax),
-        ("'a'", ReadError::Syntax),
-        ("\"\n\"", ReadError::Syntax),
-        ("\"\\x\"", ReadError::Syntax),
-        ("\"\\u12g4\"", ReadError::Syntax),
-        ("\"\\u12", ReadError::Incomplete),
-        ("\"abc", ReadError::Incomplete),
-        ("[1,]", ReadError::Syntax),
-        ("[,1]", ReadError::Syntax),
-        ("[1 2]", ReadError::Syntax),
-        ("[1", ReadError::Incomplete),
-        ("{\"a\":1,}", ReadError::Syntax),
-        ("{\"a\" 1}", ReadError::Syntax),
-        ("{a:1}", ReadError::Syntax),
-        ("{1:1}", ReadError::Syntax),
-        ("{\"a\":}", ReadError::Syntax),
-        ("[1}", ReadError::Syntax),
-        ("{} []", ReadError::Trailing),
-        ("1 // no", ReadError::Trailing),
-        ("\u{a0}1", ReadError::Syntax),
+        ("", DecodeError::Truncated),
+        (" ", DecodeError::Truncated),
+        ("nul", DecodeError::Truncated),
+        ("nulL", DecodeError::Syntax),
+        ("True", DecodeError::Syntax),
+        ("01", DecodeError::Trailing),
+        ("1.", DecodeError::Truncated),
+        ("1.e1", DecodeError::Syntax),
+        (".5", DecodeError::Syntax),
+        ("+1", DecodeError::Syntax),
+        ("-", DecodeError::Truncated),
+        ("-x", DecodeError::Syntax),
+        ("1e", DecodeError::Truncated),
+        ("1e+", DecodeError::Truncated),
+        ("NaN", DecodeError::Syntax),
+        ("Infinity", DecodeError::Syntax),
+        ("'a'", DecodeError::Syntax),
+        ("\"\n\"", DecodeError::Syntax),
+        ("\"\\x\"", DecodeError::Syntax),
+        ("\"\\u12g4\"", DecodeError::Syntax),
+        ("\"\\u12", DecodeError::Truncated),
+        ("\"abc", DecodeError::Truncated),
+        ("[1,]", DecodeError::Syntax),
+        ("[,1]", DecodeError::Syntax),
+        ("[1 2]", DecodeError::Syntax),
+        ("[1", DecodeError::Truncated),
+        ("{\"a\":1,}", DecodeError::Syntax),
+        ("{\"a\" 1}", DecodeError::Syntax),
+        ("{a:1}", DecodeError::Syntax),
+        ("{1:1}", DecodeError::Syntax),
+        ("{\"a\":}", DecodeError::Syntax),
+        ("[1}", DecodeError::Syntax),
+        ("{} []", DecodeError::Trailing),
+        ("1 // no", DecodeError::Trailing),
+        ("\u{a0}1", DecodeError::Syntax),
     ] {
         assert_eq!(read(text), Err(error), "{text}");
         assert_eq!(check(text), Err(error), "{text}");
     }
     assert_eq!(
         from_slice::<Value>(&mut [b'"', 0xff, b'"']),
-        Err(ReadError::Utf8)
+        Err(DecodeError::Utf8)
     );
     assert_eq!(read("\u{feff} [1]\t\r\n"), Ok(serde_json::json!([1])));
 }
@@ -109,10 +109,10 @@ fn depth_is_bounded() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     assert_eq!(check(&nested(max)), Ok(()));
     assert!(read(&nested(max)).is_ok());
-    assert_eq!(check(&nested(max + 1)), Err(ReadError::Depth));
-    assert_eq!(read(&nested(max + 1)), Err(ReadError::Depth));
-    assert_eq!(check(&"[".repeat(100_000)), Err(ReadError::Depth));
-    assert_eq!(check(&"{\"\":".repeat(100_000)), Err(ReadError::Depth));
+    assert_eq!(check(&nested(max + 1)), Err(DecodeError::Depth));
+    assert_eq!(read(&nested(max + 1)), Err(DecodeError::Depth));
+    assert_eq!(check(&"[".repeat(100_000)), Err(DecodeError::Depth));
+    assert_eq!(check(&"{\"\":".repeat(100_000)), Err(DecodeError::Depth));
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn serde_shapes_match_serde_json() {
     for short in 0..len {
         assert_eq!(
             to_slice(&value, &mut [0; 1024][..short]),
-            Err(WriteError::BufferTooSmall)
+            Err(EncodeError::BufferTooSmall)
         );
     }
     assert_eq!(from_slice::<Everything>(&mut buffer[..len]), Ok(value));
@@ -250,18 +250,21 @@ fn serde_borrows_and_refuses() {
     assert_eq!(from_slice::<&str>(&mut { *br#""\u0061b""# }), Ok("ab"));
     assert_eq!(
         from_slice::<(u8, u8)>(&mut { *b"[1,2,3]" }),
-        Err(ReadError::Refused)
+        Err(DecodeError::Length)
     );
     assert_eq!(
         from_slice::<(u8, u8)>(&mut { *b"[1]" }),
-        Err(ReadError::Refused)
+        Err(DecodeError::Length)
     );
-    assert_eq!(from_slice::<u8>(&mut { *b"256" }), Err(ReadError::Refused));
-    assert_eq!(from_slice::<u8>(&mut { *b"\"1\"" }), Err(ReadError::Type));
-    assert_eq!(from_slice::<u8>(&mut { *b"1 1" }), Err(ReadError::Trailing));
+    assert_eq!(from_slice::<u8>(&mut { *b"256" }), Err(DecodeError::Value));
+    assert_eq!(from_slice::<u8>(&mut { *b"\"1\"" }), Err(DecodeError::Type));
+    assert_eq!(
+        from_slice::<u8>(&mut { *b"1 1" }),
+        Err(DecodeError::Trailing)
+    );
     assert_eq!(
         from_slice::<Shape>(&mut { *br#""Circle""# }),
-        Err(ReadError::Refused)
+        Err(DecodeError::Value)
     );
     assert_eq!(
         from_slice::<Shape>(&mut { *br#"{"Unit":null}"# }),
@@ -269,11 +272,11 @@ fn serde_borrows_and_refuses() {
     );
     assert_eq!(
         from_slice::<Shape>(&mut { *br#"{"Unit":null,"a":1}"# }),
-        Err(ReadError::Refused)
+        Err(DecodeError::Length)
     );
     assert_eq!(from_slice::<Option<u8>>(&mut { *b"null" }), Ok(None));
     let map: std::collections::HashMap<(), ()> = [((), ())].into();
-    assert_eq!(to_slice(&map, &mut [0; 32]), Err(WriteError::Key));
+    assert_eq!(to_slice(&map, &mut [0; 32]), Err(EncodeError::Key));
 }
 
 #[test]
@@ -367,7 +370,7 @@ proptest! {
         let text = std::format!("[{value}]");
         let mut cut = cut.index(text.len());
         while !text.is_char_boundary(cut) { cut -= 1; }
-        prop_assert_eq!(read(&text[..cut]), Err(ReadError::Incomplete));
+        prop_assert_eq!(read(&text[..cut]), Err(DecodeError::Truncated));
     }
 
     #[test]

@@ -2,7 +2,7 @@ use core::fmt;
 
 use crate::bytes::{self, TextBuffer};
 
-use super::{WriteError, number::Ecma};
+use super::{EncodeError, number::Ecma};
 
 /// Writes JSON values into a slice. Escapes and formats as `JSON.stringify` does. The caller writes
 /// brackets, commas and colons with [`raw`](Self::raw).
@@ -15,7 +15,7 @@ use super::{WriteError, number::Ecma};
 /// writer.string("a\"b\n")?;
 /// writer.raw("}")?;
 /// assert_eq!(writer.finish(), r#"{"msg":"a\"b\n"}"#);
-/// # Ok::<(), peer_core::wire::json::WriteError>(())
+/// # Ok::<(), peer_core::wire::json::EncodeError>(())
 /// ```
 #[derive(Debug)]
 pub struct Writer<'b>(TextBuffer<'b>);
@@ -47,16 +47,16 @@ impl<'b> Writer<'b> {
     /// Writes a text as it is: punctuation, or a value that is JSON already.
     ///
     /// # Errors
-    /// [`WriteError::BufferTooSmall`].
-    pub fn raw(&mut self, text: &str) -> Result<(), WriteError> {
-        self.0.push(text).ok_or(WriteError::BufferTooSmall)
+    /// [`EncodeError::BufferTooSmall`].
+    pub fn raw(&mut self, text: &str) -> Result<(), EncodeError> {
+        self.0.push(text).ok_or(EncodeError::BufferTooSmall)
     }
 
     /// Writes a string with its quotes.
     ///
     /// # Errors
-    /// [`WriteError::BufferTooSmall`].
-    pub fn string(&mut self, text: &str) -> Result<(), WriteError> {
+    /// [`EncodeError::BufferTooSmall`].
+    pub fn string(&mut self, text: &str) -> Result<(), EncodeError> {
         self.raw("\"")?;
         self.escaped(text)?;
         self.raw("\"")
@@ -65,8 +65,8 @@ impl<'b> Writer<'b> {
     /// Writes the `Display` of a value as a string.
     ///
     /// # Errors
-    /// [`WriteError::BufferTooSmall`], or [`WriteError::Refused`] if the value's `Display` failed.
-    pub fn display(&mut self, value: &(impl fmt::Display + ?Sized)) -> Result<(), WriteError> {
+    /// [`EncodeError::BufferTooSmall`], [`EncodeError::Refused`] if the value's `Display` failed.
+    pub fn display(&mut self, value: &(impl fmt::Display + ?Sized)) -> Result<(), EncodeError> {
         self.raw("\"")?;
         self.format(format_args!("{value}"), Self::escaped)?;
         self.raw("\"")
@@ -75,16 +75,16 @@ impl<'b> Writer<'b> {
     /// Writes an integer that may be negative.
     ///
     /// # Errors
-    /// [`WriteError::BufferTooSmall`].
-    pub fn signed(&mut self, value: impl Into<i64>) -> Result<(), WriteError> {
+    /// [`EncodeError::BufferTooSmall`].
+    pub fn signed(&mut self, value: impl Into<i64>) -> Result<(), EncodeError> {
         self.format(format_args!("{}", value.into()), Self::raw)
     }
 
     /// Writes an integer that is not negative.
     ///
     /// # Errors
-    /// [`WriteError::BufferTooSmall`].
-    pub fn unsigned(&mut self, value: impl Into<u64>) -> Result<(), WriteError> {
+    /// [`EncodeError::BufferTooSmall`].
+    pub fn unsigned(&mut self, value: impl Into<u64>) -> Result<(), EncodeError> {
         self.format(format_args!("{}", value.into()), Self::raw)
     }
 
@@ -92,8 +92,8 @@ impl<'b> Writer<'b> {
     /// finite.
     ///
     /// # Errors
-    /// [`WriteError::BufferTooSmall`].
-    pub fn float(&mut self, value: f64) -> Result<(), WriteError> {
+    /// [`EncodeError::BufferTooSmall`].
+    pub fn float(&mut self, value: f64) -> Result<(), EncodeError> {
         if !value.is_finite() {
             return self.raw("null");
         }
@@ -104,15 +104,15 @@ impl<'b> Writer<'b> {
     /// JavaScript, which only has doubles, would write `0.10000000149011612`.
     ///
     /// # Errors
-    /// [`WriteError::BufferTooSmall`].
-    pub fn single(&mut self, value: f32) -> Result<(), WriteError> {
+    /// [`EncodeError::BufferTooSmall`].
+    pub fn single(&mut self, value: f32) -> Result<(), EncodeError> {
         if !value.is_finite() {
             return self.raw("null");
         }
         self.format(format_args!("{}", Ecma(value)), Self::raw)
     }
 
-    fn escaped(&mut self, text: &str) -> Result<(), WriteError> {
+    fn escaped(&mut self, text: &str) -> Result<(), EncodeError> {
         let mut plain = 0;
         for (at, byte) in text.bytes().enumerate() {
             let mut hex = *b"\\u0000";
@@ -145,9 +145,9 @@ impl<'b> Writer<'b> {
     fn format(
         &mut self,
         value: fmt::Arguments<'_>,
-        put: fn(&mut Self, &str) -> Result<(), WriteError>,
-    ) -> Result<(), WriteError> {
+        put: fn(&mut Self, &str) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
         bytes::format(value, |text| put(self, text))
-            .map_err(|error| error.unwrap_or(WriteError::Refused))
+            .map_err(|error| error.unwrap_or(EncodeError::Refused))
     }
 }

@@ -15,9 +15,8 @@ mod tests;
 
 use core::fmt;
 
-use super::json::ReadError;
+use super::json::DecodeError;
 
-#[allow(unused_imports, reason = "the engine is to use it")]
 pub(crate) use parse::peek;
 pub use write::{HEARTBEAT, write_answer, write_candidate, write_offer};
 
@@ -88,7 +87,6 @@ pub enum Signal<'a> {
 
 /// What [`peek`] reads of a broker's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the engine is to use it")]
 pub(crate) struct Peek<'a> {
     /// `type`: `OPEN`, `OFFER` and so on, or a type that is not known here.
     pub(crate) kind: &'a str,
@@ -96,6 +94,10 @@ pub(crate) struct Peek<'a> {
     pub(crate) src: Option<&'a str>,
     /// `payload.connectionId`: the connection that it is for.
     pub(crate) connection_id: Option<&'a str>,
+    /// `payload.label`, unless it has escapes.
+    pub(crate) label: Option<&'a str>,
+    /// `payload.metadata`, as the JSON text it is.
+    pub(crate) metadata: Option<&'a str>,
 }
 
 /// The content of a data connection's OFFER.
@@ -157,7 +159,7 @@ impl<'a> IceCandidateInit<'a> {
 #[non_exhaustive]
 pub enum SignalError {
     /// The message is not JSON, or not an object.
-    Json(ReadError),
+    Json(DecodeError),
     /// `type` is missing or unknown.
     Type,
     /// `src` is missing in a message that needs it.
@@ -195,8 +197,8 @@ impl core::error::Error for SignalError {
     }
 }
 
-impl From<ReadError> for SignalError {
-    fn from(error: ReadError) -> Self {
+impl From<DecodeError> for SignalError {
+    fn from(error: DecodeError) -> Self {
         Self::Json(error)
     }
 }

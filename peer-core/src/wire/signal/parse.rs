@@ -1,4 +1,4 @@
-use crate::wire::json::{self, Kind, ReadError, Reader};
+use crate::wire::json::{self, DecodeError, Kind, Reader};
 
 use super::{Answer, IceCandidateInit, Offer, Peek, Signal, SignalError};
 
@@ -10,28 +10,30 @@ use super::{Answer, IceCandidateInit, Offer, Peek, Signal, SignalError};
 /// [`Signal::parse`] reads these. PeerServer writes neither. Otherwise, if the message can be
 /// parsed, both say the same.
 #[must_use]
-#[allow(dead_code, reason = "the engine is to use it")]
 pub(crate) fn peek(text: &[u8]) -> Option<Peek<'_>> {
     let text = core::str::from_utf8(text).ok()?;
     let mut found = [None; 3];
     let mut escaped = json::members(text, &["type", "src", "payload"], &mut found)?;
     let [kind, src, payload] = found;
-    let mut id = [None];
+    let mut found = [None; 3];
     if let Some(payload) = payload {
         // A payload that is no object has no members.
-        escaped |= json::members(payload, &["connectionId"], &mut id).unwrap_or(false);
+        let keys = ["connectionId", "label", "metadata"];
+        escaped |= json::members(payload, &keys, &mut found).unwrap_or(false);
     }
     if escaped {
         return None;
     }
+    let [id, label, metadata] = found;
     Some(Peek {
         kind: plain(kind)??,
         src: plain(src)?,
-        connection_id: plain(id[0])?,
+        connection_id: plain(id)?,
+        label: plain(label).flatten(),
+        metadata,
     })
 }
 
-#[allow(dead_code, reason = "the engine is to use it")]
 /// The text of a JSON string, `Some(None)` for another value or none, `None` for one with escapes.
 fn plain(value: Option<&str>) -> Option<Option<&str>> {
     let text = value.and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
@@ -133,7 +135,7 @@ impl Default for Payload<'_> {
 }
 
 impl<'a> Payload<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, ReadError> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut payload = Self::default();
         if reader.kind()? != Kind::Object {
             reader.skip()?;
@@ -187,7 +189,7 @@ impl<'a> Payload<'a> {
 }
 
 /// A string; anything else is skipped.
-fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, ReadError> {
+fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, DecodeError> {
     if reader.kind()? == Kind::String {
         return reader.string().map(Some);
     }
@@ -196,7 +198,7 @@ fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, ReadError> {
 }
 
 /// What JavaScript makes of a value as a condition.
-fn truthy(reader: &mut Reader<'_>) -> Result<bool, ReadError> {
+fn truthy(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
     Ok(match reader.kind()? {
         Kind::Boolean => reader.boolean()?,
         // Without reading a double, see `Number::parse_integer`. What is too small for one is 0 in
@@ -217,7 +219,7 @@ fn truthy(reader: &mut Reader<'_>) -> Result<bool, ReadError> {
 /// An `RTCSessionDescription`: its text and its type. A plain string is taken as the text.
 fn description<'a>(
     reader: &mut Reader<'a>,
-) -> Result<(Option<&'a str>, Option<&'a str>), ReadError> {
+) -> Result<(Option<&'a str>, Option<&'a str>), DecodeError> {
     if reader.kind()? != Kind::Object {
         return Ok((string(reader)?, None));
     }
@@ -235,7 +237,7 @@ fn description<'a>(
 
 fn candidate<'a>(
     reader: &mut Reader<'a>,
-) -> Result<Result<Option<IceCandidateInit<'a>>, NotACandidate>, ReadError> {
+) -> Result<Result<Option<IceCandidateInit<'a>>, NotACandidate>, DecodeError> {
     match reader.kind()? {
         Kind::Null => {
             reader.null()?;
@@ -271,6 +273,6 @@ fn candidate<'a>(
     ))
 }
 
-fn index(reader: &mut Reader<'_>) -> Result<Option<u16>, ReadError> {
+fn index(reader: &mut Reader<'_>) -> Result<Option<u16>, DecodeError> {
     Ok(reader.raw()?.parse().ok())
 }

@@ -121,7 +121,7 @@ fn a_buffer_too_small_by_one_byte_is_full() {
     let mut buffer = [0; 256];
     let len = write_offer("bob", &offer, &mut buffer).unwrap().len();
     let error = write_offer("bob", &offer, &mut buffer[..len - 1]);
-    assert_eq!(error, Err(crate::wire::json::WriteError::BufferTooSmall));
+    assert_eq!(error, Err(crate::wire::json::EncodeError::BufferTooSmall));
 }
 
 #[test]
@@ -236,11 +236,11 @@ fn empty_candidates_are_ignored() {
 fn errors_say_what_is_missing() {
     let deep = "[".repeat(1000);
     for (text, error) in [
-        ("", SignalError::Json(ReadError::Incomplete)),
-        ("null", SignalError::Json(ReadError::Type)),
-        ("[]", SignalError::Json(ReadError::Type)),
-        ("{} x", SignalError::Json(ReadError::Trailing)),
-        (deep.as_str(), SignalError::Json(ReadError::Type)),
+        ("", SignalError::Json(DecodeError::Truncated)),
+        ("null", SignalError::Json(DecodeError::Type)),
+        ("[]", SignalError::Json(DecodeError::Type)),
+        ("{} x", SignalError::Json(DecodeError::Trailing)),
+        (deep.as_str(), SignalError::Json(DecodeError::Type)),
         ("{}", SignalError::Type),
         (r#"{"type":"open"}"#, SignalError::Type),
         (r#"{"type":"LEAVE"}"#, SignalError::Source),
@@ -274,7 +274,7 @@ fn errors_say_what_is_missing() {
         assert_eq!(parse(text), Err(error), "{text}");
     }
     let nested = std::format!(r#"{{"payload":{deep}}}"#);
-    assert_eq!(parse(&nested), Err(SignalError::Json(ReadError::Depth)));
+    assert_eq!(parse(&nested), Err(SignalError::Json(DecodeError::Depth)));
 }
 
 /// Type, source and connection of a message.
@@ -324,6 +324,8 @@ fn a_peek_needs_no_order_and_shuns_escapes() {
             kind,
             src,
             connection_id,
+            label: None,
+            metadata: None,
         })
     };
     for (text, want) in [

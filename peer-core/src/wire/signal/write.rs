@@ -1,4 +1,4 @@
-use crate::wire::json::{WriteError, Writer};
+use crate::wire::json::{EncodeError, Writer};
 
 use super::{Answer, IceCandidateInit, Offer};
 
@@ -21,16 +21,16 @@ pub const HEARTBEAT: &str = r#"{"type":"HEARTBEAT"}"#;
 ///         r#""connectionId":"dc_1","reliable":false},"dst":"bob"}"#,
 ///     ),
 /// );
-/// # Ok::<(), peer_core::wire::json::WriteError>(())
+/// # Ok::<(), peer_core::wire::json::EncodeError>(())
 /// ```
 ///
 /// # Errors
-/// [`WriteError::BufferTooSmall`] if the buffer is too small.
+/// [`EncodeError::BufferTooSmall`] if the buffer is too small.
 pub fn write_offer<'b>(
     dst: &str,
     offer: &Offer<'_>,
     buffer: &'b mut [u8],
-) -> Result<&'b str, WriteError> {
+) -> Result<&'b str, EncodeError> {
     let mut writer = Writer::new(buffer);
     writer.raw(r#"{"type":"OFFER","payload":{"sdp":{"sdp":"#)?;
     writer.string(offer.sdp)?;
@@ -53,12 +53,12 @@ pub fn write_offer<'b>(
 /// Writes an ANSWER to `dst`.
 ///
 /// # Errors
-/// [`WriteError::BufferTooSmall`] if the buffer is too small.
+/// [`EncodeError::BufferTooSmall`] if the buffer is too small.
 pub fn write_answer<'b>(
     dst: &str,
     answer: &Answer<'_>,
     buffer: &'b mut [u8],
-) -> Result<&'b str, WriteError> {
+) -> Result<&'b str, EncodeError> {
     let mut writer = Writer::new(buffer);
     writer.raw(r#"{"type":"ANSWER","payload":{"sdp":{"sdp":"#)?;
     writer.string(answer.sdp)?;
@@ -71,13 +71,13 @@ pub fn write_answer<'b>(
 /// `sdp_m_line_index`. It loses candidates that arrive before the ANSWER.
 ///
 /// # Errors
-/// [`WriteError::BufferTooSmall`] if the buffer is too small.
+/// [`EncodeError::BufferTooSmall`] if the buffer is too small.
 pub fn write_candidate<'b>(
     dst: &str,
     connection_id: &str,
     candidate: &IceCandidateInit<'_>,
     buffer: &'b mut [u8],
-) -> Result<&'b str, WriteError> {
+) -> Result<&'b str, EncodeError> {
     let mut writer = Writer::new(buffer);
     writer.raw(r#"{"type":"CANDIDATE","payload":{"candidate":{"candidate":"#)?;
     writer.string(candidate.candidate)?;
@@ -96,13 +96,17 @@ pub fn write_candidate<'b>(
     finish(writer, dst)
 }
 
-fn string_field(writer: &mut Writer<'_>, key: &str, value: Option<&str>) -> Result<(), WriteError> {
+fn string_field(
+    writer: &mut Writer<'_>,
+    key: &str,
+    value: Option<&str>,
+) -> Result<(), EncodeError> {
     let Some(value) = value else { return Ok(()) };
     writer.raw(key)?;
     writer.string(value)
 }
 
-fn finish<'b>(mut writer: Writer<'b>, dst: &str) -> Result<&'b str, WriteError> {
+fn finish<'b>(mut writer: Writer<'b>, dst: &str) -> Result<&'b str, EncodeError> {
     writer.raw(r#"},"dst":"#)?;
     writer.string(dst)?;
     writer.raw("}")?;

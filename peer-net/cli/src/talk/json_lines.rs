@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peer_net::{
-    CloseReason, ConnectionError, ConnectionInfo, DataConnection, Event, Events, Peer, PeerError,
-    ReconnectError, Serialization, Value,
+    CloseReason, ConnectionInfo, DataConnection, Event, Events, Peer, PeerError, ReconnectError,
+    Serialization, Value,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncWriteExt, stdout};
@@ -316,7 +316,7 @@ impl Session {
                     .await;
                 self.receive_all(&connection).await;
                 if let reason @ CloseReason::Lost(_) = connection.closed().await {
-                    let kind = ConnectionError::ConnectionClosed.as_str();
+                    let kind = "connection-closed";
                     self.out.error(kind, Some(name), &reason.to_string()).await;
                 }
                 self.out
@@ -526,7 +526,7 @@ impl Session {
     }
 
     async fn no_such(&self, name: Option<&str>) {
-        let kind = ConnectionError::ConnectionClosed.as_str();
+        let kind = "connection-closed";
         self.out
             .error(kind, name, "there is no such connection, or it is over")
             .await;

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use peer_core::link::{LeafOutput, Refusal};
+use peer_core::link::{LeafOutput, LinkError};
 use peer_core::peer::Event;
 use peer_net::Serialization;
 use serde_json::Value;
@@ -60,7 +60,7 @@ async fn it_says_when_it_is_ready_and_shows_every_leaf() -> Outcome {
     let (theirs, ours) = from_bob(&bob, &one, "one", Serialization::Json).await;
     talk(&one, ours, &theirs).await?;
     let wrong = device(process.leaves[0], "two", 9).await;
-    wrong.until(&LeafOutput::Refused(Refusal::Key)).await;
+    wrong.until(&LeafOutput::Refused(LinkError::Key)).await;
     drop(wrong);
     let status = until_status(&process, |status| status["refused"]["key"] != 0).await;
     assert_eq!(
@@ -132,7 +132,8 @@ async fn sighup_reads_the_configuration_again() -> Outcome {
     assert_eq!(told, format!("Reloaded {}: 2 leaves.", path.display()));
     assert_eq!(process.leaves, [first]);
     soon(to_two.closed()).await;
-    two.until(&LeafOutput::Refused(Refusal::Name)).await;
+    two.until(&LeafOutput::Refused(LinkError::UnknownLeaf))
+        .await;
     let three = open(first, "three", 3).await;
     talk(&one, ours, &to_one).await?;
 
@@ -140,7 +141,7 @@ async fn sighup_reads_the_configuration_again() -> Outcome {
     write(config(&broker, "") + &leaf("one", 1) + &leaf("three", 4));
     process.reload().await;
     three.down().await;
-    three.until(&LeafOutput::Refused(Refusal::Key)).await;
+    three.until(&LeafOutput::Refused(LinkError::Key)).await;
     open(first, "three", 4).await;
     talk(&one, ours, &to_one).await?;
 

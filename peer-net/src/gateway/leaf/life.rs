@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use peer_core::link::DownReason;
+use peer_core::link::LinkError;
 use tokio::time::{Instant, timeout};
 
 use super::{BROKER_END, End, Leaf, Served};
@@ -47,7 +47,7 @@ impl Served<'_> {
         });
     }
 
-    pub(super) fn down(&mut self, reason: DownReason) {
+    pub(super) fn down(&mut self, reason: LinkError) {
         let cause = self.cause.take();
         self.gone(&cause.unwrap_or_else(|| reason.to_string()));
         if self.is_open_to_all {

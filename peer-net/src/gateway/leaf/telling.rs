@@ -1,8 +1,8 @@
 //! What a leaf is told: what came of its commands, and what its broker and its browsers say.
 
-use peer_core::link::LinkError;
+use peer_core::link::LinkInputError;
 use peer_core::peer::{BrokerInput, ConnectionHandle, Input, RtcInput};
-use peer_core::serialization::{Fragment, FrameKind};
+use peer_core::serialization::{Fragment, MessageKind};
 
 use super::{Served, Told};
 use crate::driver::broker::BrokerEvent;
@@ -58,8 +58,8 @@ impl Served<'_> {
             Told::Session(handle, input) => self.give_session(*handle, input),
         };
         match given {
-            Err(LinkError::Full) => return Some(told),
-            Err(LinkError::NoRoom { taken }) => {
+            Err(LinkInputError::Full) => return Some(told),
+            Err(LinkInputError::NoRoom { taken }) => {
                 if let Told::Session(handle, _) = &told
                     && let Some(slot) = self.sessions.slot(*handle)
                 {
@@ -84,19 +84,19 @@ impl Served<'_> {
         &mut self,
         handle: ConnectionHandle,
         input: &SessionInput,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), LinkInputError> {
         let mut news = None;
         let input = match input {
             SessionInput::LocalDescription(sdp) => RtcInput::LocalDescription(sdp),
             SessionInput::LocalCandidate(candidate) => RtcInput::LocalCandidate(candidate),
-            SessionInput::IceState(state) => RtcInput::IceState(*state),
+            SessionInput::IceState(state) => state.input(),
             SessionInput::DtlsConnected => RtcInput::DtlsConnected,
             SessionInput::Opened(_) => RtcInput::ChannelOpened,
             SessionInput::Message(message) => {
                 let given = self.sessions.slot(handle).map_or(0, |slot| slot.given);
                 let (kind, bytes) = match message {
-                    Message::Text(text) => (FrameKind::Text, text.as_bytes()),
-                    Message::Binary(bytes) => (FrameKind::Binary, &bytes[..]),
+                    Message::Text(text) => (MessageKind::Text, text.as_bytes()),
+                    Message::Binary(bytes) => (MessageKind::Binary, &bytes[..]),
                 };
                 RtcInput::Fragment(Fragment {
                     first: given == 0,
@@ -146,7 +146,7 @@ impl Served<'_> {
         match self.link.handle_input(&input) {
             Ok(()) => slot.assembly.granted(room),
             // Once there is room for it.
-            Err(LinkError::Full) => {}
+            Err(LinkInputError::Full) => {}
             Err(error) => {
                 tracing::debug!(target: "peer_net", "a leaf was granted nothing: {error}");
             }

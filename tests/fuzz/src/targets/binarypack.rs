@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use peer_core::binarypack::{self, Value};
-use peer_core::serialization::{Frame, FrameKind, Serialization};
+use peer_core::serialization::{Fragment, MessageKind, Serialization};
 use serde::{Deserialize, Serialize};
 
 /// Types of every shape that serde knows.
@@ -70,10 +70,10 @@ pub fn binarypack(data: &[u8]) {
         Serialization::Raw,
         Serialization::Postcard,
     ] {
-        for kind in [FrameKind::Binary, FrameKind::Text] {
+        for kind in [MessageKind::Binary, MessageKind::Text] {
             let mut bytes = match kind {
-                FrameKind::Binary => data.to_vec(),
-                FrameKind::Text => text.as_bytes().to_vec(),
+                MessageKind::Binary => data.to_vec(),
+                MessageKind::Text => text.as_bytes().to_vec(),
             };
             let _ = serialization.decode::<Everything>(kind, &mut bytes);
         }
@@ -127,7 +127,7 @@ fn write_again(value: Value<'_>, len: usize) {
     assert_eq!(binarypack::serialized_len(&value), Ok(written.len()));
     assert_eq!(Value::from_slice(written), Ok(value));
     if let Ok(frame) = Serialization::Binary.encode(&value, &mut vec![0; 9 * len + 16]) {
-        assert_eq!(frame, Frame::Binary(written));
+        assert_eq!(frame, Fragment::binary(written));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use peer_core::connection::{Inbox, Received};
-use peer_core::serialization::{Fragment, Frame, Serialization};
+use peer_core::serialization::{Fragment, Serialization};
 use peer_core::wire::chunk;
 
 use super::bytes::Bytes;
@@ -85,7 +85,7 @@ fn feed(
     expected: &mut VecDeque<Option<Vec<u8>>>,
 ) {
     let before = (inbox.len(), inbox.dropped());
-    match inbox.feed(memory, Fragment::whole(Frame::Binary(frame))) {
+    match inbox.feed(memory, Fragment::binary(frame)) {
         Ok(Received::Message) => {
             assert_eq!(inbox.len(), before.0 + 1);
             // The message may be the frame itself, though it was meant to be a chunk.

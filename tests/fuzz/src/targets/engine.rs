@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use peer_core::PeerId;
 use peer_core::peer::{
-    BrokerInput, Config, ConnectOptions, ConnectionHandle, DataConnection, Event, IceState, Input,
+    BrokerInput, Config, ConnectOptions, ConnectionHandle, DataConnection, Event, Input,
     InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcFailure, RtcInput,
 };
-use peer_core::serialization::{Frame, Serialization};
+use peer_core::serialization::{Fragment, Serialization};
 use peer_core::time::{Duration, Instant};
 
 use super::bytes::Bytes;
@@ -295,12 +295,13 @@ impl World<'_> {
             6 | 7 => RtcInput::ChannelOpened,
             8 => {
                 text = bytes.text();
-                RtcInput::message(Frame::Text(&text))
+                RtcInput::Fragment(Fragment::text(&text))
             }
-            9 | 10 => RtcInput::message(Frame::Binary(bytes.piece())),
+            9 | 10 => RtcInput::Fragment(Fragment::binary(bytes.piece())),
             11 => RtcInput::ChannelBuffered(u32::from(bytes.word()) << (kind / 16)),
             12 => RtcInput::ChannelClosed,
-            13 => RtcInput::IceState([IceState::Connected, IceState::Disconnected][n as usize % 2]),
+            13 if n % 2 == 0 => RtcInput::IceConnected,
+            13 => RtcInput::IceChecking,
             14 if n % 2 == 0 => RtcInput::MessageTooBig,
             14 => RtcInput::DtlsConnected,
             _ => RtcInput::Failed(RtcFailure::Sctp),

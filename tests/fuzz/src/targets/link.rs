@@ -5,10 +5,10 @@ use peer_core::link::{
     Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkResources, Timing,
 };
 use peer_core::peer::{
-    BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, IceState, Input, Peer,
+    BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Input, Peer,
     PeerResources, PeerState, RtcCommand, RtcFailure, RtcInput,
 };
-use peer_core::serialization::Frame;
+use peer_core::serialization::Fragment;
 use peer_core::time::{Duration, Instant};
 
 use super::bytes::Bytes;
@@ -38,7 +38,7 @@ pub fn link(data: &[u8]) {
     let mut engine: PeerResources<SESSIONS, 2048, 512, 512> = PeerResources::new();
     let mut here: LinkResources<SESSIONS, 128, 2048, 2048> = LinkResources::new();
     let mut there: LinkResources<SESSIONS, 256, 2048, 2560> = LinkResources::new();
-    let leaf = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
+    let leaf = LeafConfig::new("greenhouse", [7; 32], [1; 32]);
     let mut world = World {
         now: Instant::from_millis(1_000),
         leaf: Leaf::new(leaf, here.slices()).unwrap(),
@@ -168,11 +168,11 @@ impl World<'_> {
                     3 => RtcInput::LocalDescription(&text),
                     4 => RtcInput::LocalCandidate(&text),
                     5 | 6 => RtcInput::ChannelOpened,
-                    7 => RtcInput::message(Frame::Text(&text)),
-                    8 => RtcInput::message(Frame::Binary(text.as_bytes())),
+                    7 => RtcInput::Fragment(Fragment::text(&text)),
+                    8 => RtcInput::Fragment(Fragment::binary(text.as_bytes())),
                     9 => RtcInput::ChannelBuffered(n.into()),
                     10 => RtcInput::ChannelClosed,
-                    11 => RtcInput::IceState(IceState::Connected),
+                    11 => RtcInput::IceConnected,
                     12 => RtcInput::ChannelCredit(n.into()),
                     13 => RtcInput::MessageTooBig,
                     _ => RtcInput::Failed(RtcFailure::Ice),

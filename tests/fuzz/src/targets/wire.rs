@@ -3,7 +3,7 @@
 use peer_core::config::{CANDIDATE_MAX, JSON_DEPTH_MAX};
 use peer_core::wire::candidate::{self, CandidateError};
 use peer_core::wire::dcep;
-use peer_core::wire::json::{self, ReadError, Reader};
+use peer_core::wire::json::{self, DecodeError, Reader};
 use peer_core::wire::sdp::{self, Emit, Setup};
 use peer_core::wire::signal::{Signal, SignalError, write_answer, write_candidate, write_offer};
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub fn json(data: &[u8]) {
     }
     match (serde_json::from_str::<Value>(text), &ours) {
         (Ok(theirs), Ok(ours)) => assert_eq!(&theirs, ours),
-        (Ok(_), Err(error)) => assert_eq!(*error, ReadError::Depth),
+        (Ok(_), Err(error)) => assert_eq!(*error, DecodeError::Depth),
         (Err(error), Ok(_)) => {
             // `JSON.parse` takes numbers beyond a double, lone surrogates, and here a byte order mark.
             let error = error.to_string();
@@ -68,7 +68,7 @@ fn same(a: &Value, b: &Value) -> bool {
 /// Steps through a text with the reader, by the kinds it tells.
 fn walk(data: &[u8]) {
     use json::Kind;
-    fn value(reader: &mut Reader<'_>, depth: usize) -> Result<(), ReadError> {
+    fn value(reader: &mut Reader<'_>, depth: usize) -> Result<(), DecodeError> {
         assert!(depth <= JSON_DEPTH_MAX + 1);
         match reader.kind()? {
             Kind::Null => reader.null(),
@@ -110,7 +110,7 @@ fn walk(data: &[u8]) {
 pub fn signal(data: &[u8]) {
     let mut bytes = data.to_vec();
     let parsed = Signal::parse(&mut bytes);
-    if let Err(SignalError::Json(ReadError::Utf8)) = parsed {
+    if let Err(SignalError::Json(DecodeError::Utf8)) = parsed {
         assert!(core::str::from_utf8(data).is_err());
     }
     let Ok(message) = parsed else { return };

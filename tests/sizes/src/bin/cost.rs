@@ -21,7 +21,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 mod engine {
     use core::hint::black_box;
 
-    use peer_core::{PeerId, peer::*, serialization::Frame, time::Instant};
+    use peer_core::{PeerId, peer::*, serialization::Fragment, time::Instant};
 
     /// What `run` looks for by name: the memory for so many connections.
     macro_rules! memory {
@@ -61,7 +61,7 @@ mod engine {
             if let Ok(id) = PeerId::new(black_box("bob"))
                 && let Ok(handle) = peer.connect(now, &id, black_box(ConnectOptions::default()))
             {
-                let message = Input::Rtc(handle, RtcInput::message(Frame::Binary(&buffer)));
+                let message = Input::Rtc(handle, RtcInput::Fragment(Fragment::binary(&buffer)));
                 let _ = peer.handle_input(now, message);
                 if let Some(mut connection) = peer.connection(handle) {
                     black_box(connection.recv_raw());
@@ -142,7 +142,7 @@ mod link {
         black_box(&raw mut LEAF);
         // SAFETY: the only use, in the only thread.
         let memory = unsafe { &mut *&raw mut LINK_4 };
-        let config = LeafConfig::new("greenhouse", Key::new([7; 32]), [1; 32]);
+        let config = LeafConfig::new("greenhouse", [7; 32], [1; 32]);
         let Ok(mut leaf) = Leaf::new(config, memory.slices()) else {
             return;
         };

@@ -16,7 +16,7 @@ use peer_core::{
         BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, Input, Output, Peer,
         PeerResources, Room, RtcCommand, RtcInput,
     },
-    serialization::{Fragment, Frame, FrameKind},
+    serialization::{Fragment, MessageKind},
     time::{Duration, Instant},
 };
 
@@ -226,7 +226,7 @@ impl Attack {
             let fragment = Fragment {
                 first: true,
                 last: true,
-                kind: FrameKind::Binary,
+                kind: MessageKind::Binary,
                 bytes: frame,
             };
             let input = Input::Rtc(handle, RtcInput::Fragment(fragment));
@@ -244,8 +244,8 @@ impl Attack {
             let Some(len) = chunk.write(&mut self.frame) else {
                 return;
             };
-            let frame = Frame::Binary(self.frame.get(..len).unwrap_or_default());
-            let input = Input::Rtc(handle, RtcInput::message(frame));
+            let message = Fragment::binary(self.frame.get(..len).unwrap_or_default());
+            let input = Input::Rtc(handle, RtcInput::Fragment(message));
             let now = self.now;
             let _ = timed!(Call::Chunk, self.peer.handle_input(now, input));
             self.frame.fill(0x2a);
