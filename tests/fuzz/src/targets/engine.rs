@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use peer_core::PeerId;
+use peer_core::connection::MESSAGE_COST;
 use peer_core::peer::{
-    BrokerInput, Config, ConnectOptions, ConnectionHandle, DataConnection, Event, Input,
-    InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcFailure, RtcInput,
+    BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, DataConnection, Event,
+    Input, InputError, Output, Peer, PeerResources, Room, RtcCommand, RtcFailure, RtcInput,
 };
-use peer_core::serialization::{Fragment, Serialization};
+use peer_core::serialization::{Fragment, MessageKind, Serialization};
 use peer_core::time::{Duration, Instant};
 
 use super::bytes::Bytes;
@@ -21,6 +22,16 @@ struct Seen {
     last: bool,
     sessions: u32,
     closes: u32,
+    /// The remote is within a message of this kind.
+    within: Option<MessageKind>,
+    /// What of a fragment the engine did not take, and whether the message ends with it.
+    held: Option<(Vec<u8>, bool)>,
+    /// Bytes that its channel takes; `None`: any.
+    credit: Option<u32>,
+    /// Messages may be read in pieces.
+    streams: bool,
+    /// The application has read the beginning of a message, and not its end.
+    reading: bool,
 }
 
 struct World<'r> {
@@ -76,8 +87,8 @@ impl World<'_> {
     }
 
     /// Polls once; whether there was something.
-    fn poll(&mut self) -> bool {
-        let (handle, command) = match self.peer.poll_output(Room::UNLIMITED) {
+    fn poll(&mut self, room: Room) -> bool {
+        let (handle, command) = match self.peer.poll_output(room) {
             Output::Timeout(at) => {
                 self.timeout = at;
                 return false;
@@ -86,17 +97,39 @@ impl World<'_> {
                 self.event(event);
                 return true;
             }
-            Output::Broker(_) => return true,
+            Output::Broker(command) => {
+                let len = match command {
+                    BrokerCommand::Send(text) => text.len(),
+                    BrokerCommand::Open { id, token } => id.len() + token.len(),
+                    BrokerCommand::RetrieveId | BrokerCommand::Close => 0,
+                };
+                assert!(len.max(1) <= room.broker, "{len} of {room:?}");
+                return true;
+            }
             Output::Rtc(handle, command) => (handle, command),
         };
         assert!(!self.end, "nothing after the end");
         match command {
-            RtcCommand::CreateOffer { .. } | RtcCommand::AcceptOffer { .. } => {
+            RtcCommand::CreateOffer { label: text, .. } | RtcCommand::AcceptOffer { sdp: text } => {
+                assert!(text.len().max(1) <= room.rtc);
                 self.note(handle).sessions += 1;
             }
-            RtcCommand::Close => self.note(handle).closes += 1,
-            RtcCommand::Send(frame) => assert!(frame.bytes.len() <= 512),
-            RtcCommand::ApplyAnswer { .. } | RtcCommand::AddCandidate { .. } => {
+            RtcCommand::Close => {
+                assert!(room.rtc > 0);
+                self.note(handle).closes += 1;
+            }
+            RtcCommand::Send(piece) => {
+                assert!(piece.bytes.len() <= 512 && piece.bytes.len().max(1) <= room.data);
+                let len = piece.bytes.len() as u32;
+                if let Some(credit) = &mut self.note(handle).credit {
+                    *credit = credit
+                        .checked_sub(len)
+                        .expect("no more than there is credit");
+                }
+            }
+            RtcCommand::ApplyAnswer { sdp: text }
+            | RtcCommand::AddCandidate { candidate: text } => {
+                assert!(text.len().max(1) <= room.rtc);
                 assert_eq!(self.note(handle).sessions, 1);
             }
         }
@@ -133,7 +166,8 @@ impl World<'_> {
             }
             Event::Data(handle) => {
                 let readable = self.peer.connection(handle).map(|it| it.readable());
-                assert!(readable.is_some_and(|messages| messages > 0));
+                let streams = self.note(handle).streams;
+                assert!(readable.is_some_and(|messages| messages > 0 || streams));
             }
             _ => {}
         }
@@ -141,7 +175,7 @@ impl World<'_> {
 
     fn drain(&mut self) {
         for _ in 0..2_000 {
-            if !self.poll() {
+            if !self.poll(Room::UNLIMITED) {
                 return;
             }
         }
@@ -177,8 +211,8 @@ impl World<'_> {
     }
 
     fn step(&mut self, bytes: &mut Bytes<'_>) {
-        match bytes.below(20) {
-            0 => drop(self.poll()),
+        match bytes.below(24) {
+            0 => drop(self.poll(room(bytes))),
             1 => self.drain(),
             2 => {
                 self.now = self.now + Duration::from_millis(u64::from(bytes.word()));
@@ -213,6 +247,10 @@ impl World<'_> {
                         let _ = connection.recv_raw();
                     }
                 });
+                // Either drops the rest of a message that is read in pieces.
+                if let Some(handle) = self.handle(n / 2) {
+                    self.note(handle).reading = false;
+                }
             }
             7 => match bytes.below(16) {
                 0 => self.peer.destroy(self.now),
@@ -236,7 +274,88 @@ impl World<'_> {
                 let text = self.message(bytes);
                 self.signal(text.into_bytes());
             }
-            _ => self.rtc(bytes),
+            16..=19 => self.rtc(bytes),
+            20 | 21 => self.fragment(bytes),
+            22 => self.credit(bytes),
+            _ => self.read_pieces(bytes),
+        }
+    }
+
+    /// A piece of a message, or what the engine did not take of the one before.
+    fn fragment(&mut self, bytes: &mut Bytes<'_>) {
+        let (n, flags) = (bytes.byte(), bytes.byte());
+        let Some(handle) = self.handle(n) else { return };
+        let piece = bytes.piece().to_vec();
+        let room = self.peer.receive_room(handle);
+        let seen = self.note(handle);
+        let (piece, last) = seen.held.take().unwrap_or((piece, flags % 2 == 0));
+        let kind = match flags & 2 {
+            0 => MessageKind::Binary,
+            _ => MessageKind::Text,
+        };
+        let fragment = Fragment {
+            first: seen.within.is_none(),
+            last,
+            kind: seen.within.unwrap_or(kind),
+            bytes: &piece,
+        };
+        let cost = if fragment.first { MESSAGE_COST } else { 0 } + piece.len();
+        let fed = self.input(Input::Rtc(handle, RtcInput::Fragment(fragment)));
+        let seen = self.note(handle);
+        match fed {
+            Err(InputError::InboxFull { taken }) => {
+                assert!(cost > room, "{cost} bytes were promised {room}");
+                assert!(taken <= piece.len());
+                if taken > 0 {
+                    seen.within = Some(fragment.kind);
+                }
+                seen.held = Some((piece[taken..].to_vec(), last));
+            }
+            Err(InputError::Full) => seen.held = Some((piece, last)),
+            _ if last => seen.within = None,
+            _ => seen.within = Some(fragment.kind),
+        }
+    }
+
+    fn credit(&mut self, bytes: &mut Bytes<'_>) {
+        let (n, credit) = (bytes.byte(), u32::from(bytes.word()) % 600);
+        let Some(handle) = self.handle(n) else { return };
+        if self
+            .input(Input::Rtc(handle, RtcInput::ChannelCredit(credit)))
+            .is_ok()
+        {
+            self.note(handle).credit = Some(credit);
+        }
+    }
+
+    /// The application reads pieces, or changes how it wants to be told.
+    fn read_pieces(&mut self, bytes: &mut Bytes<'_>) {
+        let (n, what) = (bytes.byte(), bytes.byte());
+        let Some(handle) = self.handle(n) else { return };
+        let mut reading = self.note(handle).reading;
+        let Some(mut connection) = self.peer.connection(handle) else {
+            return;
+        };
+        match what % 8 {
+            0 => connection.set_high_water((what / 8).into()),
+            1 => connection.set_streaming(false),
+            2 | 3 => {
+                connection.set_streaming(true);
+                self.note(handle).streams = true;
+            }
+            _ => {
+                for _ in 0..=what / 8 {
+                    let Some(piece) = connection.recv_piece() else {
+                        break;
+                    };
+                    assert!(
+                        piece.first || reading,
+                        "a message begins with its first piece"
+                    );
+                    reading = !piece.last;
+                }
+                self.note(handle).reading = reading;
+            }
         }
     }
 
@@ -349,6 +468,21 @@ impl World<'_> {
             assert!(seen.last);
             assert_eq!(seen.closes, seen.sessions);
         }
+    }
+}
+
+/// Room for nothing, for little, or for anything, each of the three by itself.
+fn room(bytes: &mut Bytes<'_>) -> Room {
+    let mut one = || match bytes.below(4) {
+        0 => usize::MAX,
+        1 => 0,
+        2 => bytes.below(40),
+        _ => bytes.word().into(),
+    };
+    Room {
+        broker: one(),
+        rtc: one(),
+        data: one(),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Both ends of a link with an engine at one and a stack at the other, and somebody on the wire between them.
 
+use std::collections::HashMap;
+
 use peer_core::PeerId;
 use peer_core::link::{
-    Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkResources, Timing,
+    Gateway, GatewayOutput, Key, Leaf, LeafConfig, LeafKeys, LeafOutput, LinkInputError,
+    LinkResources, Timing,
 };
 use peer_core::peer::{
     BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Input, Peer,
     PeerResources, PeerState, RtcCommand, RtcFailure, RtcInput,
 };
-use peer_core::serialization::Fragment;
+use peer_core::serialization::{Fragment, MessageKind};
 use peer_core::time::{Duration, Instant};
 
 use super::bytes::Bytes;
@@ -48,6 +51,7 @@ pub fn link(data: &[u8]) {
         handles: Vec::new(),
         reads: false,
         sessions: Vec::new(),
+        messages: HashMap::new(),
     };
     if bytes.below(8) > 0 {
         world.drive(&mut Wire::Clear);
@@ -88,6 +92,16 @@ struct World<'m> {
     reads: bool,
     /// The stack's sessions.
     sessions: Vec<ConnectionHandle>,
+    /// How far the stack is with a message to the leaf.
+    messages: HashMap<ConnectionHandle, Half>,
+}
+
+/// A message that the stack has not said to its end.
+#[derive(Default)]
+struct Half {
+    within: Option<MessageKind>,
+    /// What of a fragment was not taken, and whether the message ends with it.
+    held: Option<(Vec<u8>, bool)>,
 }
 
 /// Who sits on the wire.
@@ -99,7 +113,7 @@ enum Wire<'b, 'd> {
 
 impl World<'_> {
     fn step(&mut self, bytes: &mut Bytes<'_>) {
-        match bytes.below(12) {
+        match bytes.below(14) {
             0 => {
                 self.drive(&mut Wire::Clear);
             }
@@ -146,9 +160,61 @@ impl World<'_> {
                     }
                 }
             }
-            _ => self.stack(bytes),
+            11 => self.stack(bytes),
+            12 => self.fragment(bytes),
+            _ => {
+                let (n, what) = (bytes.byte(), bytes.byte());
+                let count = self.handles.len().max(1);
+                if let Some(&handle) = self.handles.get(usize::from(n) % count)
+                    && let Some(mut connection) = self.peer.connection(handle)
+                {
+                    match what % 8 {
+                        0 => connection.set_streaming(false),
+                        1 => connection.set_streaming(true),
+                        2 => connection.set_high_water(what.into()),
+                        3 => drop(connection.stream(usize::from(what) * 16, 100)),
+                        4 => drop(connection.stream_write(&[what; 300])),
+                        _ => drop(connection.recv_piece()),
+                    }
+                }
+            }
         }
         assert!(self.gateway.sessions() <= SESSIONS);
+    }
+
+    /// A piece of a message that the stack has for the leaf.
+    fn fragment(&mut self, bytes: &mut Bytes<'_>) {
+        let (n, flags) = (bytes.byte(), bytes.byte());
+        let piece = bytes.piece().repeat(1 + usize::from(flags / 32));
+        let count = self.sessions.len().max(1);
+        let Some(&session) = self.sessions.get(usize::from(n) % count) else {
+            return;
+        };
+        let half = self.messages.entry(session).or_default();
+        let (piece, last) = half.held.take().unwrap_or((piece, flags % 2 == 0));
+        let kind = match flags & 2 {
+            0 => MessageKind::Binary,
+            _ => MessageKind::Text,
+        };
+        let fragment = Fragment {
+            first: half.within.is_none(),
+            last,
+            kind: half.within.unwrap_or(kind),
+            bytes: &piece,
+        };
+        let input = Input::Rtc(session, RtcInput::Fragment(fragment));
+        match self.gateway.handle_input(&input) {
+            Err(LinkInputError::NoRoom { taken }) => {
+                assert!(taken <= piece.len());
+                if taken > 0 {
+                    half.within = Some(fragment.kind);
+                }
+                half.held = Some((piece[taken..].to_vec(), last));
+            }
+            Err(LinkInputError::Full) => half.held = Some((piece, last)),
+            _ if last => half.within = None,
+            _ => half.within = Some(fragment.kind),
+        }
     }
 
     /// Something that the gateway's stack or broker says.
@@ -168,6 +234,8 @@ impl World<'_> {
                     3 => RtcInput::LocalDescription(&text),
                     4 => RtcInput::LocalCandidate(&text),
                     5 | 6 => RtcInput::ChannelOpened,
+                    // Not within another one.
+                    7 | 8 if self.messages.contains_key(&session) => return,
                     7 => RtcInput::Fragment(Fragment::text(&text)),
                     8 => RtcInput::Fragment(Fragment::binary(text.as_bytes())),
                     9 => RtcInput::ChannelBuffered(n.into()),
@@ -211,7 +279,10 @@ impl World<'_> {
                             RtcCommand::CreateOffer { .. } | RtcCommand::AcceptOffer { .. } => {
                                 sessions.push(handle);
                             }
-                            RtcCommand::Close => sessions.retain(|other| *other != handle),
+                            RtcCommand::Close => {
+                                sessions.retain(|other| *other != handle);
+                                self.messages.remove(&handle);
+                            }
                             _ => {}
                         }
                         assert!(sessions.len() <= SESSIONS, "as many as the memory has");
