@@ -99,3 +99,18 @@ fn both_ends_connect() {
         assert!(net.ends.iter().all(|end| end.events.len() == 1));
     }
 }
+
+/// TSNs and tags that wrap at once.
+#[test]
+fn numbers_wrap() {
+    let configs = [crate::net::config(0xff), crate::net::config(2)];
+    let path = Path {
+        loss: 0.05,
+        ..Path::default()
+    };
+    let mut net = Net::with(6, configs, [Size::both(1 << 16); 2], path);
+    net.ends[0].association.connect();
+    let messages: Vec<_> = (0..400).map(|n| message(n, 3000)).collect();
+    net.transfer(0, ORDERED, &messages, Duration::from_secs(60));
+    assert!(net.ends[1].messages.iter().map(|m| &m.2).eq(&messages));
+}

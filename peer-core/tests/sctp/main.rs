@@ -8,5 +8,7 @@ mod ends;
 mod hostile;
 mod loss;
 mod net;
+mod raw;
+mod scripted;
 mod streams;
 mod windows;

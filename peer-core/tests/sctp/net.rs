@@ -137,7 +137,7 @@ impl End {
         })
     }
 
-    fn work(&mut self, now: Instant) {
+    pub(crate) fn work(&mut self, now: Instant) {
         while self.reads
             && let Some(received) = self.association.read()
         {

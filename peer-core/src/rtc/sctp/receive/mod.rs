@@ -82,6 +82,8 @@ impl Receiver {
         }
         self.cumulative = initial.before();
         self.acks = Acks::default();
+        // INIT and INIT ACK tell it.
+        self.told = self.window(memory);
     }
 
     /// The window: bytes of payload that the remote may send beyond what is acknowledged.
