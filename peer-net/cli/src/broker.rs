@@ -2,7 +2,7 @@
 
 use core::pin::pin;
 use core::time::Duration;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use peer_net::broker::{
@@ -10,7 +10,9 @@ use peer_net::broker::{
 };
 
 use crate::failure::{Failure, sentence};
+use crate::shown::tell;
 use crate::signals::{Hangups, interrupted};
+use crate::stdout::print;
 
 /// Run a broker that PeerJS clients can use in place of npm's PeerServer.
 #[derive(Debug, clap::Args)]
@@ -102,10 +104,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             Failure::other(format!("the broker could not start: {}", sentence(&error)))
         })?;
 
-    let mut stdout = io::stdout();
-    writeln!(stdout, "Listening on {} (key {key})", address(&broker))
-        .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::other(format!("stdout cannot be written: {error}")))?;
+    print(&format!("Listening on {} (key {key})", address(&broker)))?;
 
     loop {
         let hangup = async {
@@ -118,8 +117,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             () = &mut interrupted => break,
             () = hangup => match renew(&broker, files.as_ref()) {
                 // Nobody may be there to read it.
-                Ok(()) => drop(writeln!(stdout, "Key and certificate were read again.")),
-                Err(why) => drop(writeln!(io::stderr(), "peer: {why}; nothing has changed")),
+                Ok(()) => drop(print("Key and certificate were read again.")),
+                Err(why) => tell!("peer: {why}; nothing has changed"),
             },
         }
     }

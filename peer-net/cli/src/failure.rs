@@ -1,9 +1,12 @@
 //! Why a command ended, as a sentence and an exit code.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::error::Error;
 use std::process::ExitCode;
 
-use peer_net::{ConnectError, PeerError};
+use peer_net::{BuildError, ConnectError, ConnectionFailure, PeerError};
+
+use crate::shown::tell;
 
 /// Why a command ended badly.
 pub(crate) struct Failure {
@@ -13,6 +16,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     const OTHER: u8 = 1;
+    const USAGE: u8 = 2;
     const BROKER: u8 = 3;
     const NO_SUCH_PEER: u8 = 4;
     const CONNECTION: u8 = 5;
@@ -22,6 +26,24 @@ impl Failure {
         Self {
             code: Self::OTHER,
             sentence: sentence.into(),
+        }
+    }
+
+    /// What was asked for makes no sense.
+    pub(crate) fn usage(sentence: impl Into<String>) -> Self {
+        Self {
+            code: Self::USAGE,
+            sentence: sentence.into(),
+        }
+    }
+
+    /// The peer cannot be made as the options say.
+    pub(crate) fn of_build(error: &BuildError) -> Self {
+        match error {
+            BuildError::Id { .. } | BuildError::Token(_) | BuildError::Broker { .. } => {
+                Self::usage(sentence(error))
+            }
+            _ => Self::other(sentence(error)),
         }
     }
 
@@ -41,17 +63,25 @@ impl Failure {
 
     /// A connect that came to nothing.
     pub(crate) fn of_connect(remote: &str, error: &ConnectError) -> Self {
-        let why = format!("could not connect to {remote}: {}", sentence(error));
-        if error.kind() == PeerError::PeerUnavailable.as_str() {
-            Self {
-                code: Self::NO_SUCH_PEER,
-                sentence: why,
+        match error {
+            ConnectError::Failed(failure) => Self::of_failure(remote, failure),
+            ConnectError::Id { .. } | ConnectError::Label | ConnectError::Metadata(_) => {
+                Self::usage(sentence(error))
             }
-        } else {
-            Self {
-                code: Self::CONNECTION,
-                sentence: why,
-            }
+            _ => Self::connection(could_not(remote, error)),
+        }
+    }
+
+    /// A connection that never opened.
+    pub(crate) fn of_failure(remote: &str, failure: &ConnectionFailure) -> Self {
+        let unavailable = failure.kind() == PeerError::PeerUnavailable.as_str();
+        Self {
+            code: if unavailable {
+                Self::NO_SUCH_PEER
+            } else {
+                Self::CONNECTION
+            },
+            sentence: could_not(remote, failure),
         }
     }
 
@@ -62,11 +92,31 @@ impl Failure {
         }
     }
 
+    /// What happened, as a sentence.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     /// Tells the user and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("peer: {}", self.sentence);
+        tell!("peer: {}", self.sentence);
         ExitCode::from(self.code)
     }
+}
+
+/// That a connect came to nothing, and why.
+pub(crate) fn could_not(remote: &str, error: &dyn Error) -> String {
+    format!("could not connect to {remote}: {}", sentence(error))
+}
+
+/// What the stack advises where no path works. It does not know whether a server was given.
+const TURN_ADVICE: &str = "; a TURN server may be needed";
+/// Whether a TURN server was given.
+static HAS_TURN: AtomicBool = AtomicBool::new(false);
+
+/// A TURN server was given: none is advised from here on.
+pub(crate) fn no_turn_advice() {
+    HAS_TURN.store(true, Ordering::Relaxed);
 }
 
 /// An error and what caused it, in one sentence.
@@ -81,5 +131,36 @@ pub(crate) fn sentence(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text
+    if HAS_TURN.load(Ordering::Relaxed) {
+        text = text.replace(TURN_ADVICE, "");
+    }
+    without_page(text)
+}
+
+/// The text without a web page in it: a proxy's error page says nothing in a terminal.
+fn without_page(text: String) -> String {
+    let lower = text.to_ascii_lowercase();
+    let begins = ["<!doctype html", "<html"]
+        .into_iter()
+        .filter_map(|tag| lower.find(tag));
+    match begins.min() {
+        Some(at) => format!("{}(a web page)", text.get(..at).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn web_pages_are_not_printed() {
+        let text = "the broker answered an open with status 502: <!DOCTYPE html><html><body>";
+        let told = without_page(text.to_owned());
+        assert_eq!(
+            told,
+            "the broker answered an open with status 502: (a web page)"
+        );
+        assert_eq!(without_page("a < b".to_owned()), "a < b");
+    }
 }

@@ -1,19 +1,29 @@
 //! The command `peer`: PeerJS from a terminal or a script.
+#![forbid(unsafe_code)]
+// They panic when stdout or stderr is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod broker;
+mod budget;
 mod demo;
 mod failure;
 mod file;
 mod gateway;
 mod http;
+mod logs;
+mod online;
 mod peer_options;
+mod shown;
 mod signals;
+mod state;
+mod stdout;
 mod talk;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use failure::Failure;
+use logs::{LogFormat, LogLevel};
 
 /// PeerJS without a browser: take an id at a broker, open data connections to other peers and to web pages.
 ///
@@ -24,14 +34,19 @@ use failure::Failure;
 ///           peer connect alice             --broker http://localhost:9000
 ///
 /// Exit codes: 0 all well, 1 something else failed, 2 wrong usage, 3 the broker could not be
-/// reached or refused, 4 no such peer, 5 the connection failed or was lost, 6 a file could not be
-/// read, written or verified.
+/// reached or refused, or was lost with --no-reconnect, 4 no such peer, 5 the connection failed or
+/// was lost, 6 a file could not be read, written or verified.
 #[derive(Parser)]
 #[command(name = "peer", version, verbatim_doc_comment, propagate_version = true)]
 struct Cli {
-    /// How much to tell on stderr.
-    #[arg(long, global = true, value_enum, default_value_t = Level::Warn, env = "PEER_LOG")]
-    log: Level,
+    /// How much to log on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, env = "PEER_LOG")]
+    log: LogLevel,
+
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    #[arg(default_value_t = LogFormat::Text, env = "PEER_LOG_FORMAT")]
+    log_format: LogFormat,
 
     #[command(subcommand)]
     command: Command,
@@ -55,37 +70,9 @@ enum Command {
     Receive(file::ReceiveArgs),
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Level {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl Level {
-    /// The crates below are chatty: they are heard only when asked for with `trace`.
-    const fn directives(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Error => "off,peer=error,peer_net=error",
-            Self::Warn => "off,peer=warn,peer_net=warn",
-            Self::Info => "off,peer=info,peer_net=info",
-            Self::Debug => "off,peer=debug,peer_net=debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(cli.log.directives())
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    logs::start(cli.log, cli.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,10 +1,16 @@
 //! The options that every command with a peer takes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use peer_net::{IceServer, Peer, PeerBuilder};
+use peer_net::{IceServer, Peer, PeerBuilder, RtcConfig};
 
-use crate::failure::{Failure, sentence};
+use crate::failure::{Failure, no_turn_advice};
+use crate::online::Online;
+use crate::state::State;
+
+/// The largest message that is taken, in bytes, unless the flag says otherwise.
+const MESSAGE_MAX: usize = 64 << 20;
 
 /// Which broker, which id, which ICE servers.
 #[derive(clap::Args)]
@@ -26,54 +32,96 @@ pub(crate) struct PeerOptions {
     #[arg(long, env = "PEER_TOKEN", hide_env_values = true)]
     token: Option<String>,
 
+    /// A folder that keeps the id and the token, so that this command gets its id back at once when it
+    /// starts again, after a loss of power too. It is made where there is none; one for each running
+    /// command and broker.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// End with status 3 when the broker is lost. Without it the command comes back to the broker by
+    /// itself, with the same id, and connections live on meanwhile.
+    #[arg(long)]
+    no_reconnect: bool,
+
     /// A STUN or TURN server: stun:HOST:PORT, turn:USER:PASSWORD@HOST:PORT, or `none`. Repeatable.
-    /// Without it PeerJS's public ones are used.
+    /// Without it PeerJS's public ones are used. USER may hold colons, PASSWORD may not.
     #[arg(long = "ice-server", value_name = "URL")]
     ice_servers: Vec<String>,
+
+    /// Use the addresses of loopback interfaces for paths, too: for tests on one machine.
+    #[arg(long)]
+    include_loopback: bool,
+
+    /// The largest message to take, in bytes; larger ones are dropped, and stderr or an error says so.
+    #[arg(long, value_name = "BYTES", default_value_t = MESSAGE_MAX)]
+    max_message_size: usize,
 }
 
 impl PeerOptions {
-    /// A builder set up as the user wants it.
-    pub(crate) fn builder(&self) -> PeerBuilder {
-        let mut builder = Peer::builder().broker(&self.broker);
-        if let Some(id) = &self.id {
+    /// A builder set up as the user wants it, and what keeps its state.
+    pub(crate) fn builder(&self) -> Result<(PeerBuilder, Option<State>), Failure> {
+        let (id, token) = (self.id.as_deref(), self.token.as_deref());
+        let state = match &self.state {
+            Some(folder) => Some(State::open(folder, id, token)?),
+            None => None,
+        };
+        let kept = state.as_ref().map(|state| &state.identity);
+        let mut builder = Peer::builder();
+        if self.include_loopback {
+            let ice_servers = IceServer::peerjs_defaults();
+            builder = builder.rtc(RtcConfig {
+                ice_servers,
+                include_loopback: true,
+                ..RtcConfig::default()
+            });
+        }
+        builder = builder
+            .broker(&self.broker)
+            .reconnect(!self.no_reconnect)
+            .max_message_size(self.max_message_size);
+        if let Some(id) = kept.map(|kept| &kept.id[..]).or(id) {
             builder = builder.id(id);
         }
-        if let Some(token) = &self.token {
+        if let Some(token) = kept.map(|kept| &kept.token[..]).or(token) {
             builder = builder.token(token);
         }
         if !self.ice_servers.is_empty() {
             let given = self.ice_servers.iter().filter(|url| *url != "none");
+            if given.clone().any(|url| url.starts_with("turn")) {
+                no_turn_advice();
+            }
             builder = builder.ice_servers(given.map(|url| ice_server(url)));
         }
-        builder
+        Ok((builder, state))
     }
 
     /// A peer that the broker knows.
-    pub(crate) async fn open(&self) -> Result<Peer, Failure> {
-        self.builder().open().await.map_err(|error| {
-            Failure::broker(format!(
-                "could not open at {}: {}",
-                self.broker,
-                sentence(&error)
-            ))
-        })
+    pub(crate) async fn open(&self) -> Result<Online, Failure> {
+        let (builder, state) = self.builder()?;
+        let peer = builder.build().map_err(|error| Failure::of_build(&error))?;
+        Online::open(peer, state, &self.broker, !self.no_reconnect).await
     }
 
     /// The broker as the user named it.
     pub(crate) fn broker(&self) -> &str {
         &self.broker
     }
+
+    /// Whether the command comes back to a broker that it lost.
+    pub(crate) const fn reconnects(&self) -> bool {
+        !self.no_reconnect
+    }
 }
 
-/// `turn:USER:PASSWORD@HOST:PORT` carries the credentials that browsers keep apart.
+/// `turn:USER:PASSWORD@HOST:PORT` carries the credentials that browsers keep apart. The user name of
+/// a TURN server with passwords for a time is `TIME:NAME`.
 fn ice_server(url: &str) -> IceServer {
     let Some((scheme, rest)) = url.split_once(':') else {
         return IceServer::new(url);
     };
     match rest.rsplit_once('@') {
         Some((account, host)) => {
-            let (user, password) = account.split_once(':').unwrap_or((account, ""));
+            let (user, password) = account.rsplit_once(':').unwrap_or((account, ""));
             IceServer::turn(format!("{scheme}:{host}"), user, password)
         }
         None => IceServer::new(url),
@@ -86,7 +134,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// Destroys the peer so that every remote notices, and waits for it.
 pub(crate) async fn end(peer: &Peer) {
     peer.destroy();
-    let _ = tokio::time::timeout(END_TIMEOUT, peer.closed()).await;
+    drop(tokio::time::timeout(END_TIMEOUT, peer.closed()).await);
 }
 
 #[cfg(test)]
@@ -99,6 +147,11 @@ mod tests {
         assert_eq!(
             server,
             IceServer::turn("turn:turn.example.org:3478", "me", "p@ss")
+        );
+        let server = ice_server("turn:1700000000:me:c2VjcmV0@turn.example.org:3478");
+        assert_eq!(
+            server,
+            IceServer::turn("turn:turn.example.org:3478", "1700000000:me", "c2VjcmV0")
         );
         assert_eq!(ice_server("stun:a:1"), IceServer::new("stun:a:1"));
     }

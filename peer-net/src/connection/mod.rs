@@ -17,6 +17,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
+use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -212,6 +213,17 @@ impl DataConnection {
     pub async fn recv_as<T: DeserializeOwned>(&self) -> Result<Option<T>, ReceiveError> {
         self.next(|payload| codec::decode_as(self.serialization(), payload))
             .await
+    }
+
+    /// Waits for a message without taking it: its bytes in its serialization, before [`recv`](Self::recv) decodes
+    /// it. `None` once the connection is over and everything was read. Cancel safe.
+    pub async fn next_size(&self) -> Option<usize> {
+        self.held.plane.inbox.next_size().await
+    }
+
+    /// Bytes of messages that arrived so far, those of chunks included. Wraps.
+    pub fn bytes_received(&self) -> usize {
+        self.held.plane.received.load(Ordering::Relaxed)
     }
 
     async fn next<T>(

@@ -50,6 +50,8 @@ pub(crate) struct DataPlane {
     pub(super) json_as_text: AtomicBool,
     /// Bytes handed to the channel. Wraps.
     pub(super) handed_over: AtomicUsize,
+    /// Bytes that came over the channel. Wraps.
+    pub(super) received: AtomicUsize,
     handle: ConnectionHandle,
     state: watch::Sender<State>,
     /// Why it will be over; the first reason stays.
@@ -77,6 +79,7 @@ impl DataPlane {
             channel: OnceLock::new(),
             json_as_text: AtomicBool::new(false),
             handed_over: AtomicUsize::new(0),
+            received: AtomicUsize::new(0),
             handle,
             state: watch::Sender::new(State::Opening),
             ending: Mutex::default(),

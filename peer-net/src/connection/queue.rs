@@ -127,6 +127,12 @@ impl<T> Queue<T> {
         poll_fn(|context| reader.poll_pop(context)).await
     }
 
+    /// Waits for a message and leaves it there. Its bytes; `None` at the end.
+    pub(super) async fn next_size(&self) -> Option<usize> {
+        let mut reader = Reader::new(self);
+        poll_fn(|context| reader.poll_next_size(context)).await
+    }
+
     /// As [`pop`](Self::pop), with the size. The message counts until [`release`](Self::release) is told so many
     /// bytes.
     pub(super) async fn lend(&self) -> Option<(T, usize)> {
@@ -290,6 +296,22 @@ impl<Q: core::ops::Deref<Target = Queue<T>>, T> Reader<Q, T> {
     pub(super) fn poll_pop(&mut self, context: &Context<'_>) -> Poll<Option<T>> {
         self.poll_take(context, false)
             .map(|taken| taken.map(|(item, _)| item))
+    }
+
+    fn poll_next_size(&mut self, context: &Context<'_>) -> Poll<Option<usize>> {
+        let (size, reader) = {
+            let mut state = lock(&self.queue.state);
+            let size = state.items.front().map(|(_, len)| *len);
+            if size.is_none() && !state.ended {
+                state.readers.wait(&mut self.place, context);
+                return Poll::Pending;
+            }
+            state.readers.leave(&mut self.place);
+            // The message stays, for whoever reads it.
+            (size, state.readers.first())
+        };
+        wake(reader);
+        Poll::Ready(size)
     }
 
     fn poll_take(&mut self, context: &Context<'_>, lend: bool) -> Poll<Option<(T, usize)>> {

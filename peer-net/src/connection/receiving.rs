@@ -22,6 +22,7 @@ const CLOSE_TEXT_MAX: usize = 256;
 pub(super) async fn read(plane: Arc<DataPlane>, mut receiver: ChannelReceiver) {
     let mut assembly = plane.assembly();
     while let Some(message) = receiver.recv().await {
+        plane.received.fetch_add(message.len(), Ordering::Relaxed);
         match sort(&plane, &mut assembly, message) {
             Some(Sorted::Message(payload)) => {
                 let len = payload.len();

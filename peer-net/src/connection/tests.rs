@@ -67,3 +67,17 @@ async fn what_is_lent_counts_until_it_is_released() {
     assert!(queue.idle().now_or_never().is_some());
     assert_eq!(queue.try_push(message(1), 1), Ok(()));
 }
+
+#[tokio::test]
+async fn a_message_that_is_looked_at_stays() {
+    let queue = queue();
+    assert!(queue.next_size().now_or_never().is_none());
+    push(&queue, 3).await;
+    for _ in 0..2 {
+        assert_eq!(queue.next_size().await, Some(3));
+    }
+    assert_eq!(queue.pop().await, Some(message(3)));
+    queue.end();
+    assert_eq!(queue.next_size().await, None);
+    assert_eq!(queue.pop().await, None);
+}

@@ -4,20 +4,25 @@ mod page;
 mod receiver;
 mod sensor;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 use peer_net::broker::{Broker, BrokerOptions};
 use peer_net::{Peer, PeerBuilder};
+use tokio::sync::mpsc;
 
 use crate::failure::{Failure, sentence};
 use crate::peer_options::end;
 use crate::signals::interrupted;
+use crate::stdout::print;
 
 /// The page's port when nothing else is asked for and it is free.
 const PAGE_PORT: u16 = 8080;
 /// The sensor's id at the demo's own broker.
 const SENSOR_ID: &str = "sensor";
+
+/// Words of pages that wait to be printed. More are not.
+const SAID_MAX: usize = 16;
 
 /// What `peer demo` takes.
 #[derive(clap::Args)]
@@ -44,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .map_err(|error| {
             Failure::other(format!("the broker could not start: {}", sentence(&error)))
         })?;
-    println!("broker    {}", broker.url());
+    print(&format!("broker    {}", broker.url()))?;
     let outcome = show(&args, &broker, interrupted).await;
     broker.shutdown().await;
     outcome
@@ -56,13 +61,14 @@ async fn show(
     interrupted: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let sensor = open(builder(broker).id(SENSOR_ID), "sensor").await?;
-    println!("sensor    open as `{SENSOR_ID}`");
+    print(&format!("sensor    open as `{SENSOR_ID}`"))?;
     let receiver = open(builder(broker), "receiver").await?;
     let outcome = tokio::select! {
         outcome = watch(args, broker, &sensor, &receiver) => outcome,
         () = interrupted => Ok(()),
     };
-    println!("\nGood bye.");
+    // Nobody may be there to read it.
+    drop(print("").and_then(|()| print("Good bye.")));
     // Every page that is connected notices.
     end(&receiver).await;
     end(&sensor).await;
@@ -75,13 +81,21 @@ async fn watch(
     sensor: &Peer,
     receiver: &Peer,
 ) -> Result<(), Failure> {
-    let serving = sensor::serve(sensor);
+    let (say, mut said) = mpsc::channel(SAID_MAX);
+    let serving = sensor::serve(sensor, say);
     let watching = async {
         let readings = receiver::connect(receiver, SENSOR_ID).await?;
-        let url = serve_page(args, broker).await?;
-        println!("page      {url}");
-        println!("\nOpen the page in a browser. Ctrl-C ends everything.\n");
-        readings.print().await
+        for url in serve_page(args, broker).await? {
+            print(&format!("page      {url}"))?;
+        }
+        for line in [
+            "",
+            "Open the page in a browser. Ctrl-C ends everything.",
+            "",
+        ] {
+            print(line)?;
+        }
+        readings.print(&mut said).await
     };
     tokio::select! {
         () = serving => Err(Failure::broker("the sensor's peer was ended by its broker")),
@@ -103,7 +117,8 @@ async fn open(builder: PeerBuilder, what: &str) -> Result<Peer, Failure> {
     })
 }
 
-async fn serve_page(args: &Args, broker: &Broker) -> Result<String, Failure> {
+/// Serves the page. The addresses it is at: from here, and from other machines.
+async fn serve_page(args: &Args, broker: &Broker) -> Result<Vec<String>, Failure> {
     let config = serde_json::json!({
         "peer": SENSOR_ID,
         "port": broker.local_addr().port(),
@@ -113,9 +128,9 @@ async fn serve_page(args: &Args, broker: &Broker) -> Result<String, Failure> {
     let page = page::Page::new(config.to_string(), args.peerjs.as_deref())
         .map_err(|error| Failure::file(format!("PeerJS's script cannot be read: {error}")))?;
     if page.needs_internet() {
-        println!(
-            "          (the page takes PeerJS from the internet; `npm install` in examples/browser avoids it)"
-        );
+        print(
+            "          (the page takes PeerJS from the internet; `npm install` in examples/browser avoids it)",
+        )?;
     }
     let page = std::sync::Arc::new(page);
     let wanted = SocketAddr::new(args.host, args.port.unwrap_or(PAGE_PORT));
@@ -126,7 +141,40 @@ async fn serve_page(args: &Args, broker: &Broker) -> Result<String, Failure> {
     let address = served.map_err(|error| {
         Failure::other(format!("the page cannot be served at {wanted}: {error}"))
     })?;
-    Ok(format!("http://{}/", reachable(address)))
+    let mut hosts = vec![reachable(address)];
+    if address.ip().is_unspecified() {
+        let others = own_addresses(address.ip());
+        hosts.extend(others.map(|ip| SocketAddr::new(ip, address.port())));
+    }
+    Ok(hosts
+        .into_iter()
+        .map(|host| format!("http://{host}/"))
+        .collect())
+}
+
+/// Addresses under which other machines of this network reach this one: those that it would send from.
+/// Nothing is sent.
+fn own_addresses(listening: IpAddr) -> impl Iterator<Item = IpAddr> {
+    // Documentation addresses (RFC 5737, RFC 3849): any that is not here takes the way to all others.
+    let all = [
+        (
+            IpAddr::from([0, 0, 0, 0]),
+            SocketAddr::from(([192, 0, 2, 1], 9)),
+        ),
+        (
+            IpAddr::from([0_u16; 8]),
+            SocketAddr::from(([0x2001, 0xDB8, 0, 0, 0, 0, 0, 1], 9)),
+        ),
+    ];
+    let ways = all
+        .into_iter()
+        .filter(move |(from, _)| from.is_ipv4() || listening.is_ipv6());
+    let own = ways.filter_map(|(from, to)| {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        socket.connect(to).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    });
+    own.filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
 }
 
 /// An address that listens everywhere is reached through loopback from here.

@@ -77,7 +77,7 @@ function connect(peer, id) {
 function receive(message) {
   if (message.type === "reading") {
     received += 1;
-    readings.push(message.celsius);
+    readings.push({ celsius: message.celsius, time: message.time });
     if (readings.length > SHOWN) readings.shift();
     $("readings").dataset.count = $("readings").textContent = received;
     $("every").textContent = `${message.interval} ms`;
@@ -113,12 +113,15 @@ function roundStep(span, count) {
 function draw() {
   if (!readings.length) return;
   const { width, height } = $("chart").getBoundingClientRect();
-  const [left, right, top, bottom] = [44, width - 8, 8, height - 8];
-  const [least, most] = [Math.min(...readings), Math.max(...readings)];
+  const [left, right, top, bottom] = [44, width - 8, 8, height - 26];
+  const values = readings.map((reading) => reading.celsius);
+  const [least, most] = [Math.min(...values), Math.max(...values)];
   const step = roundStep(Math.max(most - least, 0.5), 4);
   const low = Math.floor(least / step) * step;
   const high = Math.max(Math.ceil(most / step) * step, low + step);
-  const x = (i) => left + ((right - left) * (i + SHOWN - readings.length)) / (SHOWN - 1);
+  const [from, until] = [readings[0].time, readings[readings.length - 1].time];
+  const span = Math.max(until - from, 1000);
+  const x = (time) => right - ((right - left) * (until - time)) / span;
   const y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low);
 
   const digits = Math.max(0, -Math.floor(Math.log10(step)));
@@ -128,12 +131,22 @@ function draw() {
     grid += `<line class="rule" x1="${left}" x2="${right}" y1="${at}" y2="${at}"/>`;
     grid += `<text x="${left - 8}" y="${at}" dy=".32em" text-anchor="end">${value.toFixed(digits)}</text>`;
   }
+  // Seconds before the latest reading.
+  const every = roundStep(span / 1000, Math.max(2, Math.floor((right - left) / 90)));
+  const decimals = Math.max(0, -Math.floor(Math.log10(every)));
+  for (let ago = 0; ago <= span / 1000; ago += every) {
+    const at = x(until - ago * 1000).toFixed(1);
+    grid += `<line class="rule" x1="${at}" x2="${at}" y1="${bottom}" y2="${bottom + 4}"/>`;
+    const text = ago === 0 ? "now" : `−${ago.toFixed(decimals)} s`;
+    const anchor = ago === 0 ? "end" : "middle";
+    grid += `<text class="time" x="${at}" y="${bottom + 18}" text-anchor="${anchor}">${text}</text>`;
+  }
   $("grid").innerHTML = grid;
 
-  const points = readings.map((value, i) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`);
+  const points = readings.map(({ time, celsius }) => `${x(time).toFixed(1)},${y(celsius).toFixed(1)}`);
   $("line").setAttribute("d", `M${points.join("L")}`);
-  $("area").setAttribute("d", `M${x(0).toFixed(1)},${bottom}L${points.join("L")}L${right},${bottom}Z`);
-  const latest = readings[readings.length - 1];
+  $("area").setAttribute("d", `M${x(from).toFixed(1)},${bottom}L${points.join("L")}L${right},${bottom}Z`);
+  const latest = values[values.length - 1];
   $("dot").setAttribute("cx", right);
   $("dot").setAttribute("cy", y(latest).toFixed(1));
   $("value").textContent = latest.toFixed(2);

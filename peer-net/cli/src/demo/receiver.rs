@@ -1,12 +1,15 @@
 //! The demo's second peer: connects to the sensor and prints what comes.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal as _;
 use std::time::Instant;
 
 use peer_net::{DataConnection, Peer};
+use tokio::sync::mpsc;
 
 use super::sensor::Say;
 use crate::failure::{Failure, sentence};
+use crate::shown::Shown;
+use crate::stdout::{print, write};
 
 /// Without a terminal, one reading in so many is printed.
 const PRINTED_EVERY: u64 = 10;
@@ -25,13 +28,13 @@ pub(super) async fn connect(peer: &Peer, sensor: &str) -> Result<Readings, Failu
         .reliable(true)
         .await
         .map_err(|error| Failure::of_connect(sensor, &error))?;
-    println!(
+    print(&format!(
         "receiver  connected over ICE, DTLS and SCTP in {} ms",
         start.elapsed().as_millis()
-    );
+    ))?;
     let readings = Readings { connection };
     let (number, celsius) = readings.next().await?;
-    println!("receiver  reading {number}: {celsius:.2} °C");
+    print(&format!("receiver  reading {number}: {celsius:.2} °C"))?;
     Ok(readings)
 }
 
@@ -49,21 +52,28 @@ impl Readings {
         }
     }
 
-    /// Prints readings for ever: on a terminal in one line, else now and then in a new one.
-    pub(super) async fn print(&self) -> Result<(), Failure> {
-        let mut out = std::io::stdout();
-        let live = out.is_terminal();
+    /// Prints readings for ever, on a terminal in one line, else now and then in a new one; and what
+    /// pages say.
+    pub(super) async fn print(&self, said: &mut mpsc::Receiver<String>) -> Result<(), Failure> {
+        let live = std::io::stdout().is_terminal();
         loop {
-            let (number, celsius) = self.next().await?;
-            // A closed stdout only means that nobody looks.
-            let _ = if live {
-                write!(out, "\rreceiver  reading {number}: {celsius:.2} °C \x1b[K")
-            } else if number % PRINTED_EVERY == 0 {
-                writeln!(out, "receiver  reading {number}: {celsius:.2} °C")
-            } else {
-                Ok(())
+            let text = tokio::select! {
+                reading = self.next() => {
+                    let (number, celsius) = reading?;
+                    if live {
+                        format!("\rreceiver  reading {number}: {celsius:.2} °C \x1b[K")
+                    } else if number % PRINTED_EVERY == 0 {
+                        format!("receiver  reading {number}: {celsius:.2} °C\n")
+                    } else {
+                        continue;
+                    }
+                }
+                Some(words) = said.recv() => {
+                    let (start, end) = if live { ("\r", "\x1b[K\n") } else { ("", "\n") };
+                    format!("{start}sensor    page {}{end}", Shown(&words))
+                }
             };
-            let _ = out.flush();
+            write(&text)?;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peer_net::{DataConnection, Peer, Value};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// Time between readings at the start, in milliseconds.
 const INTERVAL_MS: u64 = 500;
@@ -39,6 +39,15 @@ pub(super) enum Ack {
     Message { text: String },
 }
 
+impl core::fmt::Display for Ack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Interval { ms } => write!(f, "wants a reading every {ms} ms"),
+            Self::Message { text } => write!(f, "says: {text}"),
+        }
+    }
+}
+
 /// What a page asks for.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -48,13 +57,17 @@ enum Command {
 }
 
 /// Answers every connection until the peer ends.
-pub(super) async fn serve(peer: &Peer) {
+///
+/// What a page says, a text or another interval, goes to `said` as a line; it is not printed when it
+/// finds no room there.
+pub(super) async fn serve(peer: &Peer, said: mpsc::Sender<String>) {
     let interval = watch::Sender::new(INTERVAL_MS);
     let readings = broadcast::Sender::new(READINGS_MAX);
     let ticking = tick(interval.subscribe(), readings.clone());
     let accepting = async {
         while let Some(connection) = peer.accept().await {
-            let attending = attend(connection, readings.subscribe(), interval.clone());
+            let (readings, interval) = (readings.subscribe(), interval.clone());
+            let attending = attend(connection, readings, interval, said.clone());
             tokio::spawn(attending);
         }
     };
@@ -90,6 +103,7 @@ async fn attend(
     connection: DataConnection,
     mut readings: broadcast::Receiver<Say>,
     interval: watch::Sender<u64>,
+    said: mpsc::Sender<String>,
 ) {
     loop {
         tokio::select! {
@@ -101,7 +115,13 @@ async fn attend(
             },
             message = connection.recv() => {
                 let answer = match message {
-                    Ok(Some(value)) => obey(&value, &interval),
+                    Ok(Some(value)) => {
+                        let answer = obey(&value, &interval);
+                        if let Say::Ack(ack) = &answer {
+                            drop(said.try_send(format!("{} {ack}", connection.peer())));
+                        }
+                        answer
+                    }
                     Ok(None) => return,
                     Err(error) => Say::Error { message: error.to_string() },
                 };

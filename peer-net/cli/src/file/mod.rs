@@ -1,5 +1,8 @@
 //! `peer send` and `peer receive`: files of any size in bounded memory, resumed and verified.
 
+mod folder;
+mod name;
+mod places;
 mod protocol;
 mod receive;
 mod send;
@@ -10,6 +13,7 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::peer_options::PeerOptions;
+use crate::shown::Shown;
 
 pub(crate) use receive::receive;
 pub(crate) use send::send;
@@ -25,6 +29,11 @@ pub(crate) struct SendArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
+    /// Give up when nothing got on for so many seconds. Until then a lost network, broker or receiver
+    /// is waited for.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
+    timeout: f64,
+
     #[command(flatten)]
     peer: PeerOptions,
 }
@@ -32,7 +41,8 @@ pub(crate) struct SendArgs {
 /// What `peer receive` takes.
 #[derive(clap::Args)]
 pub(crate) struct ReceiveArgs {
-    /// The folder to put files into. What is there is never overwritten.
+    /// The folder to put files into; it is made where there is none. What is there is never
+    /// overwritten. Unfinished files are kept for a day in `.peer-receive` in it.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     into: PathBuf,
 
@@ -45,8 +55,16 @@ pub(crate) struct ReceiveArgs {
     from: Option<String>,
 
     /// Refuse files of more bytes than this.
-    #[arg(long, value_name = "BYTES")]
-    max_size: Option<u64>,
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
+    max_size: u64,
+
+    /// Refuse files that would leave less of the disk free than this.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    keep_free: u64,
+
+    /// End transfers that are slower than this, in bytes a second.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    min_rate: u64,
 
     #[command(flatten)]
     peer: PeerOptions,
@@ -59,7 +77,7 @@ fn progress(name: &str, size: u64, done: u64) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.set_message(name.to_owned());
+    bar.set_message(Shown(name).to_string());
     bar.set_position(done);
     bar.reset_eta();
     bar

@@ -1,75 +1,98 @@
 //! `peer receive`.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use peer_net::{DataConnection, Peer};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval, timeout_at};
 
+use super::name::safe_name;
+use super::places::{Place, Places};
 use super::protocol::{LABEL, Message, STALL_TIMEOUT, Say, hear, say};
-use super::store::{Partial, partials, safe_name};
+use super::store::{Key, Limits, Store};
 use super::{ReceiveArgs, progress};
 use crate::failure::{Failure, sentence};
 use crate::peer_options::end;
+use crate::shown::tell;
 use crate::signals::interrupted;
+use crate::stdout::print;
 
-/// Files that come at a time. Further senders wait for their `accept`.
-const TRANSFERS_MAX: usize = 8;
-/// Unfinished files kept in the folder. At the limit new files are refused, unfinished ones go on.
-const PARTIALS_MAX: usize = 64;
+/// Finished files that wait to be told. At the limit their transfers wait.
+const FINISHED_MAX: usize = 8;
+/// How long a transfer may be slower than `--min-rate`.
+const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// How often what is too old is looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 
 /// `peer receive`.
 pub(crate) async fn receive(args: ReceiveArgs) -> Result<(), Failure> {
-    if !args.into.is_dir() {
-        return Err(Failure::file(format!(
-            "{} is not a folder",
-            args.into.display()
-        )));
-    }
+    let limits = Limits {
+        file: args.max_size,
+        free: args.keep_free,
+    };
+    let store = Store::open(&args.into, limits).map_err(|error| {
+        let folder = args.into.display();
+        Failure::file(format!("files cannot be put into {folder}: {error}"))
+    })?;
+    let store = Arc::new(store);
     let interrupted = interrupted();
-    let peer = args.peer.open().await?;
-    let id = peer.id().map(|id| id.to_string()).unwrap_or_default();
-    eprintln!(
-        "Ready. From elsewhere: peer send {id} FILE --broker {}",
-        args.peer.broker()
-    );
+    let online = args.peer.open().await?;
+    let (id, broker) = (online.id(), args.peer.broker());
+    tell!("Ready. From elsewhere: peer send {id} FILE --broker {broker}");
     let outcome = tokio::select! {
-        outcome = serve(&peer, args) => outcome,
+        outcome = serve(&online.peer, &args, &store) => outcome,
+        failure = online.lost() => Err(failure),
         () = interrupted => Ok(()),
     };
-    end(&peer).await;
+    end(&online.peer).await;
+    store.close();
     outcome
 }
 
-async fn serve(peer: &Peer, args: ReceiveArgs) -> Result<(), Failure> {
-    let (finished, mut wholes) = mpsc::channel(TRANSFERS_MAX);
+/// A file that is whole.
+struct Finished {
+    connection: DataConnection,
+    line: String,
+}
+
+async fn serve(peer: &Peer, args: &ReceiveArgs, store: &Arc<Store>) -> Result<(), Failure> {
+    let (finished, mut wholes) = mpsc::channel::<Finished>(FINISHED_MAX);
     let receiver = Arc::new(Receiver {
-        folder: args.into,
-        max_size: args.max_size.unwrap_or(u64::MAX),
-        places: Semaphore::new(TRANSFERS_MAX),
+        store: Arc::clone(store),
+        min_rate: args.min_rate,
+        places: Arc::default(),
         running: Mutex::default(),
         finished,
     });
+    let mut expiry = interval(EXPIRY_INTERVAL);
     loop {
         tokio::select! {
             connection = peer.accept() => {
                 let Some(connection) = connection else {
-                    return Err(Failure::broker("the peer was ended by its broker"));
+                    // Why is told by who watches the peer.
+                    return pending().await;
                 };
                 let stranger = args.from.as_ref().is_some_and(|from| from != connection.peer());
                 if stranger || connection.label() != LABEL {
-                    eprintln!("{} wanted something else and was turned away.", connection.peer());
+                    tell!("{} wanted something else and was turned away.", connection.peer());
                     connection.close();
                     continue;
                 }
                 tokio::spawn(Arc::clone(&receiver).attend(connection));
             }
-            Some(connection) = wholes.recv() => if args.once {
-                // The sender closes once it has read `done`.
-                let _ = tokio::time::timeout(STALL_TIMEOUT, connection.closed()).await;
-                return Ok(());
-            },
+            Some(Finished { connection, line }) = wholes.recv() => {
+                print(&line)?;
+                if args.once {
+                    // The sender closes once it has read `done`.
+                    drop(tokio::time::timeout(STALL_TIMEOUT, connection.closed()).await);
+                    return Ok(());
+                }
+            }
+            _ = expiry.tick() => store.expire(),
         }
     }
 }
@@ -83,13 +106,13 @@ struct Running {
 }
 
 struct Receiver {
-    folder: PathBuf,
-    max_size: u64,
-    places: Semaphore,
-    /// Files that come now, by checksum. A sender that lost its connection offers again before this side has
-    /// noticed the loss: the new transfer then ends the old one.
-    running: Mutex<HashMap<String, Running>>,
-    finished: mpsc::Sender<DataConnection>,
+    store: Arc<Store>,
+    min_rate: u64,
+    places: Arc<Places>,
+    /// Files that come now. A sender that lost its connection offers again before this side has noticed
+    /// the loss: the new transfer then ends the old one, which is of the same remote.
+    running: Mutex<HashMap<Key, Running>>,
+    finished: mpsc::Sender<Finished>,
 }
 
 impl Receiver {
@@ -100,20 +123,22 @@ impl Receiver {
                 Ok(Message::Say(Say::File { name, size, sha256 })) => {
                     match self.take(&connection, &name, size, &sha256).await {
                         Ok(path) => {
-                            println!("{sha256} {} {size} bytes from {from}", path.display());
-                            let _ = say(&connection, &Say::Done).await;
-                            let _ = self.finished.send(connection.clone()).await;
+                            let line =
+                                format!("{sha256} {} {size} bytes from {from}", path.display());
+                            // A sender that is gone has it all the same.
+                            drop(say(&connection, &Say::Done).await);
+                            let connection = connection.clone();
+                            drop(self.finished.send(Finished { connection, line }).await);
                         }
                         Err(reason) => {
-                            eprintln!("peer: {name} from {from}: {reason}");
-                            let _ = say(&connection, &Say::Refuse { reason }).await;
+                            tell!("peer: {name} from {from}: {reason}");
+                            drop(say(&connection, &Say::Refuse { reason }).await);
                         }
                     }
                 }
                 // Blocks of a file that was refused in the middle.
                 Ok(Message::Block(_)) => {}
-                Ok(Message::Say(_)) => return connection.close(),
-                Err(_) => return connection.close(),
+                Ok(Message::Say(_)) | Err(_) => return connection.close(),
             }
         }
     }
@@ -126,10 +151,6 @@ impl Receiver {
         size: u64,
         sha256: &str,
     ) -> Result<PathBuf, String> {
-        let name = safe_name(name).ok_or("the file has no name that can be used here")?;
-        if size > self.max_size {
-            return Err(format!("at most {} bytes are taken here", self.max_size));
-        }
         if sha256.len() != 64
             || !sha256
                 .bytes()
@@ -137,30 +158,37 @@ impl Receiver {
         {
             return Err("the checksum is not SHA-256 in lower-case hex".to_owned());
         }
-        let _place = self
-            .places
-            .acquire()
-            .await
-            .map_err(|_| "this side is ending")?;
-        let (mut replaced, turn) = self.replace(sha256);
+        let name = safe_name(name, sha256);
+        let key = Key::new(connection.peer(), sha256);
+        // One that ends while it waits waits no more.
+        let place = tokio::select! {
+            place = self.places.take(connection.peer()) => place,
+            reason = connection.closed() => return Err(reason.to_string()),
+        };
+        let (mut replaced, turn) = self.replace(&key);
         let _turn = turn.lock().await;
         let outcome = tokio::select! {
-            outcome = self.write(connection, &name, size, sha256) => outcome,
+            outcome = self.write(connection, key.clone(), &name, size, sha256, &place) => outcome,
             Ok(_) = replaced.wait_for(|replaced| *replaced) => {
                 connection.close();
                 Err("a newer transfer of the same file took over".to_owned())
             }
+            () = place.over() => {
+                // It may come again and go on.
+                connection.close();
+                Err("it was the slowest, and others wait".to_owned())
+            }
         };
         if !*replaced.borrow() {
-            self.running().remove(sha256);
+            self.running().remove(&key);
         }
         outcome
     }
 
     /// Tells a running transfer of the same file to end; gives this one's own signal and the file's turn.
-    fn replace(&self, sha256: &str) -> (watch::Receiver<bool>, Arc<tokio::sync::Mutex<()>>) {
+    fn replace(&self, key: &Key) -> (watch::Receiver<bool>, Arc<tokio::sync::Mutex<()>>) {
         let mut running = self.running();
-        let turn = match running.remove(sha256) {
+        let turn = match running.remove(key) {
             Some(older) => {
                 older.replaced.send_replace(true);
                 older.turn
@@ -170,7 +198,7 @@ impl Receiver {
         let replaced = watch::Sender::new(false);
         let signal = replaced.subscribe();
         running.insert(
-            sha256.to_owned(),
+            key.clone(),
             Running {
                 replaced,
                 turn: Arc::clone(&turn),
@@ -179,7 +207,7 @@ impl Receiver {
         (signal, turn)
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, Running>> {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Running>> {
         self.running
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -188,37 +216,71 @@ impl Receiver {
     async fn write(
         &self,
         connection: &DataConnection,
+        key: Key,
         name: &str,
         size: u64,
         sha256: &str,
+        place: &Place,
     ) -> Result<PathBuf, String> {
         let cannot = |error: std::io::Error| format!("it cannot be written here: {error}");
-        if partials(&self.folder, sha256).await.map_err(cannot)? >= PARTIALS_MAX {
-            return Err("too many unfinished files are in the folder".to_owned());
-        }
-        let mut partial = Partial::open(&self.folder, name, size, sha256)
-            .await
-            .map_err(cannot)?;
+        let mut partial = self.store.begin(key, size).await?;
         let bar = progress(name, size, partial.length());
-        say(
-            connection,
-            &Say::Accept {
-                offset: partial.length(),
-            },
-        )
-        .await
-        .map_err(|error| sentence(&error))?;
+        let offset = partial.length();
+        say(connection, &Say::Accept { offset })
+            .await
+            .map_err(|error| sentence(&error))?;
+        let mut window = Window::begin(self.min_rate);
         while partial.length() < size {
-            match hear(connection).await {
-                Ok(Message::Block(block)) => {
+            match window.hear(connection).await? {
+                Message::Block(block) => {
                     partial.write(&block).await.map_err(cannot)?;
+                    place.progressed(block.len() as u64);
                     bar.set_position(partial.length());
                 }
-                Ok(Message::Say(_)) => return Err("blocks of the file were expected".to_owned()),
-                Err(silence) => return Err(silence.sentence().to_owned()),
+                Message::Say(_) => return Err("blocks of the file were expected".to_owned()),
             }
         }
         bar.finish_and_clear();
-        partial.finish().await.map_err(cannot)
+        partial.finish(name, sha256).await.map_err(cannot)
+    }
+}
+
+/// Some time in which so many bytes must come.
+struct Window {
+    min_rate: u64,
+    end: Instant,
+    bytes: u64,
+}
+
+impl Window {
+    fn begin(min_rate: u64) -> Self {
+        Self {
+            min_rate,
+            end: Instant::now() + RATE_WINDOW,
+            bytes: 0,
+        }
+    }
+
+    /// The next message, unless they come too slowly.
+    async fn hear(&mut self, connection: &DataConnection) -> Result<Message, String> {
+        let wanted = self.min_rate.saturating_mul(RATE_WINDOW.as_secs());
+        let hearing = hear(connection);
+        tokio::pin!(hearing);
+        let heard = loop {
+            match timeout_at(self.end, &mut hearing).await {
+                Ok(heard) => break heard.map_err(|silence| silence.sentence().to_owned())?,
+                Err(_) if self.bytes < wanted => {
+                    return Err(format!("less than {} bytes a second came", self.min_rate));
+                }
+                Err(_) => *self = Self::begin(self.min_rate),
+            }
+        };
+        if let Message::Block(block) = &heard {
+            self.bytes = self.bytes.saturating_add(block.len() as u64);
+        }
+        if Instant::now() >= self.end && self.bytes >= wanted {
+            *self = Self::begin(self.min_rate);
+        }
+        Ok(heard)
     }
 }

@@ -6,24 +6,33 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use indicatif::ProgressBar;
-use peer_net::{DataConnection, Peer, Serialization};
+use peer_net::{ConnectError, DataConnection, Peer, SendError, Serialization};
 use ring::digest::{Context, SHA256};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::protocol::{BLOCK, LABEL, Message, STALL_TIMEOUT, Say, Silence, hear, say};
 use super::{SendArgs, progress, store};
 use crate::failure::{Failure, sentence};
+use crate::online::Online;
 use crate::peer_options::end;
+use crate::shown::tell;
 use crate::signals::interrupted;
+use crate::stdout::print;
 
-/// How often a lost connection is made again without a byte of progress in between.
-const ATTEMPTS_MAX: u32 = 5;
-/// Pause before a lost connection is made again; it grows by as much with each attempt.
-const ATTEMPT_PAUSE: Duration = Duration::from_secs(2);
+/// Pause before a lost connection is made again. It doubles with each attempt that brings nothing, to
+/// [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// Longer than anybody waits: a year.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// `peer send`.
 pub(crate) async fn send(args: SendArgs) -> Result<(), Failure> {
+    let patience = Duration::try_from_secs_f64(args.timeout)
+        .map_err(|_| Failure::usage("--timeout takes a number of seconds, zero or more"))?;
     // A file that is not there is told before anything is started.
     for path in &args.files {
         if !path.is_file() {
@@ -34,81 +43,149 @@ pub(crate) async fn send(args: SendArgs) -> Result<(), Failure> {
         }
     }
     let interrupted = interrupted();
-    let peer = args.peer.open().await?;
+    let online = args.peer.open().await?;
     let outcome = tokio::select! {
-        outcome = send_all(&peer, &args) => outcome,
-        () = interrupted => Err(Failure::other("interrupted; the same command goes on where it stopped")),
+        outcome = send_all(&online, &args, patience) => outcome,
+        failure = online.lost() => Err(failure),
+        () = interrupted => Err(Failure::other(format!(
+            "interrupted; the same command with --id {} goes on where it stopped",
+            online.id()
+        ))),
     };
-    end(&peer).await;
+    end(&online.peer).await;
     outcome
 }
 
-async fn send_all(peer: &Peer, args: &SendArgs) -> Result<(), Failure> {
-    let mut connection = None;
+async fn send_all(online: &Online, args: &SendArgs, patience: Duration) -> Result<(), Failure> {
+    let peer = &online.peer;
+    let mut connection = Some(
+        connect(peer, &args.remote)
+            .await
+            .map_err(Trouble::failure)?,
+    );
     for path in &args.files {
         let mut offer = Offer::of(path).await.map_err(|error| {
             Failure::file(format!("{} cannot be read: {error}", path.display()))
         })?;
-        let mut attempts = 0;
+        let mut pauses = Pauses::new(patience);
         loop {
-            let current = match connection.take() {
-                Some(connection) => connection,
-                None => connect(peer, &args.remote).await?,
-            };
             let before = offer.bar.position();
-            match offer.transfer(&current).await {
-                Ok(()) => {
-                    connection = Some(current);
-                    break;
-                }
+            let why = match attempt(peer, &args.remote, &mut connection, &mut offer).await {
+                Ok(()) => break,
                 Err(Trouble::Final(failure)) => return Err(failure),
-                Err(Trouble::Lost(why)) => {
-                    current.close();
-                    attempts = if offer.bar.position() > before {
-                        1
-                    } else {
-                        attempts + 1
-                    };
-                    if attempts > ATTEMPTS_MAX {
-                        return Err(Failure::connection(format!("{}: {why}", offer.name)));
-                    }
-                    offer
-                        .bar
-                        .println(format!("{}: {why}; trying again", offer.name));
-                    tokio::time::sleep(ATTEMPT_PAUSE * attempts).await;
-                }
+                Err(Trouble::Lost(failure)) => failure,
+            };
+            if offer.bar.position() > before {
+                pauses = Pauses::new(patience);
             }
+            let Some(pause) = pauses.next() else {
+                return Err(why);
+            };
+            offer
+                .bar
+                .suspend(|| tell!("peer: {}: {}; trying again", offer.name, why.sentence()));
+            sleep(pause).await;
         }
+        print(&format!(
+            "{} {} {} bytes",
+            offer.sha256, offer.name, offer.size
+        ))?;
     }
     if let Some(connection) = connection {
-        let _ = tokio::time::timeout(STALL_TIMEOUT, connection.close_flush()).await;
+        drop(timeout(STALL_TIMEOUT, connection.close_flush()).await);
     }
     Ok(())
 }
 
-async fn connect(peer: &Peer, remote: &str) -> Result<DataConnection, Failure> {
-    peer.connect(remote)
+/// Tries to send the file, over the connection of before if it lives.
+async fn attempt(
+    peer: &Peer,
+    remote: &str,
+    connection: &mut Option<DataConnection>,
+    offer: &mut Offer,
+) -> Result<(), Trouble> {
+    let current = match connection.take() {
+        Some(connection) => connection,
+        None => connect(peer, remote).await?,
+    };
+    let outcome = offer.transfer(&current).await;
+    match outcome {
+        Ok(()) => *connection = Some(current),
+        Err(_) => current.close(),
+    }
+    outcome
+}
+
+/// Connects, once there is a broker.
+async fn connect(peer: &Peer, remote: &str) -> Result<DataConnection, Trouble> {
+    // Why not is told by who watches the peer.
+    drop(peer.opened().await);
+    let connecting = peer
+        .connect(remote)
         .label(LABEL)
         .reliable(true)
-        .serialization(Serialization::Raw)
-        .await
-        .map_err(|error| Failure::of_connect(remote, &error))
+        .serialization(Serialization::Raw);
+    connecting.await.map_err(|error| {
+        let failure = Failure::of_connect(remote, &error);
+        match error {
+            ConnectError::Failed(_) | ConnectError::Disconnected => Trouble::Lost(failure),
+            _ => Trouble::Final(failure),
+        }
+    })
+}
+
+/// The pauses between attempts that bring nothing.
+struct Pauses {
+    until: Instant,
+    next: Duration,
+}
+
+impl Pauses {
+    fn new(patience: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            until: now.checked_add(patience).unwrap_or(now + FOREVER),
+            next: PAUSE,
+        }
+    }
+
+    /// The next one; `None` when there was patience enough.
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next;
+        self.next = (self.next * 2).min(PAUSE_MAX);
+        (Instant::now() < self.until).then_some(pause)
+    }
 }
 
 /// Why a transfer stopped.
 enum Trouble {
     /// Another connection may help.
-    Lost(String),
+    Lost(Failure),
     /// Nothing helps.
     Final(Failure),
 }
 
+impl Trouble {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Lost(failure) | Self::Final(failure) => failure,
+        }
+    }
+}
+
 impl From<Silence> for Trouble {
     fn from(silence: Silence) -> Self {
+        let failure = Failure::connection(silence.sentence());
         match silence {
-            Silence::Ended | Silence::Stalled => Self::Lost(silence.sentence().to_owned()),
-            Silence::Nonsense => Self::Final(Failure::connection(silence.sentence())),
+            Silence::Ended | Silence::Stalled => Self::Lost(failure),
+            Silence::Nonsense => Self::Final(failure),
         }
+    }
+}
+
+impl From<SendError> for Trouble {
+    fn from(error: SendError) -> Self {
+        Self::Lost(Failure::connection(sentence(&error)))
     }
 }
 
@@ -148,9 +225,7 @@ impl Offer {
             size: self.size,
             sha256: self.sha256.clone(),
         };
-        say(connection, &offer)
-            .await
-            .map_err(|error| Trouble::Lost(sentence(&error)))?;
+        say(connection, &offer).await?;
         let offset = match hear(connection).await? {
             Message::Say(Say::Accept { offset }) if offset <= self.size => offset,
             Message::Say(Say::Refuse { reason }) => return Err(self.refused(&reason)),
@@ -173,7 +248,6 @@ impl Offer {
         match outcome? {
             Message::Say(Say::Done) => {
                 self.bar.finish_and_clear();
-                println!("{} {} {} bytes", self.sha256, self.name, self.size);
                 Ok(())
             }
             Message::Say(Say::Refuse { reason }) => Err(self.refused(&reason)),
@@ -206,10 +280,9 @@ impl Offer {
                 return Ok(());
             }
             let length = block.len() as u64;
-            tokio::time::timeout(STALL_TIMEOUT, connection.send_bytes(block.freeze()))
+            timeout(STALL_TIMEOUT, connection.send_bytes(block.freeze()))
                 .await
-                .map_err(|_| Trouble::from(Silence::Stalled))?
-                .map_err(|error| Trouble::Lost(sentence(&error)))?;
+                .map_err(|_| Trouble::from(Silence::Stalled))??;
             bar.inc(length);
         }
     }

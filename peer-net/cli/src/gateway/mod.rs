@@ -10,12 +10,16 @@ use tokio::task::AbortHandle;
 
 use crate::failure::{Failure, sentence};
 use crate::http::{self, Answer};
+use crate::shown::tell;
 use crate::signals::{Hangups, interrupted};
+use crate::stdout::print;
 
 const PAGE: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
 
+/// The key in examples/gateway.toml, which everybody knows.
+const EXAMPLE_KEY: [u8; 32] = [7; 32];
 /// The longest configuration that is read, in bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
@@ -44,8 +48,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let config = load(&args.config)?;
     if args.check {
-        println!("{} can be used.", args.config.display());
-        return Ok(());
+        return print(&format!("{} can be used.", args.config.display()));
     }
     // Before the line that tells scripts they may go on.
     let interrupted = interrupted();
@@ -66,7 +69,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             () = &mut interrupted => break,
             () = hangups.next() => match served.reload(&args.config).await {
                 Ok(told) => served.announce(&told).map_err(unwritable)?,
-                Err(why) => eprintln!("peer: {why}; nothing has changed"),
+                Err(why) => tell!("peer: {why}; nothing has changed"),
             },
         }
     }
@@ -163,8 +166,44 @@ fn read(path: &Path) -> Result<GatewayConfig, (bool, String)> {
     let text = read_text(path)
         .map_err(|error| (true, format!("{} cannot be read: {error}", path.display())))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    GatewayConfig::parse(&text, folder)
-        .map_err(|error| (false, format!("{}, {error}", path.display())))
+    let config = GatewayConfig::parse(&text, folder)
+        .map_err(|error| (false, format!("{}, {error}", path.display())))?;
+    let mut leaves = config.options.leaves.iter();
+    if let Some(leaf) = leaves.find(|leaf| leaf.key == EXAMPLE_KEY) {
+        let why = format!(
+            "{}: the leaf '{}' has the example's key, which everybody knows; make one with \
+             `openssl rand -hex 32`",
+            path.display(),
+            leaf.name
+        );
+        return Err((false, why));
+    }
+    #[cfg(unix)]
+    warn_of_readers(&text, path, folder);
+    Ok(config)
+}
+
+/// Tells which files with keys others on this machine may read.
+#[cfg(unix)]
+fn warn_of_readers(text: &str, path: &Path, folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let table: toml::Table = toml::from_str(text).unwrap_or_default();
+    let leaves = table.get("leaf").and_then(toml::Value::as_array);
+    for leaf in leaves.into_iter().flatten() {
+        let (key, file) = (leaf.get("key"), leaf.get("key_file"));
+        let file = file
+            .and_then(toml::Value::as_str)
+            .map(|file| folder.join(file));
+        let of_config = key.map(|_| path.to_owned());
+        for file in file.into_iter().chain(of_config) {
+            let mode = std::fs::metadata(&file).map(|file| file.permissions().mode());
+            if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+                let file = file.display();
+                tell!("peer: others may read {file}, which holds a key: chmod 600 {file}");
+                return;
+            }
+        }
+    }
 }
 
 fn read_text(path: &Path) -> io::Result<String> {

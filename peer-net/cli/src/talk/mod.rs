@@ -1,7 +1,8 @@
 //! `peer listen` and `peer connect`: netcat for peers, and the JSON-lines contract for scripts.
 
-mod json_lines;
-mod json_value;
+mod bytes;
+mod incoming;
+mod json;
 mod lines;
 mod stdin;
 
@@ -45,6 +46,11 @@ struct TalkOptions {
     #[arg(long)]
     json: bool,
 
+    /// Send stdin and write stdout as they are, not as lines: `tar c . | peer connect ID --bytes`.
+    /// Connections are raw and keep their order. `listen` serves one peer and ends with it.
+    #[arg(long, conflicts_with_all = ["json", "echo", "serialization"])]
+    bytes: bool,
+
     /// How values travel on connections started from here.
     #[arg(long, value_enum, default_value = "binary")]
     serialization: SerializationName,
@@ -76,7 +82,8 @@ pub(crate) struct ConnectArgs {
     #[arg(value_name = "ID")]
     remote: String,
 
-    /// After the end of stdin, wait for replies until so many seconds pass without one.
+    /// After the end of stdin, wait for replies until so many seconds pass in which nothing is
+    /// received, printed or delivered.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     wait: f64,
 
@@ -100,11 +107,15 @@ impl TalkOptions {
             .map(serde_json::from_str)
             .transpose();
         Ok(Defaults {
-            serialization: self.serialization.into(),
-            reliable: self.reliable,
+            serialization: if self.bytes {
+                Serialization::Raw
+            } else {
+                self.serialization.into()
+            },
+            reliable: self.reliable || self.bytes,
             label: self.label.clone(),
             metadata: metadata.map_err(|error| {
-                Failure::other(format!(
+                Failure::usage(format!(
                     "--metadata is not JSON ({error}); strings need quotes"
                 ))
             })?,
@@ -130,35 +141,28 @@ impl Defaults {
 
 /// `peer listen`.
 pub(crate) async fn listen(args: ListenArgs) -> Result<(), Failure> {
+    let TalkOptions { peer, echo, .. } = &args.options;
     let defaults = args.options.defaults()?;
     if args.options.json {
-        json_lines::run(&args.options.peer, defaults, args.options.echo, None).await
+        json::run(peer, defaults, *echo, None).await
+    } else if args.options.bytes {
+        bytes::listen(peer).await
     } else {
-        lines::listen(&args.options.peer, args.options.echo).await
+        lines::listen(peer, *echo).await
     }
 }
 
 /// `peer connect`.
 pub(crate) async fn connect(args: ConnectArgs) -> Result<(), Failure> {
+    let TalkOptions { peer, echo, .. } = &args.options;
     let defaults = args.options.defaults()?;
+    let wait = std::time::Duration::try_from_secs_f64(args.wait)
+        .map_err(|_| Failure::usage("--wait takes a number of seconds, zero or more"))?;
     if args.options.json {
-        json_lines::run(
-            &args.options.peer,
-            defaults,
-            args.options.echo,
-            Some(args.remote),
-        )
-        .await
+        json::run(peer, defaults, *echo, Some(args.remote)).await
+    } else if args.options.bytes {
+        bytes::connect(peer, &defaults, &args.remote, wait).await
     } else {
-        let wait = std::time::Duration::try_from_secs_f64(args.wait)
-            .map_err(|_| Failure::other("--wait takes a number of seconds, zero or more"))?;
-        lines::connect(
-            &args.options.peer,
-            &defaults,
-            &args.remote,
-            args.options.echo,
-            wait,
-        )
-        .await
+        lines::connect(peer, &defaults, &args.remote, *echo, wait).await
     }
 }

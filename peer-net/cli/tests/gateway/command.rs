@@ -1,6 +1,7 @@
 //! `peer gateway`, as people and scripts meet it.
 
 use core::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 
 use peer_core::link::{LeafOutput, LinkError};
 use peer_core::peer::Event;
@@ -295,6 +296,14 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
             vec![line(6), "two leaves named 'a'".into()],
         ),
         (
+            with(&leaf("a", 7)),
+            vec![
+                "'a'".into(),
+                "example".into(),
+                "openssl rand -hex 32".into(),
+            ],
+        ),
+        (
             with("[limits]\nleaves = 0\n"),
             vec![line(2), "`leaves`".into(), "raise it".into()],
         ),
@@ -374,6 +383,47 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
     let ended = run(&["gateway", "--check", "--config", path]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     assert_eq!(ended.stdout, format!("{path} can be used.\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_that_others_may_read_are_warned_of() -> Outcome {
+    let broker = broker().await;
+    let folder = Folder::new();
+    let key = folder.file("two.key", format!("{}\n", "02".repeat(32)));
+    let leaves = "[[leaf]]\nname = 'two'\nkey_file = 'two.key'\nids = ['*']\n";
+    let path = folder.file("gateway.toml", config(&broker, "") + leaves);
+    let check = [
+        "gateway",
+        "--check",
+        "--config",
+        path.to_str().expect("a path"),
+    ];
+    let ended = run(&check).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644))?;
+    let ended = run(&check).await;
+    assert_eq!(ended.code, Some(0));
+    assert_sentence(&ended.stderr);
+    assert!(ended.stderr.contains("chmod 600") && ended.stderr.contains("two.key"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_answers_no_other_site() -> Outcome {
+    let broker = broker().await;
+    let folder = Folder::new();
+    let process = Process::start(&folder.file("gateway.toml", config(&broker, ""))).await;
+    for (host, status) in [
+        ("evil.example.org", "HTTP/1.1 421"),
+        ("evil.example.org:7480", "HTTP/1.1 421"),
+        ("localhost:7480", "HTTP/1.1 200"),
+        ("gateway.local", "HTTP/1.1 200"),
+        ("[::1]:7480", "HTTP/1.1 200"),
+    ] {
+        let (head, _) = process.get_as("/status.json", host).await;
+        assert!(head.starts_with(status), "{host}: {head}");
+    }
     Ok(())
 }
 

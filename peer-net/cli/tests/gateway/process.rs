@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU32, Ordering};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -29,6 +30,8 @@ impl Folder {
     pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, text).expect("a file for a test");
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).expect("it is ours");
         path
     }
 
@@ -155,8 +158,14 @@ impl Process {
     /// What is at a path of its page: status line and headers, body.
     pub(crate) async fn get(&self, path: &str) -> (String, String) {
         let page = self.page.expect("it has a page");
+        self.get_as(path, &page.to_string()).await
+    }
+
+    /// The same, for one who thinks that the page is at `host`.
+    pub(crate) async fn get_as(&self, path: &str, host: &str) -> (String, String) {
+        let page = self.page.expect("it has a page");
         let mut stream = soon(TcpStream::connect(page)).await.expect("it is there");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {page}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         soon(stream.write_all(request.as_bytes()))
             .await
             .expect("it reads");

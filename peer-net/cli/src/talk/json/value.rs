@@ -13,7 +13,7 @@ const NUMBER: &str = "$number";
 const OBJECT: &str = "$object";
 
 /// A value, to be written as JSON.
-pub(super) struct Json<'v>(pub(super) &'v Value);
+pub(in super::super) struct Json<'v>(pub(in super::super) &'v Value);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -65,45 +65,45 @@ fn looks_wrapped(object: &Object) -> bool {
             .all(|(key, _)| matches!(key, BYTES | NUMBER | OBJECT))
 }
 
-/// The value that a JSON text means.
+/// The value that a JSON text means, from the plain one that was read.
 ///
 /// # Errors
 /// A sentence: a wrapper holds something that it cannot.
-pub(super) fn from_json(json: serde_json::Value) -> Result<Value, String> {
+pub(super) fn from_json(json: &Value) -> Result<Value, String> {
     match json {
-        serde_json::Value::Array(values) => values
-            .into_iter()
+        Value::Array(values) => values
+            .iter()
             .map(from_json)
             .collect::<Result<Vec<_>, _>>()
             .map(Value::Array),
-        serde_json::Value::Object(mut map) => {
-            if map.len() == 1 {
-                if let Some(bytes) = map.get(BYTES) {
+        Value::Object(object) => {
+            if object.len() == 1 {
+                if let Some(bytes) = object.get(BYTES) {
                     return bytes_from(bytes);
                 }
-                if let Some(number) = map.get(NUMBER) {
+                if let Some(number) = object.get(NUMBER) {
                     return number_from(number);
                 }
-                if let Some(serde_json::Value::Object(inner)) = map.get_mut(OBJECT) {
-                    return object_from(std::mem::take(inner));
+                if let Some(Value::Object(inner)) = object.get(OBJECT) {
+                    return object_from(inner);
                 }
             }
-            object_from(map)
+            object_from(object)
         }
-        plain => Ok(Value::from(plain)),
+        plain => Ok(plain.clone()),
     }
 }
 
-fn object_from(map: serde_json::Map<String, serde_json::Value>) -> Result<Value, String> {
-    let entries = map
-        .into_iter()
-        .map(|(key, value)| Ok((key, from_json(value)?)));
-    entries
+fn object_from(object: &Object) -> Result<Value, String> {
+    let members = object
+        .iter()
+        .map(|(key, value)| Ok((key.to_owned(), from_json(value)?)));
+    members
         .collect::<Result<Vec<_>, String>>()
-        .map(|entries| Value::Object(entries.into_iter().collect()))
+        .map(|members| Value::Object(members.into_iter().collect()))
 }
 
-fn bytes_from(json: &serde_json::Value) -> Result<Value, String> {
+fn bytes_from(json: &Value) -> Result<Value, String> {
     let text = json.as_str().ok_or("$bytes takes a string of base 64")?;
     let bytes = STANDARD
         .decode(text)
@@ -111,7 +111,7 @@ fn bytes_from(json: &serde_json::Value) -> Result<Value, String> {
     Ok(Value::Bytes(bytes.into()))
 }
 
-fn number_from(json: &serde_json::Value) -> Result<Value, String> {
+fn number_from(json: &Value) -> Result<Value, String> {
     match json.as_str() {
         Some("NaN") => Ok(f64::NAN.into()),
         Some("Infinity") => Ok(f64::INFINITY.into()),
@@ -120,13 +120,29 @@ fn number_from(json: &serde_json::Value) -> Result<Value, String> {
     }
 }
 
+/// What a value takes in memory, about, in bytes.
+pub(super) fn cost(value: &Value) -> usize {
+    let more = match value {
+        Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Array(values) => values.iter().map(cost).sum(),
+        Value::Object(object) => {
+            let member =
+                |(key, value): (&str, &Value)| size_of::<String>() + key.len() + cost(value);
+            object.iter().map(member).sum()
+        }
+        _ => 0,
+    };
+    size_of::<Value>() + more
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn round_trip(text: &str) -> String {
         let json = serde_json::from_str(text).expect("JSON");
-        let value = from_json(json).expect("a value");
+        let value = from_json(&json).expect("a value");
         serde_json::to_string(&Json(&value)).expect("JSON")
     }
 
@@ -139,6 +155,9 @@ mod tests {
             r#"{"$object":{"$object":{"a":1}}}"#,
             r#"{"$bytes":1,"b":2}"#,
             r#"{"a":[1,2.5,-3,true,null,"😀"],"$other":{}}"#,
+            // What serde_json keeps for itself is an object like any other.
+            r#"{"$serde_json::private::RawValue":"[1]"}"#,
+            r#"[{"$serde_json::private::Number":"1e5"}]"#,
         ] {
             assert_eq!(round_trip(text), text);
         }
@@ -152,7 +171,7 @@ mod tests {
             r#"{"$number":"five"}"#,
         ] {
             assert!(
-                from_json(serde_json::from_str(text).expect("JSON")).is_err(),
+                from_json(&serde_json::from_str(text).expect("JSON")).is_err(),
                 "{text}"
             );
         }

@@ -1,0 +1,188 @@
+//! What the program and the library log: lines on stderr, for people or as JSON.
+
+use core::fmt;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+
+use clap::ValueEnum;
+use tokio::sync::mpsc;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::shown;
+
+/// Warnings that wait to be told as events of `--json`. More are only logged.
+const WARNINGS_MAX: usize = 64;
+
+/// How much to tell.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people: time, level and message in a line.
+    Text,
+    /// One JSON object a line: `timestamp`, `level`, `target`, `message`, and what belongs to it.
+    Json,
+}
+
+impl LogLevel {
+    /// The crates below are chatty: they are heard only when asked for with `trace`.
+    fn targets(self) -> Targets {
+        let level = match self {
+            Self::Off => LevelFilter::OFF,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => return Targets::new().with_default(LevelFilter::TRACE),
+        };
+        Targets::new()
+            .with_target("peer", level)
+            .with_target("peer_net", level)
+    }
+}
+
+/// Starts logging. There are never colours: what strangers say goes through [`shown::Shown`], which
+/// cannot tell their escapes from ours.
+pub(crate) fn start(level: LogLevel, format: LogFormat) {
+    let warnings = Targets::new().with_target("peer_net", LevelFilter::WARN);
+    let registry = tracing_subscriber::registry().with(Warnings.with_filter(warnings));
+    match format {
+        LogFormat::Text => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(false)
+                    .with_target(false)
+                    .with_writer(|| Stderr)
+                    .with_filter(level.targets()),
+            )
+            .init(),
+        LogFormat::Json => registry.with(Json.with_filter(level.targets())).init(),
+    }
+}
+
+/// Takes whole lines and writes them to stderr with what could steer a terminal escaped.
+struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        shown::write_stderr(text.trim_end_matches('\n'));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One JSON object an event.
+struct Json;
+
+impl<S: Subscriber> Layer<S> for Json {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut timestamp = String::new();
+        // A clock that cannot be written is left out.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+        let mut object = serde_json::Map::new();
+        object.insert("timestamp".to_owned(), timestamp.into());
+        object.insert("level".to_owned(), event.metadata().level().as_str().into());
+        object.insert("target".to_owned(), event.metadata().target().into());
+        event.record(&mut JsonFields(&mut object));
+        let line = shown::json(serde_json::Value::Object(object).to_string()) + "\n";
+        drop(io::stderr().write_all(line.as_bytes()));
+    }
+}
+
+struct JsonFields<'o>(&'o mut serde_json::Map<String, serde_json::Value>);
+
+impl JsonFields<'_> {
+    fn set(&mut self, field: &Field, value: impl Into<serde_json::Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for JsonFields<'_> {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field, format!("{value:?}"));
+    }
+}
+
+static WARNINGS: OnceLock<mpsc::Sender<String>> = OnceLock::new();
+
+/// The library's warnings from now on, as sentences. The first call gets them; to others none come.
+pub(crate) fn warnings() -> mpsc::Receiver<String> {
+    let (sender, warnings) = mpsc::channel(WARNINGS_MAX);
+    drop(WARNINGS.set(sender));
+    warnings
+}
+
+struct Warnings;
+
+impl<S: Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::WARN
+            && let Some(sender) = WARNINGS.get()
+        {
+            let mut text = Sentence::default();
+            event.record(&mut text);
+            // The log has it in any case.
+            drop(sender.try_send(format!("{}{}", text.message, text.fields)));
+        }
+    }
+}
+
+/// The message, and what belongs to it.
+#[derive(Default)]
+struct Sentence {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Sentence {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else {
+            self.fields += &format!("; {} {value:?}", field.name());
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Lines, like netcat.
+
+use core::future::IntoFuture as _;
+
+use crate::process::{Outcome, Process, at, broker, peer, run, soon};
+
+#[tokio::test]
+async fn a_good_line_before_one_that_is_not_text_is_not_lost() -> Outcome {
+    let broker = broker().await;
+    let bob = peer(&broker).id("bob").open().await?;
+    let mut process = Process::start(&["connect", "bob"], &at(&broker));
+    let connection = soon(bob.accept()).await.expect("it comes");
+    process.write(b"good\n\xff\xfe\n").await;
+    assert_eq!(soon(connection.recv()).await?, Some("good".into()));
+    let ended = process.ended().await;
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("UTF-8"), "{}", ended.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiting_for_replies_counts_what_arrives() -> Outcome {
+    let broker = broker().await;
+    let bob = peer(&broker).id("bob").open().await?;
+    let mut process = Process::start(&["connect", "bob", "--wait", "1"], &at(&broker));
+    let connection = soon(bob.accept()).await.expect("it comes");
+    process.end();
+    // Each comes within the wait of the one before, and nothing is printed of what is not read yet.
+    for number in 0..4 {
+        tokio::time::sleep(core::time::Duration::from_millis(600)).await;
+        connection.send(&number.to_string()).await?;
+    }
+    for number in 0..4 {
+        assert_eq!(process.line().await, number.to_string());
+    }
+    process.ended().await.assert_code(0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_short_lines_are_printed_fast_and_all() -> Outcome {
+    const LINES: usize = 50_000;
+    let broker = broker().await;
+    let bob = peer(&broker).open().await?;
+    let mut process = Process::start(&["listen", "--id", "many"], &at(&broker));
+    process.told("Listening").await;
+    let connection = soon(bob.connect("many").reliable(true).into_future()).await?;
+    let started = std::time::Instant::now();
+    let sending = async {
+        for number in 0..LINES {
+            connection.send(&number.to_string()).await?;
+        }
+        Ok::<_, peer_net::SendError>(())
+    };
+    let reading = async {
+        for number in 0..LINES {
+            assert_eq!(process.line().await, number.to_string());
+        }
+    };
+    let (sent, ()) = tokio::join!(sending, reading);
+    sent?;
+    println!(
+        "{:.0} lines/s",
+        LINES as f64 / started.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_address_of_a_broker_that_is_gone_is_told_once() -> Outcome {
+    let broker = broker().await;
+    let options = at(&broker);
+    broker.shutdown().await;
+    let ended = run(&["listen"], &options, "").await;
+    ended.assert_code(3);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    Ok(())
+}
