@@ -9,6 +9,7 @@ use core::{fmt, ops::Range};
 
 /// Copies `from` to the start of `to`.
 #[inline]
+#[must_use]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) -> Option<()> {
     to.get_mut(..from.len())?.copy_from_slice(from);
     Some(())
@@ -16,6 +17,7 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) -> Option<()> {
 
 /// Copies `from` to where `len` bytes of `to` are written already, and counts it.
 #[inline]
+#[must_use]
 pub(crate) fn append(to: &mut [u8], len: &mut usize, from: &[u8]) -> Option<()> {
     copy(to.get_mut(*len..)?, from)?;
     *len += from.len();
@@ -23,6 +25,7 @@ pub(crate) fn append(to: &mut [u8], len: &mut usize, from: &[u8]) -> Option<()> 
 }
 
 /// Copies `parts` to the start of `to`, one after the other; the bytes they take.
+#[must_use]
 pub(crate) fn concat(to: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     let mut len = 0;
     for part in parts {
@@ -54,6 +57,7 @@ pub(crate) fn rest(memory: &[u8], at: usize) -> &[u8] {
 
 /// Moves the bytes at `from` to `to`; the two places may overlap.
 #[inline]
+#[must_use]
 pub(crate) fn copy_within(memory: &mut [u8], from: Range<usize>, to: usize) -> Option<()> {
     let len = from.end.checked_sub(from.start)?;
     if from.end > memory.len() || to > memory.len().checked_sub(len)? {
@@ -65,6 +69,7 @@ pub(crate) fn copy_within(memory: &mut [u8], from: Range<usize>, to: usize) -> O
 
 /// Moves the first `by` bytes behind the others.
 #[inline]
+#[must_use]
 pub(crate) fn rotate_left(memory: &mut [u8], by: usize) -> Option<()> {
     if by > memory.len() {
         return None;

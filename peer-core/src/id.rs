@@ -173,7 +173,8 @@ impl Token {
         let mut text = String::new();
         for word in random.chunks(8).take(TOKEN_WORDS) {
             let mut bytes = [0; 8];
-            bytes::copy(&mut bytes, word);
+            let done = bytes::copy(&mut bytes, word);
+            debug_assert!(done.is_some(), "there is room for it");
             push_base36(&mut text, u64::from_le_bytes(bytes));
         }
         Self(text)

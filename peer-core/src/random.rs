@@ -32,7 +32,8 @@ impl Secret {
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut block = [0; 64];
         // RFC 2104 pads a key with zeros to one block, so the padded key is the same key.
-        bytes::copy(&mut block, &self.0);
+        let done = bytes::copy(&mut block, &self.0);
+        debug_assert!(done.is_some(), "a block is longer than a secret");
         let mut mac = <Hmac<Sha256> as Mac>::new(&block.into());
         for part in parts {
             mac.update(part);

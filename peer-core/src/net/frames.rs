@@ -150,7 +150,8 @@ impl<'m> Frames<'m> {
             let written = socket.send(|room| {
                 let len = room.len().min(rest.len());
                 if let (Some(room), Some(piece)) = (room.get_mut(..len), rest.get(..len)) {
-                    bytes::copy(room, piece);
+                    let copied = bytes::copy(room, piece);
+                    debug_assert!(copied.is_some(), "the room is as long");
                     apply_mask(room, mask, done);
                 }
                 (len, len)

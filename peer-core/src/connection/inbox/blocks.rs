@@ -123,7 +123,8 @@ impl Inbox {
     /// Moves the blocks to the start.
     fn compact(&mut self, memory: &mut [u8]) {
         let head = self.head;
-        bytes::copy_within(memory, head..self.tail, 0);
+        let moved = bytes::copy_within(memory, head..self.tail, 0);
+        debug_assert!(moved.is_some(), "blocks lie within the memory");
         for partial in self.partials() {
             partial.start -= head;
         }
@@ -135,7 +136,8 @@ impl Inbox {
     /// Removes `len` bytes of a whole message from `start` on; what lies before moves up.
     pub(super) fn remove(&mut self, memory: &mut [u8], start: usize, len: usize) {
         // The header, where only a piece goes, is written anew.
-        bytes::copy_within(memory, self.head..start, self.head + len);
+        let moved = bytes::copy_within(memory, self.head..start, self.head + len);
+        debug_assert!(moved.is_some(), "blocks lie within the memory");
         for partial in self.partials() {
             if partial.start < start {
                 partial.start += len;
@@ -149,7 +151,8 @@ impl Inbox {
         let Partial { start, len, .. } = *self.partial(index);
         let end = if self.is_open() { self.open } else { self.tail };
         if let Some(blocks) = memory.get_mut(start..end) {
-            bytes::rotate_left(blocks, len);
+            let moved = bytes::rotate_left(blocks, len);
+            debug_assert!(moved.is_some(), "blocks lie within the memory");
         }
         for partial in self.partials() {
             if partial.start > start {
@@ -163,7 +166,8 @@ impl Inbox {
     pub(super) fn abandon(&mut self, memory: &mut [u8], index: usize) {
         let Partial { start, len, .. } = *self.partial(index);
         *self.partial(index) = Partial::NONE;
-        bytes::copy_within(memory, start + len..self.tail, start);
+        let moved = bytes::copy_within(memory, start + len..self.tail, start);
+        debug_assert!(moved.is_some(), "blocks lie within the memory");
         for partial in self.partials() {
             if partial.start > start {
                 partial.start -= len;

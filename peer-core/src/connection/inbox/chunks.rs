@@ -214,7 +214,8 @@ impl Inbox {
             partial.highest = partial.highest.max(part.n);
             blocks::write_header(memory, start, partial.len, None);
             if let Some(moved) = memory.get_mut(place..tail) {
-                bytes::rotate_left(moved, at - place);
+                let done = bytes::rotate_left(moved, at - place);
+                debug_assert!(done.is_some(), "blocks lie within the memory");
             }
             for partial in self.partials() {
                 if partial.start > start {
@@ -244,7 +245,8 @@ impl Inbox {
                 break;
             };
             at += ENTRY;
-            bytes::copy_within(memory, at..at + len, end);
+            let done = bytes::copy_within(memory, at..at + len, end);
+            debug_assert!(done.is_some(), "blocks lie within the memory");
             (at, end) = (at + len, end + len);
         }
         self.tail = end;
