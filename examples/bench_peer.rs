@@ -48,6 +48,10 @@ async fn serve(broker: &str, id: &str) -> Outcome<()> {
         .broker(broker)
         .id(id)
         .ice_servers([])
+        // All of them come from one remote.
+        .offer_rate(10_000)
+        .remote_offer_rate(10_000)
+        .remote_share(usize::MAX)
         .open()
         .await?;
     println!("open");

@@ -57,7 +57,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn open(broker: &Broker, id: Option<&str>) -> Result<Peer, Box<dyn Error>> {
-    let builder = Peer::builder().broker(broker.url()).ice_servers([]);
+    let builder = Peer::builder()
+        .broker(broker.url())
+        .ice_servers([])
+        // All of them come from one remote.
+        .offer_rate(10_000)
+        .remote_offer_rate(10_000)
+        .remote_share(usize::MAX);
     let builder = match id {
         Some(id) => builder.id(id),
         None => builder,

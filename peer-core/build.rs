@@ -10,7 +10,7 @@ const CONSTANTS: &[(&str, usize, usize, usize)] = &[
     ("TOKEN_MAX", 64, 8, 255),
     ("LABEL_MAX", 128, 16, 1024),
     ("CANDIDATE_MAX", 256, 128, 1024),
-    ("SDP_MAX", 2048, 512, 16384),
+    ("SDP_MAX", 16384, 512, 16384),
     ("JSON_DEPTH_MAX", 32, 4, 255),
     ("BINARYPACK_DEPTH_MAX", 64, 4, 255),
     ("EARLY_SIGNALS_MAX", 8, 1, 255),

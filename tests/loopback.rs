@@ -3,7 +3,7 @@
 use core::future::{Future, IntoFuture as _};
 use core::time::Duration;
 
-use peer_net::broker::{Broker, BrokerOptions};
+use peer_net::broker::{Broker, BrokerClient, BrokerOptions, SocketReceiver, SocketSender};
 use peer_net::{
     CloseReason, ConnectError, ConnectionError, DataConnection, Event, Events, Peer, PeerBuilder,
     PeerError, PeerState, RtcConfig, SendError, Serialization, Stage, Value,
@@ -918,5 +918,186 @@ async fn a_full_house_is_told_and_refuses() -> Outcome {
     ours.close();
     soon(ours.closed()).await;
     connected(&alice, &bob, Serialization::Binary, true).await;
+    Ok(())
+}
+
+/// A description as a browser makes it.
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
+    m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n\
+    a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 \
+    00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+    a=setup:actpass\r\na=mid:0\r\na=sctp-port:5000\r\n";
+
+/// Somebody at the broker who says what he likes.
+async fn stranger(broker: &Broker, id: &str) -> (SocketSender, SocketReceiver) {
+    let client = BrokerClient::new(broker.url().parse().expect("it is one")).expect("it is one");
+    let (sender, mut receiver) = soon(client.connect(id, "token"))
+        .await
+        .expect("the broker is there")
+        .split();
+    let open = soon(receiver.next()).await.expect("it goes on");
+    assert_eq!(open, br#"{"type":"OPEN"}"#);
+    (sender, receiver)
+}
+
+/// An offer to bob, changed somehow.
+fn offer(change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let mut offer = serde_json::json!({
+        "type": "OFFER", "dst": "bob",
+        "payload": {
+            "sdp": {"type": "offer", "sdp": SDP}, "type": "data", "connectionId": "dc_1",
+            "label": "stranger", "reliable": true, "serialization": "binary",
+        },
+    });
+    change(&mut offer["payload"]);
+    offer.to_string()
+}
+
+#[tokio::test]
+async fn strangers_do_not_lock_out_friends() -> Outcome {
+    let broker = broker().await;
+    let rule = |offer: &peer_net::Offer| {
+        assert_ne!(offer.label, "panic");
+        offer.label != "unwanted"
+    };
+    let bob = soon(builder(&broker).id("bob").on_offer(rule).open()).await?;
+    let mut sent = 0;
+    for n in 0..4 {
+        let (mut sender, _receiver) = stranger(&broker, &format!("mallory{n}")).await;
+        for id in 0..200 {
+            let message = offer(|offer| {
+                offer["connectionId"] = format!("dc_{id}").into();
+                match n {
+                    0 => offer["label"] = "unwanted".into(),
+                    1 => offer["label"] = "panic".into(),
+                    _ => offer["sdp"]["sdp"] = "v=0".into(),
+                }
+            });
+            sender.send(message).await?;
+            sent += 1;
+        }
+        while bob.stats().refused_offers < sent {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let alice = soon(builder(&broker).id("alice").open()).await?;
+    for _ in 0..8 {
+        connected(&alice, &bob, Serialization::Binary, true).await;
+    }
+    assert_eq!(bob.stats().refused_offers, 800);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_exceeds_a_limit_is_told_on_its_connection() -> Outcome {
+    let broker = broker().await;
+    let bob = soon(builder(&broker).id("bob").open()).await?;
+    let mut events = bob.events();
+    let (mut mallory, _receiver) = stranger(&broker, "mallory").await;
+    for (field, len, limit) in [
+        ("metadata", peer_net::METADATA_MAX, "METADATA_MAX"),
+        ("label", 200, "LABEL_MAX"),
+        ("sdp", 17_000, "SDP_MAX"),
+    ] {
+        mallory
+            .send(offer(|offer| offer[field] = "x".repeat(len).into()))
+            .await?;
+        let failed = |event: &Event| matches!(event, Event::ConnectionFailed(..));
+        let Event::ConnectionFailed(info, failure) = until(&mut events, failed).await else {
+            return Err("another event".into());
+        };
+        assert_eq!(
+            (info.peer().as_str(), info.connection_id().as_str()),
+            ("mallory", "dc_1")
+        );
+        assert!(failure.to_string().contains(limit), "{failure}");
+        assert_eq!(failure.side(), peer_net::Side::Remote);
+    }
+    assert_eq!(bob.stats().refused_offers, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_description_with_many_candidates_is_answered() -> Outcome {
+    let broker = broker().await;
+    let _bob = soon(builder(&broker).id("bob").open()).await?;
+    let (mut sender, mut receiver) = stranger(&broker, "alice").await;
+    let candidates: String = (0..100)
+        .map(|n| {
+            format!(
+                "a=candidate:{n} 1 udp 2113937151 192.0.2.1 {} typ host\r\n",
+                5000 + n
+            )
+        })
+        .collect();
+    let sdp = format!("{SDP}{candidates}");
+    assert!(sdp.len() > 5000, "{}", sdp.len());
+    sender
+        .send(offer(|offer| offer["sdp"]["sdp"] = sdp.into()))
+        .await?;
+    loop {
+        let message = soon(receiver.next()).await.expect("it goes on");
+        if String::from_utf8(message)?.contains(r#""type":"ANSWER""#) {
+            return Ok(());
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_address_under_many_names_has_one_share() -> Outcome {
+    let broker = broker().await;
+    let bob = builder(&broker).id("bob").max_connections(8);
+    let bob = soon(bob.open()).await?;
+    let mut names = Vec::new();
+    for n in 0..8 {
+        let peer = soon(builder(&broker).id(format!("m{n}")).open()).await?;
+        let (ours, theirs) = connected(&peer, &bob, Serialization::Binary, true).await;
+        if n >= 4 {
+            // Half of the places are in use, and it holds more than a quarter.
+            assert!(matches!(soon(theirs.closed()).await, CloseReason::GaveWay));
+            assert_eq!(theirs.closed().await.side(), peer_net::Side::Local);
+        }
+        names.push((peer, ours, theirs));
+    }
+    assert_eq!(bob.stats().gave_way, 4);
+    let open = bob.connections().iter().filter(|c| c.is_open()).count();
+    assert_eq!(open, 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_duration_is_too_long() -> Outcome {
+    let mut options = BrokerOptions {
+        expire_timeout: Duration::MAX,
+        alive_timeout: Duration::MAX,
+        cleanup_out_msgs: Duration::MAX,
+        ..BrokerOptions::default()
+    };
+    options.limits.handshake_timeout = Duration::MAX;
+    options.limits.idle_timeout = Duration::MAX;
+    options.limits.relay_timeout = Duration::MAX;
+    options.limits.write_timeout = Duration::MAX;
+    let broker = Broker::bind("127.0.0.1:0", options).await?;
+    let rtc = RtcConfig {
+        include_loopback: true,
+        ip_filter: vec![[127, 0, 0, 1].into()],
+        connect_timeout: Duration::MAX,
+        disconnected_timeout: Duration::MAX,
+        failed_timeout: Duration::MAX,
+        ..RtcConfig::default()
+    };
+    let builder = || {
+        Peer::builder()
+            .broker(broker.url())
+            .rtc(rtc.clone())
+            .ping_interval(Duration::MAX)
+    };
+    let alice = soon(builder().id("alice").open()).await?;
+    let bob = soon(builder().id("bob").open()).await?;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Binary, true).await;
+    ours.send("through").await?;
+    assert_eq!(soon(theirs.recv()).await?, Some("through".into()));
+    soon(alice.shutdown()).await;
+    soon(bob.shutdown()).await;
     Ok(())
 }

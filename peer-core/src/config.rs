@@ -17,7 +17,8 @@ pub const TOKEN_MAX: usize = generated::TOKEN_MAX;
 pub const LABEL_MAX: usize = generated::LABEL_MAX;
 /// Longest candidate line, in bytes. Longer ones are dropped and counted.
 pub const CANDIDATE_MAX: usize = generated::CANDIDATE_MAX;
-/// Longest session description, in bytes. Chromium's are about 600.
+/// Longest session description, in bytes. Chromium's are about 600; those of peers that do not
+/// trickle hold all candidates. The engine's memory (`CONTROL`) limits them as well.
 pub const SDP_MAX: usize = generated::SDP_MAX;
 /// Deepest nesting of a JSON text that is read.
 pub const JSON_DEPTH_MAX: usize = generated::JSON_DEPTH_MAX;

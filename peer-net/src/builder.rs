@@ -3,70 +3,12 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use peer_core::serialization::Serialization;
-use peer_core::{ConnectionId, PeerId, Token};
+use peer_core::{PeerId, Token};
 
-use crate::broker::BrokerAddress;
 use crate::error::{BuildError, OpenError};
+use crate::options::{Offer, Options, PerSecond};
 use crate::peer::Peer;
 use crate::rtc::{IceServer, IceTransportPolicy, RtcConfig};
-
-/// Connections of one peer, unless the builder says otherwise. More are refused
-/// ([`ConnectError::TooManyConnections`](crate::ConnectError)); offers beyond are dropped and counted.
-pub const MAX_CONNECTIONS: usize = 256;
-/// Largest message that is put together from chunks or taken from a channel. A larger one is dropped and
-/// counted, and the connection reports `message-too-big` and goes on.
-pub const MAX_MESSAGE_SIZE: usize = 64 << 20;
-/// Incoming connections that are open and wait for [`Peer::accept`]. At the limit a further one is closed as
-/// soon as it opens, and counted.
-pub const ACCEPT_BACKLOG: usize = 64;
-/// Offers a second that are taken from all remotes together, after a burst of [`OFFER_BURST`]. More are dropped
-/// and counted.
-pub const OFFERS_PER_SECOND: u32 = 32;
-/// Offers that may come at once.
-pub const OFFER_BURST: u32 = 128;
-/// What part of a peer's connections incoming ones that are not open yet may take: one half, and those of one
-/// remote one quarter, but at least one. Offers beyond are dropped and counted, so strangers who offer and do not
-/// answer cannot take every place.
-pub const PENDING_SHARE: usize = 2;
-/// The longest pause between two automatic reconnects. The first is a tenth of a second, each next one twice
-/// as long, and each is cut by up to half at random.
-pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// What a remote asks for, before anything is created for it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Offer {
-    /// The remote peer, as its broker names it.
-    pub peer: PeerId,
-    /// The connection's id on the wire.
-    pub connection_id: ConnectionId,
-    /// The label.
-    pub label: String,
-    /// The metadata, a JSON text.
-    pub metadata: Option<String>,
-    /// PeerJS's `reliable`.
-    pub reliable: bool,
-    /// How values will travel.
-    pub serialization: Serialization,
-}
-
-/// Decides about an [`Offer`].
-pub(crate) type Admission = Arc<dyn Fn(&Offer) -> bool + Send + Sync>;
-
-#[derive(Clone)]
-pub(crate) struct Options {
-    pub(crate) id: Option<PeerId>,
-    pub(crate) token: Option<Token>,
-    pub(crate) broker: BrokerAddress,
-    pub(crate) rtc: RtcConfig,
-    pub(crate) ping_interval: Duration,
-    pub(crate) reconnect: bool,
-    pub(crate) max_connections: usize,
-    pub(crate) max_message_size: usize,
-    pub(crate) on_offer: Option<Admission>,
-    pub(crate) debug: u8,
-}
 
 /// Makes a [`Peer`]. Every option has PeerJS's default.
 ///
@@ -79,35 +21,12 @@ pub(crate) struct Options {
 ///     .await?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[must_use = "a builder does nothing until build() or open()"]
 pub struct PeerBuilder {
     options: Options,
     /// The first mistake, told by `build`.
     mistake: Option<BuildError>,
-}
-
-impl Default for PeerBuilder {
-    fn default() -> Self {
-        Self {
-            options: Options {
-                id: None,
-                token: None,
-                broker: BrokerAddress::default(),
-                rtc: RtcConfig {
-                    ice_servers: IceServer::peerjs_defaults(),
-                    ..RtcConfig::default()
-                },
-                ping_interval: Duration::from_secs(5),
-                reconnect: false,
-                max_connections: MAX_CONNECTIONS,
-                max_message_size: MAX_MESSAGE_SIZE,
-                on_offer: None,
-                debug: 0,
-            },
-            mistake: None,
-        }
-    }
 }
 
 impl PeerBuilder {
@@ -167,6 +86,15 @@ impl PeerBuilder {
         self
     }
 
+    /// Trusts certificates besides the system's, a PEM text with at least one: as roots, and each as the certificate
+    /// of the broker itself, whatever name and dates are in it, as long as the broker has its key. So a broker with a
+    /// certificate of its own making (`openssl req -x509`) is trusted by that certificate.
+    pub fn root_certificates(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.options.certificates.extend_from_slice(pem.as_ref());
+        self.options.certificates.push(b'\n');
+        self
+    }
+
     /// The secret that owns the id. Default: random. Give the same one to take the id over after a crash.
     pub fn token(mut self, token: impl AsRef<str>) -> Self {
         match Token::from_wire(token.as_ref()) {
@@ -207,7 +135,7 @@ impl PeerBuilder {
     }
 
     /// Come back to the broker by itself, with the same id and token, for ever, with pauses that grow to
-    /// [`RECONNECT_PAUSE_MAX`]: after the socket was lost, and before the first time as long as the broker cannot be
+    /// [`RECONNECT_PAUSE_MAX`](crate::RECONNECT_PAUSE_MAX): after the socket was lost, and before the first time as long as the broker cannot be
     /// reached. A broker that refuses the first time (id taken, wrong key) still ends the peer. Without an id of
     /// yours the peer makes one itself, as PeerServer would. Default `false`, as in PeerJS.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
@@ -215,29 +143,45 @@ impl PeerBuilder {
         self
     }
 
-    /// Most connections at a time. Default [`MAX_CONNECTIONS`].
+    /// Most connections at a time. Default [`MAX_CONNECTIONS`](crate::MAX_CONNECTIONS).
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.options.max_connections = connections;
         self
     }
 
-    /// Largest message to receive, in bytes. Default [`MAX_MESSAGE_SIZE`].
+    /// Incoming connections that one remote may hold, open or not, while more than half of
+    /// [`max_connections`](Self::max_connections) are in use: a remote is an id, and once connected an address. At the
+    /// limit its offers are refused, and what it opens is closed. Default 0: one quarter, at least one.
+    pub fn remote_share(mut self, connections: usize) -> Self {
+        self.options.remote_share = connections;
+        self
+    }
+
+    /// Offers a second that are taken from all remotes together, after a burst of
+    /// [`OFFER_BURST`](crate::OFFER_BURST) times as many. Default [`OFFERS_PER_SECOND`](crate::OFFERS_PER_SECOND).
+    pub fn offer_rate(mut self, per_second: u32) -> Self {
+        self.options.offer_rates.all = PerSecond(per_second);
+        self
+    }
+
+    /// Offers a second that are taken from one remote, after a burst of [`OFFER_BURST`](crate::OFFER_BURST) times as
+    /// many. Default [`REMOTE_OFFERS_PER_SECOND`](crate::REMOTE_OFFERS_PER_SECOND).
+    pub fn remote_offer_rate(mut self, per_second: u32) -> Self {
+        self.options.offer_rates.remote = PerSecond(per_second);
+        self
+    }
+
+    /// Largest message to receive, in bytes. Default [`MAX_MESSAGE_SIZE`](crate::MAX_MESSAGE_SIZE).
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = bytes;
         self
     }
 
-    /// Asked for each offer before anything is created for it; `false` drops the offer without a word, and it is
-    /// counted. Called on the peer's own task: it must not block. A peer that only connects may refuse all.
+    /// Asked for each offer before anything is created for it, and before it counts for any rate; `false` drops the
+    /// offer without a word, since PeerJS has none, and it is counted and logged. Called on the peer's own task: it
+    /// must not block. If it panics, that offer is refused. A peer that only connects may refuse all.
     pub fn on_offer(mut self, admit: impl Fn(&Offer) -> bool + Send + Sync + 'static) -> Self {
         self.options.on_offer = Some(Arc::new(admit));
-        self
-    }
-
-    /// PeerJS's `debug`: 0 nothing, 1 errors, 2 warnings, 3 everything. What passes goes to `tracing` under the
-    /// target `peer_net`, where a subscriber may filter further. Default 0.
-    pub fn debug(mut self, level: u8) -> Self {
-        self.options.debug = level;
         self
     }
 

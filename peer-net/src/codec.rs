@@ -3,15 +3,19 @@
 mod raw;
 
 use core::num::NonZeroU32;
+use std::borrow::Cow;
+use std::io;
 
 use bytes::Bytes;
 use peer_core::binarypack::{self, DecodeError, EncodeError};
+use peer_core::config::BINARYPACK_DEPTH_MAX;
 use peer_core::serialization::Serialization;
 use peer_core::wire::chunk::{CHUNKED_MTU, Chunks};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed as _};
 
 use crate::error::{ReceiveError, SendError};
+use crate::limits::JSON_VALUE_DEPTH_MAX;
 use crate::rtc::Message;
 use crate::value::{Budget, MAX_VALUES, Value, ValueSeed};
 
@@ -109,7 +113,12 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
             }
         }
         Serialization::Json => {
-            let json = serde_json::to_string(value).map_err(|error| encode_error(&error))?;
+            let mut json = Vec::new();
+            let mut serializer = serde_json::Serializer::with_formatter(&mut json, NoBytes);
+            value
+                .serialize(&mut serializer)
+                .map_err(|error| encode_error(&error))?;
+            let json = String::from_utf8(json).map_err(|error| encode_error(&error))?;
             json_message(json, json_as_text)
         }
         Serialization::Raw => value.serialize(raw::RawSerializer).map(Outgoing::Whole),
@@ -136,9 +145,18 @@ pub(crate) fn encode_bytes(
         }
         Serialization::Raw => Ok(Outgoing::Whole(Message::Binary(bytes))),
         Serialization::Postcard => encode(serialization, false, &AsBytes(&bytes)),
-        _ => Err(SendError::Encode(
-            "JSON has no bytes; use binary or raw, or send base64".to_owned(),
-        )),
+        _ => Err(SendError::Encode(NO_BYTES.to_owned())),
+    }
+}
+
+const NO_BYTES: &str = "JSON has no bytes; use binary or raw, or send base64";
+
+/// JSON as `JSON.stringify` writes it. Bytes, of which serde_json would make numbers, are refused.
+struct NoBytes;
+
+impl serde_json::ser::Formatter for NoBytes {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, _: &mut W, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::other(NO_BYTES))
     }
 }
 
@@ -177,6 +195,7 @@ pub(crate) fn decode(
         }
         (Serialization::Json, payload) => {
             let text = json_text(&payload);
+            let text = without_lone_surrogates(&text);
             let mut json = serde_json::Deserializer::from_str(&text);
             let seed = ValueSeed {
                 budget: &budget,
@@ -210,7 +229,9 @@ pub(crate) fn decode_as<T: DeserializeOwned>(
             binarypack::from_slice(&bytes).map_err(|error| packed_error(&error))
         }
         (Serialization::Json, payload) => {
-            serde_json::from_str(&json_text(&payload)).map_err(|error| json_error(&error))
+            let text = json_text(&payload);
+            serde_json::from_str(&without_lone_surrogates(&text))
+                .map_err(|error| json_error(&error))
         }
         (Serialization::Postcard, Payload::Binary(bytes)) => {
             postcard::from_bytes(&bytes).map_err(|error| ReceiveError::Type(error.to_string()))
@@ -228,7 +249,7 @@ pub(crate) fn decode_as<T: DeserializeOwned>(
 }
 
 /// JSON as the browser's `TextDecoder` reads it: without a byte order mark, U+FFFD for what is not UTF-8.
-fn json_text(payload: &Payload) -> std::borrow::Cow<'_, str> {
+fn json_text(payload: &Payload) -> Cow<'_, str> {
     match payload {
         Payload::Text(text) => text.as_str().into(),
         Payload::Binary(bytes) => {
@@ -237,10 +258,44 @@ fn json_text(payload: &Payload) -> std::borrow::Cow<'_, str> {
     }
 }
 
+/// Writes escapes of one half of a surrogate pair, which a JavaScript string can hold and ours cannot, as that of
+/// U+FFFD.
+fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
+    let escape = |at: usize| {
+        let digits = json.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut mended: Option<String> = None;
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
+        at += found;
+        at += match escape(at) {
+            None => 2,
+            Some(0xD800..=0xDBFF) if matches!(escape(at + 6), Some(0xDC00..=0xDFFF)) => 12,
+            Some(0xD800..=0xDFFF) => {
+                let mended = mended.get_or_insert_default();
+                mended.push_str(json.get(copied..at).unwrap_or_default());
+                mended.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            Some(_) => 6,
+        };
+    }
+    match mended {
+        None => json.into(),
+        Some(mended) => (mended + json.get(copied..).unwrap_or_default()).into(),
+    }
+}
+
 fn packed_error(error: &DecodeError) -> ReceiveError {
     let text = error.to_string();
     match error {
-        DecodeError::Truncated | DecodeError::Utf8 | DecodeError::Depth | DecodeError::Key => {
+        DecodeError::Depth => ReceiveError::TooDeep {
+            limit: BINARYPACK_DEPTH_MAX,
+            name: "BINARYPACK_DEPTH_MAX",
+        },
+        DecodeError::Truncated | DecodeError::Utf8 | DecodeError::Key => {
             ReceiveError::Malformed(text)
         }
         _ => ReceiveError::Type(text),
@@ -248,6 +303,13 @@ fn packed_error(error: &DecodeError) -> ReceiveError {
 }
 
 fn json_error(error: &serde_json::Error) -> ReceiveError {
+    // It has no other way to say so.
+    if error.to_string().starts_with("recursion limit exceeded") {
+        return ReceiveError::TooDeep {
+            limit: JSON_VALUE_DEPTH_MAX,
+            name: "JSON_VALUE_DEPTH_MAX",
+        };
+    }
     match error.classify() {
         serde_json::error::Category::Data => ReceiveError::Type(error.to_string()),
         _ => ReceiveError::Malformed(error.to_string()),

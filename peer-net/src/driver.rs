@@ -9,16 +9,18 @@ mod backoff;
 pub(crate) mod broker;
 mod connections;
 mod inputs;
+mod offer;
 
-use core::future::{Future, pending};
+use core::future::Future;
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use peer_core::PeerId;
 use peer_core::peer::{
-    BrokerCommand, Config, ConnectionSlot, Event as EngineEvent, Input, Output, Peer as Engine,
-    PeerError, PeerSlices, PeerState, Room, RtcCommand,
+    BrokerCommand, Config, ConnectionHandle, ConnectionSlot, Event as EngineEvent, Input, Output,
+    Peer as Engine, PeerError, PeerSlices, PeerState, Room, RtcCommand,
 };
 use peer_core::serialization::Serialization;
 use peer_core::time::Instant;
@@ -28,20 +30,25 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::broker::BrokerClient;
-use crate::builder::Options;
 use crate::connection::Held;
 use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain};
 use crate::event::Event;
+use crate::limits::METADATA_MAX;
+use crate::options::Options;
 use crate::shared::Shared;
+use crate::time::{engine_now, of_engine, sleep_until};
 use backoff::Backoff;
 use broker::{BrokerEvent, BrokerSocket};
 use connections::Connections;
 
-/// Longest metadata of a connection, a JSON text in bytes. Longer ones are refused in `connect`; a remote's is
-/// left out.
-pub const METADATA_MAX: usize = 16 << 10;
-/// What the engine has for signals on their way, in bytes. When it is full, senders wait.
-const CONTROL_BYTES: usize = 128 << 10;
+/// What the engine has for signals on their way, in bytes: several of the largest descriptions either way. When it is
+/// full, sessions wait.
+const CONTROL_BYTES: usize = 256 << 10;
+/// Signals of sessions that the engine had no room for, since the broker's socket takes none. At the limit sessions are
+/// not read.
+const SIGNALS_MAX: usize = 1024;
+/// What closing the broker's socket takes of the room of the engine's outputs. It goes where no signal does.
+const CLOSE_COST: usize = 1;
 /// How long the broker may take to answer an open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the end of a destroyed peer may take, until its sessions and its socket are gone.
@@ -74,6 +81,10 @@ pub(crate) fn prepare(
 ) -> Result<(Arc<Shared>, impl Future<Output = ()> + Send + 'static), BuildError> {
     let (seed, [for_pauses, for_id @ ..]) = random()?;
     let client = BrokerClient::new(options.broker.clone())
+        .and_then(|client| match options.certificates.as_slice() {
+            [] => Ok(client),
+            certificates => client.root_certificates(certificates),
+        })
         .map_err(|error| BuildError::BrokerOptions(Arc::new(error)))?;
     let mut config = Config::new(seed);
     config.token = options.token.clone();
@@ -86,6 +97,7 @@ pub(crate) fn prepare(
     config.ping_interval = options.ping_interval;
     config.connect_timeout = options.rtc.connect_timeout;
     config.open_timeout = OPEN_TIMEOUT;
+    config.remote_share = options.remote_share;
     let shared = Shared::new(runtime, client.clone(), config.id.clone(), &options);
     let driver = Driver {
         shared: shared.clone(),
@@ -97,6 +109,8 @@ pub(crate) fn prepare(
         epoch: tokio::time::Instant::now(),
         wants_broker: true,
         deadline: None,
+        held: None,
+        signals: VecDeque::new(),
         leaving: false,
         finished: false,
     };
@@ -135,13 +149,25 @@ struct Driver {
     wants_broker: bool,
     /// When the engine wants to be woken.
     deadline: Option<Instant>,
+    /// A message of the broker that the engine had no room for. No other is read before it is fed.
+    held: Option<Vec<u8>>,
+    /// Signals of sessions that the engine had no room for.
+    signals: VecDeque<(ConnectionHandle, Signal)>,
     /// To be destroyed once no connection is left.
     leaving: bool,
     finished: bool,
 }
 
+/// What a session has for the broker.
+enum Signal {
+    Description(String),
+    Candidate(String),
+}
+
 /// Who had an input.
 enum Turn {
+    /// The broker's socket takes a signal again.
+    Room,
     Requests,
     Command(Command),
     Broker(BrokerEvent),
@@ -168,6 +194,7 @@ impl Driver {
         let mut engine = Engine::with_slices(config, memory);
         loop {
             self.drain(&mut engine);
+            self.feed_held(&mut engine);
             if self.leaving && self.connections.is_empty() && !self.finished {
                 self.destroy(&mut engine);
                 self.drain(&mut engine);
@@ -180,6 +207,7 @@ impl Driver {
                 return;
             }
             match self.wait().await {
+                Turn::Room => {}
                 Turn::Requests => self.serve_requests(&mut engine),
                 Turn::Command(command) => self.serve(&mut engine, command),
                 Turn::Broker(event) => self.broker_event(&mut engine, event),
@@ -205,27 +233,37 @@ impl Driver {
 
     /// The next thing that happens. Cancelled branches lose nothing.
     async fn wait(&mut self) -> Turn {
-        let deadline = self
-            .deadline
-            .map(|at| self.epoch + Duration::from_micros(at.as_micros()));
+        let deadline = self.deadline.map(|at| of_engine(self.epoch, at));
         let reconnect = self.backoff.as_ref().and_then(Backoff::due);
         tokio::select! {
             () = self.shared.bell.notified() => Turn::Requests,
             Some(command) = self.commands.recv() => Turn::Command(command),
-            event = self.broker.next() => Turn::Broker(event),
-            Some(event) = self.connections.events.next() => Turn::Session(event),
+            () = self.broker.room(), if !self.broker.has_room() => Turn::Room,
+            event = self.broker.next(), if self.held.is_none() => Turn::Broker(event),
+            Some(event) = self.connections.events.next(), if self.signals.len() < SIGNALS_MAX => {
+                Turn::Session(event)
+            }
             () = sleep_until(deadline) => Turn::Timeout,
             () = sleep_until(reconnect) => Turn::Reconnect,
         }
     }
 
     fn now(&self) -> Instant {
-        now(self.epoch)
+        engine_now(self.epoch)
     }
 
     fn drain(&mut self, engine: &mut Engine<'_>) {
         loop {
-            match engine.poll_output(Room::UNLIMITED) {
+            let broker = if self.broker.has_room() {
+                usize::MAX
+            } else {
+                CLOSE_COST
+            };
+            let room = Room {
+                broker,
+                ..Room::UNLIMITED
+            };
+            match engine.poll_output(room) {
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     break;
@@ -235,7 +273,10 @@ impl Driver {
                     BrokerCommand::Open { id, token } => {
                         self.broker.open(&self.shared.runtime, id, token);
                     }
-                    BrokerCommand::Send(text) => self.broker.send(text),
+                    BrokerCommand::Send(text) => {
+                        let sent = self.broker.send(text);
+                        debug_assert!(sent, "there was room");
+                    }
                     BrokerCommand::Close => self.broker.close(),
                 },
                 Output::Rtc(handle, command) => match command {
@@ -345,18 +386,6 @@ impl Drop for Driver {
             true
         });
         self.shared.end_events();
-    }
-}
-
-pub(crate) fn now(epoch: tokio::time::Instant) -> Instant {
-    let micros = epoch.elapsed().as_micros();
-    Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-}
-
-pub(crate) async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => pending().await,
     }
 }
 

@@ -5,7 +5,7 @@ use core::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use peer_core::IdError;
-use peer_core::peer::{ConnectFailure, PeerError};
+use peer_core::peer::{ConnectFailure, ConnectionError, PeerError, RtcFailure};
 
 use crate::broker::{AddressError, BrokerError};
 
@@ -208,7 +208,22 @@ impl ConnectionFailure {
         self.failure
     }
 
-    /// What the WebRTC stack said, if it said anything.
+    /// Whose doing it was, as far as that can be told.
+    pub fn side(&self) -> Side {
+        match self.failure.reason {
+            ConnectionError::LocalClosed
+            | ConnectionError::Destroyed
+            | ConnectionError::GaveWay
+            | ConnectionError::Rtc(RtcFailure::Resources) => Side::Local,
+            ConnectionError::RemoteClosed
+            | ConnectionError::PeerUnavailable
+            | ConnectionError::Rtc(RtcFailure::Description) => Side::Remote,
+            // Also a silent remote: it may be the broker that is silent, or the path.
+            _ => Side::Between,
+        }
+    }
+
+    /// What the WebRTC stack said, or which limit was exceeded, if there is more to say.
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
@@ -285,12 +300,32 @@ pub enum ReceiveError {
     /// The message is not of the type that was asked for.
     #[error("the message is not of the type that was asked for: {0}")]
     Type(String),
+    /// The message nests deeper than is read.
+    #[error("the message nests deeper than {limit} ({name})")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+        /// Its name.
+        name: &'static str,
+    },
     /// The message holds more values than `MAX_VALUES`.
     #[error("the message holds more than {limit} values")]
     TooManyValues {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Whose doing something was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Side {
+    /// This program, or this machine.
+    Local,
+    /// The remote peer.
+    Remote,
+    /// What is between the two, or nobody can tell.
+    Between,
 }
 
 /// Why a connection is over.
@@ -303,15 +338,55 @@ pub enum CloseReason {
     /// The remote closed it, or said so with a close message.
     #[error("the remote peer closed it")]
     Remote,
-    /// The path or the stack below it failed.
+    /// The path, or the stack below it on either side, failed.
     #[error("the path to the remote peer was lost: {0}")]
     Lost(Arc<str>),
+    /// This side closed it for another remote, since its own held more than its share of the places.
+    #[error(
+        "this side closed it: its remote held more than its share of the connections (remote_share)"
+    )]
+    GaveWay,
     /// It never opened.
     #[error(transparent)]
     NeverOpened(ConnectionFailure),
     /// The peer was destroyed.
     #[error("the peer was destroyed")]
     Destroyed,
+}
+
+impl CloseReason {
+    /// Whose doing it was.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Local | Self::GaveWay | Self::Destroyed => Side::Local,
+            Self::Remote => Side::Remote,
+            Self::Lost(_) => Side::Between,
+            Self::NeverOpened(failure) => failure.side(),
+        }
+    }
+
+    /// One word for it: `local`, `remote`, `lost`, `gave-way`, `never-opened` or `destroyed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Lost(_) => "lost",
+            Self::GaveWay => "gave-way",
+            Self::NeverOpened(_) => "never-opened",
+            Self::Destroyed => "destroyed",
+        }
+    }
+}
+
+impl Side {
+    /// `local`, `remote` or `between`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Between => "between",
+        }
+    }
 }
 
 /// `reconnect` was refused.

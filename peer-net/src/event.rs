@@ -29,7 +29,8 @@ pub enum Event {
     ConnectionOpen(Arc<ConnectionInfo>),
     /// A connection that had opened is over. PeerJS: `close` of the connection.
     ConnectionClosed(Arc<ConnectionInfo>, CloseReason),
-    /// A connection never opened, and never will. PeerJS: `error` of the connection.
+    /// A connection never opened, and never will. PeerJS: `error` of the connection. Also an offer that was refused
+    /// since something in it exceeds a limit, which the failure's detail names.
     ConnectionFailed(Arc<ConnectionInfo>, ConnectionFailure),
     /// Something went wrong on a connection that goes on. PeerJS: `error` of the connection.
     ConnectionError(Arc<ConnectionInfo>, ConnectionError),

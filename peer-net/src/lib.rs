@@ -19,24 +19,28 @@ mod event;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 mod ice_server;
+mod limits;
+mod options;
 mod peer;
 mod rate;
 pub mod rtc;
 mod shared;
 mod sync;
+mod time;
 mod value;
 
-pub use builder::{
-    ACCEPT_BACKLOG, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND, Offer,
-    PENDING_SHARE, PeerBuilder, RECONNECT_PAUSE_MAX,
-};
+pub use builder::PeerBuilder;
 pub use connection::{ByteStream, DataConnection, ReceiveHalf, SendHalf};
-pub use driver::METADATA_MAX;
 pub use error::{
     BuildError, CloseReason, ConnectError, ConnectionFailure, ListError, OpenError, PeerFailure,
-    ReceiveError, ReconnectError, SendError,
+    ReceiveError, ReconnectError, SendError, Side,
 };
 pub use event::{ConnectionInfo, EVENTS_MAX, Event, Events};
+pub use limits::{
+    ACCEPT_BACKLOG, JSON_VALUE_DEPTH_MAX, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, METADATA_MAX,
+    OFFER_BURST, OFFERS_PER_SECOND, RECONNECT_PAUSE_MAX, REMOTE_OFFERS_PER_SECOND,
+};
+pub use options::Offer;
 pub use peer::{Connect, Peer};
 pub use peer_core::peer::{
     ConnectFailure, ConnectionError, PeerError, PeerState, RtcFailure, Stage,

@@ -10,11 +10,13 @@ use peer_core::serialization::Serialization;
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::builder::{ACCEPT_BACKLOG, Options, PeerBuilder};
+use crate::builder::PeerBuilder;
 use crate::connection::{DataConnection, Held};
 use crate::driver::{self, Command, ConnectRequest};
 use crate::error::{BuildError, ConnectError, ListError, PeerFailure, ReconnectError};
 use crate::event::Events;
+use crate::limits::ACCEPT_BACKLOG;
+use crate::options::Options;
 use crate::shared::{Alive, Shared, Stats};
 
 /// Commands that wait for the peer's task. At the limit the caller waits.

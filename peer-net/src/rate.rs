@@ -28,7 +28,20 @@ impl Rate {
         self.take_at(Instant::now())
     }
 
+    /// Whether nothing of the burst is spent.
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.fill(Instant::now());
+        self.tokens >= u64::from(self.burst) * TOKEN
+    }
+
     fn take_at(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        let left = self.tokens.checked_sub(TOKEN);
+        self.tokens = left.unwrap_or(self.tokens);
+        left.is_some()
+    }
+
+    fn fill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.filled).as_micros();
         self.filled = now;
         let gained = u64::try_from(passed)
@@ -38,9 +51,6 @@ impl Rate {
             .tokens
             .saturating_add(gained)
             .min(u64::from(self.burst) * TOKEN);
-        let left = self.tokens.checked_sub(TOKEN);
-        self.tokens = left.unwrap_or(self.tokens);
-        left.is_some()
     }
 }
 

@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::broker::BrokerClient;
-use crate::builder::Options;
 use crate::connection::{Budget, Held, Owner};
 use crate::error::{ListError, PeerFailure};
 use crate::event::{ConnectionInfo, EVENTS_MAX, Event, Events};
+use crate::options::Options;
 use crate::sync::{Mutex, lock};
 
 /// Counters of a peer since its start. They wrap.
@@ -20,10 +20,13 @@ use crate::sync::{Mutex, lock};
 pub struct Stats {
     /// What the engine counts.
     pub engine: peer_core::peer::Stats,
-    /// Offers that `on_offer` or the rate limit turned down.
+    /// Offers that were not taken, whatever the reason: `on_offer`, a rate, a share, a limit, no place. The log says
+    /// which.
     pub refused_offers: u64,
     /// Incoming connections closed because nobody accepted them.
     pub unaccepted: u64,
+    /// Incoming connections, open or not, that gave their place to another remote.
+    pub gave_way: u64,
     /// Messages dropped for want of room or for being too big.
     pub dropped_messages: u64,
     /// Messages that could not be read.
@@ -63,8 +66,6 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) client: BrokerClient,
     pub(crate) max_message_size: usize,
-    /// PeerJS's.
-    debug: u8,
     /// Of incomplete messages.
     pub(crate) budget: Budget,
     status: watch::Sender<Status>,
@@ -97,7 +98,6 @@ impl Shared {
             runtime,
             client,
             max_message_size: options.max_message_size,
-            debug: options.debug,
             budget: Budget::new(options.max_message_size),
             status: watch::Sender::new(status),
             requests: Mutex::default(),
@@ -183,39 +183,38 @@ impl Shared {
         }
     }
 
-    /// What PeerJS's `debug` lets through goes to `tracing`.
+    /// Everything goes to `tracing`; a subscriber filters by level and target.
     fn log(&self, event: &Event) {
         let id = self.status.borrow().id.clone();
         let id = id.as_ref().map_or("", PeerId::as_str);
-        match (event, self.debug) {
-            (_, 0) => {}
-            (Event::Error(failure), _) => {
+        match event {
+            Event::Error(failure) => {
                 tracing::error!(target: "peer_net", id, kind = failure.kind(), "{failure}");
             }
-            (Event::ConnectionFailed(info, failure), _) => {
+            Event::ConnectionFailed(info, failure) => {
                 let peer = info.peer().as_str();
-                tracing::error!(target: "peer_net", id, peer, kind = failure.kind(), "{failure}");
+                tracing::warn!(target: "peer_net", id, peer, kind = failure.kind(), "{failure}");
             }
-            (Event::ConnectionError(info, error), 2..) => {
+            Event::ConnectionError(info, error) => {
                 let peer = info.peer().as_str();
                 tracing::warn!(target: "peer_net", id, peer, kind = error.as_str(), "{error}");
             }
-            (Event::Disconnected, 2..) => {
+            Event::Disconnected => {
                 tracing::warn!(target: "peer_net", id, "disconnected from the broker");
             }
-            (Event::Open(_), 3..) => tracing::info!(target: "peer_net", id, "open"),
-            (Event::Connection(info), 3..) => {
-                tracing::info!(target: "peer_net", id, peer = info.peer().as_str(), "a connection comes");
+            Event::Open(_) => tracing::info!(target: "peer_net", id, "open"),
+            Event::Connection(info) => {
+                tracing::debug!(target: "peer_net", id, peer = info.peer().as_str(), "a connection comes");
             }
-            (Event::ConnectionOpen(info), 3..) => {
+            Event::ConnectionOpen(info) => {
                 tracing::info!(target: "peer_net", id, peer = info.peer().as_str(), "a connection is open");
             }
-            (Event::ConnectionClosed(info, reason), 3..) => {
+            Event::ConnectionClosed(info, reason) => {
                 let peer = info.peer().as_str();
                 tracing::info!(target: "peer_net", id, peer, "a connection is closed: {reason}");
             }
-            (Event::Closed, 3..) => tracing::info!(target: "peer_net", id, "closed"),
-            _ => {}
+            Event::Closed => tracing::info!(target: "peer_net", id, "closed"),
+            Event::Lagged(_) => {}
         }
     }
 

@@ -210,7 +210,9 @@ impl fmt::Display for ConnectFailure {
             (ConnectionError::TimedOut, Stage::Offer) => {
                 "the broker did not take the offer in time"
             }
-            (ConnectionError::TimedOut, Stage::Answer) => "the remote peer did not answer in time",
+            (ConnectionError::TimedOut, Stage::Answer) => {
+                "no answer came in time: the remote peer, or the broker between, is silent"
+            }
             (ConnectionError::TimedOut, Stage::Ice) => {
                 "no network path was found in time; a TURN server may be needed"
             }

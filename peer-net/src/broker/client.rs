@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
@@ -12,6 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite;
@@ -20,8 +21,10 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::address::{AddressError, BrokerAddress};
 use super::error::BrokerError;
+use super::sniffed::{FirstByte, Sniffed};
 use super::socket::{MESSAGE_MAX, Socket, Stream};
 use super::tls;
+use crate::time::after;
 
 /// The PeerJS version named in requests: the one whose wire this crate speaks.
 pub const PEERJS_VERSION: &str = "1.5.5";
@@ -56,8 +59,9 @@ const EXCERPT_MAX: usize = 200;
 pub struct BrokerClient {
     address: BrokerAddress,
     connect_timeout: Duration,
-    extra_roots: Vec<CertificateDer<'static>>,
-    tls: OnceLock<Arc<ClientConfig>>,
+    trusted: Vec<CertificateDer<'static>>,
+    /// Made for the first connection that needs it. Clones share it.
+    tls: Arc<OnceCell<Arc<ClientConfig>>>,
 }
 
 impl BrokerClient {
@@ -70,18 +74,20 @@ impl BrokerClient {
         Ok(Self {
             address,
             connect_timeout: CONNECT_TIMEOUT,
-            extra_roots: Vec::new(),
-            tls: OnceLock::new(),
+            trusted: Vec::new(),
+            tls: Arc::default(),
         })
     }
 
-    /// Trusts the certificates in `pem` as roots, besides the system's.
+    /// Trusts the certificates in `pem` besides the system's: as roots, and each as the certificate of the broker
+    /// itself. One that the broker shows exactly as it is here is taken whatever name and dates are in it, as that of
+    /// `openssl req -x509`, if the broker has its key.
     ///
     /// # Errors
     /// There is no certificate in `pem`.
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, BrokerError> {
-        self.extra_roots.extend(tls::certificates(pem)?);
-        self.tls = OnceLock::new();
+        self.trusted.extend(tls::certificates(pem)?);
+        self.tls = Arc::default();
         Ok(self)
     }
 
@@ -138,8 +144,8 @@ impl BrokerClient {
     /// [`BrokerError`] says at which stage it failed.
     pub async fn connect(&self, id: &str, token: &str) -> Result<Socket, BrokerError> {
         const CALL: &str = "the WebSocket upgrade";
-        let deadline = Instant::now() + self.connect_timeout;
-        let stream = self.open(deadline).await?;
+        let deadline = after(Instant::now(), self.connect_timeout);
+        let (stream, first) = self.open(deadline).await?;
         let scheme = if self.address.secure { "wss" } else { "ws" };
         let authority = self.address.authority();
         let path = self.address.websocket(id, token, PEERJS_VERSION);
@@ -173,7 +179,9 @@ impl BrokerClient {
                     &body.unwrap_or_default(),
                 ))
             }
-            Ok(Err(error)) => Err(BrokerError::WebSocket(Box::new(error))),
+            Ok(Err(error)) => {
+                Err(self.misunderstood(&first, BrokerError::WebSocket(Box::new(error))))
+            }
         }
     }
 
@@ -184,8 +192,8 @@ impl BrokerClient {
         name: &str,
         body_max: usize,
     ) -> Result<Vec<u8>, BrokerError> {
-        let deadline = Instant::now() + self.connect_timeout;
-        let stream = self.open(deadline).await?;
+        let deadline = after(Instant::now(), self.connect_timeout);
+        let (stream, first) = self.open(deadline).await?;
         let path = format!(
             "{}?ts={}&version={PEERJS_VERSION}",
             self.address.api(name),
@@ -224,21 +232,19 @@ impl BrokerClient {
             .unwrap_or(Err(BrokerError::TimedOut {
                 stage: "no answer to the HTTP request",
             }))
+            .map_err(|error| match error {
+                BrokerError::Http(_) => self.misunderstood(&first, error),
+                error => error,
+            })
     }
 
-    /// TCP, and TLS if wanted.
-    async fn open(&self, deadline: Instant) -> Result<Stream, BrokerError> {
-        let stream = self.open_tcp(deadline).await?;
+    /// TCP, and TLS if wanted. What the broker says first is seen by the second.
+    async fn open(&self, deadline: Instant) -> Result<(Stream, FirstByte), BrokerError> {
+        let (stream, first) = Sniffed::new(self.open_tcp(deadline).await?);
         if !self.address.secure {
-            return Ok(Box::new(stream));
+            return Ok((Box::new(stream), first));
         }
-        let config = match self.tls.get() {
-            Some(config) => config.clone(),
-            None => {
-                let config = tls::client_config(&self.extra_roots)?;
-                self.tls.get_or_init(|| config).clone()
-            }
-        };
+        let config = self.tls_config().await?;
         let host = self.address.host.clone();
         let name = ServerName::try_from(host.clone()).map_err(|_| AddressError::Host)?;
         let handshake = TlsConnector::from(config).connect(name, stream);
@@ -246,9 +252,38 @@ impl BrokerClient {
             Err(_) => Err(BrokerError::TimedOut {
                 stage: "the TLS handshake did not finish",
             }),
+            Ok(Ok(stream)) => Ok((Box::new(stream), first)),
+            Ok(Err(_)) if first.is_other_than_tls() => Err(BrokerError::NotTls {
+                authority: self.authority(),
+            }),
+            Ok(Err(source)) if is_untrusted(&source) => {
+                Err(BrokerError::Untrusted { host, source })
+            }
             Ok(Err(source)) => Err(BrokerError::Handshake { host, source }),
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
         }
+    }
+
+    /// The TLS configuration: the system's roots are read once.
+    async fn tls_config(&self) -> Result<Arc<ClientConfig>, BrokerError> {
+        let config = self
+            .tls
+            .get_or_try_init(|| async { tls::client_config(&self.trusted) });
+        Ok(config.await?.clone())
+    }
+
+    /// Host and port.
+    fn authority(&self) -> String {
+        format!("{}:{}", self.address.host, self.address.port)
+    }
+
+    /// What is behind an answer that is no HTTP.
+    fn misunderstood(&self, first: &FirstByte, error: BrokerError) -> BrokerError {
+        if !self.address.secure && first.is_tls() {
+            return BrokerError::OnlyTls {
+                authority: self.authority(),
+            };
+        }
+        error
     }
 
     async fn open_tcp(&self, deadline: Instant) -> Result<TcpStream, BrokerError> {
@@ -279,10 +314,16 @@ impl BrokerClient {
             }
         }
         Err(BrokerError::Connect {
-            authority: format!("{host}:{port}"),
+            authority: self.authority(),
             source: last,
         })
     }
+}
+
+/// Whether rustls refused the certificate.
+fn is_untrusted(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 async fn read_answer(

@@ -34,6 +34,29 @@ pub enum BrokerError {
     /// TLS could not be set up on this side.
     #[error("TLS could not be set up")]
     Tls(#[from] TlsError),
+    /// The broker's certificate is not trusted.
+    #[error(
+        "the certificate of the broker {host} is not trusted; if it is the broker's own, or that \
+         of a private authority, name the file that holds it as a trusted one"
+    )]
+    Untrusted {
+        /// The name it was checked against.
+        host: String,
+        /// What rustls says.
+        source: io::Error,
+    },
+    /// TLS was spoken to a port that does not speak it.
+    #[error("{authority} does not speak TLS; use ws:// or http:// for it, or another port")]
+    NotTls {
+        /// Host and port.
+        authority: String,
+    },
+    /// No TLS was spoken to a port that wants it.
+    #[error("{authority} speaks TLS only; use wss:// or https:// for it, or another port")]
+    OnlyTls {
+        /// Host and port.
+        authority: String,
+    },
     /// The TLS handshake.
     #[error("the TLS handshake with the broker {host} failed")]
     Handshake {
@@ -99,7 +122,11 @@ impl BrokerError {
     /// [`BrokerClient::retrieve_id`](super::BrokerClient::retrieve_id) as `server-error`.
     pub fn kind(&self) -> PeerError {
         match self {
-            Self::Tls(_) | Self::Handshake { .. } => PeerError::SslUnavailable,
+            Self::Tls(_)
+            | Self::Handshake { .. }
+            | Self::Untrusted { .. }
+            | Self::NotTls { .. }
+            | Self::OnlyTls { .. } => PeerError::SslUnavailable,
             Self::Status { .. }
             | Self::Redirect { .. }
             | Self::DiscoveryOff

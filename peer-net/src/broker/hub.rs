@@ -13,6 +13,7 @@ use super::message::ClientMessage;
 use super::options::BrokerOptions;
 use super::outbox::Outbox;
 use super::realm::{Action, Realm, RealmStats, SessionId};
+use crate::time::{engine_now, of_engine};
 
 /// The realm with its surroundings. Nothing in here waits.
 #[derive(Debug)]
@@ -166,8 +167,7 @@ impl Hub {
             let sleep = async {
                 match timeout {
                     Some(timeout) => {
-                        let timeout = core::time::Duration::from_micros(timeout.as_micros());
-                        tokio::time::sleep_until(self.epoch + timeout).await;
+                        tokio::time::sleep_until(of_engine(self.epoch, timeout)).await;
                     }
                     None => core::future::pending().await,
                 }
@@ -212,7 +212,7 @@ impl Hub {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
+        engine_now(self.epoch)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

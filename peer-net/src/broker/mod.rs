@@ -32,6 +32,7 @@ mod outbox;
 mod realm;
 mod server;
 mod session;
+mod sniffed;
 mod socket;
 mod tls;
 

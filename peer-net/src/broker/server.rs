@@ -24,6 +24,7 @@ use super::options::{BrokerOptions, Ssl};
 use super::realm::RealmStats;
 use super::session;
 use super::tls::{self, TlsError};
+use crate::time::{FOREVER, after};
 
 /// Header fields of a request. Beyond: status 431.
 const HEADERS_MAX: usize = 100;
@@ -194,7 +195,7 @@ async fn serve(
     drop(listener);
     hub.close_all();
     let all = async { while connections.join_next().await.is_some() {} };
-    let _ = timeout(2 * hub.options.limits.close_timeout, all).await;
+    let _ = timeout(hub.options.limits.close_timeout.saturating_mul(2), all).await;
     connections.shutdown().await;
 }
 
@@ -307,7 +308,7 @@ async fn exchange<S>(
     {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.handshake_timeout)
+            .header_read_timeout(limits.handshake_timeout.min(FOREVER))
             // hyper takes no less.
             .max_buf_size(limits.request_head_bytes.max(8 * 1024))
             .max_headers(HEADERS_MAX)
@@ -315,7 +316,7 @@ async fn exchange<S>(
             .with_upgrades();
         let mut connection = core::pin::pin!(connection);
         loop {
-            let idle_at = *last_active.borrow() + limits.idle_timeout;
+            let idle_at = after(*last_active.borrow(), limits.idle_timeout);
             tokio::select! {
                 result = &mut connection => {
                     if let Err(error) = result {
@@ -324,7 +325,7 @@ async fn exchange<S>(
                     break;
                 }
                 () = sleep_until(idle_at) => {
-                    if *last_active.borrow() + limits.idle_timeout <= Instant::now() {
+                    if after(*last_active.borrow(), limits.idle_timeout) <= Instant::now() {
                         return;
                     }
                 }

@@ -177,3 +177,49 @@ proptest! {
         }
     }
 }
+
+fn json(text: &str) -> Result<Value, ReceiveError> {
+    decode(Serialization::Json, Payload::Text(text.to_owned()))
+}
+
+#[test]
+fn a_lone_surrogate_costs_one_character() {
+    for (text, expected) in [
+        (r#""a\ud800b""#, "a\u{FFFD}b"),
+        (r#""\udc00\ud83d\ude00""#, "\u{FFFD}\u{1F600}"),
+        (r#""\ud800\ud800\udc00""#, "\u{FFFD}\u{10000}"),
+        (r#""\\ud800""#, r"\ud800"),
+        (r#""\ud83d""#, "\u{FFFD}"),
+        (r#""\u00e4""#, "ä"),
+    ] {
+        assert_eq!(json(text).unwrap(), Value::from(expected), "{text}");
+        let typed: String = decode_as(Serialization::Json, Payload::Text(text.to_owned())).unwrap();
+        assert_eq!(typed, expected, "{text}");
+    }
+    assert!(json(r#""\"#).is_err());
+}
+
+#[test]
+fn bytes_in_json_are_refused_however_deep() {
+    let nested = Value::from([("a", Value::Array(vec![Value::Bytes(vec![1, 2].into())]))]);
+    let error = encode(Serialization::Json, false, &nested).unwrap_err();
+    assert!(error.to_string().contains("JSON has no bytes"), "{error}");
+    assert!(encode(Serialization::Json, false, &vec![1, 2]).is_ok());
+}
+
+#[test]
+fn a_message_that_nests_too_deep_names_the_limit() {
+    let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    assert!(json(&deep(JSON_VALUE_DEPTH_MAX)).is_ok());
+    let error = json(&deep(JSON_VALUE_DEPTH_MAX + 1)).unwrap_err();
+    assert!(
+        error.to_string().contains("JSON_VALUE_DEPTH_MAX"),
+        "{error}"
+    );
+    let packed = Payload::Binary([vec![0x91; 200], vec![0xC0]].concat().into());
+    let error = decode(Serialization::Binary, packed).unwrap_err();
+    assert!(
+        error.to_string().contains("BINARYPACK_DEPTH_MAX"),
+        "{error}"
+    );
+}

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::builder::RECONNECT_PAUSE_MAX;
+use crate::limits::RECONNECT_PAUSE_MAX;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::broker::{BrokerClient, BrokerError};
 
-/// Signals that wait for the socket. At the limit the socket counts as lost: it takes nothing any more.
+/// Signals that wait for the socket. At the limit whoever has more waits, see [`BrokerSocket::has_room`]; a socket
+/// that takes none for [`SEND_TIMEOUT`](crate::broker::SEND_TIMEOUT) is lost.
 const SIGNALS_MAX: usize = 256;
 /// Messages of the broker that wait for the driver. At the limit the socket is not read.
 const MESSAGES_MAX: usize = 32;
@@ -37,8 +38,8 @@ pub(crate) struct BrokerSocket {
     signals: Option<mpsc::Sender<String>>,
     task: Option<JoinHandle<()>>,
     last_error: Option<Arc<BrokerError>>,
-    /// The socket took no more signals, or is one of another broker.
-    stuck: bool,
+    /// It is the socket of another broker.
+    outdated: bool,
     /// What an error of now means: the call failed, or the socket closed.
     retrieving: bool,
 }
@@ -58,7 +59,7 @@ impl BrokerSocket {
             signals: None,
             task: None,
             last_error: None,
-            stuck: false,
+            outdated: false,
             retrieving: false,
         }
     }
@@ -67,7 +68,7 @@ impl BrokerSocket {
     #[cfg(feature = "gateway")]
     pub(crate) fn change(&mut self, client: BrokerClient) {
         self.client = client;
-        self.stuck = self.events.is_some();
+        self.outdated = self.events.is_some();
     }
 
     /// Why the last call or socket failed, until the next begins.
@@ -106,11 +107,35 @@ impl BrokerSocket {
         }));
     }
 
-    pub(crate) fn send(&mut self, text: &str) {
-        if let Some(signals) = &self.signals
-            && signals.try_send(text.to_owned()).is_err()
-        {
-            self.stuck = true;
+    /// Whether [`send`](Self::send) would take a signal. Without a socket it does: the signal goes nowhere.
+    pub(crate) fn has_room(&self) -> bool {
+        match &self.signals {
+            Some(signals) => signals.capacity() > 0 || signals.is_closed(),
+            None => true,
+        }
+    }
+
+    /// Waits until there is room for a signal. Cancel safe.
+    pub(crate) fn room(&self) -> impl Future<Output = ()> + use<> {
+        let signals = self.signals.clone();
+        async move {
+            if let Some(signals) = signals {
+                // What is closed takes everything.
+                let _ = signals.reserve().await;
+            }
+        }
+    }
+
+    /// Hands a signal to the socket. `false`: there was no room, and it is not sent.
+    #[must_use]
+    pub(crate) fn send(&self, text: &str) -> bool {
+        let Some(signals) = &self.signals else {
+            return true;
+        };
+        match signals.try_send(text.to_owned()) {
+            Err(mpsc::error::TrySendError::Full(_)) => false,
+            // Its end is on the way.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => true,
         }
     }
 
@@ -118,7 +143,7 @@ impl BrokerSocket {
     pub(crate) fn close(&mut self) {
         self.signals = None;
         self.events = None;
-        self.stuck = false;
+        self.outdated = false;
     }
 
     /// Waits until the closed socket is gone.
@@ -131,7 +156,7 @@ impl BrokerSocket {
 
     /// The next event. Cancel safe.
     pub(crate) async fn next(&mut self) -> BrokerEvent {
-        if self.stuck {
+        if self.outdated {
             self.close();
             return self.lost();
         }
@@ -214,5 +239,32 @@ async fn run(
     tokio::select! {
         ended = write => ended,
         ended = read => ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_takes_nothing_makes_signals_wait() {
+        let client = BrokerClient::new(crate::broker::BrokerAddress::default()).unwrap();
+        let mut socket = BrokerSocket::new(client);
+        assert!(socket.has_room() && socket.send("without a socket"));
+        let (signals, mut queue) = mpsc::channel(SIGNALS_MAX);
+        let (events, received) = mpsc::channel(1);
+        (socket.signals, socket.events) = (Some(signals), Some(received));
+        for n in 0..SIGNALS_MAX {
+            assert!(socket.has_room() && socket.send(&n.to_string()));
+        }
+        assert!(!socket.has_room() && !socket.send("one too many"));
+        assert!(socket.room().now_or_never().is_none());
+        assert!(socket.next().now_or_never().is_none(), "it is not lost");
+        assert_eq!(queue.recv().await.as_deref(), Some("0"));
+        assert!(socket.room().now_or_never().is_some());
+        assert!(socket.has_room() && socket.send("the next"));
+        drop(events);
     }
 }

@@ -1,5 +1,6 @@
 //! The driver's side of connections: their sessions, and what the application is told about them.
 
+use core::net::IpAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::collections::HashMap;
@@ -7,20 +8,27 @@ use std::sync::Arc;
 
 use futures_util::stream::{SelectAll, Stream};
 use peer_core::ConnectionId;
-use peer_core::peer::{ConnectionHandle, Event as EngineEvent, Peer as Engine};
+use peer_core::peer::{
+    ConnectFailure, ConnectionError, ConnectionHandle, Event as EngineEvent, Peer as Engine,
+    RtcFailure, Stage,
+};
 use tokio::sync::mpsc;
 
-use crate::builder::{Offer, Options};
 use crate::connection::{DataPlane, Held};
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::{ConnectionInfo, Event};
+use crate::options::Options;
 use crate::rtc::{ChannelReceiver, ChannelSender, IceState, RtcConfig, Session, SessionEvent};
 use crate::shared::Shared;
 
 use super::admission::Gate;
+use super::offer::{Received, Refusal, Unread};
 
 /// Events of one session that wait for the driver. At the limit the session waits.
 const SESSION_EVENTS_MAX: usize = 32;
+
+/// Characters of a label that is too long that are told.
+const LABEL_TOLD: usize = 128;
 
 /// A session's event, and whose.
 pub(super) type Tagged = (ConnectionHandle, SessionEvent);
@@ -29,6 +37,11 @@ pub(super) struct Connections {
     shared: Arc<Shared>,
     rtc: Arc<RtcConfig>,
     gate: Gate,
+    max_connections: usize,
+    /// Incoming connections that one address may hold while more than half of the places are in use.
+    remote_share: usize,
+    /// Connections that have opened.
+    opened: u64,
     /// Gone once the peer is destroyed.
     backlog: Option<mpsc::Sender<Arc<Held>>>,
     slots: HashMap<ConnectionHandle, Slot>,
@@ -47,6 +60,8 @@ struct Slot {
     /// What the stack said when it failed.
     detail: Option<Arc<str>>,
     ice: Option<IceState>,
+    /// Once it is open: the remote's address, and how many had opened before.
+    address: Option<(IpAddr, u64)>,
 }
 
 impl Connections {
@@ -58,7 +73,13 @@ impl Connections {
         Self {
             shared,
             rtc: Arc::new(options.rtc.clone()),
-            gate: Gate::new(options.max_connections, options.on_offer.clone()),
+            gate: Gate::new(options.on_offer.clone(), options.offer_rates),
+            max_connections: options.max_connections,
+            remote_share: match options.remote_share {
+                0 => (options.max_connections / 4).max(1),
+                share => share,
+            },
+            opened: 0,
             backlog: Some(backlog),
             slots: HashMap::new(),
             events: SelectAll::new(),
@@ -98,6 +119,7 @@ impl Connections {
                 unclaimed,
                 detail: None,
                 ice: None,
+                address: None,
             },
         );
         Some(connection)
@@ -116,30 +138,98 @@ impl Connections {
         }
     }
 
-    /// A remote wants a connection. The gate is asked before anything is made for it.
+    /// Whether the offer may go on to the engine, for which it makes room where that is due.
+    pub(super) fn admits(&mut self, engine: &mut Engine<'_>, received: &Received) -> bool {
+        let backlog = self.backlog.as_ref().filter(|_| !self.leaving);
+        let refusal = match &received.offer {
+            _ if backlog.is_none_or(mpsc::Sender::is_closed) => Some(Refusal::Unwanted),
+            Err(problem) => Some(Refusal::Unread(problem.clone())),
+            Ok(offer) => self.gate.admits(offer, received.problem.clone()).err(),
+        };
+        if let Some(refusal) = refusal {
+            self.refused(received, &refusal);
+            return false;
+        }
+        self.make_room(engine);
+        true
+    }
+
+    /// Counts, logs and tells that an offer was not taken.
+    pub(super) fn refused(&mut self, received: &Received, why: &Refusal) {
+        self.shared.count(|stats| stats.refused_offers += 1);
+        if *why != Refusal::Rule {
+            self.gate.log(&received.src, why);
+        }
+        // What is beyond a limit is told on the connection; strangers can make it no more often than their rate.
+        let (Refusal::Unread(problem @ Unread::Limit { .. }), Ok(offer)) = (why, &received.offer)
+        else {
+            return;
+        };
+        let info = ConnectionInfo {
+            peer: offer.peer.clone(),
+            connection_id: offer.connection_id.clone(),
+            label: offer.label.chars().take(LABEL_TOLD).collect(),
+            metadata: None,
+            reliable: offer.reliable,
+            serialization: offer.serialization,
+            incoming: true,
+        };
+        let failure = ConnectFailure {
+            stage: Stage::Offer,
+            reason: ConnectionError::Rtc(RtcFailure::Description),
+        };
+        let failure = ConnectionFailure::new(failure, Some(problem.to_string().into()));
+        self.shared
+            .emit(Event::ConnectionFailed(Arc::new(info), failure));
+    }
+
+    /// Where every place is taken by connections that are open: one gives way, of the address that holds most, if that
+    /// is more than its share. Among those that are not open the engine chooses.
+    fn make_room(&mut self, engine: &mut Engine<'_>) {
+        let is_pending = |slot: &Slot| slot.plane.info.incoming && slot.address.is_none();
+        if self.slots.len() < self.max_connections || self.slots.values().any(is_pending) {
+            return;
+        }
+        let addresses = self.slots.values().filter_map(|slot| slot.address);
+        let most = addresses
+            .map(|(address, _)| address)
+            .max_by_key(|address| self.held_by(*address));
+        if let Some(address) = most.filter(|address| self.held_by(*address) > self.remote_share) {
+            let newest = self
+                .slots
+                .iter()
+                .filter_map(|(handle, slot)| Some((*handle, slot.address?)))
+                .filter(|(_, (of, _))| *of == address)
+                .max_by_key(|(_, (_, number))| *number);
+            if let Some((handle, _)) = newest {
+                self.give_way(engine, handle);
+            }
+        }
+    }
+
+    fn held_by(&self, address: IpAddr) -> usize {
+        let addresses = self.slots.values().filter_map(|slot| slot.address);
+        addresses.filter(|(of, _)| *of == address).count()
+    }
+
+    fn give_way(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) {
+        let Some(slot) = self.slots.get(&handle) else {
+            return;
+        };
+        slot.plane.close(CloseReason::GaveWay);
+        self.shared.count(|stats| stats.gave_way += 1);
+        if let Some(mut connection) = engine.connection(handle) {
+            connection.close();
+        }
+    }
+
+    /// A remote wants a connection, and may have one.
     pub(super) fn accept_offer(
         &mut self,
         engine: &mut Engine<'_>,
         handle: ConnectionHandle,
         sdp: String,
     ) {
-        let Some(info) = info(engine, handle) else {
-            return;
-        };
-        let waiting = self.slots.values().filter(|slot| slot.unclaimed.is_some());
-        let pending = waiting.map(|slot| &slot.plane.info.peer);
-        let may_be_accepted = !self.leaving
-            && self
-                .backlog
-                .as_ref()
-                .is_some_and(|backlog| !backlog.is_closed());
-        if !may_be_accepted || !self.gate.admits(&offer(info), pending) {
-            self.shared.count(|stats| stats.refused_offers += 1);
-            if let Some(mut connection) = engine.connection(handle) {
-                connection.close();
-            }
-            return;
-        }
         if self.insert(engine, handle).is_none() {
             return;
         }
@@ -221,6 +311,9 @@ impl Connections {
             }
             EngineEvent::ConnectionFailed(handle, failure) => {
                 if let Some(mut slot) = self.slots.remove(&handle) {
+                    if failure.reason == ConnectionError::GaveWay {
+                        self.shared.count(|stats| stats.gave_way += 1);
+                    }
                     let failure = ConnectionFailure::new(failure, slot.detail.take());
                     slot.plane.end(CloseReason::NeverOpened(failure.clone()));
                     let info = slot.plane.info.clone();
@@ -239,6 +332,23 @@ impl Connections {
     }
 
     fn opened(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) {
+        let is_crowded = self.slots.len() > self.max_connections / 2;
+        let Some(slot) = self.slots.get_mut(&handle) else {
+            return;
+        };
+        self.opened += 1;
+        if slot.plane.info.incoming {
+            let address = slot.session.as_ref().and_then(Session::remote_address);
+            slot.address = address.map(|address| (address.ip(), self.opened));
+        }
+        let address = slot.address;
+        if let Some((address, _)) = address
+            && is_crowded
+            && self.held_by(address) > self.remote_share
+        {
+            self.gate.log(&address.to_string(), &Refusal::Full);
+            self.give_way(engine, handle);
+        }
         let Some(slot) = self.slots.get_mut(&handle) else {
             return;
         };
@@ -261,16 +371,13 @@ impl Connections {
     }
 
     fn close_reason(&self, slot: &Slot) -> CloseReason {
-        if self.destroying {
-            CloseReason::Destroyed
-        } else if slot.ice == Some(IceState::Disconnected) {
-            CloseReason::Lost(
-                slot.detail
-                    .clone()
-                    .unwrap_or_else(|| "it fell silent".into()),
-            )
-        } else {
-            CloseReason::Remote
+        match &slot.detail {
+            _ if self.destroying => CloseReason::Destroyed,
+            Some(detail) => CloseReason::Lost(detail.clone()),
+            None if slot.ice == Some(IceState::Disconnected) => {
+                CloseReason::Lost("it fell silent".into())
+            }
+            None => CloseReason::Remote,
         }
     }
 
@@ -324,17 +431,6 @@ fn info(engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<ConnectionI
         serialization: connection.serialization(),
         incoming: connection.is_incoming(),
     })
-}
-
-fn offer(info: ConnectionInfo) -> Offer {
-    Offer {
-        peer: info.peer,
-        connection_id: info.connection_id,
-        label: info.label,
-        metadata: info.metadata,
-        reliable: info.reliable,
-        serialization: info.serialization,
-    }
 }
 
 /// The events of one session, tagged with its connection.

@@ -1,5 +1,6 @@
 //! What the driver feeds the engine: what handles ask for, and what comes from the broker and from sessions.
 
+use peer_core::config::JSON_DEPTH_MAX;
 use peer_core::peer::{
     self, BrokerInput, ConnectOptions, ConnectionHandle, Input, InputError, Peer as Engine,
     RtcInput,
@@ -7,7 +8,9 @@ use peer_core::peer::{
 use peer_core::time::Instant;
 
 use super::broker::BrokerEvent;
-use super::{Command, ConnectRequest, Driver, METADATA_MAX};
+use super::offer::{self, Refusal};
+use super::{Command, ConnectRequest, Driver, Signal};
+use crate::limits::METADATA_MAX;
 use std::sync::Arc;
 
 use crate::connection::Held;
@@ -95,7 +98,8 @@ impl Driver {
                 peer::ConnectError::Destroyed => ConnectError::Destroyed,
                 peer::ConnectError::Label => ConnectError::Label,
                 peer::ConnectError::Metadata => ConnectError::Metadata(format!(
-                    "it has more than {METADATA_MAX} bytes of JSON, or is nested too deeply"
+                    "it has more than {METADATA_MAX} bytes of JSON (METADATA_MAX), or nests deeper \
+                     than {JSON_DEPTH_MAX} (JSON_DEPTH_MAX)"
                 )),
                 peer::ConnectError::OwnId => ConnectError::OwnId,
                 _ => ConnectError::TooManyConnections {
@@ -112,42 +116,95 @@ impl Driver {
     pub(super) fn broker_event(&mut self, engine: &mut Engine<'_>, event: BrokerEvent) {
         match event {
             BrokerEvent::IdRetrieved(id) => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::IdRetrieved(&id)))
-                });
+                self.tell(engine, Input::Broker(BrokerInput::IdRetrieved(&id)));
             }
-            BrokerEvent::Opened => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Opened))
-                });
-            }
-            BrokerEvent::Message(mut message) => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Message(&mut message)))
-                });
-            }
-            BrokerEvent::Closed => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Closed))
-                });
-            }
-            BrokerEvent::Failed => {
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Broker(BrokerInput::Failed))
-                });
+            BrokerEvent::Opened => self.tell(engine, Input::Broker(BrokerInput::Opened)),
+            BrokerEvent::Message(message) => self.message(engine, message),
+            BrokerEvent::Closed => self.tell(engine, Input::Broker(BrokerInput::Closed)),
+            BrokerEvent::Failed => self.tell(engine, Input::Broker(BrokerInput::Failed)),
+        }
+    }
+
+    /// A message of the broker. An offer is looked at before the engine has it.
+    fn message(&mut self, engine: &mut Engine<'_>, mut message: Vec<u8>) {
+        let received = offer::read(&message, engine.id());
+        if let Some(received) = &received
+            && !self.connections.admits(engine, received)
+        {
+            return;
+        }
+        let before = engine.stats();
+        let fed = self.feed(engine, |engine, now| {
+            engine.handle_input(now, Input::Broker(BrokerInput::Message(&mut message)))
+        });
+        let after = engine.stats();
+        if let Some(received) = received
+            && (before.refused_offers, before.dropped_signals)
+                != (after.refused_offers, after.dropped_signals)
+        {
+            self.connections.refused(&received, &Refusal::Full);
+        }
+        if !fed {
+            // Nothing more is read until it is fed.
+            self.held = Some(message);
+        }
+    }
+
+    /// Feeds what there was no room for, in order, as far as there is some now.
+    pub(super) fn feed_held(&mut self, engine: &mut Engine<'_>) {
+        if let Some(message) = self.held.take() {
+            self.message(engine, message);
+        }
+        while let Some((handle, signal)) = self.signals.pop_front() {
+            if !self.feed_signal(engine, handle, &signal) {
+                self.signals.push_front((handle, signal));
+                return;
             }
         }
     }
 
-    /// Feeds an input; when the engine has no room, does what it says first. That always helps.
+    /// Feeds an input; when the engine has no room, does first what it says. `false`: there is no room, since the
+    /// broker's socket takes no signal, and the input is to be fed again.
+    #[must_use]
     fn feed(
         &mut self,
         engine: &mut Engine<'_>,
         mut input: impl FnMut(&mut Engine<'_>, Instant) -> Result<(), InputError>,
-    ) {
-        if input(engine, self.now()) == Err(InputError::Full) {
-            self.drain(engine);
-            let _ = input(engine, self.now());
+    ) -> bool {
+        if input(engine, self.now()) != Err(InputError::Full) {
+            return true;
+        }
+        self.drain(engine);
+        input(engine, self.now()) != Err(InputError::Full)
+    }
+
+    fn feed_signal(
+        &mut self,
+        engine: &mut Engine<'_>,
+        handle: ConnectionHandle,
+        signal: &Signal,
+    ) -> bool {
+        self.feed(engine, |engine, now| {
+            let input = match signal {
+                Signal::Description(sdp) => RtcInput::LocalDescription(sdp),
+                Signal::Candidate(candidate) => RtcInput::LocalCandidate(candidate),
+            };
+            engine.handle_input(now, Input::Rtc(handle, input))
+        })
+    }
+
+    /// A session's signal, behind those that wait.
+    fn signal(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle, signal: Signal) {
+        if !self.signals.is_empty() || !self.feed_signal(engine, handle, &signal) {
+            self.signals.push_back((handle, signal));
+        }
+    }
+
+    /// Feeds what the engine always has room for.
+    fn tell(&mut self, engine: &mut Engine<'_>, input: Input<'_>) {
+        if engine.handle_input(self.now(), input) == Err(InputError::Full) {
+            debug_assert!(false, "only signals need room");
+            tracing::error!(target: "peer_net", "the engine had no room for an input");
         }
     }
 
@@ -159,40 +216,28 @@ impl Driver {
         handle: ConnectionHandle,
         event: SessionEvent,
     ) {
-        match event {
-            SessionEvent::LocalDescription(sdp) => self.feed(engine, |engine, now| {
-                engine.handle_input(now, Input::Rtc(handle, RtcInput::LocalDescription(&sdp)))
-            }),
-            SessionEvent::LocalCandidate(candidate) => self.feed(engine, |engine, now| {
-                engine.handle_input(
-                    now,
-                    Input::Rtc(handle, RtcInput::LocalCandidate(&candidate)),
-                )
-            }),
+        let input = match event {
+            SessionEvent::LocalDescription(sdp) => {
+                return self.signal(engine, handle, Signal::Description(sdp));
+            }
+            SessionEvent::LocalCandidate(candidate) => {
+                return self.signal(engine, handle, Signal::Candidate(candidate));
+            }
             SessionEvent::IceState(state) => {
                 self.connections.ice_state(handle, state);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, state.input()))
-                });
+                state.input()
             }
-            SessionEvent::DtlsConnected => self.feed(engine, |engine, now| {
-                engine.handle_input(now, Input::Rtc(handle, RtcInput::DtlsConnected))
-            }),
+            SessionEvent::DtlsConnected => RtcInput::DtlsConnected,
             SessionEvent::Open(sender, receiver) => {
                 self.connections.attach(handle, sender, receiver);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelOpened))
-                });
+                RtcInput::ChannelOpened
             }
-            SessionEvent::Closed => self.feed(engine, |engine, now| {
-                engine.handle_input(now, Input::Rtc(handle, RtcInput::ChannelClosed))
-            }),
+            SessionEvent::Closed => RtcInput::ChannelClosed,
             SessionEvent::Failed(failure, detail) => {
                 self.connections.failed(handle, &detail);
-                self.feed(engine, |engine, now| {
-                    engine.handle_input(now, Input::Rtc(handle, RtcInput::Failed(failure)))
-                });
+                RtcInput::Failed(failure)
             }
-        }
+        };
+        self.tell(engine, Input::Rtc(handle, input));
     }
 }

@@ -28,9 +28,9 @@ use super::registry;
 use super::remotes::Remotes;
 use super::sessions::{SessionInput, Sessions, Slot};
 use crate::driver::broker::{BrokerEvent, BrokerSocket};
-use crate::driver::{now, sleep_until};
 use crate::rtc::SendError;
 use crate::sync::lock;
+use crate::time::{after, engine_now as now, of_engine, sleep_until};
 use commands::{Parts, broker_command, rtc_command};
 
 /// Memory for frames to a leaf that it has not acknowledged.
@@ -253,7 +253,7 @@ impl Served<'_> {
                 return End::Unproven;
             }
             let stall = self.current.limits.stall;
-            if to > from && stuck_since + stall <= now {
+            if to > from && after(stuck_since, stall) <= now {
                 return End::Stuck(stall);
             }
             let rest = out.get(from..to).unwrap_or_default();
@@ -279,6 +279,7 @@ impl Served<'_> {
                     }
                     Err(error) => return End::Stream(error.to_string()),
                 },
+                () = self.broker.room(), if !self.broker.has_room() => {}
                 event = self.broker.next(), if self.held.is_none() => self.held = Some(event),
                 (handle, input) = self.sessions.next() => {
                     if let Some(slot) = self.sessions.slot(handle) {
@@ -287,7 +288,7 @@ impl Served<'_> {
                 }
                 () = sleep_until(deadline) => {}
                 () = sleep_until(unproven) => {}
-                () = sleep_until(Some(stuck_since + stall)), if to > from => {}
+                () = sleep_until(Some(after(stuck_since, stall))), if to > from => {}
                 Ok(()) = settings.changed() => {
                     let settings = settings.borrow_and_update().clone();
                     self.set(settings);
@@ -312,7 +313,7 @@ impl Served<'_> {
 
     fn unproven_until(&self) -> Option<Instant> {
         let waits = self.is_open_to_all && self.leaf.is_none();
-        waits.then(|| self.unproven_since + self.current.limits.prove_within)
+        waits.then(|| after(self.unproven_since, self.current.limits.prove_within))
     }
 
     /// Does what the leaf wants and tells it what there is, as far as there is room.
@@ -320,7 +321,7 @@ impl Served<'_> {
         loop {
             self.send_waiting();
             self.tell();
-            if self.is_blocked() && self.heard + self.dead_after <= Instant::now() {
+            if self.is_blocked() && after(self.heard, self.dead_after) <= Instant::now() {
                 // The link looks for silence only when it is polled.
                 self.link.close();
                 self.answers.clear();
@@ -337,7 +338,7 @@ impl Served<'_> {
 
     /// Whether the leaf has to wait before it is asked for more.
     fn is_blocked(&self) -> bool {
-        !self.answers.is_empty()
+        !self.answers.is_empty() || !self.broker.has_room()
     }
 
     /// When to come back at the latest. `writing`: the stream has not taken everything, which goes
@@ -346,7 +347,7 @@ impl Served<'_> {
         let of_link = self
             .link
             .next_timeout()
-            .map(|at| self.epoch + Duration::from_micros(at.as_micros()))
+            .map(|at| of_engine(self.epoch, at))
             .filter(|at| !writing || *at > now);
         let retry = self.sessions.waits_for_channel().then(|| now + SEND_RETRY);
         [of_link, retry].into_iter().flatten().min()
@@ -356,7 +357,7 @@ impl Served<'_> {
 
     /// Does what the leaf says until it waits, or has to.
     fn execute(&mut self) {
-        loop {
+        while self.broker.has_room() {
             let time = now(self.epoch);
             let settings = self.current.clone();
             let permissions = Permissions {

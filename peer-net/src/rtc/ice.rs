@@ -1,6 +1,6 @@
 //! The ICE agent: candidates in and out, states, the connection it finds.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -188,6 +188,12 @@ impl Ice {
             }
             Err(reason) => tracing::debug!(reason, line, "candidate passed over"),
         }
+    }
+
+    /// Where the remote is by the pair of candidates that was chosen.
+    pub(super) fn remote_address(&self) -> Option<SocketAddr> {
+        let pair = self.agent.get_selected_candidate_pair()?;
+        Some(pair.remote.addr())
     }
 
     /// Checking, connected, disconnected after some silence, failed after more.

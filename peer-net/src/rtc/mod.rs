@@ -163,10 +163,10 @@ pub enum SessionEvent {
     DtlsConnected,
     /// The data channel is open.
     Open(ChannelSender, ChannelReceiver),
-    /// The session is over: closed by either side, or the path died after the channel had opened. What arrived
-    /// before may still wait in the [`ChannelReceiver`].
+    /// The session is over: closed by either side. What arrived before may still wait in the [`ChannelReceiver`].
     Closed,
-    /// The session never opened. The sentence says why, for people.
+    /// The session never opened; or it had, and the path or the stack failed, with what arrived before still in the
+    /// [`ChannelReceiver`]. The sentence says why, for people.
     Failed(RtcFailure, String),
 }
 

@@ -1,5 +1,6 @@
 //! One session: its handle, and the tasks that take it from descriptions to an open channel and to its end.
 
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,15 @@ pub struct Session {
     candidates: mpsc::Sender<String>,
     candidates_dropped: AtomicU64,
     closing: watch::Sender<bool>,
+    progress: Arc<Progress>,
+}
+
+impl core::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Progress")
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -81,6 +91,13 @@ impl Session {
         self.candidates_dropped.load(Ordering::Relaxed)
     }
 
+    /// Where the remote is, once a path to it works.
+    pub fn remote_address(&self) -> Option<SocketAddr> {
+        self.progress
+            .parts(|parts| parts.ice.clone())?
+            .remote_address()
+    }
+
     /// Closes the session; the remote notices at once. What was sent and is not yet acknowledged is lost. Closing
     /// twice is harmless.
     pub fn close(&self) {
@@ -100,8 +117,9 @@ impl Session {
             remote_candidates: Some(remote_candidates),
             progress: Arc::clone(&progress),
         };
-        tokio::spawn(supervise(negotiation, progress, close, events));
+        tokio::spawn(supervise(negotiation, Arc::clone(&progress), close, events));
         Self {
+            progress,
             answer,
             candidates,
             candidates_dropped: AtomicU64::new(0),
@@ -165,10 +183,6 @@ impl Progress {
         self.stage.store(stage, Ordering::Relaxed);
     }
 
-    fn is_open(&self) -> bool {
-        self.stage.load(Ordering::Relaxed) == OPENED
-    }
-
     fn fail(&self, why: &str) -> Failure {
         let stage = usize::from(self.stage.load(Ordering::Relaxed));
         let (failure, doing) = STAGES
@@ -203,14 +217,9 @@ async fn supervise(
             Err(progress.fail("the WebRTC stack failed"))
         }),
     };
-    let opened = progress.is_open();
     take_down(&progress).await;
     let last = match end {
-        Err((failure, sentence)) if !opened => SessionEvent::Failed(failure, sentence),
-        Err((_, sentence)) => {
-            tracing::debug!(sentence, "a session ended");
-            SessionEvent::Closed
-        }
+        Err((failure, sentence)) => SessionEvent::Failed(failure, sentence),
         Ok(()) => SessionEvent::Closed,
     };
     let _ = events.send(last).await;
@@ -317,7 +326,7 @@ struct Negotiation {
 impl Negotiation {
     async fn run(mut self) -> Result<(), Failure> {
         let progress = Arc::clone(&self.progress);
-        let deadline = Instant::now() + self.config.connect_timeout;
+        let deadline = crate::time::after(Instant::now(), self.config.connect_timeout);
         let (channel, sctp, mut ice_state) = tokio::select! {
             opened = self.open() => opened?,
             () = sleep_until(deadline) => return Err(progress.fail("the time was up")),

@@ -37,7 +37,7 @@ pub enum Value {
     Number(Number),
     /// A string.
     String(String),
-    /// An `ArrayBuffer`, a typed array or a `Blob`. Written into JSON it is an array of numbers.
+    /// An `ArrayBuffer`, a typed array or a `Blob`. JSON has none: `send` refuses them there.
     Bytes(Bytes),
     /// An array.
     Array(Vec<Self>),

@@ -222,3 +222,148 @@ async fn the_socket_answers_pings_and_bounds_messages() {
     assert_eq!(receiver.next().await, None);
     server.await.unwrap();
 }
+
+/// A certificate of its own making, as `openssl req -x509 -subj /CN=broker` makes it, and its key.
+fn own_certificate() -> (rcgen::Certificate, rcgen::KeyPair) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "broker");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    (params.self_signed(&key).unwrap(), key)
+}
+
+async fn tls_broker(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> Broker {
+    let options = BrokerOptions {
+        ssl: Some(crate::broker::Ssl {
+            cert: certificate.pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+        }),
+        ..BrokerOptions::default()
+    };
+    Broker::bind("127.0.0.1:0", options).await.unwrap()
+}
+
+fn tls_client(addr: SocketAddr) -> BrokerClient {
+    BrokerClient::new(format!("https://{addr}/").parse().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_trusted_itself_is_taken() {
+    let (certificate, key) = own_certificate();
+    let broker = tls_broker(&certificate, &key).await;
+    let strict = tls_client(broker.local_addr());
+    let error = strict.retrieve_id().await.unwrap_err();
+    // Without any roots on this machine there is nothing to check against.
+    assert!(
+        matches!(error, BrokerError::Untrusted { .. } | BrokerError::Tls(_)),
+        "{error:?}"
+    );
+    let trusting = strict
+        .root_certificates(certificate.pem().as_bytes())
+        .unwrap();
+    assert_eq!(trusting.retrieve_id().await.unwrap().len(), 36);
+    let (other, _) = own_certificate();
+    let error = tls_client(broker.local_addr())
+        .root_certificates(other.pem().as_bytes())
+        .unwrap()
+        .retrieve_id()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BrokerError::Untrusted { .. }), "{error:?}");
+    assert!(error.to_string().contains("trusted one"), "{error}");
+}
+
+#[tokio::test]
+async fn the_right_certificate_with_a_wrong_key_is_refused() {
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::sign::CertifiedKey;
+
+    #[derive(Debug)]
+    struct Impostor(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Impostor {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(self.0.clone())
+        }
+    }
+
+    let (certificate, _) = own_certificate();
+    let stolen = rcgen::KeyPair::generate().unwrap();
+    let key = PrivateKeyDer::Pkcs8(stolen.serialize_der().into());
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let pair = CertifiedKey::new(vec![certificate.der().clone()], key);
+    for versions in [[&rustls::version::TLS12], [&rustls::version::TLS13]] {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Impostor(Arc::new(pair.clone()))));
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = tls_client(listener.local_addr().unwrap())
+            .root_certificates(certificate.pem().as_bytes())
+            .unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            acceptor.accept(stream).await.map(drop)
+        });
+        let error = client.retrieve_id().await.unwrap_err();
+        let source = error.source().map(ToString::to_string).unwrap_or_default();
+        assert!(source.contains("BadSignature"), "{error:?}");
+        assert!(server.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test]
+async fn tls_spoken_to_the_wrong_port_is_named() {
+    let plain = Broker::bind("127.0.0.1:0", BrokerOptions::default())
+        .await
+        .unwrap();
+    let (certificate, key) = own_certificate();
+    let secure = tls_client(plain.local_addr())
+        .root_certificates(certificate.pem().as_bytes())
+        .unwrap();
+    for error in [
+        secure.retrieve_id().await.unwrap_err(),
+        secure.connect("a", "t").await.unwrap_err(),
+    ] {
+        assert!(matches!(error, BrokerError::NotTls { .. }), "{error:?}");
+        assert!(error.to_string().contains("ws://"), "{error}");
+    }
+    let tls = tls_broker(&certificate, &key).await;
+    let client = client(tls.local_addr());
+    for error in [
+        client.retrieve_id().await.unwrap_err(),
+        client.connect("a", "t").await.unwrap_err(),
+    ] {
+        assert!(matches!(error, BrokerError::OnlyTls { .. }), "{error:?}");
+        assert!(error.to_string().contains("wss://"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn clones_share_one_tls_configuration() {
+    let (certificate, _) = own_certificate();
+    let client = tls_client(([127, 0, 0, 1], 1).into())
+        .root_certificates(certificate.pem().as_bytes())
+        .unwrap();
+    // As a driver does for each connection.
+    let (first, second) = (client.clone(), client.clone());
+    let first = first.tls_config().await.unwrap();
+    assert!(Arc::ptr_eq(&first, &second.tls_config().await.unwrap()));
+    assert!(Arc::ptr_eq(&first, &client.tls_config().await.unwrap()));
+}
+
+#[tokio::test]
+async fn no_timeout_is_too_long() {
+    let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default())
+        .await
+        .unwrap();
+    let client = client(broker.local_addr()).connect_timeout(Duration::MAX);
+    assert_eq!(client.retrieve_id().await.unwrap().len(), 36);
+    client.connect("a", "t").await.unwrap();
+}

@@ -326,7 +326,7 @@ async fn tls_is_offered_and_certificates_are_checked() {
     let error = stranger.connect("bob", "t").await.unwrap_err();
     // A system without any roots says so instead.
     assert!(
-        matches!(error, BrokerError::Handshake { .. } | BrokerError::Tls(_)),
+        matches!(error, BrokerError::Untrusted { .. } | BrokerError::Tls(_)),
         "{error:?}"
     );
     let plain = raw(&broker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;

@@ -52,7 +52,8 @@ pub(super) fn broker_command(parts: Parts<'_>, command: &BrokerCommand<'_>) -> O
             {
                 sessions.offered(description, remote);
             }
-            broker.send(text);
+            let sent = broker.send(text);
+            debug_assert!(sent, "nothing is taken of the leaf while there is no room");
             return None;
         }
         BrokerCommand::Close => {

@@ -1,0 +1,346 @@
+//! An OFFER, read before the engine has it: what it says, whether it can be answered, and which limit it exceeds.
+
+use core::fmt;
+
+use peer_core::config::{CONNECTION_ID_MAX, JSON_DEPTH_MAX, LABEL_MAX, PEER_ID_MAX, SDP_MAX};
+use peer_core::serialization::Serialization;
+use peer_core::wire::json;
+use peer_core::wire::sdp;
+use peer_core::{ConnectionId, PeerId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::limits::METADATA_MAX;
+use crate::options::Offer;
+
+/// Values that the message of an offer opens around its metadata.
+const METADATA_DEPTH: usize = 2;
+
+/// Why an offer was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// By the application's rule.
+    Rule,
+    RulePanicked,
+    RemoteRate,
+    Rate,
+    Unread(Unread),
+    /// No place, or no share of the places.
+    Full,
+    /// Nobody can accept connections any more.
+    Unwanted,
+}
+
+/// What is wrong with an offer itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// Something is longer than a limit.
+    Limit {
+        what: &'static str,
+        size: usize,
+        name: &'static str,
+        limit: usize,
+    },
+    /// The session description cannot be used.
+    Description(String),
+    /// A field is missing or makes no sense; what it is, in words.
+    Field(&'static str),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "on_offer said no",
+            Self::RulePanicked => "on_offer panicked",
+            Self::RemoteRate => "its remote offers too often (remote_offer_rate)",
+            Self::Rate => "there are too many offers (offer_rate)",
+            Self::Unread(problem) => return problem.fmt(f),
+            Self::Full => {
+                "every place is taken, or its remote's share of them (max_connections, remote_share)"
+            }
+            Self::Unwanted => "nobody accepts connections any more",
+        })
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit {
+                what,
+                size,
+                name,
+                limit,
+            } => write!(f, "its {what} has {size}, and {limit} is the most ({name})"),
+            Self::Description(why) => write!(f, "its description cannot be used: {why}"),
+            Self::Field(what) => write!(f, "its {what}"),
+        }
+    }
+}
+
+/// An offer as it came.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// Who sent it, as far as that can be told.
+    pub(super) src: String,
+    /// What the rule is asked about; `Err` where its ids are too long to be told.
+    pub(super) offer: Result<Offer, Unread>,
+    /// Why it cannot be answered.
+    pub(super) problem: Option<Unread>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    src: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Payload<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    connection_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sdp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    label: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reliable: Option<&'a RawValue>,
+    #[serde(borrow)]
+    serialization: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Description<'a> {
+    #[serde(borrow)]
+    sdp: Option<&'a RawValue>,
+}
+
+/// Reads a message of the broker. `None`: it is no offer of a data connection, or the engine knows better.
+pub(super) fn read(message: &[u8], own: Option<&PeerId>) -> Option<Received> {
+    // Most messages are not; whatever is said here about them is said by the engine as well.
+    if !message.windows(5).any(|window| window == b"OFFER") {
+        return None;
+    }
+    let message: Message<'_> = serde_json::from_slice(message).ok()?;
+    if text(message.kind?)? != "OFFER" {
+        return None;
+    }
+    let payload: Payload<'_> = serde_json::from_str(message.payload?.get()).ok()?;
+    if text(payload.kind?)? != "data" {
+        return None;
+    }
+    let src = text(message.src?)?;
+    if own.is_some_and(|own| own.as_str() == src) {
+        return None;
+    }
+    let problem = problem(&payload);
+    let offer = offer(&src, &payload);
+    Some(Received {
+        src,
+        offer,
+        problem,
+    })
+}
+
+fn offer(src: &str, payload: &Payload<'_>) -> Result<Offer, Unread> {
+    let too_long = |what, size, name, limit| Unread::Limit {
+        what,
+        size,
+        name,
+        limit,
+    };
+    let peer = PeerId::from_wire(src).map_err(|_| match src.len() {
+        size if size > PEER_ID_MAX => too_long("sender's id", size, "PEER_ID_MAX", PEER_ID_MAX),
+        _ => Unread::Field("sender's id makes no sense"),
+    })?;
+    // Without one the engine invents one.
+    let id = payload
+        .connection_id
+        .and_then(text)
+        .unwrap_or("-".to_owned());
+    let connection_id = ConnectionId::from_wire(&id).map_err(|_| match id.len() {
+        size if size > CONNECTION_ID_MAX => too_long(
+            "connection id",
+            size,
+            "CONNECTION_ID_MAX",
+            CONNECTION_ID_MAX,
+        ),
+        _ => Unread::Field("connection id makes no sense"),
+    })?;
+    let serialization = payload.serialization.and_then(text);
+    let serialization = serialization
+        .as_deref()
+        .and_then(Serialization::from_wire)
+        .ok_or(Unread::Field("serialization is missing or not known"))?;
+    let label = payload.label.and_then(text).filter(|text| !text.is_empty());
+    Ok(Offer {
+        peer,
+        label: label.unwrap_or_else(|| connection_id.as_str().to_owned()),
+        connection_id,
+        metadata: payload.metadata.map(|metadata| metadata.get().to_owned()),
+        reliable: payload.reliable.is_some_and(is_true),
+        serialization,
+    })
+}
+
+fn problem(payload: &Payload<'_>) -> Option<Unread> {
+    let longer = |what, size, name, limit| {
+        (size > limit).then_some(Unread::Limit {
+            what,
+            size,
+            name,
+            limit,
+        })
+    };
+    let label = payload.label.and_then(text).unwrap_or_default();
+    let metadata = payload.metadata.map_or("", RawValue::get);
+    let depth_max = JSON_DEPTH_MAX.saturating_sub(METADATA_DEPTH);
+    let sdp = payload.sdp.and_then(|sdp| {
+        let description: Option<Description<'_>> = serde_json::from_str(sdp.get()).ok();
+        description
+            .and_then(|description| description.sdp)
+            .and_then(text)
+            .or_else(|| text(sdp))
+    });
+    let Some(sdp) = sdp else {
+        return Some(Unread::Field("description is missing"));
+    };
+    longer("label", label.len(), "LABEL_MAX", LABEL_MAX)
+        .or_else(|| {
+            label
+                .contains(char::is_control)
+                .then_some(Unread::Field("label has control characters"))
+        })
+        .or_else(|| longer("metadata", metadata.len(), "METADATA_MAX", METADATA_MAX))
+        .or_else(|| {
+            longer(
+                "metadata's nesting",
+                depth(metadata),
+                "JSON_DEPTH_MAX",
+                depth_max,
+            )
+        })
+        .or_else(|| longer("description", sdp.len(), "SDP_MAX", SDP_MAX))
+        .or_else(|| {
+            let error = sdp::parse(&sdp).err()?;
+            Some(Unread::Description(error.to_string()))
+        })
+}
+
+/// A JSON string, lone surrogates as U+FFFD.
+fn text(raw: &RawValue) -> Option<String> {
+    let mut bytes = raw.get().as_bytes().to_vec();
+    let mut reader = json::Reader::new(&mut bytes).ok()?;
+    reader.string().ok().map(str::to_owned)
+}
+
+/// What JavaScript makes of a value as a condition.
+fn is_true(raw: &RawValue) -> bool {
+    let zero = |text: &str| text.parse::<f64>().is_ok_and(|number| number == 0.0);
+    !matches!(raw.get(), "false" | "null" | "\"\"") && !zero(raw.get())
+}
+
+/// How deep a JSON text nests.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SDP: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+        a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+        a=setup:actpass\r\na=mid:0\r\na=sctp-port:5000\r\n";
+
+    fn message(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let mut message = serde_json::json!({
+            "type": "OFFER", "src": "bob", "dst": "alice",
+            "payload": {
+                "sdp": {"type": "offer", "sdp": SDP}, "type": "data", "connectionId": "dc_1",
+                "metadata": {"a": 1}, "label": "label", "reliable": true, "serialization": "binary",
+            },
+        });
+        change(&mut message);
+        message.to_string().into_bytes()
+    }
+
+    #[test]
+    fn what_an_offer_says() {
+        let received = read(&message(|_| {}), None).unwrap();
+        assert_eq!(received.problem, None);
+        let offer = received.offer.unwrap();
+        assert_eq!(
+            (offer.peer.as_str(), offer.label.as_str()),
+            ("bob", "label")
+        );
+        assert_eq!(offer.metadata.as_deref(), Some(r#"{"a":1}"#));
+        assert!(offer.reliable);
+        assert!(read(br#"{"type":"OPEN"}"#, None).is_none());
+        let media = message(|message| message["payload"]["type"] = "media".into());
+        assert!(read(&media, None).is_none());
+    }
+
+    #[test]
+    fn each_limit_is_named() {
+        let nested = "[".repeat(100) + &"]".repeat(100);
+        let nested: serde_json::Value = serde_json::from_str(&nested).unwrap();
+        let long = |len: usize| serde_json::Value::from("x".repeat(len));
+        for (field, value, name) in [
+            ("label", long(LABEL_MAX + 1), "LABEL_MAX"),
+            ("metadata", long(METADATA_MAX), "METADATA_MAX"),
+            ("metadata", nested, "JSON_DEPTH_MAX"),
+            ("sdp", long(SDP_MAX + 1), "SDP_MAX"),
+        ] {
+            let received = read(&message(|message| message["payload"][field] = value), None);
+            match received.unwrap().problem {
+                Some(Unread::Limit { name: found, .. }) => assert_eq!(found, name),
+                other => panic!("{field}: {other:?}"),
+            }
+        }
+        let received = read(&message(|message| message["src"] = long(300)), None).unwrap();
+        let told = received.offer.unwrap_err().to_string();
+        assert!(told.contains("PEER_ID_MAX"), "{told}");
+        let garbage = message(|message| message["payload"]["sdp"] = "v=0".into());
+        let problem = read(&garbage, None).unwrap().problem;
+        assert!(
+            matches!(problem, Some(Unread::Description(_))),
+            "{problem:?}"
+        );
+    }
+
+    #[test]
+    fn a_lone_surrogate_costs_one_character() {
+        let text = String::from_utf8(message(|_| {})).unwrap();
+        let text = text.replace(r#""label""#, r#""l\ud800""#);
+        let text = text.replacen(r#""l\ud800":"#, r#""label":"#, 1);
+        let received = read(text.as_bytes(), None).unwrap();
+        assert_eq!(received.offer.unwrap().label, "l\u{FFFD}");
+    }
+}
