@@ -107,5 +107,6 @@ macro_rules! replays {
 }
 
 replays! {
-    json signal sdp candidate dcep chunks binarypack http websocket link engine envelope realm
+    json signal sdp candidate dcep chunks binarypack http websocket link engine sctp_packets
+    sctp_pair envelope realm
 }

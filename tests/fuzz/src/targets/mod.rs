@@ -8,6 +8,7 @@ mod chunks;
 mod engine;
 mod framing;
 mod link;
+mod sctp;
 mod seeds;
 mod wire;
 
@@ -17,6 +18,7 @@ pub use chunks::chunks;
 pub use engine::engine;
 pub use framing::{http, websocket};
 pub use link::link;
+pub use sctp::{sctp_packets, sctp_pair};
 pub use seeds::seeds;
 pub use wire::{candidate, dcep, json, sdp, signal};
 
@@ -24,7 +26,7 @@ pub use wire::{candidate, dcep, json, sdp, signal};
 pub type Target = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("json", json),
     ("signal", signal),
     ("sdp", sdp),
@@ -36,6 +38,8 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("websocket", websocket),
     ("link", link),
     ("engine", engine),
+    ("sctp_packets", sctp_packets),
+    ("sctp_pair", sctp_pair),
     ("envelope", envelope),
     ("realm", realm),
 ];

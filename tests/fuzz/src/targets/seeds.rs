@@ -26,6 +26,8 @@ pub fn seeds(target: &str, folder: &Path) -> Vec<Vec<u8>> {
         "binarypack" => packed(&[BINARYPACK, BINARYPACK_DECODE]),
         "chunks" => packed(&[WIRE]).iter().map(|it| frames(it)).collect(),
         "link" => packed(&[LINK]).iter().map(|it| garbage(it)).collect(),
+        "sctp_packets" => chunks(),
+        "sctp_pair" => scripts(),
         "engine" => signals().iter().map(|it| told(it)).collect(),
         _ => Vec::new(),
     };
@@ -127,4 +129,97 @@ fn told(text: &[u8]) -> Vec<u8> {
         &[1, 2, 0, 8],
     ]
     .concat()
+}
+
+/// One packet of each chunk, and some together.
+fn chunks() -> Vec<Vec<u8>> {
+    const FIRST: [u8; 4] = [2; 4];
+    let number = |n: u8| [2, 2, 2, 2 + n];
+    let chunk = |kind: u8, flags: u8, parts: &[&[u8]]| {
+        let value = parts.concat();
+        let mut chunk = vec![kind, flags, 0, value.len() as u8 + 4];
+        chunk.extend(value);
+        chunk.resize(chunk.len().next_multiple_of(4), 0);
+        chunk
+    };
+    let data = |n: u8, flags: u8| {
+        chunk(
+            0,
+            flags,
+            &[&number(n), &[0, 1, 0, 0, 0, 0, 0, 53], b"hello"],
+        )
+    };
+    let packets = [
+        data(0, 3),
+        data(1, 2),
+        data(3, 7),
+        chunk(
+            1,
+            0,
+            &[&[9; 4], &[0, 1, 0, 0, 0, 9, 0, 9], &FIRST, &[0xc0, 0, 0, 4]],
+        ),
+        chunk(3, 0, &[&[1; 4], &[0, 1, 0, 0, 0, 1, 0, 0], &[0, 2, 0, 3]]),
+        chunk(4, 0, &[&[0, 1, 0, 8, 1, 2, 3, 4]]),
+        chunk(6, 0, &[&[0, 12, 0, 4]]),
+        chunk(7, 0, &[&[1; 4]]),
+        chunk(10, 0, &[&[1, 1, 1, 1, 2, 2, 2, 2]]),
+        chunk(130, 0, &[&[0, 13, 0, 18], &FIRST, &[1; 4], &FIRST, &[0, 1]]),
+        chunk(192, 0, &[&number(2), &[0; 4]]),
+        [data(0, 2), data(1, 0), data(2, 1)].concat(),
+    ];
+    let mut seeds = Vec::new();
+    let mut all = Vec::new();
+    for packet in packets {
+        let mut seed = vec![0x23, 40, packet.len() as u8];
+        seed.extend(packet);
+        all.extend(&seed);
+        seeds.push(seed);
+    }
+    seeds.push(all);
+    seeds
+}
+
+/// Sends, transmits, delivers and reads, with and without losses.
+fn scripts() -> Vec<Vec<u8>> {
+    let good = [
+        0,
+        200,
+        9,
+        2,
+        6 | 0x60,
+        0,
+        6 | 0x60,
+        0,
+        12,
+        255,
+        255,
+        3,
+        7 | 0x60,
+        0,
+    ];
+    let lossy = [
+        0,
+        200,
+        9,
+        2,
+        10,
+        0,
+        6 | 0x60,
+        1,
+        6,
+        0,
+        14,
+        100,
+        2,
+        6 | 0x60,
+        0,
+        12,
+        9,
+        0,
+    ];
+    vec![
+        good.repeat(20),
+        lossy.repeat(20),
+        [&good[..], &lossy].concat().repeat(20),
+    ]
 }
