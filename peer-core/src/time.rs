@@ -38,6 +38,18 @@ impl Instant {
         self.0
     }
 
+    /// The point `micros` microseconds later. Saturates.
+    #[cfg(feature = "rtc")]
+    pub(crate) const fn plus(self, micros: u64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// Microseconds since `earlier`; zero when that is later.
+    #[cfg(feature = "rtc")]
+    pub(crate) const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Time passed since `earlier`; zero when `earlier` is later.
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

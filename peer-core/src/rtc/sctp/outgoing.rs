@@ -134,7 +134,7 @@ impl Association<'_> {
             if self.attempts > 0 {
                 self.sender.rtt.back_off();
             }
-            self.handshake = Some(now + self.sender.rtt.rto());
+            self.handshake = Some(now.plus(self.sender.rtt.rto()));
             self.attempts = self.attempts.saturating_add(1);
         }
         due

@@ -159,7 +159,7 @@ impl Association<'_> {
         self.resets.ours = if again {
             Ours::Again {
                 attempts,
-                at: now + self.sender.rtt.smoothed().unwrap_or_default(),
+                at: now.plus(self.sender.rtt.smoothed().unwrap_or_default()),
             }
         } else {
             Ours::No
@@ -225,7 +225,7 @@ impl Association<'_> {
             }
             self.resets.ours = Ours::Asked {
                 attempts: attempts.saturating_add(1),
-                at: now + self.sender.rtt.rto(),
+                at: now.plus(self.sender.rtt.rto()),
             };
         }
     }

@@ -9,12 +9,55 @@ use cortex_m_rt::entry;
 fn main() -> ! {
     #[cfg(feature = "engine")]
     engine::run();
+    #[cfg(feature = "sctp")]
+    sctp::run();
     loop {}
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
+}
+
+#[cfg(feature = "sctp")]
+mod sctp {
+    use core::hint::black_box;
+
+    use peer_core::{rtc::sctp::*, time::Instant};
+
+    /// Memory with windows of 2 KB and of 4 KB, and as long as an association is beside it.
+    #[unsafe(no_mangle)]
+    static mut SCTP_2: Resources<2048, 8, 2048, 4> = Resources::new();
+    #[unsafe(no_mangle)]
+    static mut SCTP_4: Resources<4096, 8, 4096, 8> = Resources::new();
+    #[unsafe(no_mangle)]
+    static mut ASSOCIATION: [u8; size_of::<Association<'_>>()] = [0; _];
+
+    pub(super) fn run() {
+        black_box((&raw mut ASSOCIATION, &raw mut SCTP_4));
+        // SAFETY: the only use, in the only thread.
+        let memory = unsafe { &mut *&raw mut SCTP_2 };
+        let mut association = Association::new(Config::new(black_box([7; 8])), memory.lend());
+        let mut packet = [0; 1200];
+        association.connect();
+        loop {
+            let now = Instant::from_millis(black_box(1));
+            association.receive(now, black_box(&packet));
+            while let Some(received) = association.read() {
+                black_box(received);
+                association.consume(black_box(1));
+            }
+            let _ = association.send(black_box(Outgoing::message(1, 53)), black_box(&packet));
+            while association.transmit(now, &mut packet).is_some() {}
+            while let Some(event) = association.poll_event() {
+                black_box(event);
+            }
+            let _ = association.reset_stream(1);
+            if association.timeout().is_some() {
+                association.abort();
+            }
+        }
+    }
 }
 
 #[cfg(feature = "engine")]

@@ -1,10 +1,11 @@
 //! When to acknowledge, and what came twice.
 
 use super::super::serial::Tsn;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
-/// How long a lone packet may wait for its acknowledgement (RFC 9260, section 6.2: at most 500 ms).
-const SACK_DELAY: Duration = Duration::from_millis(20);
+/// Microseconds that a lone packet may wait for its acknowledgement (RFC 9260, section 6.2: at most
+/// 500 ms).
+const SACK_DELAY: u64 = 20_000;
 /// Duplicates that are told in one SACK; more are counted as these.
 const DUPLICATES_MAX: usize = 8;
 
@@ -61,7 +62,7 @@ impl Acks {
     pub(super) fn packet_ends(&mut self, now: Instant, gap: bool) {
         self.due = match (self.packet, self.due) {
             (Packet::NoData, due) => due,
-            (Packet::Data, Due::No) if !gap => Due::At(now + SACK_DELAY),
+            (Packet::Data, Due::No) if !gap => Due::At(now.plus(SACK_DELAY)),
             _ => Due::Now,
         };
         self.packet = Packet::NoData;

@@ -24,8 +24,9 @@ impl Run {
     };
 }
 
-/// The last message of a run.
+/// The last message of a run. Its layout makes an unused run all zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Open {
     /// Its start is unknown, or it is ordered, or there is none.
     #[default]
@@ -93,7 +94,8 @@ impl Runs {
     /// Makes room for a run at `index`. `None` if there is none left.
     pub(super) fn insert(&mut self, memory: &mut [Run], index: usize, run: Run) -> Option<()> {
         let tail = memory.get_mut(index..=self.len)?;
-        tail.rotate_right(usize::from(!tail.is_empty()));
+        let moved = tail.len().checked_sub(1)?;
+        tail.copy_within(..moved, 1);
         *tail.first_mut()? = run;
         self.len += 1;
         Some(())
@@ -103,7 +105,7 @@ impl Runs {
     pub(super) fn remove(&mut self, memory: &mut [Run], index: usize) -> Option<Run> {
         let tail = memory.get_mut(index..self.len)?;
         let run = *tail.first()?;
-        tail.rotate_left(1);
+        tail.copy_within(1.., 0);
         self.len -= 1;
         Some(run)
     }

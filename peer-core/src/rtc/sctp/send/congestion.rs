@@ -1,16 +1,15 @@
 //! How much may be under way (RFC 9260, section 7.2), with slow start left by delay (RFC 9406).
 
 use super::super::serial::Tsn;
-use crate::time::Duration;
 
 /// Packets of the first window (RFC 6928).
 const INITIAL_PACKETS: usize = 10;
 /// Packets of the window after a loss, at least.
 const LEAST_PACKETS: usize = 4;
-/// A round trip longer than the shortest by an eighth, but by these at least and at most, ends slow
-/// start: the queue of the path is filling.
-const DELAY_MIN: Duration = Duration::from_millis(4);
-const DELAY_MAX: Duration = Duration::from_millis(16);
+/// A round trip longer than the shortest by an eighth, but by so many microseconds at least and at
+/// most, ends slow start: the queue of the path is filling.
+const DELAY_MIN: u64 = 4_000;
+const DELAY_MAX: u64 = 16_000;
 /// Samples of a round that are looked at before that is judged.
 const SAMPLES: u8 = 8;
 
@@ -33,8 +32,9 @@ struct Round {
     /// It ends when this is acknowledged.
     end: Option<Tsn>,
     samples: u8,
-    least: Duration,
-    before: Option<Duration>,
+    /// The shortest round trip of this round, and of the one before, in microseconds.
+    least: u64,
+    before: Option<u64>,
 }
 
 impl Congestion {
@@ -48,7 +48,7 @@ impl Congestion {
             round: Round {
                 end: None,
                 samples: 0,
-                least: Duration::MAX,
+                least: u64::MAX,
                 before: None,
             },
         }
@@ -80,7 +80,7 @@ impl Congestion {
         let round_over = self.round.end.is_none_or(|end| !end.is_after(cumulative));
         if round_over {
             self.round.before = (self.round.samples > 0).then_some(self.round.least);
-            self.round.least = Duration::MAX;
+            self.round.least = u64::MAX;
             self.round.samples = 0;
             self.round.end = Some(end.before());
         }
@@ -98,8 +98,8 @@ impl Congestion {
         }
     }
 
-    /// A round trip took `sample`.
-    pub(super) fn sample(&mut self, sample: Duration) {
+    /// A round trip took `sample` microseconds.
+    pub(super) fn sample(&mut self, sample: u64) {
         self.round.least = self.round.least.min(sample);
         self.round.samples = self.round.samples.saturating_add(1);
         if self.window >= self.threshold || self.round.samples < SAMPLES {

@@ -3,7 +3,7 @@
 
 use super::super::serial::Tsn;
 use super::{Chunk, Memory, Sender, Which, size};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// The window for reordering is at most this many quarters of the shortest round trip.
 const QUARTERS_MAX: u32 = 16;
@@ -15,8 +15,8 @@ const ARRIVED: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 struct Newest {
     order: u32,
-    /// How long it took until that was known.
-    took: Duration,
+    /// Microseconds until that was known.
+    took: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +68,9 @@ impl Reordering {
         chunk: &Chunk,
         now: Instant,
         mark: Option<u32>,
-        least: Option<Duration>,
+        least: Option<u64>,
     ) {
-        let took = now.saturating_duration_since(chunk.sent);
+        let took = now.micros_since(chunk.sent);
         if chunk.times > 1 {
             // Too soon for what was sent last: an earlier transmission of it arrived.
             if least.is_some_and(|least| took < least) {
@@ -90,8 +90,8 @@ impl Reordering {
 
     /// The remote got something twice, so something was taken for lost that was not. Widens the
     /// window once a round trip.
-    pub(super) fn duplicates(&mut self, now: Instant, round_trip: Duration) {
-        if now.saturating_duration_since(self.widened) >= round_trip {
+    pub(super) fn duplicates(&mut self, now: Instant, round_trip: u64) {
+        if now.micros_since(self.widened) >= round_trip {
             self.widened = now;
             self.seen = true;
             self.quarters = (self.quarters + 1).min(QUARTERS_MAX);
@@ -108,17 +108,17 @@ impl Sender {
         };
         let certain = self.congestion.in_recovery() || self.reordering.arrived >= ARRIVED;
         let window = if !self.reordering.seen && certain {
-            Duration::ZERO
+            0
         } else {
             let least = self.rtt.least().unwrap_or_default();
             let smoothed = self.rtt.smoothed().unwrap_or_default();
-            (least * self.reordering.quarters / 4).min(smoothed)
+            (least * u64::from(self.reordering.quarters) / 4).min(smoothed)
         };
         while let Some(index) = self.chunks.first(Which::Flight)
             && let Some(chunk) = memory.chunks.get(index)
             && is_after(newest.order, chunk.order)
         {
-            let at = chunk.sent + newest.took + window;
+            let at = chunk.sent.plus(newest.took).plus(window);
             if now < at {
                 self.reordering.at = Some(at);
                 return;

@@ -22,13 +22,14 @@ use super::packet::{
 };
 use super::serial::Tsn;
 use super::{Outgoing, SendError};
-use crate::time::{Duration, Instant, earlier};
+use crate::time::{Instant, earlier};
 
 /// Ordered messages that may be sent and not acknowledged. Stream sequence numbers have 16 bits
 /// (RFC 1982).
 const ORDERED_MAX: u32 = 32_767;
-/// The shortest wait for an acknowledgement before the end of what was sent is sent once more.
-const PROBE_MIN: Duration = Duration::from_millis(5);
+/// The shortest wait for an acknowledgement, in microseconds, before the end of what was sent is
+/// sent once more.
+const PROBE_MIN: u64 = 5_000;
 
 /// The memory of the sending half.
 #[derive(Debug)]
@@ -223,7 +224,7 @@ impl Sender {
         self.send_again(memory);
         self.congestion.timed_out();
         self.allowance = true;
-        self.retransmission = Some(now + self.rtt.rto());
+        self.retransmission = Some(now.plus(self.rtt.rto()));
         false
     }
 
@@ -263,7 +264,7 @@ impl Sender {
         }
         self.allowance = false;
         if self.retransmission.is_none() {
-            self.retransmission = Some(now + self.rtt.rto());
+            self.retransmission = Some(now.plus(self.rtt.rto()));
         }
         self.arm_probe(now);
         true
@@ -273,7 +274,7 @@ impl Sender {
     fn arm_probe(&mut self, now: Instant) {
         self.probe = match self.rtt.smoothed() {
             Some(smoothed) if self.outstanding > 0 && self.errors == 0 => {
-                Probe::At(now + (smoothed * 2).max(PROBE_MIN))
+                Probe::At(now.plus((smoothed * 2).max(PROBE_MIN)))
             }
             _ => Probe::No,
         };

@@ -1,50 +1,55 @@
-//! The round trip time and what is waited for (RFC 9260, section 6.3).
-
-use crate::time::Duration;
+//! The round trip time and what is waited for (RFC 9260, section 6.3). All in microseconds.
 
 /// RTO.Initial.
-const RTO_INITIAL: Duration = Duration::from_secs(1);
+const RTO_INITIAL: u64 = 1_000_000;
 /// RTO.Min: 200 ms, and the 200 ms by which a remote may hold an acknowledgement back.
-const RTO_MIN: Duration = Duration::from_millis(400);
+const RTO_MIN: u64 = 400_000;
 /// RTO.Max.
-const RTO_MAX: Duration = Duration::from_secs(10);
+const RTO_MAX: u64 = 10_000_000;
+/// A longer round trip counts as this long.
+const SAMPLE_MAX: u64 = 60_000_000;
 
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Rtt {
-    /// Smoothed, and how much it varies; `None` before the first sample.
-    smoothed: Option<(Duration, Duration)>,
-    /// The shortest sample.
-    least: Duration,
-    rto: Duration,
+    known: Option<Known>,
+    rto: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    smoothed: u64,
+    variation: u64,
+    least: u64,
 }
 
 impl Rtt {
     pub(in super::super) const fn new() -> Self {
         Self {
-            smoothed: None,
-            least: RTO_INITIAL,
+            known: None,
             rto: RTO_INITIAL,
         }
     }
 
-    pub(in super::super) fn sample(&mut self, sample: Duration) {
-        let (smoothed, variation) = match self.smoothed {
-            None => {
-                self.least = sample;
-                (sample, sample / 2)
-            }
-            Some((smoothed, variation)) => {
-                self.least = self.least.min(sample);
-                let off = smoothed.abs_diff(sample);
-                ((smoothed * 7 + sample) / 8, (variation * 3 + off) / 4)
-            }
+    pub(in super::super) fn sample(&mut self, sample: u64) {
+        let sample = sample.min(SAMPLE_MAX);
+        let known = match self.known {
+            None => Known {
+                smoothed: sample,
+                variation: sample / 2,
+                least: sample,
+            },
+            Some(known) => Known {
+                smoothed: (known.smoothed * 7 + sample) / 8,
+                variation: (known.variation * 3 + known.smoothed.abs_diff(sample)) / 4,
+                least: known.least.min(sample),
+            },
         };
-        self.smoothed = Some((smoothed, variation));
-        self.rto = (smoothed + variation * 4).clamp(RTO_MIN, RTO_MAX);
+        self.known = Some(known);
+        self.rto = (known.smoothed + known.variation * 4).clamp(RTO_MIN, RTO_MAX);
     }
 
     /// The retransmission timeout.
-    pub(in super::super) const fn rto(&self) -> Duration {
+    pub(in super::super) const fn rto(&self) -> u64 {
         self.rto
     }
 
@@ -54,12 +59,12 @@ impl Rtt {
     }
 
     /// The smoothed round trip time, once there is a sample.
-    pub(in super::super) fn smoothed(&self) -> Option<Duration> {
-        self.smoothed.map(|(smoothed, _)| smoothed)
+    pub(in super::super) fn smoothed(&self) -> Option<u64> {
+        self.known.map(|known| known.smoothed)
     }
 
     /// The shortest round trip time, once there is a sample.
-    pub(in super::super) fn least(&self) -> Option<Duration> {
-        self.smoothed.map(|_| self.least)
+    pub(in super::super) fn least(&self) -> Option<u64> {
+        self.known.map(|known| known.least)
     }
 }

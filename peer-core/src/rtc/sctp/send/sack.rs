@@ -5,15 +5,16 @@ use super::super::Violation;
 use super::super::packet::{LAST, Sack, UNORDERED};
 use super::super::serial::Tsn;
 use super::{Chunk, Memory, Probe, Sender, State, Which, size};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// What one SACK brought.
 #[derive(Clone, Copy, Debug, Default)]
 struct Brought {
     /// Bytes acknowledged that were not before.
     bytes: usize,
-    /// The round trip of the newest chunk that was sent once: its transmission, and how long.
-    sample: Option<(u32, Duration)>,
+    /// The round trip of the newest chunk that was sent once: its transmission, and how many
+    /// microseconds.
+    sample: Option<(u32, u64)>,
 }
 
 impl Sender {
@@ -80,7 +81,7 @@ impl Sender {
             self.retransmission = None;
             self.probe = Probe::No;
         } else if brought.bytes > 0 {
-            self.retransmission = Some(now + self.rtt.rto());
+            self.retransmission = Some(now.plus(self.rtt.rto()));
             self.arm_probe(now);
         }
         Ok(())
@@ -169,7 +170,7 @@ impl Sender {
             .is_none_or(|(order, _)| Tsn(chunk.order).is_after(Tsn(order)));
         // What was sent twice tells of no round trip (Karn).
         if chunk.times == 1 && is_newer {
-            let took = now.saturating_duration_since(chunk.sent);
+            let took = now.micros_since(chunk.sent);
             brought.sample = Some((chunk.order, took));
         }
     }
