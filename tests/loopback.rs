@@ -462,6 +462,8 @@ fn handles_and_futures_are_send() {
     task::<peer_net::SendHalf>();
     task::<peer_net::ReceiveHalf>();
     task::<peer_net::ByteStream>();
+    task::<peer_net::Connect>();
+    task::<<peer_net::Connect as IntoFuture>::IntoFuture>();
     #[allow(dead_code, reason = "it only has to compile")]
     fn futures(peer: &Peer, connection: &DataConnection, builder: PeerBuilder) {
         future(builder.open());

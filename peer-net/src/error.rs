@@ -5,9 +5,10 @@ use core::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use peer_core::IdError;
+use peer_core::config::LABEL_MAX;
 use peer_core::peer::{ConnectFailure, ConnectionError, PeerError, RtcFailure};
 
-use crate::broker::{AddressError, BrokerError};
+use crate::signalling::{AddressError, BrokerError};
 
 /// Something that went wrong with a peer or its broker, as `Event::Error` and `opened()` report it.
 #[derive(Clone, Debug)]
@@ -63,10 +64,8 @@ impl fmt::Display for PeerFailure {
 
 impl StdError for PeerFailure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.source {
-            Some(source) => Some(source.as_ref()),
-            None => Some(&self.error),
-        }
+        let source = self.source.as_ref()?;
+        Some(source.as_ref())
     }
 }
 
@@ -75,7 +74,7 @@ impl StdError for PeerFailure {
 #[non_exhaustive]
 pub enum BuildError {
     /// The id is not one PeerJS allows.
-    #[error("the id '{id}' cannot be used: {source}")]
+    #[error("the id '{id}' cannot be used")]
     Id {
         /// The id.
         id: String,
@@ -83,10 +82,10 @@ pub enum BuildError {
         source: IdError,
     },
     /// The token is empty, too long or has control characters.
-    #[error("the token cannot be used: {0}")]
+    #[error("the token cannot be used")]
     Token(#[source] IdError),
     /// The broker's URL is not one.
-    #[error("the broker's address '{url}' cannot be used: {source}")]
+    #[error("the broker's address '{url}' cannot be used")]
     Broker {
         /// What was given.
         url: String,
@@ -144,7 +143,7 @@ impl OpenError {
 #[non_exhaustive]
 pub enum ConnectError {
     /// The remote id is not one.
-    #[error("'{id}' cannot be a peer's id: {source}")]
+    #[error("'{id}' cannot be a peer's id")]
     Id {
         /// The id.
         id: String,
@@ -163,8 +162,8 @@ pub enum ConnectError {
     /// The peer is destroyed.
     #[error("the peer is destroyed")]
     Destroyed,
-    /// The label is too long.
-    #[error("the label is empty, too long or has control characters")]
+    /// The label is too long, or has characters that it may not have.
+    #[error("the label has control characters or more than {LABEL_MAX} bytes (LABEL_MAX)")]
     Label,
     /// The metadata is too long, or is not JSON.
     #[error("the metadata cannot be used: {0}")]
@@ -243,11 +242,7 @@ impl fmt::Display for ConnectionFailure {
     }
 }
 
-impl StdError for ConnectionFailure {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.failure)
-    }
-}
+impl StdError for ConnectionFailure {}
 
 /// A message was not sent. The connection stays as it was.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -10,10 +10,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod broker;
-mod builder;
 mod codec;
 mod connection;
-mod driver;
 mod error;
 mod event;
 #[cfg(feature = "gateway")]
@@ -24,12 +22,12 @@ mod options;
 mod peer;
 mod rate;
 pub mod rtc;
-mod shared;
+mod signalling;
 mod sync;
 mod time;
+mod url;
 mod value;
 
-pub use builder::PeerBuilder;
 pub use connection::{ByteStream, DataConnection, ReceiveHalf, SendHalf};
 pub use error::{
     BuildError, CloseReason, ConnectError, ConnectionFailure, ListError, OpenError, PeerFailure,
@@ -41,12 +39,11 @@ pub use limits::{
     OFFER_BURST, OFFERS_PER_SECOND, RECONNECT_PAUSE_MAX, REMOTE_OFFERS_PER_SECOND,
 };
 pub use options::Offer;
-pub use peer::{Connect, Peer};
+pub use peer::{Connect, Peer, PeerBuilder, Stats};
 pub use peer_core::peer::{
     ConnectFailure, ConnectionError, PeerError, PeerState, RtcFailure, Stage,
 };
 pub use peer_core::serialization::Serialization;
 pub use peer_core::{ConnectionId, IdError, Label, PeerId, Token};
 pub use rtc::{IceServer, IceTransportPolicy, RtcConfig};
-pub use shared::Stats;
 pub use value::{MAX_VALUES, Number, Object, Value};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use peer_core::serialization::Serialization;
 use peer_core::{ConnectionId, PeerId, Token};
 
-use crate::broker::BrokerAddress;
 use crate::limits::{
     MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND, REMOTE_OFFERS_PER_SECOND,
 };
 use crate::rtc::{IceServer, RtcConfig};
+use crate::signalling::BrokerAddress;
 
 /// What a remote asks for, before anything is created for it.
 #[derive(Clone, Debug)]

@@ -9,9 +9,9 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::address::percent_decode_bytes;
 use super::hub::Hub;
 use super::options::{CorsOrigin, GenerateClientId};
+use crate::url::percent_decode_bytes;
 
 pub(super) type Body = http_body_util::Full<Bytes>;
 

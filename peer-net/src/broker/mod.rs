@@ -18,11 +18,8 @@
 //! - No `ETag`, `X-Powered-By`, `Keep-Alive`, nor `Content-Length` with status 204.
 
 mod absent;
-mod address;
 mod addresses;
 mod budget;
-mod client;
-mod error;
 mod http;
 mod hub;
 mod incoming;
@@ -32,16 +29,14 @@ mod outbox;
 mod realm;
 mod server;
 mod session;
-mod sniffed;
-mod socket;
 mod tls;
 
-pub use address::{AddressError, BrokerAddress};
-pub use client::*;
-pub use error::BrokerError;
+pub use crate::signalling::{
+    AddressError, BrokerAddress, BrokerClient, BrokerError, CONNECT_TIMEOUT, ID_MAX, MESSAGE_MAX,
+    PEERJS_VERSION, PEERS_MAX, SEND_TIMEOUT, Socket, SocketReceiver, SocketSender, TlsError,
+    UNACKNOWLEDGED_TIMEOUT,
+};
 pub use message::{ClientMessage, MessageError, MessageType};
 pub use options::*;
 pub use realm::{Action, Realm, RealmStats, SessionId};
 pub use server::{BindError, Broker};
-pub use socket::*;
-pub use tls::TlsError;

@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::address::surround;
+use crate::url::surround;
 
 /// Options of a [`Broker`](super::Broker), with the names and library defaults of npm `peer` 1.0.2.
 ///

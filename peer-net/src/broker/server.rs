@@ -23,8 +23,10 @@ use super::hub::Hub;
 use super::options::{BrokerOptions, Ssl};
 use super::realm::RealmStats;
 use super::session;
-use super::tls::{self, TlsError};
+use super::tls;
+use crate::signalling::TlsError;
 use crate::time::{FOREVER, after};
+use crate::url::percent_encode;
 
 /// Header fields of a request. Beyond: status 431.
 const HEADERS_MAX: usize = 100;
@@ -117,7 +119,7 @@ impl Broker {
         let addr = SocketAddr::new(host, self.local_addr.port());
         let key = match self.hub.options.key.as_str() {
             "peerjs" => String::new(),
-            key => format!("?key={}", super::address::percent_encode(key)),
+            key => format!("?key={}", percent_encode(key)),
         };
         format!("{scheme}://{addr}{}{key}", self.hub.base_path)
     }

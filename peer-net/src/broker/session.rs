@@ -14,11 +14,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data as
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::address::percent_decode;
 use super::hub::Hub;
 use super::incoming::{Incoming, PONGS_MAX};
 use super::message::ClientMessage;
 use crate::rate::Rate;
+use crate::url::percent_decode;
 
 /// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
 const READ_BUFFER: usize = 4 * 1024;

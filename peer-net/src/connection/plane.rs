@@ -11,6 +11,7 @@ use peer_core::serialization::Serialization;
 use peer_core::wire::chunk;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use super::assembly::{Assembly, Budget};
 use super::owner::Owner;
@@ -139,6 +140,12 @@ impl DataPlane {
         lock(&self.ending).clone()
     }
 
+    /// What the log says around what happens on it.
+    fn span(&self) -> tracing::Span {
+        let (id, remote) = (self.info.connection_id.as_str(), self.info.peer.as_str());
+        tracing::info_span!(target: "peer_net", "connection", id, remote)
+    }
+
     pub(super) fn assembly(&self) -> Assembly {
         Assembly::new(self.message_max, self.budget.clone())
     }
@@ -149,8 +156,8 @@ impl DataPlane {
     pub(crate) fn attach(self: &Arc<Self>, sender: ChannelSender, receiver: ChannelReceiver) {
         if self.channel.set(sender.clone()).is_ok() {
             let runtime = self.owner.runtime();
-            runtime.spawn(read(self.clone(), receiver));
-            runtime.spawn(write(self.clone(), sender));
+            runtime.spawn(read(self.clone(), receiver).instrument(self.span()));
+            runtime.spawn(write(self.clone(), sender).instrument(self.span()));
         }
     }
 
@@ -205,7 +212,8 @@ impl DataPlane {
             return;
         }
         if !self.finishing.swap(true, Ordering::AcqRel) {
-            self.owner.runtime().spawn(self.clone().finish());
+            let finish = self.clone().finish().instrument(self.span());
+            self.owner.runtime().spawn(finish);
         }
     }
 

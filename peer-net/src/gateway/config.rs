@@ -15,8 +15,8 @@ use toml::Spanned;
 
 use super::GatewayError;
 use super::options::{GatewayOptions, Settings};
-use crate::broker::BrokerAddress;
 use crate::rtc::{IceServer, RtcConfig};
+use crate::signalling::BrokerAddress;
 use blame::Blame;
 
 /// Where the command's status page is when the configuration does not say: this machine only.

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::io;
 
 use super::options::CONNECTIONS_MAX;
-use crate::broker::BrokerError;
+use crate::signalling::BrokerError;
 
 /// A gateway did not start, or did not take new options.
 #[derive(Debug, thiserror::Error)]

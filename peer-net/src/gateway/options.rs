@@ -9,8 +9,8 @@ use std::sync::Arc;
 use peer_core::link::{KEY_LEN, Key, LEAF_NAME_MAX, LeafKeys, Timing};
 
 use super::GatewayError;
-use crate::broker::{BrokerAddress, BrokerClient};
 use crate::rtc::RtcConfig;
+use crate::signalling::{BrokerAddress, BrokerClient};
 
 /// The most connections that [`GatewayLimits::connections`] may name.
 pub const CONNECTIONS_MAX: usize = 256;

@@ -124,7 +124,7 @@ impl TalkOptions {
 }
 
 impl Defaults {
-    fn connect<'p>(&self, peer: &'p Peer, remote: &str) -> peer_net::Connect<'p> {
+    fn connect(&self, peer: &Peer, remote: &str) -> peer_net::Connect {
         let mut connect = peer
             .connect(remote)
             .serialization(self.serialization)

@@ -4,10 +4,10 @@ use peer_core::peer::{BrokerCommand, ConnectionHandle, RtcCommand, RtcFailure};
 use tokio::runtime::Handle;
 
 use super::{Leaf, Told};
-use crate::driver::broker::{BrokerEvent, BrokerSocket};
 use crate::gateway::options::Settings;
 use crate::gateway::remotes::Remotes;
 use crate::gateway::sessions::{Beginning, SessionInput, Sessions};
+use crate::signalling::{BrokerEvent, BrokerSocket};
 use crate::sync::lock;
 
 /// The parts of a served stream that commands are about.

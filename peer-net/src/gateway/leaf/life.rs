@@ -6,8 +6,8 @@ use peer_core::link::LinkError;
 use tokio::time::{Instant, timeout};
 
 use super::{BROKER_END, End, Leaf, Served};
-use crate::driver::broker::BrokerSocket;
 use crate::gateway::options::Settings;
+use crate::signalling::BrokerSocket;
 use crate::sync::lock;
 
 impl Served<'_> {

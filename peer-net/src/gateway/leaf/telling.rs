@@ -5,9 +5,9 @@ use peer_core::peer::{BrokerInput, ConnectionHandle, Input, RtcInput};
 use peer_core::serialization::{Fragment, MessageKind};
 
 use super::{Served, Told};
-use crate::driver::broker::BrokerEvent;
 use crate::gateway::sessions::{SessionInput, Slot};
 use crate::rtc::Message;
+use crate::signalling::BrokerEvent;
 
 impl Served<'_> {
     /// Tells the leaf what there is. Whether something was told.

@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::broker::{BrokerClient, BrokerError};
+use super::{BrokerClient, BrokerError};
 
 /// Signals that wait for the socket. At the limit whoever has more waits, see [`BrokerSocket::has_room`]; a socket
-/// that takes none for [`SEND_TIMEOUT`](crate::broker::SEND_TIMEOUT) is lost.
+/// that takes none for [`SEND_TIMEOUT`](super::SEND_TIMEOUT) is lost.
 const SIGNALS_MAX: usize = 256;
 /// Messages of the broker that wait for the driver. At the limit the socket is not read.
 const MESSAGES_MAX: usize = 32;
@@ -250,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_takes_nothing_makes_signals_wait() {
-        let client = BrokerClient::new(crate::broker::BrokerAddress::default()).unwrap();
+        let client = BrokerClient::new(super::super::BrokerAddress::default()).unwrap();
         let mut socket = BrokerSocket::new(client);
         assert!(socket.has_room() && socket.send("without a socket"));
         let (signals, mut queue) = mpsc::channel(SIGNALS_MAX);

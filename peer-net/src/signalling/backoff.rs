@@ -10,14 +10,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pauses that double, each cut by up to half at random so that many peers do not return at once.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     attempt: u32,
     due: Option<Instant>,
     random: u64,
 }
 
 impl Backoff {
-    pub(super) fn new(random: u64) -> Self {
+    pub(crate) fn new(random: u64) -> Self {
         Self {
             attempt: 0,
             due: None,
@@ -26,23 +26,23 @@ impl Backoff {
     }
 
     /// Plans the next attempt.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         let pause = self.pause();
         self.due = Some(Instant::now() + pause);
     }
 
     /// When the next attempt is due.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// The attempt is being made, or is no longer wanted.
-    pub(super) fn taken(&mut self) {
+    pub(crate) fn taken(&mut self) {
         self.due = None;
     }
 
     /// It worked.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempt = 0;
         self.due = None;
     }

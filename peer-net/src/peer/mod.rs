@@ -1,23 +1,27 @@
 //! The peer, as the application holds it.
 
-use core::future::{Future, IntoFuture};
-use core::pin::Pin;
+mod builder;
+mod connect;
+mod driver;
+mod shared;
+
+pub use builder::PeerBuilder;
+pub use connect::Connect;
+pub use shared::Stats;
+
 use std::sync::Arc;
 
 use peer_core::PeerId;
 use peer_core::peer::PeerState;
-use peer_core::serialization::Serialization;
-use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::builder::PeerBuilder;
 use crate::connection::{DataConnection, Held};
-use crate::driver::{self, Command, ConnectRequest};
-use crate::error::{BuildError, ConnectError, ListError, PeerFailure, ReconnectError};
+use crate::error::{BuildError, ListError, PeerFailure, ReconnectError};
 use crate::event::Events;
 use crate::limits::ACCEPT_BACKLOG;
 use crate::options::Options;
-use crate::shared::{Alive, Shared, Stats};
+use driver::Command;
+use shared::{Alive, Shared};
 
 /// Commands that wait for the peer's task. At the limit the caller waits.
 const COMMANDS_MAX: usize = 32;
@@ -93,15 +97,8 @@ impl Peer {
     /// [`start`](Connect::start) it for one that still opens. PeerJS: `connect`.
     ///
     /// Before the broker is open the offer is queued, not lost.
-    pub fn connect(&self, remote: impl Into<String>) -> Connect<'_> {
-        Connect {
-            peer: self,
-            remote: remote.into(),
-            label: None,
-            metadata: None,
-            reliable: false,
-            serialization: Serialization::default(),
-        }
+    pub fn connect(&self, remote: impl Into<String>) -> Connect {
+        Connect::new(self.clone(), remote.into())
     }
 
     /// The next incoming connection, open already; `None` once the peer is destroyed. Cancel safe.
@@ -220,86 +217,5 @@ impl core::fmt::Debug for Peer {
             .field("id", &status.id)
             .field("state", &status.state)
             .finish()
-    }
-}
-
-/// A connection about to be made. PeerJS's `PeerConnectOption`.
-#[must_use = "nothing happens until it is awaited or started"]
-#[derive(Debug)]
-pub struct Connect<'p> {
-    peer: &'p Peer,
-    remote: String,
-    label: Option<String>,
-    metadata: Option<Result<String, String>>,
-    reliable: bool,
-    serialization: Serialization,
-}
-
-impl<'p> Connect<'p> {
-    /// The channel's label. Default: the connection's id.
-    pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
-        self
-    }
-
-    /// Anything that becomes JSON, for the remote to see before it takes the connection.
-    pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
-        self.metadata = Some(serde_json::to_string(metadata).map_err(|error| error.to_string()));
-        self
-    }
-
-    /// `true` keeps messages in order. Default `false`, as in PeerJS: all arrive, in any order.
-    pub fn reliable(mut self, reliable: bool) -> Self {
-        self.reliable = reliable;
-        self
-    }
-
-    /// How values travel. Default [`Serialization::Binary`].
-    pub fn serialization(mut self, serialization: Serialization) -> Self {
-        self.serialization = serialization;
-        self
-    }
-
-    /// Starts it and returns the connection that still opens; wait with
-    /// [`DataConnection::opened`]. PeerJS's `connect` does this.
-    ///
-    /// # Errors
-    /// [`ConnectError`], never `Failed`: the attempt was not made.
-    pub async fn start(self) -> Result<DataConnection, ConnectError> {
-        let remote = PeerId::from_wire(&self.remote).map_err(|source| ConnectError::Id {
-            id: self.remote.clone(),
-            source,
-        })?;
-        let (reply, answer) = oneshot::channel();
-        let request = ConnectRequest {
-            remote,
-            label: self.label,
-            metadata: self.metadata.transpose().map_err(ConnectError::Metadata)?,
-            reliable: self.reliable,
-            serialization: self.serialization,
-        };
-        let sent = self
-            .peer
-            .inner
-            .commands
-            .send(Command::Connect(request, reply))
-            .await;
-        sent.map_err(|_| ConnectError::Destroyed)?;
-        let held = answer.await.map_err(|_| ConnectError::Destroyed)??;
-        Ok(self.peer.held(held))
-    }
-}
-
-impl<'p> IntoFuture for Connect<'p> {
-    type Output = Result<DataConnection, ConnectError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'p>>;
-
-    /// Starts it and waits until it is open. Dropping the future closes it.
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let connection = self.start().await?;
-            connection.opened().await?;
-            Ok(connection)
-        })
     }
 }

@@ -18,8 +18,8 @@ use crate::connection::{DataPlane, Held};
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::{ConnectionInfo, Event};
 use crate::options::Options;
+use crate::peer::shared::Shared;
 use crate::rtc::{ChannelReceiver, ChannelSender, IceState, RtcConfig, Session, SessionEvent};
-use crate::shared::Shared;
 
 use super::admission::Gate;
 use super::offer::{Received, Refusal, Unread};

@@ -3,10 +3,12 @@
 use std::io;
 
 use peer_core::peer::PeerError;
-use tokio_tungstenite::tungstenite;
 
 use super::address::AddressError;
 use super::tls::TlsError;
+
+/// What another library says, in whatever version of it.
+pub(crate) type Cause = Box<dyn core::error::Error + Send + Sync>;
 
 /// Why a call to a broker failed: the stage, and in `source()` the cause.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +107,7 @@ pub enum BrokerError {
     },
     /// The WebSocket upgrade, or the WebSocket later.
     #[error("the WebSocket to the broker failed")]
-    WebSocket(#[source] Box<tungstenite::Error>),
+    WebSocket(#[source] Cause),
     /// A deadline passed.
     #[error("the broker took too long: {stage}")]
     TimedOut {

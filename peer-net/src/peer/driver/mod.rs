@@ -5,8 +5,6 @@
 //! says only what inputs made it say, so a turn ends.
 
 mod admission;
-mod backoff;
-pub(crate) mod broker;
 mod connections;
 mod inputs;
 mod offer;
@@ -28,17 +26,16 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
-use crate::broker::BrokerClient;
 use crate::connection::Held;
 use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain};
 use crate::event::Event;
 use crate::limits::METADATA_MAX;
 use crate::options::Options;
-use crate::shared::Shared;
+use crate::peer::shared::Shared;
+use crate::signalling::{Backoff, BrokerClient, BrokerEvent, BrokerSocket};
 use crate::time::{engine_now, of_engine, sleep_until};
-use backoff::Backoff;
-use broker::{BrokerEvent, BrokerSocket};
 use connections::Connections;
 
 /// What the engine has for signals on their way, in bytes: several of the largest descriptions either way. When it is
@@ -114,7 +111,8 @@ pub(crate) fn prepare(
         leaving: false,
         finished: false,
     };
-    Ok((shared, driver.run(config)))
+    let span = tracing::info_span!(target: "peer_net", "peer", id = tracing::field::Empty);
+    Ok((shared, driver.run(config).instrument(span)))
 }
 
 /// What the engine derives its secrets from, and numbers that tell nothing of it.
@@ -311,6 +309,7 @@ impl Driver {
                 }
                 self.sync_status(engine);
                 if let Some(id) = engine.id() {
+                    tracing::Span::current().record("id", id.as_str());
                     self.shared.emit(Event::Open(id.clone()));
                 }
             }

@@ -7,10 +7,10 @@ use peer_core::peer::{
 };
 use peer_core::time::Instant;
 
-use super::broker::BrokerEvent;
 use super::offer::{self, Refusal};
 use super::{Command, ConnectRequest, Driver, Signal};
 use crate::limits::METADATA_MAX;
+use crate::signalling::BrokerEvent;
 use std::sync::Arc;
 
 use crate::connection::Held;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use peer_core::{PeerId, Token};
 
+use super::Peer;
 use crate::error::{BuildError, OpenError};
 use crate::options::{Offer, Options, PerSecond};
-use crate::peer::Peer;
 use crate::rtc::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Makes a [`Peer`]. Every option has PeerJS's default.
@@ -180,6 +180,9 @@ impl PeerBuilder {
     /// Asked for each offer before anything is created for it, and before it counts for any rate; `false` drops the
     /// offer without a word, since PeerJS has none, and it is counted and logged. Called on the peer's own task: it
     /// must not block. If it panics, that offer is refused. A peer that only connects may refuse all.
+    ///
+    /// The remote waits until its own time is up: PeerJS knows no answer that refuses an offer, and LEAVE would end
+    /// its other connections as well.
     pub fn on_offer(mut self, admit: impl Fn(&Offer) -> bool + Send + Sync + 'static) -> Self {
         self.options.on_offer = Some(Arc::new(admit));
         self

@@ -7,11 +7,11 @@ use peer_core::peer::{ConnectionError, ConnectionHandle, PeerError, PeerState};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
-use crate::broker::BrokerClient;
 use crate::connection::{Budget, Held, Owner};
 use crate::error::{ListError, PeerFailure};
 use crate::event::{ConnectionInfo, EVENTS_MAX, Event, Events};
 use crate::options::Options;
+use crate::signalling::BrokerClient;
 use crate::sync::{Mutex, lock};
 
 /// Counters of a peer since its start. They wrap.
