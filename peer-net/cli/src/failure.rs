@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::error::Error;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use peer_net::{BuildError, ConnectError, ConnectionFailure, PeerError};
@@ -75,6 +76,12 @@ impl Failure {
     /// A connection that never opened.
     pub(crate) fn of_failure(remote: &str, failure: &ConnectionFailure) -> Self {
         let unavailable = failure.kind() == PeerError::PeerUnavailable.as_str();
+        if !unavailable && lacks_descriptors() {
+            return Self::other(format!(
+                "this machine gave no file descriptors for a connection to {remote}; raise their \
+                 limit (ulimit -n)"
+            ));
+        }
         Self {
             code: if unavailable {
                 Self::NO_SUCH_PEER
@@ -102,6 +109,19 @@ impl Failure {
         tell!("peer: {}", self.sentence);
         ExitCode::from(self.code)
     }
+}
+
+/// Descriptors that one connection takes, about.
+const DESCRIPTORS: usize = 8;
+
+/// Whether this process can open fewer descriptors than a connection takes. What a stack without
+/// sockets says is that no path works.
+fn lacks_descriptors() -> bool {
+    let sockets: Result<Vec<_>, _> = (0..DESCRIPTORS)
+        .map(|_| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect();
+    // EMFILE and ENFILE.
+    sockets.is_err_and(|error| matches!(error.raw_os_error(), Some(23 | 24)))
 }
 
 /// That a connect came to nothing, and why.

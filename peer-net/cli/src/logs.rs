@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use clap::ValueEnum;
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -60,7 +60,10 @@ impl LogLevel {
 /// cannot tell their escapes from ours.
 pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let warnings = Targets::new().with_target("peer_net", LevelFilter::WARN);
+    let warnings = warnings.and(filter_fn(is_not_told));
     let registry = tracing_subscriber::registry().with(Warnings.with_filter(warnings));
+    // Who asked for more wants them in their place among the others.
+    let twice = !matches!(level, LogLevel::Error | LogLevel::Warn);
     match format {
         LogFormat::Text => registry
             .with(
@@ -68,11 +71,21 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
                     .with_ansi(false)
                     .with_target(false)
                     .with_writer(|| Stderr)
-                    .with_filter(level.targets()),
+                    .with_filter(
+                        level
+                            .targets()
+                            .and(filter_fn(move |of| twice || is_not_told(of))),
+                    ),
             )
             .init(),
         LogFormat::Json => registry.with(Json.with_filter(level.targets())).init(),
     }
+}
+
+/// Whether the commands do not say it themselves: the library logs each event of a peer, and they tell
+/// those that matter.
+fn is_not_told(of: &Metadata<'_>) -> bool {
+    of.module_path() != Some("peer_net::shared")
 }
 
 /// Takes whole lines and writes them to stderr with what could steer a terminal escaped.

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use peer_net::{IceServer, Peer, PeerBuilder, RtcConfig};
+use peer_net::{
+    IceServer, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFERS_PER_SECOND, Peer, PeerBuilder,
+    REMOTE_OFFERS_PER_SECOND, RtcConfig,
+};
 
 use crate::failure::{Failure, no_turn_advice};
 use crate::online::Online;
 use crate::state::State;
-
-/// The largest message that is taken, in bytes, unless the flag says otherwise.
-const MESSAGE_MAX: usize = 64 << 20;
 
 /// Which broker, which id, which ICE servers.
 #[derive(clap::Args)]
@@ -52,8 +52,30 @@ pub(crate) struct PeerOptions {
     #[arg(long)]
     include_loopback: bool,
 
+    /// Certificates (PEM) to trust besides those of the system, when the broker is spoken to over TLS:
+    /// those of a private authority, or the broker's own, self-signed one.
+    #[arg(long, value_name = "FILE")]
+    cafile: Option<PathBuf>,
+
+    /// Most connections at a time.
+    #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS)]
+    max_connections: usize,
+
+    /// Most connections of one remote, by its id and by its address, while more than half of all are
+    /// in use; 0 is a quarter of all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    remote_share: usize,
+
+    /// Offers a second that are taken from all remotes together.
+    #[arg(long, value_name = "N", default_value_t = OFFERS_PER_SECOND)]
+    offer_rate: u32,
+
+    /// Offers a second that are taken from one remote.
+    #[arg(long, value_name = "N", default_value_t = REMOTE_OFFERS_PER_SECOND)]
+    remote_offer_rate: u32,
+
     /// The largest message to take, in bytes; larger ones are dropped, and stderr or an error says so.
-    #[arg(long, value_name = "BYTES", default_value_t = MESSAGE_MAX)]
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_MESSAGE_SIZE)]
     max_message_size: usize,
 }
 
@@ -78,7 +100,17 @@ impl PeerOptions {
         builder = builder
             .broker(&self.broker)
             .reconnect(!self.no_reconnect)
-            .max_message_size(self.max_message_size);
+            .max_message_size(self.max_message_size)
+            .max_connections(self.max_connections)
+            .remote_share(self.remote_share)
+            .offer_rate(self.offer_rate)
+            .remote_offer_rate(self.remote_offer_rate);
+        if let Some(file) = &self.cafile {
+            let pem = std::fs::read(file).map_err(|error| {
+                Failure::file(format!("{} cannot be read: {error}", file.display()))
+            })?;
+            builder = builder.root_certificates(pem);
+        }
         if let Some(id) = kept.map(|kept| &kept.id[..]).or(id) {
             builder = builder.id(id);
         }
@@ -95,9 +127,13 @@ impl PeerOptions {
         Ok((builder, state))
     }
 
-    /// A peer that the broker knows.
-    pub(crate) async fn open(&self) -> Result<Online, Failure> {
+    /// A peer that the broker knows, set up further.
+    pub(crate) async fn open(
+        &self,
+        more: impl FnOnce(PeerBuilder) -> PeerBuilder,
+    ) -> Result<Online, Failure> {
         let (builder, state) = self.builder()?;
+        let builder = more(builder);
         let peer = builder.build().map_err(|error| Failure::of_build(&error))?;
         Online::open(peer, state, &self.broker, !self.no_reconnect).await
     }
@@ -126,6 +162,11 @@ fn ice_server(url: &str) -> IceServer {
         }
         None => IceServer::new(url),
     }
+}
+
+/// For a peer that only connects: whoever offers it something costs it nothing.
+pub(crate) fn refuse_offers(builder: PeerBuilder) -> PeerBuilder {
+    builder.on_offer(|_| false)
 }
 
 /// How long a command waits for its peer to end before it exits anyway.

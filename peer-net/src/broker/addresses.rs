@@ -4,11 +4,22 @@ use core::net::{IpAddr, Ipv6Addr};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Connections counted by address. As large as there are connections, no larger.
+/// What networks have that are wider than one client's: the bits in front, and how many times the most of
+/// one client they may have. Whoever has a /48 has 65,536 of /64.
+const WIDER: [(u32, usize); 3] = [(56, 2), (48, 4), (32, 16)];
+
+/// Connections counted by network. At most a few entries for each connection.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    counts: Mutex<HashMap<IpAddr, usize>>,
+    counts: Mutex<HashMap<Network, usize>>,
     max: usize,
+}
+
+/// An IPv4 address, also when it comes mapped, or the bits in front of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Network {
+    address: IpAddr,
+    bits: u32,
 }
 
 /// One connection of an address; gives its place back when dropped.
@@ -28,20 +39,25 @@ impl Addresses {
 
     /// A place for one more connection of this address, if it has not too many.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let of = network(address);
+        let of = address.to_canonical();
         let mut counts = self.lock();
-        let count = counts.get(&of).copied().unwrap_or(0);
-        if count >= self.max {
+        let has_room = |(network, times): (Network, usize)| {
+            let count = counts.get(&network).copied().unwrap_or(0);
+            count < self.max.saturating_mul(times)
+        };
+        if !networks(of).all(has_room) {
             return None;
         }
-        counts.insert(of, count + 1);
+        for (network, _) in networks(of) {
+            *counts.entry(network).or_default() += 1;
+        }
         Some(Place {
             addresses: self.clone(),
             of,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -49,24 +65,33 @@ impl Addresses {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.addresses.lock();
-        if let Some(count) = counts.get_mut(&self.of) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.of);
+        for (network, _) in networks(self.of) {
+            if let Some(count) = counts.get_mut(&network) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&network);
+                }
             }
         }
     }
 }
 
-/// What one client has: an IPv4 address, also when it comes mapped, or the 64 bits in front of an IPv6 address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
-        address => address,
-    }
+/// The network of one client, and those around it, each with how many times the most of one client it
+/// may have.
+fn networks(address: IpAddr) -> impl Iterator<Item = (Network, usize)> {
+    let wider = if address.is_ipv6() { &WIDER[..] } else { &[] };
+    let all = core::iter::once(&(64, 1)).chain(wider);
+    all.map(move |(bits, times)| {
+        let (bits, times) = (*bits, *times);
+        let address = match address {
+            IpAddr::V6(address) => {
+                let rest = 128 - bits;
+                IpAddr::V6(Ipv6Addr::from(u128::from(address) >> rest << rest))
+            }
+            address => address,
+        };
+        (Network { address, bits }, times)
+    })
 }
 
 #[cfg(test)]
@@ -96,6 +121,20 @@ mod tests {
         assert!(addresses.take(ip("2001:db8::ffff:1")).is_none());
         assert!(addresses.take(ip("2001:db8:0:1::1")).is_some());
         drop(place);
+        assert!(addresses.lock().is_empty());
+    }
+
+    #[test]
+    fn who_has_a_wide_network_has_no_share_for_each_part_of_it() {
+        let addresses = Arc::new(Addresses::new(1));
+        let take = |network: u32| addresses.take(ip(&format!("2001:db8:1:{network:x}::1")));
+        let places: Vec<_> = (0..1000).filter_map(take).collect();
+        assert_eq!(places.len(), 4, "a /48");
+        let take = |network: u32| addresses.take(ip(&format!("2001:db8:{:x}::1", network + 2)));
+        let more: Vec<_> = (0..1000).filter_map(take).collect();
+        assert_eq!(places.len() + more.len(), 16, "a /32");
+        assert!(addresses.take(ip("2001:db9::1")).is_some());
+        drop((places, more));
         assert!(addresses.lock().is_empty());
     }
 }

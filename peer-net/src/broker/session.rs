@@ -49,7 +49,12 @@ where
 
     let [key, id, token] = ["key", "id", "token"].map(|name| parameter(query, name));
     let (session, outbox) = hub.connect(&key, &id, &token);
-    let _leave = Leave { hub, session };
+    tracing::info!(session = session.0, ?id, "a client is here");
+    let _leave = Leave {
+        hub,
+        session,
+        id: &id,
+    };
 
     let error = {
         let write = async {
@@ -158,10 +163,12 @@ where
 struct Leave<'a> {
     hub: &'a Hub,
     session: super::SessionId,
+    id: &'a str,
 }
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
+        tracing::info!(session = self.session.0, id = ?self.id, "a client is gone");
         self.hub.disconnect(self.session);
     }
 }

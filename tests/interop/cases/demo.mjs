@@ -33,6 +33,11 @@ export default function demo() {
           await new Promise((resolve) => setTimeout(resolve, 100));
         }
       });
+      await t.test("what the page says is printed", () => {
+        for (const said of ["wants a reading every 100 ms", "says: hello 🌍 from the page"]) {
+          assert.ok(lines.some((line) => line.includes(said)), `no line on stdout has: ${said}`);
+        }
+      });
       await t.test("Ctrl-C ends everything, and the pages notice", async () => {
         child.signal("SIGINT");
         const { code, signal } = await child.exited;
@@ -71,6 +76,7 @@ async function drive(url, size, options) {
   await logged(page, "hello 🌍 from the page");
 
   assert.ok((await drawnPoints(page)) >= 10, "the chart shows the readings");
+  assert.ok((await page.textContent("#grid")).includes("now"), "the chart says when they were");
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.ok(overflow <= 0, `the page is ${overflow} pixels too wide`);
   await page.screenshot({ path: join(ARTIFACTS, `demo-${size}-whole.png`), fullPage: true });

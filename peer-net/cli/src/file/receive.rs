@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use peer_net::{DataConnection, Peer};
+use peer_net::{DataConnection, Peer, PeerBuilder, Serialization};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, timeout_at};
 
@@ -21,6 +21,8 @@ use crate::shown::tell;
 use crate::signals::interrupted;
 use crate::stdout::print;
 
+/// The largest message that is put together, in bytes. Those of the protocol are much smaller.
+const MESSAGE_MAX: usize = 1 << 20;
 /// Finished files that wait to be told. At the limit their transfers wait.
 const FINISHED_MAX: usize = 8;
 /// How long a transfer may be slower than `--min-rate`.
@@ -40,7 +42,8 @@ pub(crate) async fn receive(args: ReceiveArgs) -> Result<(), Failure> {
     })?;
     let store = Arc::new(store);
     let interrupted = interrupted();
-    let online = args.peer.open().await?;
+    let small = |builder: PeerBuilder| builder.max_message_size(MESSAGE_MAX);
+    let online = args.peer.open(small).await?;
     let (id, broker) = (online.id(), args.peer.broker());
     tell!("Ready. From elsewhere: peer send {id} FILE --broker {broker}");
     let outcome = tokio::select! {
@@ -77,7 +80,9 @@ async fn serve(peer: &Peer, args: &ReceiveArgs, store: &Arc<Store>) -> Result<()
                     return pending().await;
                 };
                 let stranger = args.from.as_ref().is_some_and(|from| from != connection.peer());
-                if stranger || connection.label() != LABEL {
+                let is_file = connection.label() == LABEL
+                    && connection.serialization() == Serialization::Raw;
+                if stranger || !is_file {
                     tell!("{} wanted something else and was turned away.", connection.peer());
                     connection.close();
                     continue;

@@ -16,7 +16,7 @@ use super::protocol::{BLOCK, LABEL, Message, STALL_TIMEOUT, Say, Silence, hear, 
 use super::{SendArgs, progress, store};
 use crate::failure::{Failure, sentence};
 use crate::online::Online;
-use crate::peer_options::end;
+use crate::peer_options::{end, refuse_offers};
 use crate::shown::tell;
 use crate::signals::interrupted;
 use crate::stdout::print;
@@ -43,7 +43,7 @@ pub(crate) async fn send(args: SendArgs) -> Result<(), Failure> {
         }
     }
     let interrupted = interrupted();
-    let online = args.peer.open().await?;
+    let online = args.peer.open(refuse_offers).await?;
     let outcome = tokio::select! {
         outcome = send_all(&online, &args, patience) => outcome,
         failure = online.lost() => Err(failure),

@@ -12,7 +12,7 @@ use super::incoming::{MESSAGE_COST, receive};
 use super::lines::{Printer, alongside, ended, finish, idle, listening};
 use super::{Defaults, Failure};
 use crate::failure::sentence;
-use crate::peer_options::PeerOptions;
+use crate::peer_options::{PeerOptions, refuse_offers};
 use crate::shown::{self, tell};
 use crate::signals::interrupted;
 
@@ -23,7 +23,7 @@ const BLOCK: usize = 64 << 10;
 pub(super) async fn listen(options: &PeerOptions) -> Result<(), Failure> {
     let interrupted = interrupted();
     let printer = Printer::start()?;
-    let online = options.open().await?;
+    let online = options.open(|builder| builder).await?;
     listening(&online, options);
     let serving = async {
         let Some(connection) = online.peer.accept().await else {
@@ -69,7 +69,7 @@ pub(super) async fn connect(
 ) -> Result<(), Failure> {
     let interrupted = interrupted();
     let printer = Printer::start()?;
-    let online = options.open().await?;
+    let online = options.open(refuse_offers).await?;
     let conversing = async {
         let connection = defaults
             .connect(&online.peer, remote)

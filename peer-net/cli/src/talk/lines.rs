@@ -17,7 +17,7 @@ use super::{Defaults, Failure};
 use crate::budget::{Account, Budget, Held};
 use crate::failure::sentence;
 use crate::online::Online;
-use crate::peer_options::{PeerOptions, end};
+use crate::peer_options::{PeerOptions, end, refuse_offers};
 use crate::shown::{Shown, tell};
 use crate::signals::interrupted;
 use crate::stdout::Stdout;
@@ -88,7 +88,7 @@ impl Printer {
 pub(super) async fn listen(options: &PeerOptions, echo: bool) -> Result<(), Failure> {
     let interrupted = interrupted();
     let printer = Printer::start()?;
-    let online = options.open().await?;
+    let online = options.open(|builder| builder).await?;
     listening(&online, options);
     let serving = serve(&online.peer, echo, &printer);
     printer.run(&online, interrupted, serving).await
@@ -192,7 +192,7 @@ pub(super) async fn connect(
 ) -> Result<(), Failure> {
     let interrupted = interrupted();
     let printer = Printer::start()?;
-    let online = options.open().await?;
+    let online = options.open(refuse_offers).await?;
     let conversing = converse(&online.peer, defaults, remote, echo, wait, &printer);
     printer.run(&online, interrupted, conversing).await
 }

@@ -250,3 +250,59 @@ async fn messages_that_cannot_be_read_and_warnings_are_events() -> Outcome {
     drop(connection);
     Ok(())
 }
+
+/// Memory at its peak, in KiB.
+fn peak(process: &Process) -> u64 {
+    let id = process.child.id().expect("it lives");
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.expect("a number")
+}
+
+#[tokio::test]
+async fn nothing_grows_while_nobody_reads_and_nothing_is_lost() -> Outcome {
+    const MESSAGES: usize = 30;
+    const CHARACTERS: usize = 2_000_000;
+    let broker = broker().await;
+    let bob = peer(&broker).open().await?;
+    let mut process = Process::start(&["listen", "--json", "--id", "unread"], &at(&broker));
+    process.event("open").await;
+    let connection = soon(bob.connect("unread").reliable(true).into_future()).await?;
+    // Each of them is six characters as JSON: 360 MB in all.
+    let text = "\u{1}".repeat(CHARACTERS);
+    let sending = async {
+        for _ in 0..MESSAGES {
+            connection.send(&text).await?;
+        }
+        Ok::<_, peer_net::SendError>(())
+    };
+    let mut sending = core::pin::pin!(sending);
+    // Until the sender gets on no more.
+    let mut before = usize::MAX;
+    loop {
+        let wait = core::time::Duration::from_secs(3);
+        let ended = tokio::time::timeout(wait, &mut sending).await;
+        assert!(ended.is_err(), "the sender has to wait");
+        if connection.buffered_amount() == before {
+            break;
+        }
+        before = connection.buffered_amount();
+    }
+    let peak = peak(&process);
+    assert!(peak < 150 << 10, "{peak} KiB");
+    let reading = async {
+        for _ in 0..MESSAGES {
+            let line = loop {
+                let line = process.line().await;
+                if line.contains("\"data\"") {
+                    break line;
+                }
+            };
+            assert!(line.len() > 6 * CHARACTERS);
+        }
+    };
+    let (sent, ()) = tokio::join!(sending, reading);
+    sent?;
+    Ok(())
+}

@@ -76,3 +76,27 @@ async fn the_address_of_a_broker_that_is_gone_is_told_once() -> Outcome {
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     Ok(())
 }
+
+#[tokio::test]
+async fn who_lacks_descriptors_says_so() -> Outcome {
+    let broker = broker().await;
+    let _bob = peer(&broker).id("bob").open().await?;
+    // Enough for the broker, not for a connection.
+    let line = format!("ulimit -n 10; exec {} \"$@\"", env!("CARGO_BIN_EXE_peer"));
+    let mut command = tokio::process::Command::new("sh");
+    command
+        .args(["-c", &line, "sh", "connect", "bob"])
+        .args(at(&broker))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    let ended = Process::spawn(command).ended().await;
+    assert!(
+        ended.code.is_some_and(|code| code != 0 && code != 101),
+        "{ended:?}"
+    );
+    let told = ended.stderr.contains("ulimit -n") || ended.stderr.contains("Too many open files");
+    assert!(told && !ended.stderr.contains("TURN"), "{}", ended.stderr);
+    Ok(())
+}

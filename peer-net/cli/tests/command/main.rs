@@ -9,3 +9,4 @@ mod json;
 mod lines;
 mod process;
 mod terminal;
+mod tls;

@@ -1,6 +1,6 @@
 //! One line of stdout, and one of stdin, as the README documents them.
 
-use peer_net::{CloseReason, Value};
+use peer_net::{CloseReason, Side, Value};
 use serde::{Deserialize, Serialize};
 
 use super::value::Json;
@@ -80,10 +80,10 @@ pub(super) enum Line<'a> {
 
 /// Which side ended a connection.
 pub(super) fn side(reason: &CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Local | CloseReason::Destroyed => "local",
-        CloseReason::Lost(_) => "path",
-        _ => "remote",
+    match reason.side() {
+        Side::Local => "local",
+        Side::Remote => "remote",
+        _ => "path",
     }
 }
 

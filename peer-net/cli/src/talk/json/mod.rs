@@ -6,7 +6,6 @@ mod out;
 mod value;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -252,22 +251,15 @@ impl Session {
     fn adopt(self: &Arc<Self>, connection: DataConnection, tag: Option<Value>, first: bool) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let (outgoing, lines) = (self.outgoing.account(), self.out.account());
-        let id = connection.connection_id().to_owned();
         let named = {
             let mut connections = self.connections();
-            let mut name = id.clone();
-            let mut number = 1_u64;
-            loop {
-                match connections.entry(name) {
-                    Entry::Vacant(place) => {
-                        let name = place.key().clone();
-                        let named = Named::new(name, connection, jobs, outgoing, lines);
-                        break Arc::clone(place.insert(Arc::new(named)));
-                    }
-                    Entry::Occupied(_) => number += 1,
-                }
-                name = format!("{id}~{number}");
-            }
+            let name = free_name(connection.connection_id(), |name| {
+                connections.contains_key(name)
+            });
+            let named = Named::new(name.clone(), connection, jobs, outgoing, lines);
+            let named = Arc::new(named);
+            connections.insert(name, Arc::clone(&named));
+            named
         };
         self.attended.send_modify(|count| *count += 1);
         tokio::spawn(attend(Arc::clone(self), named, queue, tag, first));
@@ -462,5 +454,34 @@ impl Session {
     async fn no_such(&self, name: Option<&str>, tag: Option<Value>) {
         let why = "there is no such connection, or it is over";
         self.lines.error(CLOSED, name, why, tag.as_ref()).await;
+    }
+}
+
+/// The id, with a number behind it where another has it.
+fn free_name(id: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut name = id.to_owned();
+    let mut number = 1_u64;
+    while is_taken(&name) {
+        number += 1;
+        name = format!("{id}~{number}");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_remotes_with_one_connection_id_have_two_names() {
+        let mut taken: Vec<String> = Vec::new();
+        for expected in ["dc_1", "dc_1~2", "dc_1~3"] {
+            let name = free_name("dc_1", |name| taken.iter().any(|taken| taken == name));
+            assert_eq!(name, expected);
+            taken.push(name);
+        }
+        // Also where a remote chose such an id itself.
+        let name = free_name("dc_1~2", |name| taken.iter().any(|taken| taken == name));
+        assert_eq!(name, "dc_1~2~2");
     }
 }
