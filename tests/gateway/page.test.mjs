@@ -16,7 +16,7 @@ const folder = mkdtempSync(join(tmpdir(), "gateway-"));
 let gateway, url, chromium;
 before(async () => {
   const config = join(folder, "gateway.toml");
-  const leaf = `[[leaf]]\nname = "<i>one</i>"\nkey = "${"07".repeat(32)}"\n`;
+  const leaf = `[[leaf]]\nname = "<i>one</i>"\nkey = "${"08".repeat(32)}"\n`;
   writeFileSync(config, `broker = "ws://127.0.0.1:9/"\nstatus = "127.0.0.1:0"\n[[serial]]\npath = "/nowhere/<b>"\n${leaf}`);
   [gateway, chromium] = await Promise.all([
     startAndMatch("gateway", PEER_BIN, ["gateway", "--config", config], /^Status at (.*)$/),
