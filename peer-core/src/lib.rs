@@ -21,7 +21,7 @@
 //! | `sync` (feature `sync`) | handles for several tasks over `embassy-sync` |
 //! | `link` (feature `link`) | the engine's I/O as frames between a microcontroller and its gateway |
 //! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
-//! | `rtc` (feature `rtc`) | a WebRTC data channel in static memory; so far its SCTP |
+//! | `rtc` (feature `rtc`) | a WebRTC data channel in static memory; so far its STUN, DTLS and SCTP |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!
 //! # The drive loop
@@ -85,6 +85,7 @@
 //! | `link` | the module `link`: the engine's I/O as frames between a microcontroller and a gateway | off |
 //! | `rtc` | the module `rtc`: WebRTC in static memory | off |
 //! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
+//! | `rustcrypto` | `rtc`'s cryptography in pure Rust | off |
 //!
 //! # Panics
 //! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a

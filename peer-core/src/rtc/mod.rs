@@ -1,10 +1,16 @@
 //! A WebRTC data channel in static memory, the same code for a microcontroller and for Linux.
 //!
 //! Everything here is sans-IO: it is told the time and what came, and says what to send. Memory is
-//! lent when a state machine is made. It knows WebRTC and nothing of PeerJS.
+//! lent when a state machine is made, or is part of it. It knows WebRTC and nothing of PeerJS.
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`crypto`] | the cryptography that the others ask for, behind a trait; RustCrypto's with the feature `rustcrypto` |
+//! | [`stun`] | STUN messages, with what ICE and TURN add (RFC 8489) |
+//! | [`dtls`] | one DTLS 1.2 session, client or server (RFC 6347, RFC 8827) |
 //! | [`sctp`] | one SCTP association, as WebRTC's data channels need it (RFC 9260, RFC 8831) |
 
+pub mod crypto;
+pub mod dtls;
 pub mod sctp;
+pub mod stun;

@@ -1,0 +1,207 @@
+//! [`Crypto`] in pure Rust, by the crates of RustCrypto: constant time, no allocation.
+
+use aes_gcm::{AeadInPlace as _, Aes128Gcm, KeyInit as _};
+use chacha20poly1305::ChaCha20Poly1305;
+use hmac::{Hmac, Mac as _};
+use md5::Md5;
+use p256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
+use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p256::elliptic_curve::sec1::ToEncodedPoint as _;
+use p256::{PublicKey, SecretKey};
+use sha1::{Digest as _, Sha1};
+
+use super::{
+    AeadKey, Crypto, CryptoError, DIGEST_LEN, NONCE_LEN, PUBLIC_KEY_LEN, SCALAR_LEN, SIGNATURE_LEN,
+    Secret, Sha256, TAG_LEN,
+};
+use crate::bytes;
+
+/// Bytes of a block of SHA-1 and SHA-256.
+const BLOCK_LEN: usize = 64;
+
+/// [`Crypto`] in pure Rust.
+///
+/// Signatures are those of RFC 6979: they need no randomness. A handshake's four operations on the
+/// curve take 35 to 62 million instructions of a Cortex-M4, and less than 5 KB of stack.
+///
+/// ```
+/// use peer_core::rtc::crypto::{Crypto as _, CryptoError, RustCrypto};
+/// // On a microcontroller: its TRNG, which may have failed its self-test.
+/// fn random(out: &mut [u8]) -> Result<(), CryptoError> {
+///     # let mut state = 1_u8;
+///     # for byte in out { state = state.wrapping_mul(5).wrapping_add(7); *byte = state; }
+///     Ok(())
+/// }
+/// let mut crypto = RustCrypto::new(random);
+/// let key = crypto.key_pair()?;
+/// let signature = crypto.sign(&key.secret, &[7; 32])?;
+/// crypto.verify(&key.public, &[7; 32], &signature)?;
+/// # Ok::<(), CryptoError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RustCrypto<R> {
+    random: R,
+}
+
+impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> RustCrypto<R> {
+    /// `random` fills a slice from a CSPRNG, or fails with [`CryptoError::Random`].
+    pub const fn new(random: R) -> Self {
+        Self { random }
+    }
+}
+
+/// An AEAD with its key, prepared.
+#[expect(missing_debug_implementations, reason = "it is a secret")]
+#[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
+pub enum Aead {
+    /// Wiped when dropped.
+    Aes128Gcm(Aes128Gcm),
+    /// Wiped when dropped.
+    ChaCha20Poly1305(ChaCha20Poly1305),
+}
+
+impl Sha256 for sha2::Sha256 {
+    fn update(&mut self, bytes: &[u8]) {
+        sha2::Digest::update(self, bytes);
+    }
+
+    fn finish(self) -> [u8; DIGEST_LEN] {
+        self.finalize().into()
+    }
+}
+
+/// The HMAC of the parts. RFC 2104 pads a key with zeros to a block, and hashes a longer one.
+macro_rules! hmac {
+    ($Hash:ty, $key:expr, $parts:expr) => {{
+        let key: &[u8] = $key;
+        let mut block = [0; BLOCK_LEN];
+        if bytes::copy(&mut block, key).is_none() {
+            let copied = bytes::copy(&mut block, &<$Hash>::digest(key));
+            debug_assert!(copied.is_some(), "a digest is shorter than a block");
+        }
+        let mut mac = <Hmac<$Hash> as hmac::Mac>::new(&block.into());
+        zeroize::Zeroize::zeroize(&mut block);
+        for part in $parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }};
+}
+
+impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
+    type Sha256 = sha2::Sha256;
+    type Aead = Aead;
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), CryptoError> {
+        (self.random)(out)
+    }
+
+    fn public_key(
+        &mut self,
+        secret: &Secret<SCALAR_LEN>,
+    ) -> Result<[u8; PUBLIC_KEY_LEN], CryptoError> {
+        let point = secret_key(secret)?.public_key().to_encoded_point(false);
+        point.as_bytes().try_into().map_err(|_| CryptoError::Key)
+    }
+
+    fn agree(
+        &mut self,
+        secret: &Secret<SCALAR_LEN>,
+        remote: &[u8; PUBLIC_KEY_LEN],
+    ) -> Result<Secret<SCALAR_LEN>, CryptoError> {
+        let secret = secret_key(secret)?;
+        let remote = PublicKey::from_sec1_bytes(remote).map_err(|_| CryptoError::Key)?;
+        let shared = p256::ecdh::diffie_hellman(secret.to_nonzero_scalar(), remote.as_affine());
+        Ok(Secret::new((*shared.raw_secret_bytes()).into()))
+    }
+
+    fn sign(
+        &mut self,
+        secret: &Secret<SCALAR_LEN>,
+        digest: &[u8; DIGEST_LEN],
+    ) -> Result<[u8; SIGNATURE_LEN], CryptoError> {
+        let key = SigningKey::from(secret_key(secret)?);
+        let signature: Signature = key.sign_prehash(digest).map_err(|_| CryptoError::Key)?;
+        Ok(signature.to_bytes().into())
+    }
+
+    fn verify(
+        &mut self,
+        public: &[u8; PUBLIC_KEY_LEN],
+        digest: &[u8; DIGEST_LEN],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> Result<(), CryptoError> {
+        let key = VerifyingKey::from_sec1_bytes(public).map_err(|_| CryptoError::Key)?;
+        let signature =
+            Signature::from_bytes(signature.into()).map_err(|_| CryptoError::NotVerified)?;
+        key.verify_prehash(digest, &signature)
+            .map_err(|_| CryptoError::NotVerified)
+    }
+
+    fn sha256(&mut self) -> Self::Sha256 {
+        sha2::Sha256::new()
+    }
+
+    fn hmac_sha256(&mut self, key: &[u8], parts: &[&[u8]]) -> [u8; DIGEST_LEN] {
+        hmac!(sha2::Sha256, key, parts)
+    }
+
+    fn hmac_sha1(&mut self, key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
+        hmac!(Sha1, key, parts)
+    }
+
+    fn md5(&mut self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut hash = Md5::new();
+        for part in parts {
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+
+    fn aead(&mut self, key: AeadKey<'_>) -> Aead {
+        match key {
+            AeadKey::Aes128Gcm(key) => Aead::Aes128Gcm(Aes128Gcm::new(key.into())),
+            AeadKey::ChaCha20Poly1305(key) => {
+                Aead::ChaCha20Poly1305(ChaCha20Poly1305::new(key.into()))
+            }
+        }
+    }
+
+    fn seal(
+        &mut self,
+        key: &Aead,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+    ) -> Result<[u8; TAG_LEN], CryptoError> {
+        match key {
+            Aead::Aes128Gcm(key) => key.encrypt_in_place_detached(nonce.into(), aad, text),
+            Aead::ChaCha20Poly1305(key) => key.encrypt_in_place_detached(nonce.into(), aad, text),
+        }
+        .map(Into::into)
+        .map_err(|_| CryptoError::TooLong)
+    }
+
+    fn open(
+        &mut self,
+        key: &Aead,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), CryptoError> {
+        let (nonce, tag) = (nonce.into(), tag.into());
+        match key {
+            Aead::Aes128Gcm(key) => key.decrypt_in_place_detached(nonce, aad, text, tag),
+            Aead::ChaCha20Poly1305(key) => key.decrypt_in_place_detached(nonce, aad, text, tag),
+        }
+        .map_err(|_| CryptoError::NotVerified)
+    }
+}
+
+fn secret_key(secret: &Secret<SCALAR_LEN>) -> Result<SecretKey, CryptoError> {
+    SecretKey::from_bytes(secret.as_bytes().into()).map_err(|_| CryptoError::Key)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,619 @@
+//! A session: records in and out, and what they do to it.
+
+use core::ops::Range;
+
+use heapless::Deque;
+
+use super::certificate::Identity;
+use super::error::{DtlsError, SealError};
+use super::flight::{Flight, Sequences};
+use super::fragments::{Fragment, Fragments, Taken};
+use super::handshake::Handshake;
+use super::protection::Keys;
+use super::reader::Reader;
+use super::record::{self, Content, Header};
+use super::replay::ReplayWindow;
+use super::step::{Message, Step};
+use super::timer::Timer;
+use super::{Config, DATAGRAM_MAX, DATAGRAM_MIN, Event, MESSAGE_MAX, Role, TAILROOM, TEXT_MAX};
+use crate::bytes;
+use crate::rtc::crypto::Crypto;
+use crate::time::Instant;
+
+/// Records with a wrong tag that the keys may see: RFC 9147 §4.5.3 bounds them for AES-GCM.
+const FORGERIES_MAX: u64 = 1 << 36;
+/// Bytes of the body of an encrypted Finished that is kept until it can be opened.
+const EARLY_MAX: usize = 48;
+/// Events before they are polled: opened, ended.
+const EVENTS: usize = 2;
+
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+const CLOSE_NOTIFY: u8 = 0;
+
+/// A session of DTLS 1.2, with `M` bytes for a handshake message.
+///
+/// 4 KiB take every certificate that is used with WebRTC; 1.5 KiB take those of browsers, and their
+/// post-quantum ClientHello of 1,461 bytes.
+///
+/// ```
+/// use peer_core::rtc::crypto::{CryptoError, RustCrypto};
+/// use peer_core::rtc::dtls::{Config, Dtls, Event, HEADROOM, Identity, Role};
+/// use peer_core::time::Instant;
+/// # let mut state = 1_u8;
+/// # let mut crypto = RustCrypto::new(|out: &mut [u8]| {
+/// #     for byte in out { state = state.wrapping_mul(5).wrapping_add(7); *byte = state; }
+/// #     Ok::<(), CryptoError>(())
+/// # });
+/// let (ours, theirs) = (Identity::generate(&mut crypto)?, Identity::generate(&mut crypto)?);
+/// let now = Instant::ZERO;
+/// let config = Config::new(Role::Client, *theirs.fingerprint());
+/// let mut client = Dtls::<_, 1536>::new(now, &mut crypto, &config);
+/// let config = Config::new(Role::Server, *ours.fingerprint());
+/// let mut server = Dtls::<_, 1536>::new(now, &mut crypto, &config);
+///
+/// // What two drivers do, with a network that loses nothing.
+/// let mut buffer = [0; 1200];
+/// for _ in 0..10 {
+///     while client.work(now, &mut crypto, &ours) {}
+///     while let Some(len) = client.transmit(now, &mut crypto, &mut buffer) {
+///         let mut datagram = &mut buffer[..len];
+///         while server.receive(now, &mut crypto, &mut datagram).is_some() {}
+///     }
+///     while server.work(now, &mut crypto, &theirs) {}
+///     while let Some(len) = server.transmit(now, &mut crypto, &mut buffer) {
+///         let mut datagram = &mut buffer[..len];
+///         while client.receive(now, &mut crypto, &mut datagram).is_some() {}
+///     }
+/// }
+/// assert_eq!(client.poll_event(), Some(Event::Connected));
+/// assert_eq!(server.poll_event(), Some(Event::Connected));
+///
+/// // Application data: encrypted where it lies, decrypted where it lies.
+/// buffer[HEADROOM..HEADROOM + 5].copy_from_slice(b"hello");
+/// let sealed = client.seal(&mut crypto, &mut buffer, HEADROOM..HEADROOM + 5)?;
+/// let mut datagram = &mut buffer[sealed];
+/// let data = server.receive(now, &mut crypto, &mut datagram);
+/// assert_eq!(data.as_deref(), Some(&b"hello"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Dtls<C: Crypto, const M: usize = MESSAGE_MAX> {
+    fragments: Fragments<M>,
+    core: Core<C>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
+enum State<C: Crypto> {
+    Handshake(Handshake<C>),
+    Open,
+    Ended,
+}
+
+/// An encrypted Finished that came before its keys, or before the ChangeCipherSpec.
+struct Early {
+    header: Header,
+    body: [u8; EARLY_MAX],
+    len: usize,
+}
+
+/// All but the memory for fragments, so that its size makes no second copy of the code.
+struct Core<C: Crypto> {
+    role: Role,
+    state: State<C>,
+    flight: Flight,
+    timer: Timer,
+    sequences: Sequences,
+    read: Option<Keys<C>>,
+    write: Option<Keys<C>>,
+    replay: ReplayWindow,
+    forgeries: u64,
+    early: Option<Early>,
+    /// To be sent: level, description, epoch.
+    alert: Option<(u8, u8, u16)>,
+    /// The last that came in plaintext.
+    plain_alert: Option<u8>,
+    events: Deque<Event, EVENTS>,
+    datagram_max: usize,
+}
+
+impl<C: Crypto, const M: usize> Dtls<C, M> {
+    /// Begins a handshake. Draws 32 random bytes; if that fails, so does the session.
+    pub fn new(now: Instant, crypto: &mut C, config: &Config) -> Self {
+        let mut flight = Flight::new();
+        let handshake = Handshake::begin(crypto, config, &mut flight);
+        let mut core = Core {
+            role: config.role,
+            state: State::Ended,
+            flight,
+            timer: Timer::new(now, config.first_wait, config.time_limit),
+            sequences: Sequences::default(),
+            read: None,
+            write: None,
+            replay: ReplayWindow::default(),
+            forgeries: 0,
+            early: None,
+            alert: None,
+            plain_alert: None,
+            events: Deque::new(),
+            datagram_max: config.datagram_max.clamp(DATAGRAM_MIN, DATAGRAM_MAX),
+        };
+        match handshake {
+            Ok(handshake) => core.state = State::Handshake(handshake),
+            Err(error) => core.tell(Event::Failed(error)),
+        }
+        Self {
+            fragments: Fragments::new(),
+            core,
+        }
+    }
+
+    /// Takes the records of a datagram up to the next application data, and returns that.
+    ///
+    /// `datagram` is shortened to what is still to be read: call until `None`. What does not belong
+    /// to the session is dropped.
+    pub fn receive<'d>(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        datagram: &mut &'d mut [u8],
+    ) -> Option<&'d mut [u8]> {
+        while let Some((header, body)) = record::next(datagram) {
+            if let Some(text) = self.record(now, crypto, &header, body) {
+                return body.get_mut(text);
+            }
+        }
+        None
+    }
+
+    /// The place of application data in the body of a record.
+    fn record(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        header: &Header,
+        body: &mut [u8],
+    ) -> Option<Range<usize>> {
+        match (&self.core.state, header.epoch) {
+            (State::Handshake(_), 0) => self.plaintext(now, crypto, header.content, body),
+            (State::Handshake(handshake), 1) if !handshake.awaits_finished() => {
+                self.core.keep_early(header, body);
+            }
+            (State::Handshake(_) | State::Open, 1) => {
+                return self
+                    .core
+                    .protected(crypto, &mut self.fragments, header, body);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn plaintext(&mut self, now: Instant, crypto: &mut C, content: Content, body: &[u8]) {
+        match content {
+            Content::Handshake => {
+                let mut reader = Reader::new(body);
+                while let Some(fragment) = Fragment::read(&mut reader) {
+                    match Message::read(fragment.kind) {
+                        // These do not come in plaintext; a forged one is to end nothing.
+                        Message::Finished | Message::Other(0) => continue,
+                        message => match self.fragments.insert(&fragment) {
+                            Taken::Kept | Taken::Dropped => {}
+                            Taken::Old => self.core.remote_repeats(now),
+                            Taken::TooLong => self.core.fail(DtlsError::MessageTooLong(message)),
+                        },
+                    }
+                }
+                self.deliver(crypto);
+            }
+            Content::ChangeCipherSpec => {
+                if let (State::Handshake(handshake), [1]) = (&mut self.core.state, body)
+                    && handshake.step == Step::Change
+                {
+                    handshake.step = Step::Finished;
+                    self.open_early(crypto);
+                }
+            }
+            Content::Alert => {
+                if let &[_, description] = body {
+                    self.core.plain_alert = Some(description);
+                }
+            }
+            Content::ApplicationData => {}
+        }
+    }
+
+    /// Takes the messages that are complete and whose turn it is, until one needs work.
+    fn deliver(&mut self, crypto: &mut C) {
+        while let (State::Handshake(handshake), Some((kind, sequence, body))) =
+            (&mut self.core.state, self.fragments.ready())
+        {
+            if handshake.is_busy() {
+                break;
+            }
+            let taken = handshake.message(crypto, &mut self.core.flight, kind, sequence, body);
+            self.fragments.take();
+            match taken {
+                Ok(()) => self.core.follow_flight(),
+                Err(error) => self.core.fail(error),
+            }
+        }
+    }
+
+    /// Opens the Finished that came early, if it can be now.
+    fn open_early(&mut self, crypto: &mut C) {
+        let State::Handshake(handshake) = &self.core.state else {
+            return;
+        };
+        if !handshake.awaits_finished() {
+            return;
+        }
+        if let Some(mut early) = self.core.early.take() {
+            let body = bytes::front_mut(&mut early.body, early.len);
+            let data = self
+                .core
+                .protected(crypto, &mut self.fragments, &early.header, body);
+            debug_assert!(data.is_none(), "only a handshake record is kept");
+        }
+    }
+
+    /// Does one long operation of the handshake, at most one on the curve. Whether there is more.
+    ///
+    /// `identity` is ours, and the same in each call.
+    pub fn work(&mut self, now: Instant, crypto: &mut C, identity: &Identity) -> bool {
+        let core = &mut self.core;
+        if let State::Handshake(handshake) = &mut core.state {
+            if core.timer.is_over(now) {
+                core.time_out();
+                return false;
+            }
+            match handshake.work(crypto, identity, &mut core.flight) {
+                Ok(None) => core.follow_flight(),
+                Ok(Some([client, server])) => {
+                    let (read, write) = match core.role {
+                        Role::Client => (server, client),
+                        Role::Server => (client, server),
+                    };
+                    (core.read, core.write) = (Some(read), Some(write));
+                }
+                Err(error) => core.fail(error),
+            }
+            self.deliver(crypto);
+            self.open_early(crypto);
+        }
+        self.wants_work()
+    }
+
+    /// Whether [`work`](Self::work) has something to do.
+    #[must_use]
+    pub fn wants_work(&self) -> bool {
+        match &self.core.state {
+            State::Handshake(handshake) => handshake.wants_work(),
+            State::Open | State::Ended => false,
+        }
+    }
+
+    /// Writes the next datagram to be sent to `out`; its bytes. Also does what is due.
+    ///
+    /// `out` has at least the configured size of a datagram.
+    pub fn transmit(&mut self, now: Instant, crypto: &mut C, out: &mut [u8]) -> Option<usize> {
+        self.core.transmit(now, crypto, out)
+    }
+
+    /// Returns when [`transmit`](Self::transmit) is to be called again, if nothing happens before.
+    /// An open session has no deadline.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Instant> {
+        match self.core.state {
+            State::Handshake(_) => self.core.timer.next(),
+            State::Open | State::Ended => None,
+        }
+    }
+
+    /// Returns what happened, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.core.events.pop_front()
+    }
+
+    /// Whether application data can be sent.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.core.state, State::Open)
+    }
+
+    /// Encrypts the bytes at `text` where they lie, and returns where the datagram lies.
+    ///
+    /// The buffer needs [`HEADROOM`](super::HEADROOM) bytes before the text and
+    /// [`TAILROOM`] after it, which are overwritten. At most [`TEXT_MAX`] bytes of text.
+    pub fn seal(
+        &mut self,
+        crypto: &mut C,
+        buffer: &mut [u8],
+        text: Range<usize>,
+    ) -> Result<Range<usize>, SealError> {
+        self.core.seal(crypto, buffer, text)
+    }
+
+    /// Ends the session. The remote is told by the next [`transmit`](Self::transmit), if the
+    /// handshake was done. Secrets are wiped.
+    pub fn close(&mut self) {
+        if matches!(self.core.state, State::Open) {
+            self.core.alert = Some((WARNING, CLOSE_NOTIFY, 1));
+        }
+        self.core.end();
+    }
+}
+
+impl<C: Crypto> Core<C> {
+    /// Our flight may have changed: another one, or none because it arrived.
+    const fn follow_flight(&mut self) {
+        if self.flight.is_empty() {
+            self.timer.stop();
+        } else if !self.flight.is_sent() {
+            self.timer.new_flight();
+        }
+    }
+
+    /// The remote sent something that we have: it may not have our flight.
+    fn remote_repeats(&mut self, now: Instant) {
+        if self.flight.is_sent() && self.timer.answers(now) {
+            self.flight.restart();
+        }
+    }
+
+    fn keep_early(&mut self, header: &Header, body: &[u8]) {
+        if header.content != Content::Handshake {
+            return;
+        }
+        let mut early = Early {
+            header: *header,
+            body: [0; EARLY_MAX],
+            len: body.len(),
+        };
+        if bytes::copy(&mut early.body, body).is_some() {
+            self.early = Some(early);
+        }
+    }
+
+    /// A record of epoch 1, whose keys are there. The place of application data in it.
+    fn protected<const M: usize>(
+        &mut self,
+        crypto: &mut C,
+        fragments: &mut Fragments<M>,
+        header: &Header,
+        body: &mut [u8],
+    ) -> Option<Range<usize>> {
+        let keys = self.read.as_ref()?;
+        if !self.replay.is_new(header.sequence) {
+            return None;
+        }
+        let Ok(text) = keys.open(crypto, header, body) else {
+            self.forgeries += 1;
+            if self.forgeries >= FORGERIES_MAX {
+                self.fail(DtlsError::TooManyForgeries);
+            }
+            return None;
+        };
+        self.replay.mark(header.sequence);
+        match (header.content, &mut self.state) {
+            (Content::ApplicationData, State::Open) => {
+                let start = keys.text_at().checked_sub(record::HEADER_LEN)?;
+                return Some(start..start.checked_add(text.len())?);
+            }
+            (Content::Alert, _) => {
+                if let &mut [level, description] = text {
+                    self.remote_alert(level, description);
+                }
+            }
+            (Content::Handshake, state) => {
+                let fragment = Fragment::read(&mut Reader::new(text))?;
+                let body = fragment.whole()?;
+                if Message::read(fragment.kind) != Message::Finished {
+                    // HelloRequest or a hello: what would be renegotiation.
+                    return None;
+                }
+                match state {
+                    State::Handshake(handshake) if fragment.sequence == fragments.next() => {
+                        let sequence = fragment.sequence;
+                        match handshake.finished(crypto, &mut self.flight, sequence, body) {
+                            Ok(()) => {
+                                fragments.skip();
+                                self.open();
+                            }
+                            Err(error) => self.fail(error),
+                        }
+                    }
+                    // The remote repeats its last flight: it did not get ours.
+                    State::Open if self.role == Role::Server => self.flight.restart(),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn open(&mut self) {
+        self.state = State::Open;
+        self.early = None;
+        self.timer.stop();
+        self.tell(Event::Connected);
+    }
+
+    fn tell(&mut self, event: Event) {
+        let told = self.events.push_back(event);
+        debug_assert!(told.is_ok(), "a session opens once and ends once");
+    }
+
+    fn remote_alert(&mut self, level: u8, description: u8) {
+        if description == CLOSE_NOTIFY {
+            self.alert = Some((WARNING, CLOSE_NOTIFY, 1));
+            self.end();
+            self.tell(Event::Closed);
+        } else if level == FATAL {
+            self.end();
+            self.tell(Event::Failed(DtlsError::Alert(description)));
+        }
+    }
+
+    /// Ends the session and tells both sides why.
+    fn fail(&mut self, error: DtlsError) {
+        let encrypted = match &self.state {
+            State::Handshake(handshake) => {
+                self.write.is_some() && self.role == Role::Client && !handshake.is_busy()
+            }
+            State::Open => true,
+            State::Ended => return,
+        };
+        self.alert = Some((FATAL, error.alert(), u16::from(encrypted)));
+        self.end();
+        self.tell(Event::Failed(error));
+    }
+
+    /// The remote is gone, or does not want: it is told nothing more.
+    fn time_out(&mut self) {
+        let alert = self.plain_alert;
+        self.end();
+        self.tell(Event::Failed(DtlsError::TimedOut { alert }));
+    }
+
+    /// Drops the handshake and the keys, but for those that a last alert needs.
+    fn end(&mut self) {
+        self.state = State::Ended;
+        self.flight.clear();
+        self.early = None;
+        self.read = None;
+        if !matches!(self.alert, Some((_, _, 1))) {
+            self.write = None;
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, crypto: &mut C, out: &mut [u8]) -> Option<usize> {
+        let waits = matches!(self.state, State::Handshake(_));
+        if waits && self.timer.is_over(now) {
+            self.time_out();
+        } else if waits && self.timer.expires(now) {
+            self.flight.restart();
+        }
+        if let Some((level, description, epoch)) = self.alert.take() {
+            let len = self.send_alert(crypto, epoch, [level, description], out);
+            self.end();
+            return len;
+        }
+        if self.flight.is_sent() {
+            return None;
+        }
+        let len = out.len().min(self.datagram_max);
+        let out = bytes::front_mut(out, len);
+        let keys = self.write.as_ref();
+        let written = self.flight.datagram(crypto, keys, &mut self.sequences, out);
+        if self.flight.is_sent() && matches!(self.state, State::Handshake(_)) {
+            self.timer.sent(now);
+        }
+        written
+    }
+
+    fn send_alert(
+        &mut self,
+        crypto: &mut C,
+        epoch: u16,
+        alert: [u8; 2],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let mut header = Header {
+            content: Content::Alert,
+            epoch,
+            sequence: self.sequences.next(epoch)?,
+            len: 2,
+        };
+        if epoch == 0 {
+            return bytes::concat(out, &[&header.write(), &alert]);
+        }
+        header.len = 0;
+        let keys = self.write.as_ref()?;
+        bytes::copy(out.get_mut(keys.text_at()..)?, &alert)?;
+        keys.seal(crypto, header, out, alert.len())
+    }
+
+    fn seal(
+        &mut self,
+        crypto: &mut C,
+        buffer: &mut [u8],
+        text: Range<usize>,
+    ) -> Result<Range<usize>, SealError> {
+        let (State::Open, Some(keys)) = (&self.state, &self.write) else {
+            return Err(SealError::NotOpen);
+        };
+        let start = text
+            .start
+            .checked_sub(keys.text_at())
+            .ok_or(SealError::NoRoom)?;
+        let end = text.end.checked_add(TAILROOM).ok_or(SealError::NoRoom)?;
+        let record = buffer.get_mut(start..end).ok_or(SealError::NoRoom)?;
+        if text.end < text.start || text.len() > TEXT_MAX {
+            return Err(SealError::NoRoom);
+        }
+        let Some(sequence) = self.sequences.next(1) else {
+            self.fail(DtlsError::SequenceExhausted);
+            return Err(SealError::Exhausted);
+        };
+        let header = Header {
+            content: Content::ApplicationData,
+            epoch: 1,
+            sequence,
+            len: 0,
+        };
+        let len = keys
+            .seal(crypto, header, record, text.len())
+            .ok_or(SealError::NoRoom)?;
+        Ok(start..start + len)
+    }
+}
+
+#[cfg(test)]
+impl<C: Crypto, const M: usize> Dtls<C, M> {
+    /// Whether nothing is left of the handshake and the keys.
+    pub(super) fn is_wiped(&self) -> bool {
+        let core = &self.core;
+        matches!(core.state, State::Ended) && core.read.is_none() && core.write.is_none()
+    }
+
+    /// As if so many records of epoch 1 had been sent.
+    pub(super) const fn set_sequence(&mut self, next: u64) {
+        self.core.sequences.set(1, next);
+    }
+
+    /// As if so many records with a wrong tag had come.
+    pub(super) const fn set_forgeries(&mut self, forgeries: u64) {
+        self.core.forgeries = forgeries;
+    }
+
+    pub(super) const fn forgeries(&self) -> u64 {
+        self.core.forgeries
+    }
+
+    /// Changes a bit of the Finished that is to be sent.
+    pub(super) fn spoil_finished(&mut self) {
+        self.core.flight.spoil_finished();
+    }
+
+    /// An encrypted record of any kind, with up to 100 bytes.
+    pub(super) fn seal_as(
+        &mut self,
+        crypto: &mut C,
+        content: Content,
+        text: &[u8],
+    ) -> ([u8; 200], usize) {
+        let mut out = [0; 200];
+        let keys = self.core.write.as_ref().expect("there are keys");
+        let at = keys.text_at();
+        out[at..at + text.len()].copy_from_slice(text);
+        let header = Header {
+            content,
+            epoch: 1,
+            sequence: self.core.sequences.next(1).expect("there is one left"),
+            len: 0,
+        };
+        let len = keys.seal(crypto, header, &mut out, text.len());
+        (out, len.expect("it fits"))
+    }
+}
