@@ -8,6 +8,7 @@ mod chunks;
 mod engine;
 mod framing;
 mod link;
+mod rtc;
 mod sctp;
 mod seeds;
 mod wire;
@@ -18,6 +19,7 @@ pub use chunks::chunks;
 pub use engine::engine;
 pub use framing::{http, websocket};
 pub use link::link;
+pub use rtc::{dtls, stun};
 pub use sctp::{sctp_packets, sctp_pair};
 pub use seeds::seeds;
 pub use wire::{candidate, dcep, json, sdp, signal};
@@ -26,7 +28,7 @@ pub use wire::{candidate, dcep, json, sdp, signal};
 pub type Target = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("json", json),
     ("signal", signal),
     ("sdp", sdp),
@@ -40,6 +42,8 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("engine", engine),
     ("sctp_packets", sctp_packets),
     ("sctp_pair", sctp_pair),
+    ("stun", stun),
+    ("dtls", dtls),
     ("envelope", envelope),
     ("realm", realm),
 ];
