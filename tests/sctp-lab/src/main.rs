@@ -14,7 +14,8 @@ usage: peer-sctp-lab list  [FILTER…]
        peer-sctp-lab trace [--pairs A:B] [--from SEED] [--exact NAME] FILTER…
 
 A filter is a word of a scenario's name (`list` shows them); a scenario has to have all of them.
-Without --pairs each implementation meets itself; `pairs` shows all that there are.
+Ends are ours, dcsctp, sctp-proto and webrtc-sctp. Without --pairs each implementation meets
+itself; `pairs` shows all that there are.
 `head` and `rows` are the two parts of `table`.";
 
 fn main() -> ExitCode {
@@ -132,9 +133,12 @@ impl Arguments {
         let mut scenarios = all();
         scenarios.retain(|scenario| {
             let words: Vec<_> = scenario.name.split(' ').collect();
-            self.filters
-                .iter()
-                .all(|filter| words.contains(&filter.as_str()))
+            let exact = self.exact.as_ref();
+            exact.is_none_or(|name| *name == scenario.name)
+                && self
+                    .filters
+                    .iter()
+                    .all(|filter| words.contains(&filter.as_str()))
         });
         if scenarios.is_empty() {
             Err("no scenario has these words".into())

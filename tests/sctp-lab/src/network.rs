@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::random::Random;
 
+/// What a full packet takes on a line of 1 Gbit/s.
+pub const SLOT: Duration = Duration::from_nanos(9_528);
+
 /// How packets are lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
@@ -14,7 +17,8 @@ pub enum Loss {
     /// Each with this probability, independent of the others.
     Random(f64),
     /// In bursts (Gilbert–Elliott): while the line is bad, each packet is lost with probability
-    /// `lost`; while it is good, none is. The state may change with every packet.
+    /// `lost`; while it is good, none is. The line may turn in each [slot](SLOT) of time, whether or
+    /// not there is a packet, so a burst ends while an end is silent.
     Bursts {
         /// Probability that a good line turns bad.
         begin: f64,
@@ -91,7 +95,9 @@ pub struct Link {
     random: Random,
     /// When the line has sent what waits.
     free: Duration,
+    /// Whether the line is bad, as of when.
     bad: bool,
+    looked: Duration,
     /// By arrival, then by the order in which they left.
     under_way: BinaryHeap<Reverse<(Duration, u64, Vec<u8>)>>,
     next: u64,
@@ -106,6 +112,7 @@ impl Link {
             random: Random::new(seed, stream),
             free: Duration::ZERO,
             bad: false,
+            looked: Duration::ZERO,
             under_way: BinaryHeap::new(),
             next: 0,
             counts: LinkCounts::default(),
@@ -166,11 +173,13 @@ impl Link {
             Loss::None => false,
             Loss::Random(rate) => loss < rate,
             Loss::Bursts { begin, end, lost } => {
-                self.bad = if self.bad {
-                    change >= end
-                } else {
-                    change < begin
-                };
+                let since = (self.free - self.looked).as_secs_f64() / SLOT.as_secs_f64();
+                self.looked = self.free;
+                // How the chain of two states forgets where it was.
+                let share = begin / (begin + end);
+                let kept = (1.0 - begin - end).powf(since.max(1.0));
+                let was = if self.bad { 1.0 } else { 0.0 };
+                self.bad = change < share + (was - share) * kept;
                 self.bad && loss < lost
             }
         }
@@ -230,7 +239,7 @@ mod tests {
             let mut lost = Vec::new();
             for n in 0..100_000u32 {
                 let before = link.counts().lost;
-                link.send(Duration::from_micros(u64::from(n) * 100), &[0; 100]);
+                link.send(SLOT * n, &[0; 1191]);
                 lost.push(link.counts().lost > before);
             }
             let rate = link.counts().lost as f64 / 1e5;

@@ -83,10 +83,14 @@ impl SctpProto {
         while let Some(event) = association.poll() {
             match event {
                 Event::Connected => {
-                    let opened = association.open_stream(STREAM, PayloadProtocolIdentifier::Binary);
-                    self.state = match opened {
-                        Ok(_) => State::Open,
-                        Err(why) => State::Ended(why.to_string()),
+                    // It is there if a message came with the end of the handshake.
+                    let ppid = PayloadProtocolIdentifier::Binary;
+                    let opened = association.stream(STREAM).is_ok()
+                        || association.open_stream(STREAM, ppid).is_ok();
+                    self.state = if opened {
+                        State::Open
+                    } else {
+                        State::Ended("no stream".into())
                     };
                 }
                 Event::HandshakeFailed { reason } => self.state = State::Ended(reason.to_string()),
