@@ -51,3 +51,24 @@ fn a_closed_window_opens() {
         }
     }
 }
+
+/// A sender that a small window stops is answered at once: nobody waits for a second packet.
+#[test]
+fn no_window_waits_for_a_delayed_acknowledgement() {
+    for bytes in [2048, 4096, 8192] {
+        for (count, len) in [(100, 1000), (3000, 1)] {
+            let path = Path {
+                delay: Duration::from_millis(1),
+                ..Path::default()
+            };
+            let mut net = Net::open(1, Size::both(bytes), path);
+            let messages: Vec<_> = (0..count).map(|n| message(n, len)).collect();
+            net.transfer(0, ORDERED, &messages, Duration::from_secs(60));
+            let silence = net.ends[1].silence;
+            assert!(
+                silence < Duration::from_millis(4),
+                "{bytes} bytes, {len} a message: {silence:?}"
+            );
+        }
+    }
+}

@@ -49,6 +49,13 @@ impl Acks {
         self.packet = Packet::Urgent;
     }
 
+    /// What the packet brought must be acknowledged at once, if it brought anything.
+    pub(super) fn hurry(&mut self) {
+        if self.packet == Packet::Data {
+            self.urgent();
+        }
+    }
+
     pub(super) fn duplicate(&mut self, tsn: Tsn) {
         if let Some(slot) = self.duplicates.get_mut(self.duplicate_count) {
             *slot = tsn;

@@ -18,7 +18,7 @@ pub use read::{Piece, Received};
 pub use runs::Run;
 use runs::{Open, Place, Runs};
 
-use super::packet::{Data, FIRST, IMMEDIATE, LAST, PacketWriter, UNORDERED};
+use super::packet::{DATA_HEADER_LEN, Data, FIRST, IMMEDIATE, LAST, PacketWriter, UNORDERED};
 use super::serial::Tsn;
 use crate::time::Instant;
 
@@ -52,7 +52,7 @@ pub(super) struct Receiver {
     /// Whether the first fragment of the next message in order was lost: the others are no use.
     skipping: bool,
     acks: Acks,
-    /// The window that was told last.
+    /// The window that was told last, less what came since: what the remote believes.
     told: usize,
     /// Chunks that came again, and that there was no memory for.
     pub(super) dropped: u64,
@@ -120,6 +120,9 @@ impl Receiver {
             self.dropped += 1;
             self.acks.urgent();
         }
+        self.told = self
+            .told
+            .saturating_sub(DATA_HEADER_LEN + data.payload.len());
     }
 
     fn in_order(&mut self, memory: &mut Memory<'_>, data: &Data<'_>) -> Option<()> {
@@ -278,8 +281,11 @@ impl Receiver {
         Some(())
     }
 
-    /// The end of a packet.
+    /// The end of a packet. A remote that believes that no second one fits waits for a SACK.
     pub(super) fn packet_ends(&mut self, now: Instant) {
+        if self.told < CHUNK_MAX {
+            self.acks.hurry();
+        }
         self.acks.packet_ends(now, !self.runs.is_empty());
     }
 

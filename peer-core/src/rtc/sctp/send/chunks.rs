@@ -122,6 +122,11 @@ impl Chunks {
         self.len == memory.len()
     }
 
+    /// Whether one more fits, and no second.
+    pub(super) const fn is_almost_full(&self, memory: &[Chunk]) -> bool {
+        self.len + 1 == memory.len()
+    }
+
     /// The index of a TSN that is in the ring.
     pub(super) fn index(&self, memory: &[Chunk], tsn: Tsn) -> Option<usize> {
         let offset = usize::try_from(tsn.since(self.base)).ok()?;

@@ -6,6 +6,8 @@ use super::super::serial::Tsn;
 const INITIAL_PACKETS: usize = 10;
 /// Packets of the window after a loss, at least.
 const LEAST_PACKETS: usize = 4;
+/// A window of fewer packets is small: its end may wait for an acknowledgement that is delayed.
+const SMALL_PACKETS: usize = 10;
 /// A round trip longer than the shortest by an eighth, but by so many microseconds at least and at
 /// most, ends slow start: the queue of the path is filling.
 const DELAY_MIN: u64 = 4_000;
@@ -62,6 +64,13 @@ impl Congestion {
     /// Whether so much under way makes use of the window: no whole packet more would fit.
     pub(super) const fn is_full(&self, outstanding: usize) -> bool {
         outstanding + self.packet > self.window
+    }
+
+    /// Whether a sender that is limited to `limit` bytes under way has to have each packet
+    /// acknowledged at once, so as not to wait for the remote while the remote waits for a second
+    /// packet (RFC 7053, section 4).
+    pub(super) const fn is_small(&self, limit: usize) -> bool {
+        limit < SMALL_PACKETS * self.packet
     }
 
     pub(super) const fn in_recovery(&self) -> bool {

@@ -395,7 +395,8 @@ impl Sender {
                 ..Chunk::EMPTY
             };
             // With nothing behind it no second packet makes the remote acknowledge soon.
-            let immediate = if self.queue.holds_only(len) {
+            let is_last = self.queue.holds_only(len) || self.chunks.is_almost_full(memory.chunks);
+            let immediate = if is_last || self.congestion.is_small(limit) {
                 IMMEDIATE
             } else {
                 0
