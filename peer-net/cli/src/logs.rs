@@ -85,7 +85,7 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
 /// Whether the commands do not say it themselves: the library logs each event of a peer, and they tell
 /// those that matter.
 fn is_not_told(of: &Metadata<'_>) -> bool {
-    of.module_path() != Some("peer_net::shared")
+    of.target() != "peer_net::event"
 }
 
 /// Takes whole lines and writes them to stderr with what could steer a terminal escaped.

@@ -14,6 +14,9 @@ use crate::options::Options;
 use crate::signalling::BrokerClient;
 use crate::sync::{Mutex, lock};
 
+/// The target of log lines that tell an [`Event`].
+const EVENTS: &str = "peer_net::event";
+
 /// Counters of a peer since its start. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -183,37 +186,38 @@ impl Shared {
         }
     }
 
-    /// Everything goes to `tracing`; a subscriber filters by level and target.
+    /// Everything goes to `tracing`; a subscriber filters by level and target: events have one of their own, so that
+    /// who tells them himself can leave them out.
     fn log(&self, event: &Event) {
         let id = self.status.borrow().id.clone();
         let id = id.as_ref().map_or("", PeerId::as_str);
         match event {
             Event::Error(failure) => {
-                tracing::error!(target: "peer_net", id, kind = failure.kind(), "{failure}");
+                tracing::error!(target: EVENTS, id, kind = failure.kind(), "{failure}");
             }
             Event::ConnectionFailed(info, failure) => {
                 let peer = info.peer().as_str();
-                tracing::warn!(target: "peer_net", id, peer, kind = failure.kind(), "{failure}");
+                tracing::warn!(target: EVENTS, id, peer, kind = failure.kind(), "{failure}");
             }
             Event::ConnectionError(info, error) => {
                 let peer = info.peer().as_str();
-                tracing::warn!(target: "peer_net", id, peer, kind = error.as_str(), "{error}");
+                tracing::warn!(target: EVENTS, id, peer, kind = error.as_str(), "{error}");
             }
             Event::Disconnected => {
-                tracing::warn!(target: "peer_net", id, "disconnected from the broker");
+                tracing::warn!(target: EVENTS, id, "disconnected from the broker");
             }
-            Event::Open(_) => tracing::info!(target: "peer_net", id, "open"),
+            Event::Open(_) => tracing::info!(target: EVENTS, id, "open"),
             Event::Connection(info) => {
-                tracing::debug!(target: "peer_net", id, peer = info.peer().as_str(), "a connection comes");
+                tracing::debug!(target: EVENTS, id, peer = info.peer().as_str(), "a connection comes");
             }
             Event::ConnectionOpen(info) => {
-                tracing::info!(target: "peer_net", id, peer = info.peer().as_str(), "a connection is open");
+                tracing::info!(target: EVENTS, id, peer = info.peer().as_str(), "a connection is open");
             }
             Event::ConnectionClosed(info, reason) => {
                 let peer = info.peer().as_str();
-                tracing::info!(target: "peer_net", id, peer, "a connection is closed: {reason}");
+                tracing::info!(target: EVENTS, id, peer, "a connection is closed: {reason}");
             }
-            Event::Closed => tracing::info!(target: "peer_net", id, "closed"),
+            Event::Closed => tracing::info!(target: EVENTS, id, "closed"),
             Event::Lagged(_) => {}
         }
     }

