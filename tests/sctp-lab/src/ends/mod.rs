@@ -1,4 +1,4 @@
-//! The implementations, each behind [`End`](crate::end::End).
+//! The implementations, each behind [`End`].
 
 mod dcsctp;
 mod ours;
