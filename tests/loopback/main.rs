@@ -1,0 +1,102 @@
+//! Rust to Rust, over real ICE, DTLS and SCTP on 127.0.0.1, through our own broker.
+
+mod api;
+mod door;
+mod ends;
+mod messages;
+mod signalling;
+
+use core::future::{Future, IntoFuture as _};
+use core::time::Duration;
+
+use peer_net::broker::{Broker, BrokerClient, BrokerOptions, SocketReceiver, SocketSender};
+use peer_net::{
+    CloseReason, ConnectError, ConnectionError, DataConnection, Event, Events, Peer, PeerBuilder,
+    PeerError, PeerState, RtcConfig, SendError, Serialization, Stage, Value,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+type Outcome = Result<(), Box<dyn core::error::Error>>;
+
+/// No test decides by this time; it only ends one that hangs.
+const HANG: Duration = Duration::from_secs(120);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(HANG, future).await.expect("it hangs")
+}
+
+async fn broker() -> Broker {
+    let options = BrokerOptions {
+        allow_discovery: true,
+        ..BrokerOptions::default()
+    };
+    Broker::bind("127.0.0.1:0", options)
+        .await
+        .expect("a free port on 127.0.0.1")
+}
+
+fn builder(broker: &Broker) -> PeerBuilder {
+    let rtc = RtcConfig {
+        include_loopback: true,
+        ip_filter: vec![[127, 0, 0, 1].into()],
+        ..RtcConfig::default()
+    };
+    Peer::builder().broker(broker.url()).rtc(rtc)
+}
+
+async fn peers(broker: &Broker) -> (Peer, Peer) {
+    let alice = soon(builder(broker).id("alice").open())
+        .await
+        .expect("alice opens");
+    let bob = soon(builder(broker).id("bob").open())
+        .await
+        .expect("bob opens");
+    (alice, bob)
+}
+
+/// Both ends of a connection.
+async fn connected(
+    from: &Peer,
+    to: &Peer,
+    serialization: Serialization,
+    reliable: bool,
+) -> (DataConnection, DataConnection) {
+    let remote = to.id().expect("it is open").to_string();
+    let connect = from
+        .connect(remote)
+        .serialization(serialization)
+        .reliable(reliable);
+    let (ours, theirs) = tokio::join!(soon(connect.into_future()), soon(to.accept()));
+    (ours.expect("it opens"), theirs.expect("it lives"))
+}
+
+async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) -> Event {
+    loop {
+        let event = soon(events.next()).await.expect("the stream goes on");
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+fn sample() -> Value {
+    Value::from([
+        ("text", Value::from("grüße 🌍")),
+        (
+            "numbers",
+            Value::Array(vec![1.into(), (-2.5).into(), 4_294_967_296_i64.into()]),
+        ),
+        (
+            "nested",
+            Value::from([("nothing", Value::Null), ("yes", true.into())]),
+        ),
+        ("empty", Value::Array(Vec::new())),
+    ])
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Reading {
+    celsius: f64,
+    place: String,
+}
