@@ -10,6 +10,7 @@ use peer_core::rtc::dtls::{Config, DATAGRAM_MAX, Dtls, Event, HEADROOM, Identity
 use peer_core::time;
 
 mod openssl;
+mod webrtc_rs;
 
 /// No test decides by this time; it only ends one that hangs.
 const HANG: Duration = Duration::from_secs(60);
@@ -133,7 +134,7 @@ impl Ours {
             .extend(core::iter::from_fn(|| self.dtls.poll_event()));
     }
 
-    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         while !done(self) {
             assert!(
                 self.started.elapsed() < HANG,
