@@ -69,3 +69,33 @@ fn an_idle_association_lives() {
     // One each half minute, and the answers, which may go together.
     assert!((100..300).contains(&packets), "{packets}");
 }
+
+/// Signs of life that the application asks for are no reason to give the remote up.
+#[test]
+fn asking_often_ends_nothing() {
+    let mut net = Net::open(5, Size::both(1 << 14), Path::default());
+    net.dropper = Some(Box::new(|from, _| from == 1));
+    let packets = net.ends[0].packets;
+    for _ in 0..100 {
+        net.ends[0].association.heartbeat();
+        net.now = net.now + Duration::from_millis(60);
+        net.flush(0);
+    }
+    assert_eq!(net.ends[0].packets - packets, 100);
+    assert_eq!(net.ends[0].closed(), None);
+}
+
+/// Why an association ended is known before everything is read.
+#[test]
+fn the_reason_is_known_at_once() {
+    let mut net = Net::open(6, Size::both(1 << 14), Path::default());
+    net.ends[1].reads = false;
+    net.ends[0].association.send(ORDERED, b"x").unwrap();
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.ends[1].association.end_reason(), None);
+    net.ends[0].association.abort();
+    net.run(Duration::from_secs(1));
+    let reason = net.ends[1].association.end_reason();
+    assert!(matches!(reason, Some(End::Aborted(_))), "{reason:?}");
+    assert_eq!(net.ends[1].closed(), None, "it is told after what came");
+}

@@ -1,6 +1,6 @@
 //! Applications that do not read.
 
-use peer_core::rtc::sctp::Outgoing;
+use peer_core::rtc::sctp::{Outgoing, Received};
 use peer_core::time::Duration;
 
 use crate::net::{Net, Path, Size, message};
@@ -71,4 +71,59 @@ fn no_window_waits_for_a_delayed_acknowledgement() {
             );
         }
     }
+}
+
+/// An end that does not read, at which as much waits as it has room for, for half a minute.
+fn filled(bytes: usize, len: usize) -> Net {
+    let path = Path {
+        delay: Duration::from_millis(1),
+        ..Path::default()
+    };
+    let sizes = Size {
+        send: 1 << 17,
+        receive: bytes,
+    };
+    let mut net = Net::open(1, sizes, path);
+    net.ends[1].reads = false;
+    for n in 0..100 {
+        let content = message(n, len);
+        let sent = net.ends[0].association.send(ORDERED, &content);
+        assert_eq!(sent, Ok(len));
+    }
+    net.run(Duration::from_secs(30));
+    assert!(net.ends[0].association.buffered() > 0);
+    net
+}
+
+/// Whatever is left of a window: what was sent beyond it, and dropped, is sent again as soon as
+/// there is room.
+#[test]
+fn a_window_that_was_not_quite_closed_opens_at_once() {
+    for len in (600..1100).step_by(23) {
+        let mut net = filled(8192, len);
+        net.ends[1].reads = true;
+        net.until(Duration::from_millis(500), |net| net.ends[1].count == 100);
+    }
+}
+
+/// That a window opened is told more than once, so that it may be lost.
+#[test]
+fn a_window_that_opens_is_told_again() {
+    let mut net = filled(1 << 15, 1000);
+    let mut told = 0;
+    net.dropper = Some(Box::new(move |from, _| {
+        told += u32::from(from == 1);
+        from == 1 && told == 1
+    }));
+    let mut pieces = 0;
+    while let Some(Received::Piece(piece)) = net.ends[1].association.read() {
+        pieces += 1;
+        let count = piece.bytes.len();
+        net.ends[1].association.consume(count);
+        net.flush(1);
+    }
+    net.ends[1].reads = true;
+    net.until(Duration::from_millis(500), |net| {
+        net.ends[1].count + pieces == 100
+    });
 }

@@ -101,6 +101,8 @@ pub(super) struct Owed {
     pub(super) shutdown_complete: bool,
     /// ABORT with this cause.
     pub(super) abort: Option<u16>,
+    /// HEARTBEAT that was asked for.
+    pub(super) heartbeat: bool,
     /// HEARTBEAT ACK with so many bytes of [`Association::heartbeat_info`].
     pub(super) heartbeat_ack: Option<usize>,
 }
@@ -264,6 +266,21 @@ impl<'m> Association<'m> {
             self.owed.abort = Some(USER_INITIATED);
         }
         self.end(End::Local);
+    }
+
+    /// Asks the remote for a sign of life with the next packet, for those who measure its silence
+    /// themselves: however often it is called, it ends nothing.
+    pub fn heartbeat(&mut self) {
+        self.owed.heartbeat = true;
+    }
+
+    /// Returns why the association is over, as soon as it is: before
+    /// [`Event::Closed`](super::Event::Closed) if something that came is yet to be read.
+    pub const fn end_reason(&self) -> Option<End> {
+        match self.state {
+            State::Over(end) => Some(end),
+            _ => None,
+        }
     }
 
     /// When [`transmit`](Self::transmit) has something to do by itself, `None` for never.

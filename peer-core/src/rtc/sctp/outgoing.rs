@@ -87,9 +87,12 @@ impl Association<'_> {
             }
             return (!writer.is_empty()).then(|| writer.finish(self.config.checksum))?;
         }
-        if self.heartbeat.is_some_and(|at| now >= at) {
+        let is_due = self.heartbeat.is_some_and(|at| now >= at);
+        if core::mem::take(&mut self.owed.heartbeat) || is_due {
             // The information is ours alone; the answer to any counts.
             writer.chunk(kind::HEARTBEAT, 0, &[&[0, 1, 0, 8], &[0; 4]])?;
+        }
+        if is_due {
             self.heartbeat = Some(now + self.config.heartbeat);
             self.misses = self.misses.saturating_add(1);
         }

@@ -338,12 +338,12 @@ impl Receiver {
         self.reading = Reading::Between;
     }
 
-    /// Something was read: tells the window if it grew by much.
+    /// Something was read: tells the window if it grew by much. Each time it doubled it is told
+    /// again, since a SACK may be lost and nothing else would make the remote send.
     fn window_grew(&mut self, memory: &Memory<'_>) {
-        let step = WINDOW_STEP.min(memory.bytes.len() / 2);
-        let window = self.window(memory);
-        let was_small = self.told < step;
-        if was_small && window >= self.told + step.max(1) {
+        let step = WINDOW_STEP.min(memory.bytes.len() / 2).max(1);
+        let much = step.max(self.told);
+        if self.window(memory) >= self.told + much {
             self.acks.now();
         }
     }

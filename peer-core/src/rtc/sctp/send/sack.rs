@@ -57,8 +57,10 @@ impl Sender {
             self.acknowledge_gap(memory, now, (first, last), mark, &mut brought);
         }
 
-        let opened = self.window == 0 && sack.window > 0;
-        self.window = usize::try_from(sack.window).unwrap_or(usize::MAX);
+        let window = usize::try_from(sack.window).unwrap_or(usize::MAX);
+        // What is under way did not fit before, and does now.
+        let opened = self.window < self.outstanding && self.outstanding <= window;
+        self.window = window;
         self.errors = 0;
         if let Some((_, sample)) = brought.sample {
             self.rtt.sample(sample);
