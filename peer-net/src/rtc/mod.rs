@@ -9,18 +9,18 @@
 //!
 //! This module is a seam. Nothing outside of it knows how bytes travel.
 
+mod association;
 mod certificate;
 mod channel;
 mod dtls;
-mod flight;
 mod guard;
 mod ice;
 mod minder;
-mod sctp;
 mod session;
 mod silence;
 #[cfg(test)]
 mod tests;
+mod webrtc_rs;
 
 use core::fmt;
 use core::net::IpAddr;
@@ -31,6 +31,9 @@ use serde::{Deserialize, Deserializer};
 
 pub use channel::{ChannelReceiver, ChannelSender, Message, SendError};
 pub use session::Session;
+
+/// Each step of taking a session down that could wait for the stack.
+const CLOSE_STEP: Duration = Duration::from_millis(500);
 
 /// How sessions are made. The defaults suit a machine on an ordinary network; every wait and buffer is bounded.
 #[derive(Clone, Debug)]

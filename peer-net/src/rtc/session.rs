@@ -13,15 +13,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use webrtc_ice::state::ConnectionState;
 use webrtc_util::Conn;
 
+use super::association::{Association, Failure, Opening, Purpose};
 use super::certificate::{Certificate, Fingerprint};
-use super::channel::{self, Channel};
+use super::channel::Channel;
 use super::dtls::{self, Dtls};
 use super::ice::{Ice, MAX_REMOTE_CANDIDATES};
-use super::sctp::{Packets, Sctp};
-use super::{IceState, RtcConfig, SessionEvent};
+use super::{CLOSE_STEP, IceState, RtcConfig, SessionEvent};
 
-/// Each step of taking a session down that could wait for the stack.
-const CLOSE_STEP: Duration = Duration::from_millis(500);
 /// How long a channel's reader may need to empty the stream after the remote's end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Between two looks at whether the association's tasks live.
@@ -139,9 +137,6 @@ enum Role {
     Answer { offer: String },
 }
 
-/// Why a session did not open.
-type Failure = (RtcFailure, String);
-
 /// What the session has made so far; it has to be taken down in order, whatever happens to the task that made it.
 #[derive(Default)]
 struct Progress {
@@ -154,9 +149,7 @@ struct Parts {
     ice: Option<Arc<Ice>>,
     trickle: Option<JoinHandle<()>>,
     dtls: Option<Arc<Dtls>>,
-    packets: Option<Arc<Packets>>,
-    sctp: Option<Arc<Sctp>>,
-    channel: Option<channel::Tasks>,
+    association: Option<Arc<Association>>,
 }
 
 /// The stages in the order of time, each with the failure that a deadline or a panic in it means.
@@ -236,25 +229,8 @@ async fn take_down(progress: &Progress) {
         trickle.abort();
         let _ = trickle.await;
     }
-    if let Some(channel) = &parts.channel {
-        // A remote's end leaves the reader what it has to hand over; ours does not.
-        if parts
-            .packets
-            .as_ref()
-            .is_some_and(|packets| packets.has_ended())
-        {
-            channel.end();
-        } else {
-            channel.abort();
-        }
-    }
-    if let Some(packets) = &parts.packets {
-        let _ = timeout(CLOSE_STEP, packets.answer_reset()).await;
-        let _ = timeout(CLOSE_STEP, packets.abort()).await;
-        packets.shut();
-    }
-    if let Some(sctp) = &parts.sctp {
-        let _ = timeout(CLOSE_STEP, sctp.association.close()).await;
+    if let Some(association) = &parts.association {
+        association.close().await;
     }
     if let Some(dtls) = &parts.dtls {
         dtls.report();
@@ -327,7 +303,7 @@ impl Negotiation {
     async fn run(mut self) -> Result<(), Failure> {
         let progress = Arc::clone(&self.progress);
         let deadline = crate::time::after(Instant::now(), self.config.connect_timeout);
-        let (channel, sctp, mut ice_state) = tokio::select! {
+        let (channel, association, mut ice_state) = tokio::select! {
             opened = self.open() => opened?,
             () = sleep_until(deadline) => return Err(progress.fail("the time was up")),
         };
@@ -336,9 +312,7 @@ impl Negotiation {
             sender,
             receiver,
             mut drained,
-            tasks,
         } = channel;
-        progress.parts(|parts| parts.channel = Some(tasks));
         self.emit(SessionEvent::Open(sender, receiver)).await;
 
         let (ice, dtls) = progress.parts(|parts| (parts.ice.clone(), parts.dtls.clone()));
@@ -356,15 +330,15 @@ impl Negotiation {
         let end = loop {
             tokio::select! {
                 _ = &mut drained => return Ok(()),
-                () = sctp.packets.ended() => break Ok(()),
+                () = association.ended() => break Ok(()),
                 () = over(&mut ice_state) => break Err(progress.fail("the network path was lost")),
                 why = ice.hopeless() => break Err(progress.fail(why)),
                 () = ice.quiet() => {
-                    let _ = timeout(CLOSE_STEP, sctp.packets.heartbeat()).await;
+                    let _ = timeout(CLOSE_STEP, association.heartbeat()).await;
                 }
                 () = &mut dead => break Err(progress.fail("the transport failed")),
                 _ = watchdog.tick() => {
-                    if !sctp.is_alive() {
+                    if !association.is_alive() {
                         break Err(progress.fail("the SCTP association died"));
                     }
                 }
@@ -372,14 +346,14 @@ impl Negotiation {
         };
         // Whatever ends it, what came before was acknowledged and is handed over: a remote's ABORT and its close_notify
         // come together, and either may be seen first.
-        sctp.packets.end();
+        association.end();
         let _ = timeout(DRAIN_DEADLINE, drained).await;
         end
     }
 
     async fn open(
         &mut self,
-    ) -> Result<(Channel, Arc<Sctp>, watch::Receiver<ConnectionState>), Failure> {
+    ) -> Result<(Channel, Arc<Association>, watch::Receiver<ConnectionState>), Failure> {
         let progress = Arc::clone(&self.progress);
         let resources = |error: &dyn core::fmt::Display| {
             (
@@ -431,8 +405,8 @@ impl Negotiation {
             }
             let mut state = ice.state();
             let connected = async {
-                let (channel, sctp) = self.connect(&ice, &certificate, &remote).await?;
-                Ok((channel, sctp, ice.state()))
+                let (channel, association) = self.connect(&ice, &certificate, &remote).await?;
+                Ok((channel, association, ice.state()))
             };
             tokio::select! {
                 result = connected => result,
@@ -454,7 +428,7 @@ impl Negotiation {
         ice: &Ice,
         certificate: &Certificate,
         remote: &Remote,
-    ) -> Result<(Channel, Arc<Sctp>), Failure> {
+    ) -> Result<(Channel, Arc<Association>), Failure> {
         let progress = &self.progress;
         progress.enter(CHECK);
         let path = ice
@@ -482,45 +456,33 @@ impl Negotiation {
         self.emit(SessionEvent::DtlsConnected).await;
 
         progress.enter(ASSOCIATE);
-        let config = &*self.config;
-        let window = config
-            .receive_window
-            .max(config.max_message_size.saturating_mul(2));
-        let packets = Packets::new(conn, window);
-        progress.parts(|parts| parts.packets = Some(Arc::clone(&packets)));
-        let max_message_size = remote.max_message_size.min(config.max_message_size);
-        // DCEP's OPEN has to fit too, whatever the remote says.
-        let largest = max_message_size.max(4096);
-        let sctp = Sctp::connect(packets, (SCTP_PORT, remote.sctp_port), largest)
-            .await
-            .map_err(|error| {
-                (
-                    RtcFailure::Sctp,
-                    format!("the SCTP association failed: {error}"),
-                )
-            })?;
-        let sctp = Arc::new(sctp);
-        progress.parts(|parts| parts.sctp = Some(Arc::clone(&sctp)));
+        let opening = match &self.role {
+            Role::Offer { label, ordered } => Opening::Ours {
+                label: label.clone(),
+                ordered: *ordered,
+                dtls_client: remote.is_client(),
+            },
+            Role::Answer { .. } => Opening::Theirs,
+        };
+        let purpose = Purpose {
+            config: Arc::clone(&self.config),
+            remote_port: remote.sctp_port,
+            max_message_size: remote.max_message_size.min(self.config.max_message_size),
+            opening,
+        };
+        let association = Arc::new(Association::new(conn, purpose));
+        progress.parts(|parts| parts.association = Some(Arc::clone(&association)));
+        association.associate().await?;
 
         progress.enter(OPEN_CHANNEL);
-        let size = max_message_size as usize;
-        let opened = async {
-            match &self.role {
-                Role::Offer { label, ordered } => {
-                    let client = remote.is_client();
-                    channel::open(&sctp, config, label, *ordered, client, size).await
-                }
-                Role::Answer { .. } => channel::accept(&sctp, config, size).await,
-            }
-        };
         let channel = tokio::select! {
-            channel = opened => channel?,
-            () = sctp.packets.ended() => {
+            channel = association.open() => channel?,
+            () = association.ended() => {
                 let gone = "the remote closed before the channel was open";
                 return Err((RtcFailure::Channel, gone.to_owned()));
             }
         };
-        Ok((channel, sctp))
+        Ok((channel, association))
     }
 
     /// Waits for the remote's answer.

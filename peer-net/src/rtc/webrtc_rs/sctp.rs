@@ -17,9 +17,9 @@ use webrtc_sctp::Error;
 use webrtc_sctp::association::{Association, Config};
 use webrtc_util::Conn;
 
+use super::super::guard::SctpGuard;
+use super::super::guard::sctp::seal;
 use super::flight::{Flight, is_after};
-use super::guard::SctpGuard;
-use super::guard::sctp::seal;
 
 /// The crate keeps an acknowledgement back for a second packet, and after the first time for ever: its timer does
 /// not start again. After this long we make it send one.
@@ -162,6 +162,16 @@ impl Packets {
     /// Woken after each SACK the association has processed.
     pub(super) fn acknowledged(&self) -> tokio::sync::futures::Notified<'_> {
         self.acknowledged.notified()
+    }
+
+    /// The same, to wait on.
+    pub(super) const fn acknowledgements(&self) -> &Notify {
+        &self.acknowledged
+    }
+
+    /// Whether the session is over.
+    pub(super) const fn end_sender(&self) -> &watch::Sender<bool> {
+        &self.end
     }
 
     /// Woken after each packet that the association has processed, and each SACK it has made: whenever it may have

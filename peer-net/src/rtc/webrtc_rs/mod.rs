@@ -1,0 +1,137 @@
+//! SCTP by the crate webrtc-sctp, with what guards and mends it.
+
+mod channel;
+mod flight;
+mod sctp;
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use peer_core::peer::RtcFailure;
+use peer_core::wire::sdp::SCTP_PORT;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use webrtc_util::Conn;
+
+use self::channel::Tasks;
+use self::sctp::{Packets, Sctp};
+use super::CLOSE_STEP;
+use super::association::{Failure, Opening, Purpose};
+use super::channel::Channel;
+
+/// DCEP's OPEN has to fit, whatever the remote says of its messages.
+const MESSAGE_MIN: u32 = 4096;
+
+/// One association of webrtc-sctp with its channel.
+pub(super) struct WebrtcRs {
+    packets: Arc<Packets>,
+    purpose: Purpose,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    sctp: Option<Arc<Sctp>>,
+    tasks: Option<Tasks>,
+}
+
+impl WebrtcRs {
+    pub(super) fn new(dtls: Arc<dyn Conn + Send + Sync>, purpose: Purpose) -> Self {
+        let config = &purpose.config;
+        let window = config
+            .receive_window
+            .max(config.max_message_size.saturating_mul(2));
+        Self {
+            packets: Packets::new(dtls, window),
+            purpose,
+            parts: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn associate(&self) -> Result<(), Failure> {
+        let ports = (SCTP_PORT, self.purpose.remote_port);
+        let largest = self.purpose.max_message_size.max(MESSAGE_MIN);
+        let sctp = Sctp::connect(Arc::clone(&self.packets), ports, largest)
+            .await
+            .map_err(|error| {
+                let sentence = format!("the SCTP association failed: {error}");
+                (RtcFailure::Sctp, sentence)
+            })?;
+        self.parts(|parts| parts.sctp = Some(Arc::new(sctp)));
+        Ok(())
+    }
+
+    pub(super) async fn open(&self) -> Result<Channel, Failure> {
+        let Purpose {
+            config,
+            max_message_size,
+            opening,
+            ..
+        } = &self.purpose;
+        let max_message_size = *max_message_size as usize;
+        let Some(sctp) = self.parts(|parts| parts.sctp.clone()) else {
+            let sentence = "there is no SCTP association".to_owned();
+            return Err((RtcFailure::Channel, sentence));
+        };
+        let (channel, tasks) = match opening {
+            Opening::Ours {
+                label,
+                ordered,
+                dtls_client,
+            } => {
+                channel::open(
+                    &sctp,
+                    config,
+                    label,
+                    *ordered,
+                    *dtls_client,
+                    max_message_size,
+                )
+                .await?
+            }
+            Opening::Theirs => channel::accept(&sctp, config, max_message_size).await?,
+        };
+        self.parts(|parts| parts.tasks = Some(tasks));
+        Ok(channel)
+    }
+
+    pub(super) fn end(&self) -> &watch::Sender<bool> {
+        self.packets.end_sender()
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.parts(|parts| parts.sctp.as_ref().is_none_or(|sctp| sctp.is_alive()))
+    }
+
+    pub(super) async fn heartbeat(&self) {
+        self.packets.heartbeat().await;
+    }
+
+    pub(super) async fn close(&self) {
+        let (sctp, tasks) = self.parts(|parts| (parts.sctp.take(), parts.tasks.take()));
+        if let Some(tasks) = tasks {
+            // A remote's end leaves the reader what it has to hand over; ours does not.
+            if self.packets.has_ended() {
+                tasks.end();
+            } else {
+                tasks.abort();
+            }
+        }
+        step(self.packets.answer_reset()).await;
+        step(self.packets.abort()).await;
+        self.packets.shut();
+        if let Some(sctp) = sctp {
+            step(sctp.association.close()).await;
+        }
+    }
+
+    fn parts<T>(&self, change: impl FnOnce(&mut Parts) -> T) -> T {
+        change(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What could wait for the stack has so long.
+async fn step(closing: impl Future) {
+    const STEP: Duration = CLOSE_STEP;
+    let _ = timeout(STEP, closing).await;
+}
