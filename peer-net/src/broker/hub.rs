@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use peer_core::time::Instant;
+use peer_realm::{Action, ClientMessage, Realm, RealmStats, SessionId};
 use tokio::sync::Notify;
 
 use super::addresses::Addresses;
 use super::budget::{Budget, charged};
-use super::message::ClientMessage;
 use super::options::BrokerOptions;
 use super::outbox::Outbox;
-use super::realm::{Action, Realm, RealmStats, SessionId};
 use crate::time::{engine_now, of_engine};
 
 /// The realm with its surroundings. Nothing in here waits.
@@ -97,7 +96,9 @@ impl Hub {
         message: &ClientMessage<'_>,
         size: usize,
     ) -> Option<Arc<Outbox>> {
-        message.kind.relayed()?;
+        if !message.kind.is_relayed() {
+            return None;
+        }
         let state = self.lock();
         let to = state.realm.session(message.dst.as_deref()?)?;
         let outbox = state.outboxes.get(&to)?;

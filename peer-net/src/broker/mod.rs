@@ -17,16 +17,13 @@
 //!   connections per address, for example behind a proxy that the broker was not told of: status 429.
 //! - No `ETag`, `X-Powered-By`, `Keep-Alive`, nor `Content-Length` with status 204.
 
-mod absent;
 mod addresses;
 mod budget;
 mod http;
 mod hub;
 mod incoming;
-mod message;
 mod options;
 mod outbox;
-mod realm;
 mod server;
 mod session;
 mod tls;
@@ -36,7 +33,9 @@ pub use crate::signalling::{
     PEERJS_VERSION, PEERS_MAX, SEND_TIMEOUT, Socket, SocketReceiver, SocketSender, TlsError,
     UNACKNOWLEDGED_TIMEOUT,
 };
-pub use message::{ClientMessage, MessageError, MessageType};
 pub use options::*;
-pub use realm::{Action, Realm, RealmStats, SessionId};
+pub use peer_realm::{
+    Action, ClientMessage, MessageError, MessageType, Realm, RealmLimits, RealmOptions, RealmStats,
+    SessionId,
+};
 pub use server::{BindError, Broker};

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use peer_realm::SessionId;
 use tokio::sync::Notify;
 
 use super::budget::Budget;
 use super::options::BrokerLimits;
-use super::realm::SessionId;
 
 /// A bounded queue between the hub, which never waits, and one session's writer.
 #[derive(Debug)]

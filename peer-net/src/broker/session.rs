@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, StreamExt};
+use peer_realm::ClientMessage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -16,7 +17,6 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::hub::Hub;
 use super::incoming::{Incoming, PONGS_MAX};
-use super::message::ClientMessage;
 use crate::rate::Rate;
 use crate::url::percent_decode;
 

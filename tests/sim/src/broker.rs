@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use peer_core::time::{Duration, Instant};
-use peer_net::broker::{Action, ClientMessage, Realm, RealmOptions, SessionId};
+use peer_realm::{Action, ClientMessage, Realm, RealmOptions, SessionId};
 
 use crate::broker_lan::BrokerLan;
 use crate::host::HostId;

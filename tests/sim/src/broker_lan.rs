@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use peer_core::time::Instant;
-use peer_net::broker::{ClientMessage, SessionId};
+use peer_realm::{ClientMessage, SessionId};
 
 use crate::broker::Route;
 use crate::device::TURN;

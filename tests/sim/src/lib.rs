@@ -1,7 +1,7 @@
 //! Thousands of peers, a broker and a bad network in virtual time, from a seed.
 //!
 //! Real: each host runs a [`peer_core::peer::Peer`] with its own memory, and the broker is the
-//! [`peer_net::broker::Realm`] of the real one. Signals, descriptions, candidates, chunks and
+//! [`peer_realm::Realm`] of the real one. Signals, descriptions, candidates, chunks and
 //! messages are the real bytes. A model, and documented as one: the sockets to the broker, and ICE,
 //! DTLS and SCTP below the engine.
 //!

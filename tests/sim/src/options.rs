@@ -1,7 +1,7 @@
 //! What a simulation is like, and what it counts.
 
 use peer_core::time::Duration;
-use peer_net::broker::RealmOptions;
+use peer_realm::RealmOptions;
 
 use crate::link::Link;
 

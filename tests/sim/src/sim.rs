@@ -12,7 +12,7 @@ use peer_core::peer::{
     ConnectError, ConnectOptions, ConnectionHandle, Peer, PeerState, RtcFailure, Stats as PeerStats,
 };
 use peer_core::time::{Duration, Instant};
-use peer_net::broker::Realm;
+use peer_realm::Realm;
 use serde::Serialize;
 
 use crate::action::Action;

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use peer_core::time::{Duration, Instant};
-use peer_net::broker::{
-    Action, ClientMessage, MessageType, Realm, RealmLimits, RealmOptions, SessionId,
-};
+use peer_realm::{Action, ClientMessage, MessageType, Realm, RealmLimits, RealmOptions, SessionId};
 use serde_json::Value;
 
 use super::bytes::Bytes;

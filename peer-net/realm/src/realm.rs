@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use peer_core::time::{Duration, Instant};
 
-use super::absent::{Absent, Full};
-use super::message::{self, ClientMessage, MessageType};
-use super::options::RealmOptions;
+use crate::absent::{Absent, Full};
+use crate::message::{self, ClientMessage, MessageType};
+use crate::options::RealmOptions;
 
 /// A socket, by a number its owner chose. Never reused for another socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,24 +68,7 @@ pub struct RealmStats {
 ///
 /// As PeerServer 1.0.2, but: attaching again with the same token answers OPEN and closes the old
 /// socket; LEAVE and EXPIRE from clients are dropped, not relayed; waiting messages expire per sender,
-/// and are bounded by [`RealmLimits`](super::RealmLimits).
-///
-/// ```
-/// use peer_core::time::Instant;
-/// use peer_net::broker::{Action, ClientMessage, Realm, RealmOptions, SessionId};
-///
-/// let mut realm = Realm::new(RealmOptions::default());
-/// let now = Instant::ZERO;
-/// realm.connect(now, SessionId(1), "peerjs", "alice", "t1");
-/// realm.connect(now, SessionId(2), "peerjs", "bob", "t2");
-/// let message = ClientMessage::parse(r#"{"type":"OFFER","payload":{},"dst":"bob"}"#)?;
-/// let text = r#"{"type":"OFFER","src":"alice","dst":"bob","payload":{}}"#.to_owned();
-/// assert_eq!(
-///     realm.message(now, SessionId(1), &message),
-///     [Action::Relay { from: SessionId(1), to: SessionId(2), text }],
-/// );
-/// # Ok::<(), peer_net::broker::MessageError>(())
-/// ```
+/// and are bounded by [`RealmLimits`](crate::RealmLimits).
 #[derive(Debug)]
 pub struct Realm {
     options: RealmOptions,
@@ -347,7 +330,7 @@ impl Realm {
     }
 
     /// Another pair whenever [`ids`](Self::ids) are others.
-    pub(super) fn membership(&self) -> (u64, u64) {
+    pub fn membership(&self) -> (u64, u64) {
         (self.joined, self.left)
     }
 

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use peer_core::time::Instant;
 
-use super::budget::Budget;
-use super::options::RealmLimits;
+use crate::options::RealmLimits;
 
 /// A limit does not let the message in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(crate) struct Full;
 
 /// All queues. What one sender has waiting for one destination is a *batch*: it expires as a whole.
 #[derive(Debug, Default)]
-pub(super) struct Absent {
+pub(crate) struct Absent {
     queues: HashMap<Arc<str>, Queue>,
     sources: HashMap<Arc<str>, Usage>,
     batches: BTreeMap<BatchKey, Batch>,
@@ -61,11 +60,13 @@ struct Usage {
 impl Absent {
     /// One sender may have this part of what is free in a queue, or one message.
     const QUEUE_SHARE: usize = 2;
+    /// So many waiting bytes of a sender are little.
+    const LITTLE: usize = 16 * 1024;
     /// So many destinations of a sender are few.
     const FEW: usize = 4;
 
     /// Keeps a message; if it begins a batch, that one expires at `deadline`.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         limits: &RealmLimits,
         deadline: Instant,
@@ -89,7 +90,7 @@ impl Absent {
         // Half of everything is for those who have little waiting.
         let queue_free = limits.queue_messages.saturating_sub(queue_messages);
         let queue_bytes_free = limits.queue_bytes.saturating_sub(queue_bytes);
-        let bytes_max = match bytes.saturating_add(cost) <= Budget::SMALL {
+        let bytes_max = match bytes.saturating_add(cost) <= Self::LITTLE {
             true => limits.queued_bytes,
             false => limits.queued_bytes / 2,
         };
@@ -151,7 +152,7 @@ impl Absent {
     }
 
     /// Takes what waits for `dst`, in the order it came.
-    pub(super) fn take(&mut self, dst: &str) -> Vec<String> {
+    pub(crate) fn take(&mut self, dst: &str) -> Vec<String> {
         let Some(queue) = self.queues.remove(dst) else {
             return Vec::new();
         };
@@ -168,7 +169,7 @@ impl Absent {
     }
 
     /// Drops the oldest batch if it expired by `now`; says whose it was and for whom.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<(Arc<str>, Arc<str>)> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<(Arc<str>, Arc<str>)> {
         let batch = self
             .batches
             .first_entry()
@@ -195,12 +196,12 @@ impl Absent {
     }
 
     /// When the oldest batch expires.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.batches.first_key_value().map(|(key, _)| key.0)
     }
 
     /// Bytes waiting in all.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
@@ -218,7 +219,7 @@ impl Absent {
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queues.is_empty()
             && self.sources.is_empty()
             && self.batches.is_empty()

@@ -49,8 +49,13 @@ impl MessageType {
         }
     }
 
+    /// Whether messages of this type are passed on to another client.
+    pub fn is_relayed(self) -> bool {
+        self.relayed().is_some()
+    }
+
     /// The name of a type that is relayed.
-    pub(super) fn relayed(self) -> Option<&'static str> {
+    pub(crate) fn relayed(self) -> Option<&'static str> {
         match self {
             Self::Offer => Some("OFFER"),
             Self::Answer => Some("ANSWER"),
@@ -129,16 +134,16 @@ enum Key {
     Other,
 }
 
-pub(super) const OPEN: &str = r#"{"type":"OPEN"}"#;
-pub(super) const ID_TAKEN: &str = r#"{"type":"ID-TAKEN","payload":{"msg":"ID is taken"}}"#;
+pub(crate) const OPEN: &str = r#"{"type":"OPEN"}"#;
+pub(crate) const ID_TAKEN: &str = r#"{"type":"ID-TAKEN","payload":{"msg":"ID is taken"}}"#;
 
 /// An ERROR message.
-pub(super) fn error(msg: &str) -> String {
+pub(crate) fn error(msg: &str) -> String {
     format!(r#"{{"type":"ERROR","payload":{{"msg":{}}}}}"#, quote(msg))
 }
 
 /// Nobody picked up what `to` had sent to `absent`.
-pub(super) fn expire(absent: &str, to: &str) -> String {
+pub(crate) fn expire(absent: &str, to: &str) -> String {
     format!(
         r#"{{"type":"EXPIRE","src":{},"dst":{}}}"#,
         quote(absent),
@@ -147,7 +152,7 @@ pub(super) fn expire(absent: &str, to: &str) -> String {
 }
 
 /// A relayed message, with the keys in PeerServer's order.
-pub(super) fn relay(kind: &str, src: &str, dst: &str, payload: Option<&str>) -> String {
+pub(crate) fn relay(kind: &str, src: &str, dst: &str, payload: Option<&str>) -> String {
     let (src, dst) = (quote(src), quote(dst));
     let length = 64 + src.len() + dst.len() + payload.map_or(0, str::len);
     let mut text = String::with_capacity(length);
