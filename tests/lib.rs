@@ -1,1 +1,6 @@
 //! What the tests of the whole project share.
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

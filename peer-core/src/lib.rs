@@ -22,6 +22,7 @@
 //! | `link` (feature `link`) | the engine's I/O as frames between a microcontroller and its gateway |
 //! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
 //! | `rtc` (feature `rtc`) | a WebRTC data channel in static memory; so far its STUN, DTLS and SCTP |
+//! | [`peerjs_wire`] | a page: what travels between PeerJS, a broker and this crate |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!
 //! # The drive loop
@@ -112,6 +113,9 @@ pub mod link;
 #[cfg(feature = "smoltcp")]
 pub mod net;
 pub mod peer;
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/peerjs-wire.md")]
+pub mod peerjs_wire {}
 mod random;
 #[cfg(feature = "rtc")]
 pub mod rtc;

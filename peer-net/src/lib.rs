@@ -1,3 +1,6 @@
+// Links of the pages lead to pages: to modules here, to files elsewhere. The first definition counts.
+#![doc = "[peerjs-api]: docs::peerjs_api\n[command]: docs::command"]
+#![doc = "[json-lines]: docs::json_lines\n[figures]: docs::figures\n"]
 #![doc = include_str!("../README.md")]
 //!
 //! # Inside
@@ -12,6 +15,8 @@
 pub mod broker;
 mod codec;
 mod connection;
+#[cfg(any(doc, doctest))]
+pub mod docs;
 mod error;
 mod event;
 #[cfg(feature = "gateway")]

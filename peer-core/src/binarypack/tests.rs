@@ -15,16 +15,37 @@ use super::{DecodeError, EncodeError, Value, from_slice, serialized_len, to_slic
 
 const VECTORS: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../tests/vectors/binarypack_vectors.json"
+    "/tests/vectors/binarypack_vectors.json"
 ));
 const DECODE_VECTORS: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../tests/vectors/binarypack_decode_vectors.json"
+    "/tests/vectors/binarypack_decode_vectors.json"
 ));
 const PACK_ERRORS: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../tests/vectors/binarypack_pack_errors.json"
+    "/tests/vectors/binarypack_pack_errors.json"
 ));
+
+/// The rows of the page are true.
+#[test]
+fn the_page_of_the_wire_shows_what_is_written() {
+    let page = include_str!("../../docs/peerjs-wire.md");
+    let table = page.split("| value | bytes |").nth(1).unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let mut seen = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split('`').collect();
+        let value: Json = serde_json::from_str(cells[1]).unwrap();
+        let mut buf = [0; 64];
+        let written = to_slice(&value, &mut buf).unwrap();
+        assert_eq!(written, unhex(cells[3]), "{row}");
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+}
 
 /// A JavaScript value, from the grammar of the vectors.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::{
 
 const WIRE: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../tests/vectors/wire_vectors.json"
+    "/tests/vectors/wire_vectors.json"
 ));
 
 const ALL: [Serialization; 5] = [

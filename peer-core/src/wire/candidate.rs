@@ -317,7 +317,7 @@ mod tests {
     fn reads_and_writes_every_recorded_candidate() {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../tests/vectors/signalling_vectors.json"
+            "/tests/vectors/signalling_vectors.json"
         );
         let text = std::fs::read_to_string(path).unwrap();
         let mut count = 0;

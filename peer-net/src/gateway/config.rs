@@ -28,7 +28,7 @@ const SECONDS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest file with a key that is read.
 const KEY_FILE_MAX: u64 = 1024;
 
-/// A gateway's configuration. `examples/gateway.toml` in the repository shows all of it.
+/// A gateway's configuration. [`EXAMPLE`](super::EXAMPLE) shows all of it.
 ///
 /// ```
 /// use peer_net::gateway::GatewayConfig;

@@ -94,6 +94,9 @@ pub use status::{
     AbsentLine, ConnectionStatus, GatewayStatus, LeafStatus, LinkCounts, RefusedCounts,
 };
 
+/// A configuration that explains every setting, TOML.
+pub const EXAMPLE: &str = include_str!("../../docs/gateway.toml");
+
 /// How long the end may take, until every remote knows.
 const END_WAIT: Duration = Duration::from_secs(5);
 

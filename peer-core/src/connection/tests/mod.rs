@@ -17,7 +17,7 @@ use crate::{
 
 const WIRE: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../tests/vectors/wire_vectors.json"
+    "/tests/vectors/wire_vectors.json"
 ));
 
 struct Bytes(Vec<u8>);

@@ -50,7 +50,7 @@ fn without_fragment(message: &str) -> Value {
 fn exchanges() -> Vec<Value> {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../tests/vectors/signalling_vectors.json"
+        "/tests/vectors/signalling_vectors.json"
     );
     let vectors = json(&fs::read_to_string(path).unwrap());
     let exchanges = vectors["exchanges"].as_array().unwrap().clone();

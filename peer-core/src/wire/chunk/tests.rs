@@ -13,7 +13,7 @@ const ONE: NonZeroU32 = NonZeroU32::MIN;
 fn vectors() -> Value {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../tests/vectors/wire_vectors.json"
+        "/tests/vectors/wire_vectors.json"
     );
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }

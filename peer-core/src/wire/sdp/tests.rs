@@ -9,7 +9,7 @@ use super::*;
 
 const VECTORS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../tests/vectors/signalling_vectors.json"
+    "/tests/vectors/signalling_vectors.json"
 );
 
 /// Every description Chromium sent in the recorded exchanges.

@@ -16,7 +16,7 @@ use super::*;
 fn frames(kind: &str) -> Vec<String> {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../tests/vectors/signalling_vectors.json"
+        "/tests/vectors/signalling_vectors.json"
     );
     let vectors: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let mut frames = Vec::new();

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use peer_net::gateway::{Gateway, GatewayConfig, StatusSource};
+use peer_net::gateway::{EXAMPLE, Gateway, GatewayConfig, StatusSource};
 use tokio::task::AbortHandle;
 
 use crate::failure::{Failure, sentence};
@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The key in examples/gateway.toml, which everybody knows.
+/// The key in the example, which everybody knows.
 const EXAMPLE_KEY: [u8; 32] = [7; 32];
 /// The longest configuration that is read, in bytes.
 const CONFIG_MAX: u64 = 1 << 20;
@@ -26,7 +26,7 @@ const CONFIG_MAX: u64 = 1 << 20;
 /// Lend this machine's broker socket and WebRTC stack to microcontrollers that run peer-core.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-examples/gateway.toml explains every setting. Once everything is listened on, stdout says so and then `Ready.`\n\
+`--example` prints a configuration that explains every setting. Once everything is listened on, stdout says so and then `Ready.`\n\
 SIGHUP reads the file again, and all of it counts at once; leaves that may stay do. A file with a mistake \
 changes nothing, and stderr says so. Ctrl-C and SIGTERM tell every leaf and close every connection, and end \
 with status 0 within five seconds.\n\
@@ -34,11 +34,14 @@ Exit codes: 1 the configuration cannot be used, or an address not be listened on
 be read.")]
 pub(crate) struct Args {
     /// The configuration, TOML.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "example")]
+    config: Option<PathBuf>,
     /// Only say whether the configuration can be used.
     #[arg(long)]
     check: bool,
+    /// Print a configuration that explains every setting.
+    #[arg(long, conflicts_with_all = ["config", "check"])]
+    example: bool,
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -46,9 +49,12 @@ pub(crate) struct Args {
 /// # Errors
 /// The configuration cannot be read or used, or an address cannot be listened on.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let config = load(&args.config)?;
+    let Some(path) = args.config else {
+        return print(EXAMPLE.trim_end());
+    };
+    let config = load(&path)?;
     if args.check {
-        return print(&format!("{} can be used.", args.config.display()));
+        return print(&format!("{} can be used.", path.display()));
     }
     // Before the line that tells scripts they may go on.
     let interrupted = interrupted();
@@ -67,7 +73,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     loop {
         tokio::select! {
             () = &mut interrupted => break,
-            () = hangups.next() => match served.reload(&args.config).await {
+            () = hangups.next() => match served.reload(&path).await {
                 Ok(told) => served.announce(&told).map_err(unwritable)?,
                 Err(why) => tell!("peer: {why}; nothing has changed"),
             },

@@ -53,7 +53,7 @@ fn expire(session: SessionId, absent: &str, to: &str) -> Action {
 fn recorded_exchanges_are_relayed_byte_for_byte() {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/vectors/signalling_vectors.json"
+        "/tests/vectors/signalling_vectors.json"
     );
     let vectors: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

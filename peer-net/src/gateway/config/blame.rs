@@ -203,7 +203,7 @@ impl Blame<'_> {
 /// The parser's words are for those who know Rust.
 fn sentence(message: &str, key: Option<&str>) -> String {
     if let Some(field) = message.strip_prefix("missing field ") {
-        return format!("{field} is missing; examples/gateway.toml shows where it belongs");
+        return format!("{field} is missing; `peer gateway --example` shows where it belongs");
     }
     if let Some(field) = message.strip_prefix("unknown field ") {
         return match field.split_once(", expected ") {

@@ -10,7 +10,7 @@ fn parse(text: &str) -> Result<GatewayConfig, ConfigError> {
 
 #[test]
 fn the_example_says_everything() {
-    let text = include_str!("../../../../examples/gateway.toml");
+    let text = crate::gateway::EXAMPLE;
     let config = parse(text).unwrap();
     assert_eq!(config.status, STATUS_ADDRESS.parse().ok());
     assert!(!config.options.leaves.is_empty());

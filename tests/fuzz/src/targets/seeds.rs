@@ -5,11 +5,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const SIGNALLING: &str = include_str!("../../../vectors/signalling_vectors.json");
-const BINARYPACK: &str = include_str!("../../../vectors/binarypack_vectors.json");
-const BINARYPACK_DECODE: &str = include_str!("../../../vectors/binarypack_decode_vectors.json");
-const WIRE: &str = include_str!("../../../vectors/wire_vectors.json");
-const LINK: &str = include_str!("../../../vectors/link_vectors.json");
+const SIGNALLING: &str =
+    include_str!("../../../../peer-core/tests/vectors/signalling_vectors.json");
+const BINARYPACK: &str =
+    include_str!("../../../../peer-core/tests/vectors/binarypack_vectors.json");
+const BINARYPACK_DECODE: &str =
+    include_str!("../../../../peer-core/tests/vectors/binarypack_decode_vectors.json");
+const WIRE: &str = include_str!("../../../../peer-core/tests/vectors/wire_vectors.json");
+const LINK: &str = include_str!("../../../../peer-core/tests/vectors/link_vectors.json");
 /// Longer vectors are left out: they are the same again.
 const SEED_MAX: usize = 4_096;
 

@@ -1,4 +1,4 @@
-//! One line of stdout, and one of stdin, as the README documents them.
+//! One line of stdout, and one of stdin, as `peer-net/docs/json-lines.md` documents them.
 
 use peer_net::{CloseReason, Side, Value};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
-//! The JSON-lines contract of `--json`: commands on stdin, events on stdout. The README documents it.
+//! The JSON-lines contract of `--json`: commands on stdin, events on stdout. `peer-net/docs/json-lines.md`
+//! documents it.
 
 mod connection;
 mod line;
