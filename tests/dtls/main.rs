@@ -9,6 +9,7 @@ use peer_core::rtc::crypto::{Crypto as _, CryptoError, RustCrypto, Sha256 as _};
 use peer_core::rtc::dtls::{Config, DATAGRAM_MAX, Dtls, Event, HEADROOM, Identity, TAILROOM};
 use peer_core::time;
 
+mod dimpl;
 mod openssl;
 mod webrtc_rs;
 

@@ -99,6 +99,11 @@ impl Flight {
     }
 
     #[cfg(test)]
+    pub(super) fn own_finished(&self) -> (u16, [u8; VERIFY_LEN]) {
+        self.finished.expect("there is one")
+    }
+
+    #[cfg(test)]
     pub(super) fn spoil_finished(&mut self) {
         let (_, data) = self.finished.as_mut().expect("there is one");
         data[0] ^= 1;

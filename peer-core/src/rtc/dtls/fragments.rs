@@ -1,5 +1,7 @@
 //! Handshake messages from their fragments (RFC 6347 §4.2.3), in fixed memory.
 
+use super::error::DtlsError;
+use super::prf::VERIFY_LEN;
 use super::reader::Reader;
 use crate::bytes;
 
@@ -40,9 +42,36 @@ impl<'a> Fragment<'a> {
         })
     }
 
-    /// The whole message, if this is all of it.
-    pub(super) fn whole(&self) -> Option<&'a [u8]> {
-        (self.body.len() == self.len).then_some(self.body)
+    /// Whether this is the beginning of its message.
+    pub(super) const fn is_first(&self) -> bool {
+        self.offset == 0
+    }
+}
+
+/// What came of a Finished. It comes encrypted, and so has its own place: nothing in plaintext can
+/// take it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FinishedParts([Option<u8>; VERIFY_LEN]);
+
+impl FinishedParts {
+    /// Takes a fragment; all of it, once all came. What came first counts. `Err` where it is no
+    /// Finished.
+    pub(super) fn insert(
+        &mut self,
+        fragment: &Fragment<'_>,
+    ) -> Result<Option<[u8; VERIFY_LEN]>, DtlsError> {
+        if fragment.len != VERIFY_LEN {
+            return Err(DtlsError::Finished);
+        }
+        for (kept, came) in self.0.iter_mut().skip(fragment.offset).zip(fragment.body) {
+            kept.get_or_insert(*came);
+        }
+        let mut all = [0; VERIFY_LEN];
+        for (to, kept) in all.iter_mut().zip(self.0) {
+            let Some(byte) = kept else { return Ok(None) };
+            *to = byte;
+        }
+        Ok(Some(all))
     }
 }
 

@@ -3,9 +3,9 @@
 use super::certificate::{Identity, digest, public_key};
 use super::error::DtlsError;
 use super::flight::Flight;
-use super::fragments::header;
+use super::fragments::{FinishedParts, Fragment, header};
 use super::hello::{ClientHello, HELLO_MAX, write_client_hello};
-use super::prf::{self, MASTER_LEN, VERIFY_LEN};
+use super::prf::{self, MASTER_LEN};
 use super::protection::{Keys, Suite};
 use super::step::{Message, Step};
 use super::{Config, HANDSHAKE_MAX, Role};
@@ -63,6 +63,7 @@ pub(super) struct Handshake<C: Crypto> {
     /// Of the messages up to the ClientKeyExchange (RFC 7627 §3).
     pub(super) session_hash: [u8; DIGEST_LEN],
     master: Secret<MASTER_LEN>,
+    finished: FinishedParts,
     transcript: C::Sha256,
     sent: u16,
     received: usize,
@@ -97,6 +98,7 @@ impl<C: Crypto> Handshake<C> {
             signature: [0; SIGNATURE_LEN],
             session_hash: [0; DIGEST_LEN],
             master: Secret::ZERO,
+            finished: FinishedParts::default(),
             transcript: crypto.sha256(),
             sent: 0,
             received: 0,
@@ -293,26 +295,29 @@ impl<C: Crypto> Handshake<C> {
         Ok(())
     }
 
-    /// Takes the remote's Finished, which came encrypted; our last flight, if we are server.
+    /// Takes a fragment of the remote's Finished, which came encrypted. Whether that was all of it;
+    /// our last flight is made then, if we are server.
     pub(super) fn finished(
         &mut self,
         crypto: &mut C,
         flight: &mut Flight,
-        sequence: u16,
-        body: &[u8],
-    ) -> Result<(), DtlsError> {
+        fragment: &Fragment<'_>,
+    ) -> Result<bool, DtlsError> {
+        let Some(data) = self.finished.insert(fragment)? else {
+            return Ok(false);
+        };
         let transcript = self.transcript();
         let client = self.role == Role::Server;
         let expected = prf::verify_data(crypto, &self.master, client, &transcript);
-        if body.len() != VERIFY_LEN || !equal(&expected, body) {
+        if !equal(&expected, &data) {
             return Err(DtlsError::Finished);
         }
-        self.hash(Message::Finished.number(), sequence, body)?;
+        self.hash(Message::Finished.number(), fragment.sequence, &data)?;
         flight.clear();
-        match self.role {
-            Role::Client => Ok(()),
-            Role::Server => self.push_finished(crypto, flight),
+        if self.role == Role::Server {
+            self.push_finished(crypto, flight)?;
         }
+        Ok(true)
     }
 }
 

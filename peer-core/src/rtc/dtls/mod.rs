@@ -26,6 +26,7 @@
 //! | `M` bytes for a handshake message | [`DtlsError::MessageTooLong`]; what came before its turn gives way |
 //! | [`HANDSHAKE_MAX`] bytes for all messages of a remote | [`DtlsError::HandshakeTooLong`] |
 //! | 6 messages before their turn, 8 pieces with gaps of each | further ones are dropped, and come again |
+//! | 2 encrypted records before their keys | the older is dropped, and comes again |
 //! | a flight is sent again after the first wait, then twice as long, up to 4 s | [`DtlsError::TimedOut`] after the time limit |
 //! | 16 answers to a remote that repeats its flight, one in half a first wait | then only time counts |
 //! | records 64 behind the newest | dropped as replayed |

@@ -22,7 +22,10 @@ use crate::time::Instant;
 
 /// Records with a wrong tag that the keys may see: RFC 9147 §4.5.3 bounds them for AES-GCM.
 const FORGERIES_MAX: u64 = 1 << 36;
-/// Bytes of the body of an encrypted Finished that is kept until it can be opened.
+/// Encrypted records that are kept until they can be opened: a Finished that is cut in two. Of more
+/// the oldest is dropped, and comes again.
+const EARLY: usize = 2;
+/// Bytes of the body of such a record: of a whole Finished.
 const EARLY_MAX: usize = 48;
 /// Events before they are polled: opened, ended.
 const EVENTS: usize = 2;
@@ -89,7 +92,8 @@ enum State<C: Crypto> {
     Ended,
 }
 
-/// An encrypted Finished that came before its keys, or before the ChangeCipherSpec.
+/// A record with an encrypted Finished, or a part of it, that came before its keys, or before the
+/// ChangeCipherSpec.
 struct Early {
     header: Header,
     body: [u8; EARLY_MAX],
@@ -107,7 +111,7 @@ struct Core<C: Crypto> {
     write: Option<Keys<C>>,
     replay: ReplayWindow,
     forgeries: u64,
-    early: Option<Early>,
+    early: Deque<Early, EARLY>,
     /// To be sent: level, description, epoch.
     alert: Option<(u8, u8, u16)>,
     /// The last that came in plaintext.
@@ -131,7 +135,7 @@ impl<C: Crypto, const M: usize> Dtls<C, M> {
             write: None,
             replay: ReplayWindow::default(),
             forgeries: 0,
-            early: None,
+            early: Deque::new(),
             alert: None,
             plain_alert: None,
             events: Deque::new(),
@@ -239,7 +243,7 @@ impl<C: Crypto, const M: usize> Dtls<C, M> {
         }
     }
 
-    /// Opens the Finished that came early, if it can be now.
+    /// Opens what came early of the Finished, if it can be now.
     fn open_early(&mut self, crypto: &mut C) {
         let State::Handshake(handshake) = &self.core.state else {
             return;
@@ -247,7 +251,7 @@ impl<C: Crypto, const M: usize> Dtls<C, M> {
         if !handshake.awaits_finished() {
             return;
         }
-        if let Some(mut early) = self.core.early.take() {
+        while let Some(mut early) = self.core.early.pop_front() {
             let body = bytes::front_mut(&mut early.body, early.len);
             let data = self
                 .core
@@ -370,7 +374,11 @@ impl<C: Crypto> Core<C> {
             len: body.len(),
         };
         if bytes::copy(&mut early.body, body).is_some() {
-            self.early = Some(early);
+            if self.early.is_full() {
+                self.early.pop_front();
+            }
+            let kept = self.early.push_back(early);
+            debug_assert!(kept.is_ok(), "room was made");
         }
     }
 
@@ -404,27 +412,10 @@ impl<C: Crypto> Core<C> {
                     self.remote_alert(level, description);
                 }
             }
-            (Content::Handshake, state) => {
-                let fragment = Fragment::read(&mut Reader::new(text))?;
-                let body = fragment.whole()?;
-                if Message::read(fragment.kind) != Message::Finished {
-                    // HelloRequest or a hello: what would be renegotiation.
-                    return None;
-                }
-                match state {
-                    State::Handshake(handshake) if fragment.sequence == fragments.next() => {
-                        let sequence = fragment.sequence;
-                        match handshake.finished(crypto, &mut self.flight, sequence, body) {
-                            Ok(()) => {
-                                fragments.skip();
-                                self.open();
-                            }
-                            Err(error) => self.fail(error),
-                        }
-                    }
-                    // The remote repeats its last flight: it did not get ours.
-                    State::Open if self.role == Role::Server => self.flight.restart(),
-                    _ => {}
+            (Content::Handshake, _) => {
+                let mut reader = Reader::new(text);
+                while let Some(fragment) = Fragment::read(&mut reader) {
+                    self.encrypted_fragment(crypto, fragments, &fragment);
                 }
             }
             _ => {}
@@ -432,9 +423,38 @@ impl<C: Crypto> Core<C> {
         None
     }
 
+    /// All but a Finished is dropped: a HelloRequest or a hello would be renegotiation.
+    fn encrypted_fragment<const M: usize>(
+        &mut self,
+        crypto: &mut C,
+        fragments: &mut Fragments<M>,
+        fragment: &Fragment<'_>,
+    ) {
+        if Message::read(fragment.kind) != Message::Finished {
+            return;
+        }
+        match &mut self.state {
+            State::Handshake(handshake) if fragment.sequence == fragments.next() => {
+                match handshake.finished(crypto, &mut self.flight, fragment) {
+                    Ok(true) => {
+                        fragments.skip();
+                        self.open();
+                    }
+                    Ok(false) => {}
+                    Err(error) => self.fail(error),
+                }
+            }
+            // The remote repeats its last flight: it did not get ours.
+            State::Open if self.role == Role::Server && fragment.is_first() => {
+                self.flight.restart();
+            }
+            State::Handshake(_) | State::Open | State::Ended => {}
+        }
+    }
+
     fn open(&mut self) {
         self.state = State::Open;
-        self.early = None;
+        self.early.clear();
         self.timer.stop();
         self.tell(Event::Connected);
     }
@@ -480,7 +500,7 @@ impl<C: Crypto> Core<C> {
     fn end(&mut self) {
         self.state = State::Ended;
         self.flight.clear();
-        self.early = None;
+        self.early.clear();
         self.read = None;
         if !matches!(self.alert, Some((_, _, 1))) {
             self.write = None;
@@ -589,6 +609,11 @@ impl<C: Crypto, const M: usize> Dtls<C, M> {
 
     pub(super) const fn forgeries(&self) -> u64 {
         self.core.forgeries
+    }
+
+    /// The sequence number and the body of the Finished that is to be sent.
+    pub(super) fn own_finished(&self) -> (u16, [u8; 12]) {
+        self.core.flight.own_finished()
     }
 
     /// Changes a bit of the Finished that is to be sent.

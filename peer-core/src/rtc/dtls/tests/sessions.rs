@@ -1,6 +1,7 @@
 //! What works.
 
 use super::*;
+use crate::rtc::dtls::record::Content;
 
 #[test]
 fn two_sessions_connect_and_talk() {
@@ -202,4 +203,85 @@ fn text_needs_its_room() {
 fn sizes() {
     let size = size_of::<Dtls<NullCrypto, M>>();
     assert!(size <= 4_096, "{size} bytes with {M} for a message");
+}
+
+/// The datagrams of a handshake up to the Finished of the end that gets `way`'s other, exclusive:
+/// what is left is its ChangeCipherSpec and the Finished, which is taken off.
+fn up_to_finished(pair: &mut Pair, way: Way) -> Vec<u8> {
+    let now = pair.now;
+    let hello = pair.client.transmit(now).concat();
+    pair.server.receive(now, &hello);
+    pair.server.work(now);
+    let flight = pair.server.transmit(now).concat();
+    pair.client.receive(now, &flight);
+    pair.client.work(now);
+    let mut last = pair.client.transmit(now).concat();
+    if way == Way::ToClient {
+        pair.server.receive(now, &last);
+        pair.server.work(now);
+        last = pair.server.transmit(now).concat();
+    }
+    // A record of GCM: 13, 8, 12 and 12, 16 bytes.
+    let finished = last.split_off(last.len() - 61);
+    assert_eq!(finished[..5], [22, 0xfe, 0xfd, 0, 1]);
+    last
+}
+
+/// Records with these parts of an end's own Finished.
+fn finished_in(end: &mut End<NullCrypto>, pieces: &[(u8, u8)]) -> Vec<Vec<u8>> {
+    let (sequence, data) = end.dtls.own_finished();
+    let [high, low] = sequence.to_be_bytes();
+    let record = |&(start, stop): &(u8, u8)| {
+        let body = &data[start.into()..stop.into()];
+        let len = stop - start;
+        let head = [20, 0, 0, 12, high, low, 0, 0, start, 0, 0, len];
+        let text = [&head[..], body].concat();
+        let (bytes, len) = end.dtls.seal_as(&mut end.crypto, Content::Handshake, &text);
+        bytes[..len].to_vec()
+    };
+    pieces.iter().map(record).collect()
+}
+
+/// As any message: dimpl cuts it where a datagram has room left.
+#[test]
+fn a_finished_may_come_in_fragments() {
+    let bytes: Vec<(u8, u8)> = (0..12).rev().map(|at| (at, at + 1)).collect();
+    let cases: [&[(u8, u8)]; 6] = [
+        &[(0, 12)],
+        &[(0, 1), (1, 12)],
+        &[(5, 12), (0, 7)],
+        &[(0, 0), (0, 12)],
+        &[(0, 6), (0, 6), (3, 9), (9, 12)],
+        &bytes,
+    ];
+    for way in [Way::ToServer, Way::ToClient] {
+        for pieces in cases {
+            for early in [false, true] {
+                // Two records are kept for later, not more.
+                if early && (pieces.len() > 2 || way == Way::ToClient) {
+                    continue;
+                }
+                let mut pair = Pair::new(|_, _| {});
+                let before = up_to_finished(&mut pair, way);
+                let now = pair.now;
+                let (from, to) = match way {
+                    Way::ToServer => (&mut pair.client, &mut pair.server),
+                    Way::ToClient => (&mut pair.server, &mut pair.client),
+                };
+                let records = finished_in(from, pieces);
+                to.receive(now, &before);
+                if !early {
+                    to.work(now);
+                }
+                for record in records {
+                    assert!(to.events.is_empty());
+                    to.receive(now, &record);
+                }
+                to.work(now);
+                assert_eq!(to.events, [Event::Connected], "{way:?} {pieces:?} {early}");
+                pair.connect(&mut perfect);
+                pair.talk();
+            }
+        }
+    }
 }
