@@ -86,6 +86,7 @@ async fn under_steps(offset: &Path) -> Outcome {
     let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default()).await?;
     let open = |id: &str| {
         let rtc = RtcConfig {
+            stack: peer_tests::stack(),
             include_loopback: true,
             ip_filter: vec![[127, 0, 0, 1].into()],
             disconnected_timeout: SILENCE / 2,

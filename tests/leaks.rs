@@ -28,6 +28,7 @@ async fn connections_that_end_while_dead_servers_are_waited_for() -> Outcome {
     let dead = UdpSocket::bind("127.0.0.1:0")?;
     let port = dead.local_addr()?.port();
     let rtc = RtcConfig {
+        stack: peer_tests::stack(),
         include_loopback: true,
         ip_filter: vec![[127, 0, 0, 1].into()],
         ..RtcConfig::default()

@@ -120,6 +120,7 @@ async fn broker() -> Broker {
 
 fn builder(broker: &Broker, server: IceServer, policy: IceTransportPolicy) -> PeerBuilder {
     let rtc = RtcConfig {
+        stack: peer_tests::stack(),
         include_loopback: true,
         ip_filter: vec![[127, 0, 0, 1].into()],
         ..RtcConfig::default()

@@ -11,6 +11,7 @@ use peer_core::{ConnectionId, PeerId};
 use tokio::sync::broadcast;
 
 use crate::error::{CloseReason, ConnectionFailure, PeerFailure};
+use crate::rtc::Stack;
 use crate::value::Value;
 
 /// Events that wait for a slow consumer. At the limit the oldest go, and [`Event::Lagged`] says how many.
@@ -54,6 +55,7 @@ pub struct ConnectionInfo {
     pub(crate) reliable: bool,
     pub(crate) serialization: Serialization,
     pub(crate) incoming: bool,
+    pub(crate) stack: Stack,
 }
 
 impl ConnectionInfo {
@@ -95,6 +97,11 @@ impl ConnectionInfo {
     /// Whether the remote started it.
     pub fn is_incoming(&self) -> bool {
         self.incoming
+    }
+
+    /// Whose SCTP carries it on this side.
+    pub fn stack(&self) -> Stack {
+        self.stack
     }
 }
 

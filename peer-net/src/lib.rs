@@ -12,6 +12,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(not(any(feature = "native", feature = "webrtc-rs")))]
+compile_error!("peer-net needs a WebRTC stack: enable its feature `native`, `webrtc-rs`, or both");
+
 pub mod broker;
 mod codec;
 mod connection;
@@ -50,5 +53,5 @@ pub use peer_core::peer::{
 };
 pub use peer_core::serialization::Serialization;
 pub use peer_core::{ConnectionId, IdError, Label, PeerId, Token};
-pub use rtc::{IceServer, IceTransportPolicy, RtcConfig};
+pub use rtc::{IceServer, IceTransportPolicy, RtcConfig, Stack};
 pub use value::{MAX_VALUES, Number, Object, Value};

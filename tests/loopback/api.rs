@@ -52,6 +52,7 @@ async fn no_duration_is_too_long() -> Outcome {
     options.limits.write_timeout = Duration::MAX;
     let broker = Broker::bind("127.0.0.1:0", options).await?;
     let rtc = RtcConfig {
+        stack: peer_tests::stack(),
         include_loopback: true,
         ip_filter: vec![[127, 0, 0, 1].into()],
         connect_timeout: Duration::MAX,

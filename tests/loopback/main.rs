@@ -12,7 +12,7 @@ use core::time::Duration;
 use peer_net::broker::{Broker, BrokerClient, BrokerOptions, SocketReceiver, SocketSender};
 use peer_net::{
     CloseReason, ConnectError, ConnectionError, DataConnection, Event, Events, Peer, PeerBuilder,
-    PeerError, PeerState, RtcConfig, SendError, Serialization, Stage, Value,
+    PeerError, PeerState, RtcConfig, SendError, Serialization, Stack, Stage, Value,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -38,6 +38,7 @@ async fn broker() -> Broker {
 
 fn builder(broker: &Broker) -> PeerBuilder {
     let rtc = RtcConfig {
+        stack: peer_tests::stack(),
         include_loopback: true,
         ip_filter: vec![[127, 0, 0, 1].into()],
         ..RtcConfig::default()
@@ -55,6 +56,16 @@ async fn peers(broker: &Broker) -> (Peer, Peer) {
     (alice, bob)
 }
 
+/// What `PEER_STACK` asks for is what runs.
+fn assert_stacks(ours: &DataConnection, theirs: &DataConnection) {
+    let stacks = [ours.info().stack(), theirs.info().stack()];
+    match std::env::var("PEER_STACK").as_deref() {
+        Ok("cross") => assert_ne!(stacks[0], stacks[1]),
+        Ok(name) => assert_eq!(stacks.map(Stack::name), [name; 2]),
+        Err(_) => assert_eq!(stacks, [Stack::default(); 2]),
+    }
+}
+
 /// Both ends of a connection.
 async fn connected(
     from: &Peer,
@@ -68,7 +79,9 @@ async fn connected(
         .serialization(serialization)
         .reliable(reliable);
     let (ours, theirs) = tokio::join!(soon(connect.into_future()), soon(to.accept()));
-    (ours.expect("it opens"), theirs.expect("it lives"))
+    let (ours, theirs) = (ours.expect("it opens"), theirs.expect("it lives"));
+    assert_stacks(&ours, &theirs);
+    (ours, theirs)
 }
 
 async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) -> Event {

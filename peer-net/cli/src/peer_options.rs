@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use peer_net::{
     IceServer, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFERS_PER_SECOND, Peer, PeerBuilder,
-    REMOTE_OFFERS_PER_SECOND, RtcConfig,
+    REMOTE_OFFERS_PER_SECOND, RtcConfig, Stack,
 };
 
 use crate::failure::{Failure, no_turn_advice};
@@ -52,6 +53,18 @@ pub(crate) struct PeerOptions {
     #[arg(long)]
     include_loopback: bool,
 
+    /// Whose SCTP carries the data: webrtc-rs, or native, which is peer-core's and quicker where
+    /// packets are lost. The other side may have another.
+    #[arg(
+        long,
+        value_name = "STACK",
+        env = "PEER_STACK",
+        default_value_t,
+        value_parser = PossibleValuesParser::new(Stack::ALL.iter().map(|stack| stack.name()))
+            .try_map(|name| name.parse::<Stack>())
+    )]
+    stack: Stack,
+
     /// Certificates (PEM) to trust besides those of the system, when the broker is spoken to over TLS:
     /// those of a private authority, or the broker's own, self-signed one.
     #[arg(long, value_name = "FILE")]
@@ -88,16 +101,14 @@ impl PeerOptions {
             None => None,
         };
         let kept = state.as_ref().map(|state| &state.identity);
-        let mut builder = Peer::builder();
-        if self.include_loopback {
-            let ice_servers = IceServer::peerjs_defaults();
-            builder = builder.rtc(RtcConfig {
-                ice_servers,
-                include_loopback: true,
-                ..RtcConfig::default()
-            });
-        }
-        builder = builder
+        let rtc = RtcConfig {
+            stack: self.stack,
+            ice_servers: IceServer::peerjs_defaults(),
+            include_loopback: self.include_loopback,
+            ..RtcConfig::default()
+        };
+        let mut builder = Peer::builder()
+            .rtc(rtc)
             .broker(&self.broker)
             .reconnect(!self.no_reconnect)
             .max_message_size(self.max_message_size)

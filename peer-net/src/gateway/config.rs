@@ -15,7 +15,7 @@ use toml::Spanned;
 
 use super::GatewayError;
 use super::options::{GatewayOptions, Settings};
-use crate::rtc::{IceServer, RtcConfig};
+use crate::rtc::{IceServer, RtcConfig, Stack};
 use crate::signalling::BrokerAddress;
 use blame::Blame;
 
@@ -113,6 +113,8 @@ struct Rtc {
     interfaces: Vec<String>,
     #[serde(default)]
     mdns: bool,
+    #[serde(default)]
+    stack: Stack,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +195,7 @@ impl GatewayConfig {
             rtc: RtcConfig {
                 ice_servers,
                 mdns: file.rtc.mdns,
+                stack: file.rtc.stack,
                 include_loopback: file.rtc.include_loopback,
                 ip_filter: file.rtc.addresses,
                 interfaces: file.rtc.interfaces,

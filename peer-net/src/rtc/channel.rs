@@ -9,6 +9,7 @@ use peer_core::wire::dcep::{PPID_BINARY, PPID_BINARY_EMPTY, PPID_STRING, PPID_ST
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::RtcConfig;
+use super::association::End;
 
 /// What one waiting message costs besides its bytes, so that empty ones are bounded too.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -266,8 +267,8 @@ pub(super) trait Below: Send + Sync {
     fn buffered(&self) -> usize;
     /// Told whenever that may have become less.
     fn acknowledged(&self) -> &Notify;
-    /// Whether the session is over.
-    fn end(&self) -> &watch::Sender<bool>;
+    /// Why the session is over, if it is.
+    fn end(&self) -> &watch::Sender<Option<End>>;
 }
 
 /// What senders and the stack share.
@@ -311,7 +312,7 @@ impl Line {
     }
 
     async fn ended(&self) {
-        let _ = self.below.end().subscribe().wait_for(|end| *end).await;
+        let _ = self.below.end().subscribe().wait_for(Option::is_some).await;
     }
 
     fn enqueue(&self, message: Message, permit: OwnedSemaphorePermit, last: bool) -> Queued {
@@ -353,11 +354,26 @@ impl Inbox {
         Arc::clone(&self.room).acquire_many_owned(weight).await.ok()
     }
 
+    /// Room for the message, if there is some now.
+    pub(super) fn try_permit(&self, message: &Message) -> Option<OwnedSemaphorePermit> {
+        let weight = weight(message.len(), self.capacity);
+        Arc::clone(&self.room).try_acquire_many_owned(weight).ok()
+    }
+
     /// Hands a message over. Where nobody listens any more it is dropped, so that the remote is not held up.
     pub(super) async fn deliver(&self, message: Message, permit: Option<OwnedSemaphorePermit>) {
         if let Some(permit) = permit {
             let _ = self.messages.send((message, permit)).await;
         }
+    }
+
+    /// As [`deliver`](Self::deliver), at once: there is a place for each message that has its room.
+    pub(super) fn try_deliver(&self, message: Message, permit: OwnedSemaphorePermit) {
+        let delivered = self.messages.try_send((message, permit));
+        debug_assert!(
+            !matches!(delivered, Err(mpsc::error::TrySendError::Full(_))),
+            "a message with room has a place"
+        );
     }
 
     /// Waits until nobody listens any more.

@@ -7,6 +7,8 @@
 //! Known limits of the stack below: a path that dies is not replaced by another; and while a session ends that still
 //! waits for STUN or TURN servers, its tasks and sockets stay until those have been waited for, 8 s at most.
 //!
+//! Whose SCTP carries the data is a setting, [`Stack`]; both ends may have different ones.
+//!
 //! This module is a seam. Nothing outside of it knows how bytes travel.
 
 mod association;
@@ -16,14 +18,18 @@ mod dtls;
 mod guard;
 mod ice;
 mod minder;
+#[cfg(feature = "native")]
+mod native;
 mod session;
 mod silence;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "webrtc-rs")]
 mod webrtc_rs;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::str::FromStr;
 use core::time::Duration;
 
 use peer_core::peer::{RtcFailure, RtcInput};
@@ -35,9 +41,82 @@ pub use session::Session;
 /// Each step of taking a session down that could wait for the stack.
 const CLOSE_STEP: Duration = Duration::from_millis(500);
 
+/// Whose SCTP carries the data. ICE and DTLS are those of webrtc-rs with either.
+///
+/// Its names, as [`Display`](fmt::Display), [`FromStr`] and serde have them, are `webrtc-rs` and `native`. The default is
+/// webrtc-rs where it is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Stack {
+    /// The crate `webrtc-sctp`. Of the feature `webrtc-rs`.
+    #[cfg(feature = "webrtc-rs")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "webrtc-rs")))]
+    #[default]
+    WebrtcRs,
+    /// `peer_core::rtc::sctp`: one task a session, quick where packets are lost, nothing of the blocking pool. Of the
+    /// feature `native`.
+    #[cfg(feature = "native")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "native")))]
+    #[cfg_attr(not(feature = "webrtc-rs"), default)]
+    Native,
+}
+
+impl Stack {
+    /// Every one that is built.
+    pub const ALL: &[Self] = &[
+        #[cfg(feature = "webrtc-rs")]
+        Self::WebrtcRs,
+        #[cfg(feature = "native")]
+        Self::Native,
+    ];
+
+    /// Returns its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "webrtc-rs")]
+            Self::WebrtcRs => "webrtc-rs",
+            #[cfg(feature = "native")]
+            Self::Native => "native",
+        }
+    }
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Stack {
+    type Err = UnknownStack;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|stack| stack.name() == name).ok_or(UnknownStack)
+    }
+}
+
+/// No [`Stack`] of this name is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownStack;
+
+impl fmt::Display for UnknownStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no such stack in this build; there are:")?;
+        Stack::ALL
+            .iter()
+            .try_for_each(|stack| write!(f, " {stack}"))
+    }
+}
+
+impl core::error::Error for UnknownStack {}
+
 /// How sessions are made. The defaults suit a machine on an ordinary network; every wait and buffer is bounded.
 #[derive(Clone, Debug)]
 pub struct RtcConfig {
+    /// Whose SCTP carries the data. Default: that of webrtc-rs, where it is built.
+    pub stack: Stack,
     /// STUN and TURN servers. Default: none, so only host candidates. While 128 of them are waited for in this process,
     /// a further session does without.
     pub ice_servers: Vec<IceServer>,
@@ -76,6 +155,7 @@ pub struct RtcConfig {
 impl Default for RtcConfig {
     fn default() -> Self {
         Self {
+            stack: Stack::default(),
             ice_servers: Vec::new(),
             ice_transport_policy: IceTransportPolicy::All,
             mdns: false,

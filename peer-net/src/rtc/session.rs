@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use webrtc_ice::state::ConnectionState;
 use webrtc_util::Conn;
 
-use super::association::{Association, Failure, Opening, Purpose};
+use super::association::{Association, End, Failure, Opening, Purpose};
 use super::certificate::{Certificate, Fingerprint};
 use super::channel::Channel;
 use super::dtls::{self, Dtls};
@@ -22,6 +22,8 @@ use super::{CLOSE_STEP, IceState, RtcConfig, SessionEvent};
 
 /// How long a channel's reader may need to empty the stream after the remote's end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+/// What is said when what runs the association is gone without a word.
+const ASSOCIATION_DIED: &str = "the SCTP association died";
 /// Between two looks at whether the association's tasks live.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -185,6 +187,13 @@ impl Progress {
         (failure, format!("{why} while {doing}"))
     }
 
+    fn told(&self, end: End) -> Result<(), Failure> {
+        match end {
+            End::Ended => Ok(()),
+            End::Failed(why) => Err(self.fail(why)),
+        }
+    }
+
     fn parts<T>(&self, change: impl FnOnce(&mut Parts) -> T) -> T {
         change(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -329,8 +338,12 @@ impl Negotiation {
         let mut watchdog = tokio::time::interval(WATCHDOG_INTERVAL);
         let end = loop {
             tokio::select! {
-                _ = &mut drained => return Ok(()),
-                () = association.ended() => break Ok(()),
+                end = association.ended() => break progress.told(end),
+                // Told before, unless what runs the channel panicked.
+                _ = &mut drained => {
+                    let died = End::Failed(ASSOCIATION_DIED);
+                    return progress.told(association.end_reason().unwrap_or(died));
+                }
                 () = over(&mut ice_state) => break Err(progress.fail("the network path was lost")),
                 why = ice.hopeless() => break Err(progress.fail(why)),
                 () = ice.quiet() => {
@@ -339,7 +352,7 @@ impl Negotiation {
                 () = &mut dead => break Err(progress.fail("the transport failed")),
                 _ = watchdog.tick() => {
                     if !association.is_alive() {
-                        break Err(progress.fail("the SCTP association died"));
+                        break Err(progress.fail(ASSOCIATION_DIED));
                     }
                 }
             }
@@ -476,8 +489,10 @@ impl Negotiation {
 
         progress.enter(OPEN_CHANNEL);
         let channel = tokio::select! {
+            biased;
             channel = association.open() => channel?,
-            () = association.ended() => {
+            end = association.ended() => {
+                progress.told(end)?;
                 let gone = "the remote closed before the channel was open";
                 return Err((RtcFailure::Channel, gone.to_owned()));
             }

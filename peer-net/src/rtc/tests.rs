@@ -13,14 +13,35 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     ChannelReceiver, ChannelSender, IceServer, IceState, Message, RtcConfig, SendError, Session,
-    SessionEvent,
+    SessionEvent, Stack,
 };
 
 /// Generous: it only ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The stacks under test, by the variable `PEER_STACK`: of the offerer and of the answerer.
+fn stacks() -> [Stack; 2] {
+    match std::env::var("PEER_STACK").as_deref() {
+        #[cfg(all(feature = "native", feature = "webrtc-rs"))]
+        Ok("cross") => [Stack::Native, Stack::WebrtcRs],
+        Ok(name) => [name.parse().expect("PEER_STACK names a stack"); 2],
+        Err(_) => [Stack::default(); 2],
+    }
+}
+
+/// The configuration of both ends.
+fn both(config: RtcConfig) -> [Arc<RtcConfig>; 2] {
+    stacks().map(|stack| {
+        Arc::new(RtcConfig {
+            stack,
+            ..config.clone()
+        })
+    })
+}
+
 fn config() -> RtcConfig {
     RtcConfig {
+        stack: stacks()[0],
         include_loopback: true,
         ip_filter: vec![core::net::Ipv4Addr::LOCALHOST.into()],
         ..RtcConfig::default()
@@ -55,16 +76,16 @@ async fn last(events: &mut mpsc::Receiver<SessionEvent>) -> SessionEvent {
 /// Starts both and carries signals between them until both are open. The answerer may run somewhere else.
 async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -> (End, End) {
     let there = there.unwrap_or_else(Handle::current);
-    let config = Arc::new(config);
     let (events, mut from_a) = mpsc::channel(16);
-    let a = Session::offer(Arc::clone(&config), "dc_test".into(), ordered, events);
+    let [ours, theirs] = both(config);
+    let a = Session::offer(ours, "dc_test".into(), ordered, events);
     let Some(SessionEvent::LocalDescription(offer)) = from_a.recv().await else {
         panic!("the description comes first");
     };
     let (events, mut from_b) = mpsc::channel(16);
     let b = {
         let _entered = there.enter();
-        Session::answer(config, offer, events)
+        Session::answer(theirs, offer, events)
     };
     let (mut open_a, mut open_b) = (None, None);
     let (mut encrypted_a, mut encrypted_b) = (false, false);
@@ -278,15 +299,30 @@ async fn a_pausing_offerer_stalls_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_congested_channel_says_so() {
     let (a, b) = pair(true).await;
-    let mut sent = 0;
-    let full = loop {
+    let RtcConfig {
+        send_buffer,
+        receive_buffer,
+        receive_window,
+        ..
+    } = RtcConfig::default();
+    // Nobody reads: what is taken fills the buffers of both ends, and nothing else.
+    let most = send_buffer + receive_buffer + receive_window as usize;
+    let (mut sent, mut full) = (0, 0);
+    while full < 20 {
         match a.sender.try_send(bytes(65_536, 0)) {
-            Ok(()) => sent += 65_536,
-            Err(error) => break error,
+            Ok(()) => {
+                (sent, full) = (sent + 65_536, 0);
+                let buffered = a.sender.buffered_amount();
+                assert!(buffered <= send_buffer, "{buffered} bytes wait");
+                assert!(sent <= most, "{sent} bytes were taken");
+            }
+            Err(error) => {
+                assert_eq!(error, SendError::Full);
+                full += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
-    };
-    assert_eq!(full, SendError::Full);
-    assert!(sent <= 1 << 20, "{sent} bytes were taken");
+    }
     // A sender that waits is freed by the close.
     let sender = a.sender.clone();
     let waiting = tokio::spawn(async move {

@@ -6,7 +6,7 @@ use core::time::Duration;
 use peer_core::peer::ConnectionHandle;
 use peer_net::broker::{Broker, BrokerOptions};
 use peer_net::gateway::{Gateway, GatewayOptions, GatewayStatus, LeafOptions};
-use peer_net::{DataConnection, Peer, RtcConfig, Serialization};
+use peer_net::{DataConnection, Peer, RtcConfig, Serialization, Stack};
 use tokio::time::timeout;
 
 use crate::device::Device;
@@ -35,8 +35,16 @@ pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     soon(looking).await
 }
 
+/// The stack under test: `PEER_STACK`.
+fn stack() -> Stack {
+    std::env::var("PEER_STACK").map_or(Stack::default(), |name| {
+        name.parse().expect("PEER_STACK names a stack")
+    })
+}
+
 pub(crate) fn rtc() -> RtcConfig {
     RtcConfig {
+        stack: stack(),
         include_loopback: true,
         ip_filter: vec![[127, 0, 0, 1].into()],
         ..RtcConfig::default()

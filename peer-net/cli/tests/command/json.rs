@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::process::{Outcome, Process, at, broker, command, peer, run, soon};
+use crate::process::{Outcome, Process, at, broker, command, peer, run, soon, stacks};
 
 #[tokio::test]
 async fn its_exit_status_is_that_of_the_contract() -> Outcome {
@@ -93,6 +93,7 @@ async fn commands_are_answered_with_their_tags() -> Outcome {
         remotes.push(soon(bob.accept()).await.expect("it comes"));
         let opened = process.event("connection-open").await;
         assert_eq!(opened["connection"], announced["connection"]);
+        assert_eq!(opened["stack"], stacks()[0].name());
         names.push(opened["connection"].as_str().expect("a name").to_owned());
     }
     // Several, and none is named.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use peer_net::broker::{Broker, BrokerOptions};
-use peer_net::{Peer, PeerBuilder, RtcConfig};
+use peer_net::{Peer, PeerBuilder, RtcConfig, Stack};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -32,9 +32,20 @@ pub(crate) async fn broker_at(port: u16) -> Broker {
         .expect("a port on 127.0.0.1")
 }
 
+/// The stacks of the command and of the library's peers, by the variable `PEER_STACK`: `native`, `webrtc-rs`, or `cross`,
+/// where the command's is the native one.
+pub(crate) fn stacks() -> [Stack; 2] {
+    match std::env::var("PEER_STACK") {
+        Ok(name) if name == "cross" => [Stack::Native, Stack::WebrtcRs],
+        Ok(name) => [name.parse().expect("PEER_STACK names a stack"); 2],
+        Err(_) => [Stack::default(); 2],
+    }
+}
+
 /// A peer of the library at the broker.
 pub(crate) fn peer(broker: &Broker) -> PeerBuilder {
     Peer::builder().broker(broker.url()).rtc(RtcConfig {
+        stack: stacks()[1],
         include_loopback: true,
         ip_filter: vec![[127, 0, 0, 1].into()],
         ..RtcConfig::default()
@@ -97,6 +108,7 @@ pub(crate) fn command(args: &[&str], more: &[String]) -> Command {
         .env_remove("PEER_LOG")
         .env_remove("PEER_BROKER")
         .env_remove("PEER_TOKEN")
+        .env("PEER_STACK", stacks()[0].name())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

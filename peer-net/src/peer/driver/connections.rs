@@ -19,7 +19,9 @@ use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::{ConnectionInfo, Event};
 use crate::options::Options;
 use crate::peer::shared::Shared;
-use crate::rtc::{ChannelReceiver, ChannelSender, IceState, RtcConfig, Session, SessionEvent};
+use crate::rtc::{
+    ChannelReceiver, ChannelSender, IceState, RtcConfig, Session, SessionEvent, Stack,
+};
 
 use super::admission::Gate;
 use super::offer::{Received, Refusal, Unread};
@@ -105,7 +107,7 @@ impl Connections {
 
     /// Makes a slot for a connection the engine has.
     fn insert(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<Arc<Held>> {
-        let info = Arc::new(info(engine, handle)?);
+        let info = Arc::new(info(engine, handle, self.rtc.stack)?);
         let (most, budget) = (self.shared.max_message_size, self.shared.budget.clone());
         let plane = DataPlane::new(info, handle, self.shared.clone(), most, budget);
         let connection = Held::new(plane.clone());
@@ -173,6 +175,7 @@ impl Connections {
             reliable: offer.reliable,
             serialization: offer.serialization,
             incoming: true,
+            stack: self.rtc.stack,
         };
         let failure = ConnectFailure {
             stage: Stage::Offer,
@@ -420,7 +423,7 @@ impl Connections {
 }
 
 /// What the engine knows of a connection, to keep.
-fn info(engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<ConnectionInfo> {
+fn info(engine: &mut Engine<'_>, handle: ConnectionHandle, stack: Stack) -> Option<ConnectionInfo> {
     let connection = engine.connection(handle)?;
     Some(ConnectionInfo {
         peer: connection.peer().clone(),
@@ -430,6 +433,7 @@ fn info(engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<ConnectionI
         reliable: connection.reliable(),
         serialization: connection.serialization(),
         incoming: connection.is_incoming(),
+        stack,
     })
 }
 

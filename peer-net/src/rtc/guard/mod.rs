@@ -2,16 +2,19 @@
 //!
 //! Whoever knows a peer's id can make it answer an offer and reach DTLS and, by then authenticated, SCTP. As
 //! released, both crates can be aborted, spun or swollen from there. [`Guard`] stands between ICE and `dtls`,
-//! [`SctpGuard`] between `dtls` and `webrtc-sctp`. Neither trusts a byte; what they refuse is dropped and counted,
+//! `SctpGuard` between `dtls` and `webrtc-sctp`. Neither trusts a byte; what they refuse is dropped and counted,
 //! never answered with an error the crates would die of.
 
 mod handshake;
+#[cfg(feature = "webrtc-rs")]
 mod inflow;
 mod message;
+#[cfg(feature = "webrtc-rs")]
 mod packet;
 mod record;
+#[cfg(feature = "webrtc-rs")]
 pub(crate) mod sctp;
-#[cfg(test)]
+#[cfg(all(test, feature = "webrtc-rs"))]
 mod tests;
 
 use core::net::SocketAddr;
@@ -26,6 +29,7 @@ use webrtc_util::{Conn, Error};
 
 use self::handshake::Handshake;
 use self::record::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record};
+#[cfg(feature = "webrtc-rs")]
 pub(crate) use self::sctp::SctpGuard;
 
 /// Largest datagram either way, in bytes. `dtls` reads into 8,192 and loses what is longer without a word.

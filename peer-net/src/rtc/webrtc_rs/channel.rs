@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier as Ppid;
 use webrtc_sctp::stream::{ReliabilityType, Stream};
 
+use super::super::association::End;
 use super::super::channel::{Below, Channel, Inbox, Line, Message, Queued, StackEnds, channel};
 use super::super::{RtcConfig, RtcFailure};
 use super::sctp::{Packets, Sctp};
@@ -189,7 +190,7 @@ impl Below for StreamBelow {
         self.packets.acknowledgements()
     }
 
-    fn end(&self) -> &watch::Sender<bool> {
+    fn end(&self) -> &watch::Sender<Option<End>> {
         self.packets.end_sender()
     }
 }
@@ -252,7 +253,8 @@ impl Writer {
             if let Err(error) = written {
                 tracing::debug!(%error, "the data channel takes no more");
                 self.line.close();
-                self.packets.end();
+                // Unless the remote closed it, which is known by then.
+                self.packets.fail("the SCTP association failed");
                 return;
             }
         }
@@ -380,7 +382,9 @@ impl Reader {
             let (length, ppid) = match pin!(self.stream.read_sctp(buffer)).poll(context) {
                 Poll::Ready(Ok(read)) => read,
                 Poll::Ready(Err(error)) => {
-                    tracing::warn!(%error, "the remote sent a message above the size it was told");
+                    tracing::debug!(%error, "a message cannot be read");
+                    self.packets
+                        .fail("the remote sent a message above the size it was told");
                     return Poll::Ready(Read::End);
                 }
                 Poll::Pending => return Poll::Pending,

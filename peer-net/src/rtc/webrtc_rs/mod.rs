@@ -16,7 +16,7 @@ use webrtc_util::Conn;
 use self::channel::Tasks;
 use self::sctp::{Packets, Sctp};
 use super::CLOSE_STEP;
-use super::association::{Failure, Opening, Purpose};
+use super::association::{End, Failure, Opening, Purpose};
 use super::channel::Channel;
 
 /// DCEP's OPEN has to fit, whatever the remote says of its messages.
@@ -95,7 +95,7 @@ impl WebrtcRs {
         Ok(channel)
     }
 
-    pub(super) fn end(&self) -> &watch::Sender<bool> {
+    pub(super) fn end(&self) -> &watch::Sender<Option<End>> {
         self.packets.end_sender()
     }
 

@@ -17,6 +17,7 @@ use webrtc_sctp::Error;
 use webrtc_sctp::association::{Association, Config};
 use webrtc_util::Conn;
 
+use super::super::association::{End, end};
 use super::super::guard::SctpGuard;
 use super::super::guard::sctp::seal;
 use super::flight::{Flight, is_after};
@@ -92,7 +93,7 @@ pub(super) struct Packets {
     delivered: Notify,
     shut: AtomicBool,
     shutting: Notify,
-    end: watch::Sender<bool>,
+    end: watch::Sender<Option<End>>,
 }
 
 /// What was seen in passing.
@@ -135,7 +136,7 @@ impl Packets {
             delivered: Notify::new(),
             shut: AtomicBool::new(false),
             shutting: Notify::new(),
-            end: watch::Sender::new(false),
+            end: watch::Sender::new(None),
         })
     }
 
@@ -147,16 +148,21 @@ impl Packets {
     /// Waits until the remote closed, reset the channel or broke DTLS. Everything that had arrived before is
     /// with the association by then, and stays readable.
     pub(super) async fn ended(&self) {
-        let _ = self.end.subscribe().wait_for(|end| *end).await;
+        let _ = self.end.subscribe().wait_for(Option::is_some).await;
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        *self.end.borrow()
+        self.end.borrow().is_some()
     }
 
     /// Ends the session as if the remote had.
     pub(super) fn end(&self) {
-        self.end.send_replace(true);
+        end(&self.end, End::Ended);
+    }
+
+    /// Ends the session, which failed: `why` begins a sentence.
+    pub(super) fn fail(&self, why: &'static str) {
+        end(&self.end, End::Failed(why));
     }
 
     /// Woken after each SACK the association has processed.
@@ -169,8 +175,8 @@ impl Packets {
         &self.acknowledged
     }
 
-    /// Whether the session is over.
-    pub(super) const fn end_sender(&self) -> &watch::Sender<bool> {
+    /// Why the session is over, if it is.
+    pub(super) const fn end_sender(&self) -> &watch::Sender<Option<End>> {
         &self.end
     }
 
@@ -396,7 +402,8 @@ impl Packets {
                 Ok(length)
             }
             Err(error) => {
-                self.end();
+                tracing::debug!(%error, "an SCTP packet was not sent");
+                self.fail("the transport failed");
                 Err(error)
             }
         }

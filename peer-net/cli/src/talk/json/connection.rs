@@ -103,7 +103,12 @@ pub(super) async fn attend(
         .await;
     match connection.opened().await {
         Ok(()) => {
-            lines.line(&Line::ConnectionOpen { connection: name }).await;
+            let stack = connection.info().stack().name();
+            let line = Line::ConnectionOpen {
+                connection: name,
+                stack,
+            };
+            lines.line(&line).await;
             tokio::join!(receive(&session, &named), send(&named, jobs));
             tell_left_out(&named).await;
             let reason = connection.closed().await;

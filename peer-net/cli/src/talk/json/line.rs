@@ -38,6 +38,7 @@ pub(super) enum Line<'a> {
     },
     ConnectionOpen {
         connection: &'a str,
+        stack: &'a str,
     },
     Data {
         connection: &'a str,

@@ -1,0 +1,496 @@
+//! The task of a session: packets in and out, and the end of it.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use peer_core::config::LABEL_MAX;
+use peer_core::peer::RtcFailure;
+use peer_core::rtc::sctp::{
+    self, Association, Chunk, Config, Event, Memory, Outgoing, Received, Run, Violation,
+};
+use peer_core::wire::dcep::{self, OPEN_HEADER_LEN, Open, PPID_DCEP};
+use peer_core::wire::sdp::SCTP_PORT;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use webrtc_util::Conn;
+
+use super::super::association::{End, Failure, Opening, Purpose, end};
+use super::super::channel::{Channel, channel};
+use super::super::guard::DATAGRAM_MAX;
+use super::Shared;
+use super::open::{Came, OpenChannel, Order, Ready, came, ready};
+use crate::time::{engine_now, of_engine, sleep_until};
+
+/// Longest SCTP packet, in bytes: 1,200 less what DTLS (37) and a relay's channel (4) add, and something to spare.
+const PACKET: u16 = 1144;
+/// Bytes of memory for what is sent and not acknowledged, at least.
+const SEND_MIN: usize = 16 * 1024;
+/// The memory in which messages are put together is kept up to this size.
+const PARTIAL_KEPT: usize = 64 * 1024;
+/// Packets that are read from DTLS before what they ask for is sent, and that are sent before some are read.
+const BATCH: usize = 32;
+/// Chunks that may be under way; sending waits beyond.
+const CHUNKS: usize = 8192;
+/// Gaps that are kept in what came; what would make one more is dropped, and comes again.
+const RUNS: usize = 512;
+/// Messages may always be as long as this in bytes: DCEP's OPEN is one.
+const OPENING_LEN: u32 = 4096;
+/// How long the remote has to answer the reset of our stream before the association is aborted.
+const RESET_WAIT: Duration = Duration::from_millis(300);
+
+/// What packets go through.
+type Dtls = dyn Conn + Send + Sync;
+
+/// What the session asks of its task.
+pub(super) enum Command {
+    /// Make the remote send something.
+    Heartbeat,
+    /// End; what the remote sent before its own end is still handed over.
+    Close,
+}
+
+pub(super) struct Task {
+    pub(super) purpose: Purpose,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) associated: Option<oneshot::Sender<Result<(), Failure>>>,
+    pub(super) opened: Option<oneshot::Sender<Result<Channel, Failure>>>,
+    pub(super) done: Option<oneshot::Sender<()>>,
+}
+
+/// How far the session is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Going,
+    /// Our stream is being reset, the last thing before ABORT.
+    Resetting(Instant),
+    Over(Rest),
+}
+
+/// What becomes of what came and is not read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The receiver gets it.
+    Kept,
+    /// We ended it, so nobody wants it.
+    Dropped,
+}
+
+/// Why it is over.
+#[derive(Clone, Copy)]
+enum Why {
+    Sctp(sctp::End),
+    /// DTLS says nothing more: the remote closed it.
+    Dtls,
+}
+
+impl Why {
+    const fn end(self) -> End {
+        match self {
+            Self::Sctp(sctp::End::Unreachable | sctp::End::Violation(_)) => {
+                End::Failed(self.sentence())
+            }
+            Self::Sctp(_) | Self::Dtls => End::Ended,
+        }
+    }
+
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Sctp(sctp::End::Local) => "it was closed on this side",
+            Self::Sctp(sctp::End::Unreachable) => "the remote does not answer",
+            Self::Sctp(sctp::End::Violation(Violation::MessageTooLong)) => {
+                "the remote sent a message above the size it was told"
+            }
+            Self::Sctp(sctp::End::Violation(_)) => "the remote broke the rules of SCTP",
+            Self::Sctp(_) => "the remote aborted it",
+            Self::Dtls => "the remote closed the encrypted connection",
+        }
+    }
+}
+
+/// The task at work.
+struct Work<'m> {
+    task: Task,
+    association: Association<'m>,
+    epoch: Instant,
+    channel: Option<OpenChannel>,
+    /// The message being put together.
+    partial: Vec<u8>,
+    phase: Phase,
+}
+
+impl Task {
+    pub(super) async fn run(mut self, dtls: Arc<Dtls>) {
+        let config = &self.purpose.config;
+        let mut random = [0; 8];
+        if SecureRandom::fill(&SystemRandom::new(), &mut random).is_err() {
+            let sentence = "this machine has no randomness for an SCTP association";
+            self.refuse((RtcFailure::Resources, sentence.to_owned()));
+            return;
+        }
+        let window = config
+            .receive_window
+            .max(config.max_message_size.saturating_mul(2));
+        let mut settings = Config::new(random);
+        settings.local_port = SCTP_PORT;
+        settings.remote_port = self.purpose.remote_port;
+        settings.packet = PACKET;
+        settings.send_max = u64::from(self.purpose.max_message_size.max(OPENING_LEN));
+        settings.receive_max = u64::from(config.max_message_size.max(OPENING_LEN));
+        // Zeroed pages cost nothing until they are used, and a ring that runs empty begins anew.
+        let mut send = vec![0; (config.send_buffer / 2).max(SEND_MIN)];
+        let mut chunks = vec![Chunk::EMPTY; CHUNKS];
+        let mut receive = vec![0; window as usize];
+        let mut runs = vec![Run::EMPTY; RUNS];
+        let memory = Memory {
+            send: &mut send,
+            chunks: &mut chunks,
+            receive: &mut receive,
+            runs: &mut runs,
+        };
+        let work = Work {
+            association: Association::new(settings, memory),
+            task: self,
+            epoch: Instant::now(),
+            channel: None,
+            partial: Vec::new(),
+            phase: Phase::Going,
+        };
+        work.run(dtls).await;
+    }
+
+    /// The session does not open, if it has not.
+    fn refuse(&mut self, failure: Failure) {
+        if let Some(associated) = self.associated.take() {
+            let _ = associated.send(Err(failure));
+        } else if let Some(opened) = self.opened.take() {
+            let _ = opened.send(Err(failure));
+        }
+    }
+}
+
+impl Work<'_> {
+    async fn run(mut self, dtls: Arc<Dtls>) {
+        let mut end = self.task.shared.end.subscribe();
+        let mut packet = vec![0; DATAGRAM_MAX];
+        self.association.connect();
+        loop {
+            self.events();
+            self.take();
+            self.give();
+            let more = self.transmit(&*dtls).await;
+            if let Some(reason) = self.association.end_reason() {
+                self.over(Why::Sctp(reason), Rest::Kept);
+            }
+            let resetting = match self.phase {
+                Phase::Going => None,
+                Phase::Resetting(until) => Some(until),
+                Phase::Over(_) => break,
+            };
+            let timeout = self.association.timeout();
+            let timeout = timeout.map(|at| of_engine(self.epoch, at));
+            tokio::select! {
+                received = dtls.recv(&mut packet) => match received {
+                    Ok(len) => self.received(&*dtls, &mut packet, len),
+                    Err(_) => self.over(Why::Dtls, Rest::Kept),
+                },
+                command = self.task.commands.recv() => self.command(&*dtls, command).await,
+                ready = ready(&mut self.channel) => self.ready(ready),
+                () = ended(&mut end), if self.is_undrained() => self.drained(),
+                () = sleep_until(timeout) => {}
+                () = sleep_until(resetting) => self.association.abort(),
+                () = core::future::ready(()), if more => {}
+            }
+        }
+        self.task.commands.close();
+        drop(dtls);
+        if let Some(done) = self.task.done.take() {
+            let _ = done.send(());
+        }
+        if self.phase == Phase::Over(Rest::Kept) {
+            self.deliver_rest().await;
+        }
+    }
+
+    /// Takes a packet, and those that wait behind it.
+    fn received(&mut self, dtls: &Dtls, packet: &mut [u8], len: usize) {
+        let now = engine_now(self.epoch);
+        self.association
+            .receive(now, packet.get(..len).unwrap_or_default());
+        for _ in 1..BATCH {
+            match dtls.recv(packet).now_or_never() {
+                Some(Ok(len)) => self
+                    .association
+                    .receive(now, packet.get(..len).unwrap_or_default()),
+                Some(Err(_)) => return self.over(Why::Dtls, Rest::Kept),
+                None => return,
+            }
+        }
+    }
+
+    /// Sends what there is to send, so much that there may be more.
+    async fn transmit(&mut self, dtls: &Dtls) -> bool {
+        let mut out = [0; PACKET as usize];
+        let mut more = false;
+        for count in 1..=BATCH {
+            let now = engine_now(self.epoch);
+            let Some(len) = self.association.transmit(now, &mut out) else {
+                break;
+            };
+            if let Err(error) = dtls.send(out.get(..len).unwrap_or_default()).await {
+                // As if it had been lost on its way: whether the path is dead is for ICE to say.
+                tracing::debug!(%error, "an SCTP packet was not sent");
+            }
+            more = count == BATCH;
+        }
+        self.task.shared.tell(self.association.buffered());
+        more
+    }
+
+    async fn command(&mut self, dtls: &Dtls, command: Option<Command>) {
+        match (command, self.phase) {
+            (Some(Command::Heartbeat), _) => self.association.heartbeat(),
+            // The remote answers our reset first, so that it sees its channel close in order.
+            (Some(Command::Close), Phase::Resetting(_)) => {}
+            (Some(Command::Close) | None, _) => {
+                let ended = self.task.shared.end.borrow().is_some();
+                self.association.abort();
+                self.transmit(dtls).await;
+                let rest = if ended { Rest::Kept } else { Rest::Dropped };
+                self.over(Why::Sctp(sctp::End::Local), rest);
+            }
+        }
+    }
+
+    /// Nothing more goes or comes.
+    fn over(&mut self, why: Why, rest: Rest) {
+        tracing::debug!(why = why.sentence(), "the SCTP association is over");
+        self.phase = Phase::Over(rest);
+        let failure = if self.task.associated.is_some() {
+            RtcFailure::Sctp
+        } else {
+            RtcFailure::Channel
+        };
+        let sentence = format!("the SCTP association ended: {}", why.sentence());
+        self.task.refuse((failure, sentence));
+        self.ended(why.end());
+    }
+
+    /// Tells everybody that nothing more can be sent, and that all that came is here.
+    fn ended(&mut self, why: End) {
+        end(&self.task.shared.end, why);
+        self.drained();
+        if let Some(channel) = &mut self.channel {
+            channel.close();
+        }
+    }
+
+    fn is_undrained(&self) -> bool {
+        self.channel
+            .as_ref()
+            .is_some_and(|channel| channel.drained.is_some())
+    }
+
+    /// Nothing more is taken from the remote that is not here: the session need not wait.
+    fn drained(&mut self) {
+        if let Some(drained) = self.channel.as_mut().and_then(|one| one.drained.take()) {
+            let _ = drained.send(());
+        }
+    }
+
+    fn events(&mut self) {
+        while let Some(event) = self.association.poll_event() {
+            match event {
+                Event::Open => {
+                    if let Some(associated) = self.task.associated.take() {
+                        let _ = associated.send(Ok(()));
+                    }
+                    self.open_ours();
+                }
+                Event::StreamReset(_) => self.association.abort(),
+                // Looked at before this comes, since this waits for the application to read.
+                Event::Closed(_) => {}
+                event => {
+                    tracing::debug!(?event, "the remote forgot the association");
+                    let why = "the remote began a new SCTP association";
+                    end(&self.task.shared.end, End::Failed(why));
+                    self.association.abort();
+                }
+            }
+        }
+    }
+
+    /// Opens the channel, if that is for us to do. Data may follow at once.
+    fn open_ours(&mut self) {
+        let Opening::Ours {
+            label,
+            ordered,
+            dtls_client,
+        } = &self.task.purpose.opening
+        else {
+            return;
+        };
+        let stream = u16::from(!dtls_client);
+        let order = if *ordered {
+            Order::Ordered
+        } else {
+            Order::UnorderedAfterAck
+        };
+        let mut buffer = [0; OPEN_HEADER_LEN + LABEL_MAX];
+        let open = Open {
+            ordered: *ordered,
+            label,
+            ..Open::default()
+        };
+        match open.write(&mut buffer) {
+            Ok(length) => {
+                self.say(stream, buffer.get(..length).unwrap_or_default());
+                self.open(stream, order);
+            }
+            Err(error) => self.fail(format!("the channel's label cannot be used: {error}")),
+        }
+    }
+
+    /// Sends a message of DCEP, before anything else is sent.
+    fn say(&mut self, stream: u16, bytes: &[u8]) {
+        let message = Outgoing::message(stream, PPID_DCEP);
+        match self.association.send(message, bytes) {
+            Ok(taken) => debug_assert_eq!(taken, bytes.len(), "nothing was sent before"),
+            // It is over already, which is told in a moment.
+            Err(error) => tracing::debug!(%error, "the channel is not opened"),
+        }
+    }
+
+    fn open(&mut self, stream: u16, order: Order) {
+        let size = self.task.purpose.max_message_size as usize;
+        let below = Arc::clone(&self.task.shared);
+        let (channel, ends) = channel(&self.task.purpose.config, size, below);
+        self.channel = Some(OpenChannel::new(stream, order, ends));
+        if let Some(opened) = self.task.opened.take() {
+            let _ = opened.send(Ok(channel));
+        }
+    }
+
+    /// The channel will not open.
+    fn fail(&mut self, sentence: String) {
+        self.task.refuse((RtcFailure::Channel, sentence));
+        self.association.abort();
+    }
+
+    /// Gives the association what waits to be sent.
+    fn give(&mut self) {
+        if let Some(channel) = &mut self.channel {
+            channel.give(&mut self.association, &self.task.shared);
+        }
+    }
+
+    /// Takes messages from the association for as long as there is room for them.
+    fn take(&mut self) {
+        while self.channel.as_ref().is_none_or(OpenChannel::has_room) {
+            let (stream, count, whole) = match self.association.read() {
+                Some(Received::Piece(piece)) => {
+                    // What came in one piece is copied once.
+                    let whole = if piece.last && self.partial.is_empty() {
+                        Some(came(piece.ppid, piece.bytes))
+                    } else {
+                        self.partial.extend_from_slice(piece.bytes);
+                        piece.last.then(|| came(piece.ppid, &self.partial))
+                    };
+                    (piece.stream, piece.bytes.len(), whole)
+                }
+                Some(Received::Reset(stream)) => {
+                    self.association.consume(0);
+                    self.reset(stream);
+                    continue;
+                }
+                Some(_) => {
+                    self.partial.clear();
+                    self.association.consume(0);
+                    continue;
+                }
+                None => return,
+            };
+            self.association.consume(count);
+            if let Some(came) = whole {
+                self.partial.clear();
+                self.partial.shrink_to(PARTIAL_KEPT);
+                self.came(stream, came);
+            }
+        }
+    }
+
+    /// A whole message came.
+    fn came(&mut self, stream: u16, came: Came) {
+        match (came, &mut self.channel) {
+            (Came::Message(message), Some(channel)) if channel.stream == stream => {
+                channel.deliver(message);
+            }
+            (Came::Message(_), None) => {
+                self.fail("the remote sent data on a channel it had not opened".to_owned());
+            }
+            (Came::Open { ordered }, None) => {
+                if matches!(self.task.purpose.opening, Opening::Theirs) {
+                    self.say(stream, &dcep::ACK);
+                    let order = if ordered {
+                        Order::Ordered
+                    } else {
+                        Order::Unordered
+                    };
+                    self.open(stream, order);
+                }
+            }
+            (Came::Ack, Some(channel)) if channel.stream == stream => channel.acknowledged(),
+            (Came::Broken(error), None) => {
+                self.fail(format!("the channel's opening cannot be read: {error}"));
+            }
+            (Came::Nothing, _) => {}
+            (came, _) => tracing::debug!(stream, ?came, "nobody asked for that"),
+        }
+    }
+
+    /// The remote closed the channel: it hears that ours is closed too, and that is the end.
+    fn reset(&mut self, stream: Option<u16>) {
+        let Some(ours) = self.channel.as_ref().map(|channel| channel.stream) else {
+            return;
+        };
+        if stream.is_some_and(|stream| stream != ours) || self.phase != Phase::Going {
+            return;
+        }
+        match self.association.reset_stream(ours) {
+            Ok(()) => self.phase = Phase::Resetting(Instant::now() + RESET_WAIT),
+            Err(error) => {
+                tracing::debug!(%error, "our end of the channel is not reset");
+                self.association.abort();
+            }
+        }
+        self.ended(End::Ended);
+    }
+
+    fn ready(&mut self, ready: Ready) {
+        if let Some(channel) = &mut self.channel {
+            channel.ready(ready);
+        }
+    }
+
+    /// Hands over what the remote sent before its end, as fast as it is read.
+    async fn deliver_rest(mut self) {
+        loop {
+            self.take();
+            match &mut self.channel {
+                Some(channel) if !channel.has_room() => {
+                    if !channel.wait_for_room().await {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// The session was told to end.
+async fn ended(end: &mut watch::Receiver<Option<End>>) {
+    let _ = end.wait_for(Option::is_some).await;
+}
