@@ -6,8 +6,10 @@ use peer_sctp_lab::ends::Implementation::{self, Dcsctp, Ours, SctpProto, WebrtcS
 use peer_sctp_lab::run::Outcome;
 use peer_sctp_lab::scenario::{Scenario, named};
 
-/// Of dcsctp's throughput.
-const FLOOR: f64 = 0.9;
+/// Of dcsctp's throughput, at least.
+const RATE: f64 = 1.0;
+/// Of dcsctp's longest silence, at most.
+const SILENCE: u32 = 2;
 
 fn short(name: &str, messages: u32) -> Scenario {
     let mut scenario = named(name).expect("the grid has it");
@@ -52,8 +54,12 @@ fn loss_costs_no_more_than_dcsctp() {
         let (theirs, their_silence) = figures(&scenario, [Dcsctp, Dcsctp]);
         println!("{name}: {ours:.1} MiB/s, {silence:?}; dcsctp {theirs:.1}, {their_silence:?}");
         assert!(
-            ours >= FLOOR * theirs,
+            ours >= RATE * theirs,
             "{name}: {ours:.2} MiB/s, dcsctp {theirs:.2}"
+        );
+        assert!(
+            silence <= SILENCE * their_silence,
+            "{name}: silent for {silence:?}, dcsctp {their_silence:?}"
         );
     }
 }
@@ -72,10 +78,10 @@ fn nothing_lost_nothing_wasted() {
     }
 }
 
-/// 250,000 messages of 1 byte from ours, and some from dcsctp and to it.
+/// 250,000 messages of 1 byte from ours into every window, and some from dcsctp and to it.
 #[test]
 fn amounts_of_short_messages_arrive() {
-    for window in ["1M"] {
+    for window in ["2K", "4K", "1M"] {
         let name = format!("short 250000x1B 0.1ms 0% {window}");
         let scenario = named(&name).expect("the grid has it");
         assert!(run(&scenario, [Ours, Ours], 1).complete, "{name}");
@@ -87,8 +93,7 @@ fn amounts_of_short_messages_arrive() {
     }
 }
 
-/// Ours and each other implementation, both ways, with loss. Not both at once with webrtc-sctp: its end
-/// here opens the stream itself, which fails where a message of the remote made it before.
+/// Ours and each other implementation, both ways, with loss.
 #[test]
 fn others_understand_ours() {
     for other in [Dcsctp, SctpProto, WebrtcSctp] {
@@ -98,9 +103,6 @@ fn others_understand_ours() {
                 "unordered 0.1ms 1% 1M",
                 "both-ways 0.1ms 1% 1M",
             ] {
-                if other == WebrtcSctp && name.starts_with("both-ways") {
-                    continue;
-                }
                 assert!(run(&short(name, 20), pair, 3).complete, "{name}, {pair:?}");
             }
         }

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, mpsc};
+use webrtc_sctp::Error;
 use webrtc_sctp::association::{Association, Config};
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier;
 use webrtc_sctp::stream::{ReliabilityType, Stream};
@@ -117,17 +118,21 @@ async fn serve(
         Role::Active => Association::client(config).await,
         Role::Passive => Association::server(config).await,
     };
-    let opened = match association {
-        Ok(association) => association
-            .open_stream(STREAM, PayloadProtocolIdentifier::Binary)
-            .await
-            .map(|stream| (association, stream)),
-        Err(why) => Err(why),
-    };
-    let (_association, stream) = match opened {
-        Ok(opened) => opened,
+    let association = match association {
+        Ok(association) => association,
         Err(why) => return wire.end(&why.to_string()),
     };
+    // A message of the remote that came first has made the stream.
+    let opened = association.open_stream(STREAM, PayloadProtocolIdentifier::Binary);
+    let stream = match opened.await {
+        Err(Error::ErrStreamAlreadyExist) => association.accept_stream().await,
+        Err(why) => return wire.end(&why.to_string()),
+        Ok(stream) => Some(stream),
+    };
+    let Some(stream) = stream else {
+        return wire.end("the association ended");
+    };
+    stream.set_default_payload_type(PayloadProtocolIdentifier::Binary);
     wire.lock().state = State::Open;
     tokio::spawn(read(Arc::clone(&wire), Arc::clone(&stream)));
     while let Some((unordered, message)) = written.recv().await {

@@ -1,4 +1,6 @@
-//! How much may be under way (RFC 9260, section 7.2), with slow start left by delay (RFC 9406).
+//! How much may be under way (RFC 9260, section 7.2), with slow start left by delay (RFC 9406), and
+//! a smaller answer to losses while no queue stands on the path (the idea of TCP Veno, Fu and Liew
+//! 2003): such a loss is the path's, not ours.
 
 use super::super::serial::Tsn;
 
@@ -14,6 +16,8 @@ const DELAY_MIN: u64 = 4_000;
 const DELAY_MAX: u64 = 16_000;
 /// Samples of a round that are looked at before that is judged.
 const SAMPLES: u8 = 8;
+/// Packets of ours that stand in the queue of the path when a loss is taken for its overflow.
+const QUEUED_PACKETS: usize = 3;
 
 /// The congestion window, in bytes of chunks with their heads.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Congestion {
     partial: usize,
     /// Losses up to this TSN are one event.
     recovery: Option<Tsn>,
+    /// The shortest round trip of all, in microseconds.
+    least: u64,
     round: Round,
 }
 
@@ -47,6 +53,7 @@ impl Congestion {
             threshold: usize::MAX,
             partial: 0,
             recovery: None,
+            least: u64::MAX,
             round: Round {
                 end: None,
                 samples: 0,
@@ -109,6 +116,7 @@ impl Congestion {
 
     /// A round trip took `sample` microseconds.
     pub(super) fn sample(&mut self, sample: u64) {
+        self.least = self.least.min(sample);
         self.round.least = self.round.least.min(sample);
         self.round.samples = self.round.samples.saturating_add(1);
         if self.window >= self.threshold || self.round.samples < SAMPLES {
@@ -131,9 +139,27 @@ impl Congestion {
             return;
         }
         self.recovery = Some(end.before());
-        self.threshold = (self.window / 2).max(LEAST_PACKETS * self.packet);
+        let rest = if self.queued() < QUEUED_PACKETS * self.packet {
+            self.window / 5 * 4
+        } else {
+            self.window / 2
+        };
+        self.threshold = rest.max(LEAST_PACKETS * self.packet);
         self.window = self.threshold;
         self.partial = 0;
+    }
+
+    /// Bytes of ours that stand in the queue of the path, by what the shortest round trip of the
+    /// last one is longer than the shortest of all. Everything, before there is a sample.
+    fn queued(&self) -> usize {
+        let recent = match self.round.before {
+            _ if self.round.samples > 0 => self.round.least,
+            Some(before) => before,
+            None => return self.window,
+        };
+        let wait = u128::from(recent.saturating_sub(self.least));
+        let queued = self.window as u128 * wait / u128::from(recent.max(1));
+        usize::try_from(queued).unwrap_or(self.window)
     }
 
     /// Nothing was acknowledged in time.

@@ -29,7 +29,7 @@ use crate::time::{Instant, earlier};
 const ORDERED_MAX: u32 = 32_767;
 /// The shortest wait for an acknowledgement, in microseconds, before the end of what was sent is
 /// sent once more.
-const PROBE_MIN: u64 = 5_000;
+const PROBE_MIN: u64 = 2_000;
 
 /// The memory of the sending half.
 #[derive(Debug)]
@@ -272,9 +272,9 @@ impl Sender {
 
     /// Waits for an acknowledgement from now on.
     fn arm_probe(&mut self, now: Instant) {
-        self.probe = match self.rtt.smoothed() {
-            Some(smoothed) if self.outstanding > 0 && self.errors == 0 => {
-                Probe::At(now.plus((smoothed * 2).max(PROBE_MIN)))
+        self.probe = match self.rtt.patience() {
+            Some(patience) if self.outstanding > 0 && self.errors == 0 => {
+                Probe::At(now.plus(patience.max(PROBE_MIN)))
             }
             _ => Probe::No,
         };

@@ -58,6 +58,15 @@ impl Rtt {
         self.rto = (self.rto * 2).min(RTO_MAX);
     }
 
+    /// How long an acknowledgement that nothing delays may take: twice the smoothed round trip, or
+    /// more where round trips vary (RFC 8985, section 7.2). `None` before there is a sample.
+    pub(in super::super) fn patience(&self) -> Option<u64> {
+        self.known.map(|known| {
+            let varied = known.smoothed + known.variation * 4;
+            varied.max(known.smoothed * 2)
+        })
+    }
+
     /// The smoothed round trip time, once there is a sample.
     pub(in super::super) fn smoothed(&self) -> Option<u64> {
         self.known.map(|known| known.smoothed)
