@@ -7,10 +7,12 @@
 //! |---|---|
 //! | [`crypto`] | the cryptography that the others ask for, behind a trait; RustCrypto's with the feature `rustcrypto` |
 //! | [`stun`] | STUN messages, with what ICE and TURN add (RFC 8489) |
+//! | [`ice`] | one ICE agent: which path to the remote works (RFC 8445) |
 //! | [`dtls`] | one DTLS 1.2 session, client or server (RFC 6347, RFC 8827) |
 //! | [`sctp`] | one SCTP association, as WebRTC's data channels need it (RFC 9260, RFC 8831) |
 
 pub mod crypto;
 pub mod dtls;
+pub mod ice;
 pub mod sctp;
 pub mod stun;

@@ -1,0 +1,114 @@
+//! The user name fragment and the password of either end (RFC 8445 §5.3).
+
+use core::fmt;
+
+use zeroize::Zeroize as _;
+
+use crate::bytes;
+use crate::rtc::crypto::{Crypto, CryptoError, Secret};
+
+/// Characters of a local ufrag: 48 bits.
+pub(super) const UFRAG_LEN: usize = 8;
+/// Characters of a local password: 144 bits.
+pub(super) const PASSWORD_LEN: usize = 24;
+/// Characters of the longest ufrag of a remote. Each check carries it to an address of the remote's
+/// choice, so it is not the 256 of RFC 8839.
+pub const UFRAG_MAX: usize = 32;
+/// Characters of the longest password of a remote (RFC 8839 §5.4).
+pub const PASSWORD_MAX: usize = 256;
+
+/// What ufrag and password are made of (RFC 8839 §5.4).
+const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// What this end is known by, and proves itself with.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) ufrag: [u8; UFRAG_LEN],
+    pub(super) password: Secret<PASSWORD_LEN>,
+}
+
+impl Local {
+    pub(super) fn draw<C: Crypto>(crypto: &mut C) -> Result<Self, CryptoError> {
+        let mut ufrag = [0; UFRAG_LEN];
+        crypto.random(&mut ufrag)?;
+        ufrag.iter_mut().for_each(character);
+        let mut password = Secret::ZERO;
+        crypto.random(password.as_mut())?;
+        password.as_mut().iter_mut().for_each(character);
+        Ok(Self { ufrag, password })
+    }
+}
+
+/// Keeps six random bits, as a character.
+fn character(byte: &mut u8) {
+    *byte = CHARACTERS
+        .get(usize::from(*byte & 63))
+        .copied()
+        .unwrap_or(b'A');
+}
+
+/// What the remote is known by, and proves itself with.
+#[derive(Debug)]
+pub(super) struct Remote {
+    ufrag: [u8; UFRAG_MAX],
+    ufrag_len: usize,
+    password: Secret<PASSWORD_MAX>,
+    password_len: usize,
+}
+
+impl Remote {
+    pub(super) fn new(ufrag: &str, password: &str) -> Result<Self, CredentialsError> {
+        let legal = |text: &str| text.bytes().all(|byte| CHARACTERS.contains(&byte));
+        if !(4..=UFRAG_MAX).contains(&ufrag.len()) || !legal(ufrag) {
+            return Err(CredentialsError::Ufrag);
+        }
+        if !(22..=PASSWORD_MAX).contains(&password.len()) || !legal(password) {
+            return Err(CredentialsError::Password);
+        }
+        let mut new = Self {
+            ufrag: [0; UFRAG_MAX],
+            ufrag_len: ufrag.len(),
+            password: Secret::ZERO,
+            password_len: password.len(),
+        };
+        let copied = bytes::copy(&mut new.ufrag, ufrag.as_bytes())
+            .and(bytes::copy(new.password.as_mut(), password.as_bytes()));
+        copied.map(|()| new).ok_or(CredentialsError::Password)
+    }
+
+    pub(super) fn ufrag(&self) -> &[u8] {
+        bytes::front(&self.ufrag, self.ufrag_len)
+    }
+
+    pub(super) fn password(&self) -> &[u8] {
+        bytes::front(self.password.as_bytes(), self.password_len)
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.ufrag.zeroize();
+    }
+}
+
+/// Why a remote's credentials cannot be used. Does not say what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// The ufrag has not 4 to [`UFRAG_MAX`] characters, or others than letters, digits, `+`, `/`.
+    Ufrag,
+    /// The password has not 22 to [`PASSWORD_MAX`] characters, or others than these.
+    Password,
+}
+
+impl fmt::Display for CredentialsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ufrag => "the far side's ICE ufrag is too short, too long or illegal",
+            Self::Password => "the far side's ICE password is too short, too long or illegal",
+        })
+    }
+}
+
+impl core::error::Error for CredentialsError {}

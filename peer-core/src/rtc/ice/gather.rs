@@ -1,0 +1,218 @@
+//! Server-reflexive candidates: how each base looks from STUN servers (RFC 8445 §5.1.1.2).
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use super::agent::Agent;
+use super::event::Failure;
+use super::memory::{Question, Route};
+use super::{Transmit, check};
+use crate::rtc::crypto::Crypto;
+use crate::rtc::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
+use crate::time::{Duration, Instant};
+
+/// How often a server is asked. The last is waited for 2 s.
+const TRIES: u32 = 5;
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// A STUN server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Server {
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Returns a STUN server, which is asked over UDP.
+    pub const fn stun(address: SocketAddr) -> Self {
+        Self { address }
+    }
+}
+
+/// What came of asking a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was not asked yet, or has not answered yet.
+    Pending,
+    /// We look like this from there.
+    Reflexive(SocketAddr),
+    /// It did not answer, though asked 5 times in 9.5 s. The address may be wrong, or UDP blocked.
+    NoAnswer,
+    /// It answered with this error code.
+    Refused(u16),
+    /// Its answer has no address.
+    NoAddress,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pending => f.write_str("not answered yet"),
+            Self::Reflexive(address) => write!(f, "seen as {address}"),
+            Self::NoAnswer => {
+                f.write_str("no answer: the server's address is wrong, or UDP is blocked")
+            }
+            Self::Refused(code) => write!(f, "the server refused with error {code}"),
+            Self::NoAddress => f.write_str("the server's answer tells no address"),
+        }
+    }
+}
+
+/// What came of asking a server from one of our addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The server.
+    pub server: Server,
+    /// From where.
+    pub base: SocketAddr,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Question {
+    /// When it is asked next, or given up.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.outcome == Outcome::Pending).then_some(self.next)
+    }
+}
+
+impl Agent<'_> {
+    /// Returns what came of asking each server from each address, so far.
+    pub fn reports(&self) -> impl Iterator<Item = Report> {
+        self.memory.questions.iter().filter_map(|question| {
+            Some(Report {
+                server: *self.servers.get(usize::from(question.server))?,
+                base: self.memory.bases.get(usize::from(question.base))?.address,
+                outcome: question.outcome,
+            })
+        })
+    }
+
+    /// Has each server asked from a new base. Where there is no room for more questions the last
+    /// servers are left out.
+    pub(super) fn ask_servers(&mut self, now: Instant, base: u8) {
+        let Some(ip) = self
+            .memory
+            .bases
+            .get(usize::from(base))
+            .map(|base| base.address.ip())
+        else {
+            return;
+        };
+        if self.config.lite {
+            return;
+        }
+        for (place, server) in self.servers.iter().enumerate() {
+            let Ok(server_place) = u8::try_from(place) else {
+                return;
+            };
+            let near = ip.is_loopback() && !server.address.ip().is_loopback();
+            if server.address.is_ipv4() != ip.is_ipv4() || near {
+                continue;
+            }
+            let question = Question {
+                server: server_place,
+                base,
+                id: TransactionId::default(),
+                sent: 0,
+                next: now,
+                outcome: Outcome::Pending,
+                told: false,
+            };
+            if self.memory.questions.push(question).is_err() {
+                return;
+            }
+            self.gathering_told = false;
+        }
+    }
+
+    pub(super) fn forget_questions(&mut self, base: usize) {
+        self.memory
+            .questions
+            .retain(|question| usize::from(question.base) != base);
+    }
+
+    /// Whether there is an address, and every question was answered or given up.
+    pub(super) fn gathering_over(&self) -> bool {
+        let mut questions = self.memory.questions.iter();
+        self.has_base() && questions.all(|question| question.outcome != Outcome::Pending)
+    }
+
+    /// Writes the next question that is due.
+    pub(super) fn ask<C: Crypto>(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        out: &mut [u8],
+    ) -> Option<Transmit> {
+        let question = loop {
+            let mut questions = self.memory.questions.iter_mut();
+            let question =
+                questions.find(|question| question.due().is_some_and(|due| due <= now))?;
+            if question.sent < TRIES {
+                break question;
+            }
+            question.outcome = Outcome::NoAnswer;
+        };
+        if question.sent == 0 && crypto.random(&mut question.id).is_err() {
+            self.fail(Failure::Random);
+            return None;
+        }
+        question.sent += 1;
+        question.next = now
+            + match question.sent {
+                TRIES => LAST_WAIT,
+                sent => check::wait(sent),
+            };
+        let written = Writer::new(out, Class::Request, Method::BINDING, question.id)
+            .fingerprint()
+            .finish();
+        let len = written.ok()?.len();
+        let Route::Socket(socket) = self.memory.bases.get(usize::from(question.base))?.route;
+        Some(Transmit {
+            socket,
+            destination: self.servers.get(usize::from(question.server))?.address,
+            len,
+        })
+    }
+
+    /// Takes a response of a server, which is known by its address and the transaction.
+    pub(super) fn server_answered(
+        &mut self,
+        route: Route,
+        source: SocketAddr,
+        message: &Message<'_>,
+    ) {
+        let (bases, servers) = (&self.memory.bases, self.servers);
+        let mut questions = self.memory.questions.iter_mut();
+        let Some(question) = questions.find(|question| {
+            question.outcome == Outcome::Pending
+                && question.sent > 0
+                && question.id == *message.transaction()
+                && servers
+                    .get(usize::from(question.server))
+                    .is_some_and(|server| server.address == source)
+                && bases
+                    .get(usize::from(question.base))
+                    .is_some_and(|base| base.route == route)
+        }) else {
+            return;
+        };
+        let (mut mapped, mut xor_mapped, mut error) = (None, None, None);
+        for attribute in message.attributes() {
+            match attribute {
+                Attribute::XorMappedAddress(address) => xor_mapped = Some(address),
+                Attribute::MappedAddress(address) => mapped = Some(address),
+                Attribute::ErrorCode { code, .. } => error = Some(code),
+                _ => {}
+            }
+        }
+        question.outcome = match (message.class(), xor_mapped.or(mapped), error) {
+            (Class::Success, Some(address), _) => Outcome::Reflexive(address),
+            (Class::Success, None, _) => Outcome::NoAddress,
+            (_, _, code) => Outcome::Refused(code.unwrap_or(0)),
+        };
+    }
+}

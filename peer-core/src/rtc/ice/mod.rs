@@ -1,0 +1,229 @@
+//! One ICE agent (RFC 8445), full in both roles or lite, with trickle (RFC 8838), consent
+//! (RFC 7675), and paths that change under a connection.
+//!
+//! An [`Agent`] performs no I/O and reads no clock. Its tables are lent to it.
+//!
+//! # The loop
+//! 1. [`set_addresses`](Agent::set_addresses) tells the sockets there are; again when they change.
+//! 2. [`set_remote`](Agent::set_remote) and [`add_candidate`](Agent::add_candidate) tell what the
+//!    remote signalled, [`credit`](Agent::credit) how many bytes that was.
+//! 3. [`receive`](Agent::receive) takes each datagram that came, and gives back the remote's data.
+//! 4. [`transmit`](Agent::transmit) gives datagrams to send, until `None`. Call it after each of
+//!    the others, and when the time of [`timeout`](Agent::timeout) has come.
+//! 5. [`poll_event`](Agent::poll_event) until there is none: candidates to be signalled, the path.
+//! 6. Send data on [`path`](Agent::path), if there is one. Go back to 3.
+//!
+//! ```
+//! use peer_core::rtc::crypto::{CryptoError, RustCrypto};
+//! use peer_core::rtc::ice::{Agent, Config, Event, Received, Resources, Role, SocketId};
+//! use peer_core::time::{Duration, Instant};
+//! # let mut state = 1_u8;
+//! # let mut crypto = RustCrypto::new(|out: &mut [u8]| {
+//! #     for byte in out { state = state.wrapping_mul(5).wrapping_add(7); *byte = state; }
+//! #     Ok::<(), CryptoError>(())
+//! # });
+//! let (mut here, mut there): (Resources<2, 4, 8, 2>, Resources<2, 4, 8, 2>) =
+//!     (Resources::new(), Resources::new());
+//! let mut now = Instant::ZERO;
+//! let config = Config::new(Role::Controlling);
+//! let mut a = Agent::new(now, &mut crypto, config, here.lend(), &[])?;
+//! let config = Config::new(Role::Controlled);
+//! let mut b = Agent::new(now, &mut crypto, config, there.lend(), &[])?;
+//! let (ours, theirs) = ("192.0.2.1:5000".parse()?, "192.0.2.2:6000".parse()?);
+//! a.set_addresses(now, &[(SocketId(0), ours)])?;
+//! b.set_addresses(now, &[(SocketId(0), theirs)])?;
+//!
+//! // What the descriptions tell.
+//! a.set_remote(now, b.ufrag(), b.password(), false)?;
+//! b.set_remote(now, a.ufrag(), a.password(), false)?;
+//! a.credit(500);
+//! b.credit(500);
+//! let Some(Event::LocalCandidate(candidate)) = b.poll_event() else { panic!("no candidate") };
+//! a.add_candidate(now, &candidate.line(b.ufrag()).to_string())?;
+//!
+//! let mut datagram = [0; 1200];
+//! for _ in 0..4 {
+//!     now = now + Duration::from_millis(50);
+//!     while let Some(it) = a.transmit(now, &mut crypto, &mut datagram) {
+//!         b.receive(now, &mut crypto, SocketId(0), ours, &mut datagram[..it.len]);
+//!     }
+//!     while let Some(it) = b.transmit(now, &mut crypto, &mut datagram) {
+//!         a.receive(now, &mut crypto, SocketId(0), theirs, &mut datagram[..it.len]);
+//!     }
+//! }
+//! assert_eq!(a.path().map(|path| path.remote), Some(theirs));
+//! assert_eq!(b.path().map(|path| path.remote), Some(ours));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Limits
+//! | what | limit | at the limit |
+//! |---|---|---|
+//! | addresses of ours, pairs, questions to servers | [`Resources`] | the last, or the worst pair, is left out |
+//! | addresses of the remote | [`Resources`] | a further candidate is [`Refused::TooMany`] |
+//! | addresses that only the remote's checks show | [`PEER_REFLEXIVE_MAX`] | the one longest unheard gives way |
+//! | bytes to addresses that never answered | [`REFLECTION_FACTOR`] × what was [credited](Agent::credit), and 1 × its authentic requests | these are not checked any more |
+//! | datagrams that wait to be answered | [`ANSWERS_MAX`] | the oldest is not answered; it comes again |
+//! | between two checks | [`PACE`] | the next one waits |
+//! | a check | 7 times, in 39.5 s (RFC 8489 §6.2.1) | the pair has failed, until the remote asks there |
+//! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`] |
+//! | no pair works | [`Config::patience`], twice that while some are still checked | [`Failure::NoAnswer`] or [`Failure::NoCandidates`] |
+//! | silence of the path | [`SILENCE`], then [`Config::survive`] | [`Event::Disconnected`], then [`Failure::Lost`] |
+//!
+//! Nothing is answered whose MESSAGE-INTEGRITY is not right. Answers are shorter than what they
+//! answer. A response counts when it has the transaction and the address of a check that is under
+//! way. Indications change nothing.
+//!
+//! # A path that changes
+//! A path that does not answer for a second is looked for anew, with the same credentials: every
+//! base and every address of the remote is checked each 200 ms, after 5 s each second, after a
+//! minute each 5 s. After a change of our address the checks have a PRIORITY above all before,
+//! USE-CANDIDATE and a NOMINATION that grows, so that a remote which does not know of it follows at
+//! once, an unmodified browser, too; the candidates are told again, with that priority.
+//! Data from an address that is not known has that address checked.
+//!
+//! # Not supported
+//! ICE-TCP, multicast DNS, more than one component, TURN.
+
+mod agent;
+mod answers;
+mod candidate;
+mod check;
+mod credentials;
+mod event;
+mod gather;
+mod memory;
+mod pairs;
+mod policy;
+mod receive;
+mod search;
+mod select;
+#[cfg(test)]
+mod tests;
+mod transmit;
+
+use core::fmt;
+use core::net::SocketAddr;
+
+pub use agent::{Agent, TooManyAddresses};
+pub use answers::ANSWERS_MAX;
+pub use candidate::{Candidate, CandidateKind, Line, Refused};
+pub use credentials::{CredentialsError, PASSWORD_MAX, UFRAG_MAX};
+pub use event::{Event, Failure};
+pub use gather::{Outcome, Report, Server};
+pub use memory::{Memory, Resources};
+pub use policy::Unusable;
+
+use crate::time::Duration;
+
+/// Between two checks of one agent, but for those that keep a path (Ta, RFC 8445 §14.2).
+pub const PACE: Duration = Duration::from_millis(50);
+/// Bytes that may go to addresses which never answered, all together, for each byte that the
+/// remote's descriptions had. Answers are not counted: they are shorter than what they answer.
+pub const REFLECTION_FACTOR: u64 = 5;
+/// Addresses of the remote that only its checks showed.
+pub const PEER_REFLEXIVE_MAX: usize = 8;
+/// Between two checks of a path that works, less or more by up to a fifth (RFC 7675 §5.1).
+pub const CONSENT_INTERVAL: Duration = Duration::from_secs(5);
+/// Until a check of a path that was not answered is repeated.
+pub const CONSENT_REPEAT: Duration = Duration::from_millis(500);
+/// How long the consent of the remote holds after its last answer (RFC 7675 §5.1).
+pub const CONSENT: Duration = Duration::from_secs(30);
+/// How long a path does not answer until [`Event::Disconnected`].
+pub const SILENCE: Duration = Duration::from_secs(5);
+
+/// Who decides which pair is used (RFC 8445 §6.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Role {
+    /// We: who sent the offer.
+    Controlling,
+    /// The remote.
+    Controlled,
+}
+
+impl Role {
+    const fn other(self) -> Self {
+        match self {
+            Self::Controlling => Self::Controlled,
+            Self::Controlled => Self::Controlling,
+        }
+    }
+}
+
+/// Names a socket of the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SocketId(pub u8);
+
+/// What an agent has to know beforehand.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Who decides. A conflict is settled (RFC 8445 §7.3.1.1).
+    pub role: Role,
+    /// Whether to only answer (RFC 8445 §2.5): for a machine that has a public address. The role is
+    /// then controlled. Default: no.
+    pub lite: bool,
+    /// Whether loopback addresses may be used, for tests on one machine. Default: no.
+    pub include_loopback: bool,
+    /// How long to wait for a pair that works, from the last candidate on (RFC 8863). Default:
+    /// 39.5 s.
+    pub patience: Duration,
+    /// How long a path may be silent, at least [`CONSENT`]. Default: 60 s.
+    pub survive: Duration,
+}
+
+impl Config {
+    /// Returns the defaults.
+    pub const fn new(role: Role) -> Self {
+        Self {
+            role,
+            lite: false,
+            include_loopback: false,
+            patience: Duration::from_millis(39_500),
+            survive: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A datagram to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// From where.
+    pub socket: SocketId,
+    /// To where.
+    pub destination: SocketAddr,
+    /// Bytes of the buffer that it has.
+    pub len: usize,
+}
+
+/// What a datagram was.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'d> {
+    /// The agent's own, or nothing to it.
+    Taken,
+    /// Data from an address where the remote proved itself. It may yet be anybody's.
+    Data(&'d mut [u8]),
+}
+
+/// What data is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// From where.
+    pub socket: SocketId,
+    /// The address of that socket.
+    pub local: SocketAddr,
+    /// To where.
+    pub remote: SocketAddr,
+    /// How the remote's address was learnt.
+    pub kind: CandidateKind,
+    /// The round trip of the last check that was sent once.
+    pub round_trip: Option<Duration>,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.local, self.remote)
+    }
+}

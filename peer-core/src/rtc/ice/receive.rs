@@ -1,0 +1,123 @@
+//! What a datagram is (RFC 7983), and to whom it belongs.
+
+use core::net::SocketAddr;
+
+use super::agent::Agent;
+use super::candidate::{Candidate, CandidateKind, peer_reflexive_priority};
+use super::memory::{Link, PairState, Route};
+use super::{Received, SocketId, policy};
+use crate::rtc::crypto::Crypto;
+use crate::rtc::stun::{Class, Message, Method, TransactionId};
+use crate::time::Instant;
+
+impl Agent<'_> {
+    /// Takes a datagram that came from `source` to a socket.
+    ///
+    /// What is no STUN is data, and is given back if the remote has proved itself at that address.
+    /// If it has not, the address is checked, and the data dropped: its sender sends it again.
+    pub fn receive<'d, C: Crypto>(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        socket: SocketId,
+        source: SocketAddr,
+        datagram: &'d mut [u8],
+    ) -> Received<'d> {
+        if self.is_over() {
+            return Received::Taken;
+        }
+        let route = Route::Socket(socket);
+        match datagram.first() {
+            Some(0..=3) => {
+                if let Ok(message) = Message::parse(datagram) {
+                    self.stun(now, crypto, route, source, &message, datagram.len());
+                }
+            }
+            // DTLS.
+            Some(20..=63) if self.data(now, route, source) => return Received::Data(datagram),
+            _ => {}
+        }
+        Received::Taken
+    }
+
+    /// Whether a transaction is one of this agent, where agents share a socket.
+    pub fn is_mine(&self, id: &TransactionId) -> bool {
+        let checks = self.memory.pairs.iter().filter_map(|pair| pair.check);
+        let mut questions = self.memory.questions.iter();
+        checks.into_iter().any(|check| check.id == *id)
+            || questions.any(|question| question.id == *id)
+    }
+
+    fn stun<C: Crypto>(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        route: Route,
+        source: SocketAddr,
+        message: &Message<'_>,
+        len: usize,
+    ) {
+        match message.class() {
+            Class::Request => self.request(now, crypto, route, source, message, len),
+            Class::Indication => {}
+            Class::Success | Class::Error => {
+                let binding = message.method() == Method::BINDING;
+                if binding && !self.response(now, crypto, route, source, message) {
+                    self.server_answered(route, source, message);
+                }
+            }
+        }
+    }
+
+    /// Whether the remote has proved itself where data came from.
+    fn data(&mut self, now: Instant, route: Route, source: SocketAddr) -> bool {
+        let Some(base) = self.base_of_route(route) else {
+            return false;
+        };
+        let link = self.remote_at(source).map(|remote| Link { base, remote });
+        if let Some(link) = link.filter(|link| self.is_proved(*link)) {
+            self.data_came(now, link);
+            return true;
+        }
+        self.data_from_unknown(now, base, source);
+        false
+    }
+
+    /// Has the address checked that data came from: the remote may have moved there. Anybody can
+    /// send data, so it is done only while there is a path, pushes no other address out, and has
+    /// half of the bytes that may go to addresses which never answered.
+    fn data_from_unknown(&mut self, now: Instant, base: u8, source: SocketAddr) {
+        if self.last_remote.is_none()
+            || self.config.lite
+            || self.spent > self.allowed / 2
+            || policy::check(source, self.config.include_loopback).is_err()
+        {
+            return;
+        }
+        let candidate = Candidate {
+            kind: CandidateKind::PeerReflexive,
+            address: source,
+            priority: peer_reflexive_priority(0),
+            foundation: u32::from(source.port()),
+            related: None,
+        };
+        let known = self.remote_at(source);
+        if known.is_none() && !self.has_room_for_remote() {
+            return;
+        }
+        let Some(remote) = known.or_else(|| self.put_remote(now, &candidate)) else {
+            return;
+        };
+        let link = Link { base, remote };
+        if !self.put_pair(now, link) {
+            return;
+        }
+        let Some(pair) = self.pair_mut(link) else {
+            return;
+        };
+        if matches!(pair.state, PairState::Frozen | PairState::Waiting) {
+            pair.state = PairState::Waiting;
+            self.trigger(link);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Time: a path that falls silent, the search for another one, and the end.
+
+use super::agent::{Agent, Cause, Phase};
+use super::event::Failure;
+use super::memory::{BaseState, Link, Pair, PairState};
+use super::{CONSENT, Role, SILENCE};
+use crate::time::{Duration, Instant, earlier};
+
+/// How long a check of the path in use is not answered until others are tried: three were sent.
+const SEARCH_AFTER: Duration = Duration::from_secs(1);
+/// How long a lite agent is not asked until the path counts as silent.
+const LITE_SILENCE: Duration = Duration::from_secs(15);
+/// Between two checks of a pair while a path is looked for, until so much silence.
+const INTERVALS: [(Duration, Duration); 2] = [
+    (Duration::from_secs(5), Duration::from_millis(200)),
+    (Duration::from_secs(60), Duration::from_secs(1)),
+];
+/// The same after that.
+const LONG_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Agent<'_> {
+    /// Our address has changed: every pair is checked at once, and the remote told to prefer what
+    /// it sees.
+    pub(super) fn moved(&mut self, now: Instant) {
+        self.tell_candidates_again();
+        self.nomination = self.nomination.saturating_add(1);
+        let since = self.silent_since().unwrap_or(now);
+        match self.phase {
+            Phase::Connected | Phase::Searching { .. } => {
+                self.phase = Phase::Searching {
+                    since,
+                    cause: Cause::Moved,
+                };
+            }
+            _ => {}
+        }
+        self.hurry(now);
+    }
+
+    fn hurry(&mut self, now: Instant) {
+        self.hurried = now;
+        for pair in self.memory.pairs.iter_mut() {
+            pair.due = now;
+        }
+    }
+
+    /// Since when there is no path that answers.
+    const fn silent_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Searching { since, .. }
+            | Phase::Disconnected { since }
+            | Phase::Expired { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Between two checks of a pair while a path is looked for.
+    pub(super) fn search_interval(&self, now: Instant) -> Option<Duration> {
+        self.silent_since()?;
+        let silent = now.saturating_duration_since(self.hurried);
+        let interval = INTERVALS.iter().find(|(until, _)| silent < *until);
+        Some(interval.map_or(LONG_INTERVAL, |(_, interval)| *interval))
+    }
+
+    /// Does what is due at this time without anything having come.
+    pub(super) fn advance(&mut self, now: Instant) {
+        if self.reselect.is_some_and(|at| at <= now) {
+            self.reselect = None;
+            self.choose(now);
+        }
+        self.give_up_checks(now);
+        // Each step may be due after a long sleep.
+        while let Some((at, next)) = self.next_phase() {
+            if at > now {
+                break;
+            }
+            match next {
+                Phase::Searching { .. } => self.hurry(now),
+                Phase::Disconnected { .. } if self.role == Role::Controlling => {
+                    self.nomination = self.nomination.saturating_add(1);
+                }
+                Phase::Failed(failure) => {
+                    self.fail(failure);
+                    break;
+                }
+                _ => {}
+            }
+            self.phase = next;
+        }
+    }
+
+    /// Where the agent goes if nothing comes, and when.
+    fn next_phase(&self) -> Option<(Instant, Phase)> {
+        match self.phase {
+            Phase::Checking { since } => {
+                let hopeless = !self
+                    .memory
+                    .pairs
+                    .iter()
+                    .any(|pair| pair.state == PairState::Succeeded || self.is_unfinished(pair));
+                let pairs = !self.memory.pairs.is_empty();
+                let failure = match pairs {
+                    true => Failure::NoAnswer,
+                    false => Failure::NoCandidates,
+                };
+                // Two NATs that give each packet another port show each other new ones for ever.
+                let patience = self.config.patience * if hopeless { 1 } else { 2 };
+                let waits = self.remote.is_some() && !self.config.lite;
+                waits.then_some((since + patience, Phase::Failed(failure)))
+            }
+            Phase::Connected => {
+                let pair = self.pair(self.selected?)?;
+                if self.config.lite {
+                    let since = pair.asked?;
+                    return Some((since + LITE_SILENCE, Phase::Disconnected { since }));
+                }
+                let since = pair.check.as_ref()?.first;
+                let cause = Cause::Silent;
+                Some((since + SEARCH_AFTER, Phase::Searching { since, cause }))
+            }
+            Phase::Searching { since, .. } => {
+                Some((since + SILENCE, Phase::Disconnected { since }))
+            }
+            Phase::Disconnected { since } => Some((since + CONSENT, Phase::Expired { since })),
+            Phase::Expired { since } => Some((
+                since + self.config.survive.max(CONSENT),
+                Phase::Failed(Failure::Lost),
+            )),
+            Phase::Failed(_) | Phase::Closed => None,
+        }
+    }
+
+    /// Checks that were sent as often as they are, and not answered.
+    fn give_up_checks(&mut self, now: Instant) {
+        let mut given_up = false;
+        while let Some(link) = self.hopeless_check(now) {
+            let nominated = self.nominating == Some(link);
+            if nominated {
+                self.nominating = None;
+            }
+            let Some(pair) = self.pair_mut(link) else {
+                return;
+            };
+            pair.check = None;
+            pair.triggered = None;
+            // One that worked once stays, if it was not to be used.
+            if nominated || pair.state != PairState::Succeeded {
+                pair.state = PairState::Failed;
+            }
+            given_up = true;
+        }
+        if given_up {
+            self.unfreeze();
+            self.choose(now);
+        }
+    }
+
+    /// A pair whose check has been waited for long enough.
+    fn hopeless_check(&self, now: Instant) -> Option<Link> {
+        let mut pairs = self.memory.pairs.iter();
+        let pair = pairs.find(|pair| self.end_of_check(pair).is_some_and(|at| at <= now))?;
+        Some(pair.link)
+    }
+
+    /// When the check of this pair is given up, if it is not sent again.
+    fn end_of_check(&self, pair: &Pair) -> Option<Instant> {
+        let ends =
+            self.silent_since().is_none() && self.selected != Some(pair.link) && self.is_last(pair);
+        pair.check.filter(|_| ends).map(|check| check.next)
+    }
+
+    /// When [`transmit`](Self::transmit) has something to do by itself; `None` for never.
+    pub fn timeout(&self) -> Option<Instant> {
+        if !self.answers.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        if self.is_over() {
+            return None;
+        }
+        let mut at = self.reselect;
+        at = earlier(at, self.next_phase().map(|(at, _)| at));
+        let paced = |due: Instant| due.max(self.paced);
+        for question in self.memory.questions.iter() {
+            at = earlier(at, question.due().map(paced));
+        }
+        for pair in self.memory.pairs.iter() {
+            let due = self
+                .due(pair)
+                .map(|due| match self.selected == Some(pair.link) {
+                    true => due,
+                    false => paced(due),
+                });
+            at = earlier(earlier(at, due), self.end_of_check(pair));
+        }
+        at
+    }
+
+    /// Whether a base is in use.
+    pub(super) fn has_base(&self) -> bool {
+        let mut bases = self.memory.bases.iter();
+        bases.any(|base| base.state != BaseState::Gone)
+    }
+}

@@ -1,0 +1,98 @@
+//! What is sent next.
+
+use super::agent::{Agent, Phase};
+use super::memory::{Link, Pair, PairState};
+use super::{PACE, Transmit};
+use crate::rtc::crypto::Crypto;
+use crate::time::Instant;
+
+impl Agent<'_> {
+    /// Writes the next datagram that is to be sent now; `None` if there is none. `out` has to have
+    /// at least 144 bytes.
+    pub fn transmit<C: Crypto>(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        out: &mut [u8],
+    ) -> Option<Transmit> {
+        if self.is_over() {
+            return None;
+        }
+        self.advance(now);
+        while !self.answers.is_empty() {
+            if let Some(answer) = self.transmit_answer(crypto, out) {
+                return Some(answer);
+            }
+        }
+        if self.is_over() {
+            return None;
+        }
+        if let Some(link) = self.selected
+            && let Some(pair) = self.pair(link)
+            && self.due(pair).is_some_and(|due| due <= now)
+        {
+            return self.send_check(now, crypto, link, out);
+        }
+        if now < self.paced {
+            return None;
+        }
+        let transmit = match self.next_check(now) {
+            Some(link) => self.send_check(now, crypto, link, out),
+            None => self.ask(now, crypto, out),
+        };
+        if transmit.is_some() {
+            self.paced = now + PACE;
+        }
+        transmit
+    }
+
+    /// The pair that is checked next, but for the one in use.
+    fn next_check(&self, now: Instant) -> Option<Link> {
+        let due = |pair: &&Pair| {
+            self.selected != Some(pair.link) && self.due(pair).is_some_and(|due| due <= now)
+        };
+        let pairs = self.memory.pairs.iter().filter(due);
+        let triggered = pairs
+            .clone()
+            .filter_map(|pair| Some((pair.triggered?, pair.link)));
+        if let Some((_, link)) = triggered.min_by_key(|(order, _)| *order) {
+            return Some(link);
+        }
+        let next = pairs.max_by_key(|pair| {
+            let fresh = pair.state == PairState::Waiting;
+            let last = Some(pair.link.remote) == self.last_remote;
+            let waited = now.micros_since(pair.due);
+            (fresh, last, waited, self.priority(pair.link))
+        });
+        next.map(|pair| pair.link)
+    }
+
+    /// When this pair is to be checked next.
+    pub(super) fn due(&self, pair: &Pair) -> Option<Instant> {
+        if self.config.lite || self.remote.is_none() || !self.may_check(pair.link) {
+            return None;
+        }
+        if self.selected == Some(pair.link) {
+            return Some(pair.check.map_or(pair.due, |check| check.next));
+        }
+        if pair.triggered.is_some() {
+            return Some(Instant::ZERO);
+        }
+        if matches!(
+            self.phase,
+            Phase::Searching { .. } | Phase::Disconnected { .. } | Phase::Expired { .. }
+        ) {
+            return Some(pair.due);
+        }
+        let again = match self.is_last(pair) {
+            true => None,
+            false => pair.check.map(|check| check.next),
+        };
+        match pair.state {
+            _ if self.nominating == Some(pair.link) => again,
+            PairState::Waiting if self.is_wanted(pair.link) => Some(pair.due),
+            PairState::InProgress if self.is_wanted(pair.link) => again,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! ICE agents in virtual time, over a network with NATs that loses, doubles, reorders and delays.
+
+#![allow(missing_docs)]
+
+mod connect;
+mod hostile;
+mod moves;
+mod nat;
+mod net;
