@@ -413,12 +413,15 @@ impl ListError {
     }
 }
 
-/// An error and what caused it, as one line.
+/// An error and what caused it, as one line. Errors of others may end with the words of their source.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            let _ = write!(text, ": {part}");
+        }
         cause = error.source();
     }
     text

@@ -99,6 +99,14 @@ impl Failure {
         }
     }
 
+    /// The same, with what came before it.
+    pub(crate) fn after(self, what: &str) -> Self {
+        Self {
+            sentence: format!("{what}: {}", self.sentence),
+            ..self
+        }
+    }
+
     /// What happened, as a sentence.
     pub(crate) fn sentence(&self) -> &str {
         &self.sentence

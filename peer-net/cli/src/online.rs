@@ -18,25 +18,33 @@ pub(crate) struct Online {
     _state: Option<State>,
 }
 
+/// How long a command waits for a broker that was never reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// One attempt: a person waits for what the command does.
+    Once,
+    /// For ever: the command may be started before the network is.
+    Patient,
+}
+
 impl Online {
-    /// Waits until the broker knows the peer.
+    /// Waits until the broker knows the peer. `returns`: it comes back to a broker that it lost.
     ///
     /// # Errors
-    /// The broker cannot be reached, or refused.
+    /// The broker refused; where there is no patience, it cannot be reached.
     pub(crate) async fn open(
         peer: Peer,
         state: Option<State>,
         broker: &str,
+        start: Start,
         returns: bool,
     ) -> Result<Self, Failure> {
         let mut events = peer.events();
-        let id = match first(&mut events).await {
+        let id = match first(&peer, &mut events, broker, start).await {
             Ok(id) => id,
             Err(why) => {
                 end(&peer).await;
-                return Err(Failure::broker(format!(
-                    "could not open at {broker}: {why}"
-                )));
+                return Err(Failure::broker(could_not_open(broker, &why)));
             }
         };
         let (set, over) = watch::channel(None);
@@ -70,16 +78,34 @@ impl Online {
 }
 
 /// The id that the broker gave, or why there is none.
-async fn first(events: &mut Events) -> Result<String, String> {
+async fn first(
+    peer: &Peer,
+    events: &mut Events,
+    broker: &str,
+    start: Start,
+) -> Result<String, String> {
+    let (mut why, mut told) = (None, None);
     while let Some(event) = events.next().await {
         match event {
             Event::Open(id) => return Ok(id.to_string()),
-            Event::Error(failure) => return Err(sentence(&failure)),
+            Event::Error(failure) if start == Start::Once => return Err(sentence(&failure)),
+            Event::Error(failure) => {
+                let now = Some(sentence(&failure));
+                // One that was refused is destroyed by now. The others fail for the same reason, mostly.
+                if now != told
+                    && !peer.is_destroyed()
+                    && let Some(why) = &now
+                {
+                    tell!("peer: {}; trying again", could_not_open(broker, why));
+                    told.clone_from(&now);
+                }
+                why = now;
+            }
             Event::Closed => break,
             _ => {}
         }
     }
-    Err("the peer was ended".to_owned())
+    Err(why.unwrap_or_else(|| "the peer was ended".to_owned()))
 }
 
 /// Tells how the peer fares with its broker, until it is over. Why it is.
@@ -119,6 +145,11 @@ async fn watch(peer: &Peer, mut events: Events, broker: &str, returns: bool) -> 
         }
     }
     "the peer was ended by its broker".to_owned()
+}
+
+/// The sentence about a broker that was never reached, or refused.
+pub(crate) fn could_not_open(broker: &str, why: &str) -> String {
+    format!("could not open at {broker}: {why}")
 }
 
 /// The sentence about a lost broker, for people and for events.

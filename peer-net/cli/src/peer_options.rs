@@ -1,5 +1,6 @@
 //! The options that every command with a peer takes.
 
+use core::pin::Pin;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use peer_net::{
 };
 
 use crate::failure::{Failure, no_turn_advice};
-use crate::online::Online;
+use crate::online::{Online, Start};
 use crate::state::State;
 
 /// Which broker, which id, which ICE servers.
@@ -40,7 +41,8 @@ pub(crate) struct PeerOptions {
     state: Option<PathBuf>,
 
     /// End with status 3 when the broker is lost. Without it the command comes back to the broker by
-    /// itself, with the same id, and connections live on meanwhile.
+    /// itself, with the same id, and connections live on meanwhile; `listen` and `receive` also wait
+    /// for a broker that cannot be reached when they start, as before the network is up.
     #[arg(long)]
     no_reconnect: bool,
 
@@ -138,15 +140,23 @@ impl PeerOptions {
         Ok((builder, state))
     }
 
-    /// A peer that the broker knows, set up further.
+    /// A peer that the broker knows, set up further; `None` where somebody wants the end before.
     pub(crate) async fn open(
         &self,
+        start: Start,
+        interrupted: Pin<&mut impl Future<Output = ()>>,
         more: impl FnOnce(PeerBuilder) -> PeerBuilder,
-    ) -> Result<Online, Failure> {
+    ) -> Result<Option<Online>, Failure> {
         let (builder, state) = self.builder()?;
         let builder = more(builder);
         let peer = builder.build().map_err(|error| Failure::of_build(&error))?;
-        Online::open(peer, state, &self.broker, !self.no_reconnect).await
+        let returns = self.reconnects();
+        let start = if returns { start } else { Start::Once };
+        let opening = Online::open(peer, state, &self.broker, start, returns);
+        tokio::select! {
+            online = opening => online.map(Some),
+            () = interrupted => Ok(None),
+        }
     }
 
     /// The broker as the user named it.

@@ -52,7 +52,11 @@ pub(crate) fn rtc() -> RtcConfig {
 }
 
 pub(crate) async fn broker() -> Broker {
-    Broker::bind("127.0.0.1:0", BrokerOptions::default())
+    broker_at(0).await
+}
+
+pub(crate) async fn broker_at(port: u16) -> Broker {
+    Broker::bind(("127.0.0.1", port), BrokerOptions::default())
         .await
         .expect("a free port on 127.0.0.1")
 }

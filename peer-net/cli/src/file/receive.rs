@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::protocol::{LABEL, Message, STALL_TIMEOUT, Say, hear, say};
 use super::store::{Key, Limits, Store};
 use super::{ReceiveArgs, progress};
 use crate::failure::{Failure, sentence};
+use crate::online::Start;
 use crate::peer_options::end;
 use crate::shown::tell;
 use crate::signals::interrupted;
@@ -41,9 +43,19 @@ pub(crate) async fn receive(args: ReceiveArgs) -> Result<(), Failure> {
         Failure::file(format!("files cannot be put into {folder}: {error}"))
     })?;
     let store = Arc::new(store);
-    let interrupted = interrupted();
+    let mut interrupted = pin!(interrupted());
     let small = |builder: PeerBuilder| builder.max_message_size(MESSAGE_MAX);
-    let online = args.peer.open(small).await?;
+    let opening = args
+        .peer
+        .open(Start::Patient, interrupted.as_mut(), small)
+        .await;
+    let online = match opening {
+        Ok(Some(online)) => online,
+        ended => {
+            store.close();
+            return ended.map(|_| ());
+        }
+    };
     let (id, broker) = (online.id(), args.peer.broker());
     tell!("Ready. From elsewhere: peer send {id} FILE --broker {broker}");
     let outcome = tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::io::SeekFrom;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,13 +11,13 @@ use peer_net::{ConnectError, DataConnection, Peer, SendError, Serialization};
 use ring::digest::{Context, SHA256};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::protocol::{BLOCK, LABEL, Message, STALL_TIMEOUT, Say, Silence, hear, say};
 use super::{SendArgs, progress, store};
 use crate::failure::{Failure, sentence};
-use crate::online::Online;
-use crate::peer_options::{end, refuse_offers};
+use crate::online::{Online, Start, lost};
+use crate::peer_options::{PeerOptions, end, refuse_offers};
 use crate::shown::tell;
 use crate::signals::interrupted;
 use crate::stdout::print;
@@ -26,6 +27,11 @@ use crate::stdout::print;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long one attempt to connect may take. Offers to a receiver that is away are answered by nobody,
+/// and the next attempt may find it back.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often it is looked whether something got on.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longer than anybody waits: a year.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -42,8 +48,15 @@ pub(crate) async fn send(args: SendArgs) -> Result<(), Failure> {
             )));
         }
     }
-    let interrupted = interrupted();
-    let online = args.peer.open(refuse_offers).await?;
+    let mut interrupted = pin!(interrupted());
+    let opening = args
+        .peer
+        .open(Start::Once, interrupted.as_mut(), |builder| {
+            refuse_offers(builder).connect_timeout(CONNECT_TIMEOUT)
+        });
+    let Some(online) = opening.await? else {
+        return Err(Failure::other("interrupted before anything was sent"));
+    };
     let outcome = tokio::select! {
         outcome = send_all(&online, &args, patience) => outcome,
         failure = online.lost() => Err(failure),
@@ -67,24 +80,25 @@ async fn send_all(online: &Online, args: &SendArgs, patience: Duration) -> Resul
         let mut offer = Offer::of(path).await.map_err(|error| {
             Failure::file(format!("{} cannot be read: {error}", path.display()))
         })?;
-        let mut pauses = Pauses::new(patience);
+        let mut attempts = Attempts::begin(&offer.bar, patience);
         loop {
-            let before = offer.bar.position();
-            let why = match attempt(peer, &args.remote, &mut connection, &mut offer).await {
-                Ok(()) => break,
-                Err(Trouble::Final(failure)) => return Err(failure),
-                Err(Trouble::Lost(failure)) => failure,
+            let trouble = tokio::select! {
+                outcome = attempt(peer, &args.remote, &mut connection, &mut offer) => match outcome {
+                    Ok(()) => break,
+                    Err(trouble) => trouble,
+                },
+                () = attempts.given_up() => return Err(attempts.failure(online, &args.peer)),
             };
-            if offer.bar.position() > before {
-                pauses = Pauses::new(patience);
-            }
-            let Some(pause) = pauses.next() else {
-                return Err(why);
+            let why = match trouble {
+                Trouble::Lost(failure) => failure,
+                Trouble::Final(failure) => return Err(failure),
             };
             offer
                 .bar
                 .suspend(|| tell!("peer: {}: {}; trying again", offer.name, why.sentence()));
-            sleep(pause).await;
+            if !attempts.pause(why).await {
+                return Err(attempts.failure(online, &args.peer));
+            }
         }
         print(&format!(
             "{} {} {} bytes",
@@ -134,27 +148,81 @@ async fn connect(peer: &Peer, remote: &str) -> Result<DataConnection, Trouble> {
     })
 }
 
-/// The pauses between attempts that bring nothing.
-struct Pauses {
+/// The attempts to send one file, and the pauses between those that bring nothing.
+struct Attempts {
+    bar: ProgressBar,
+    patience: Duration,
+    /// Where the file was, and until when it may stay there.
+    position: u64,
     until: Instant,
-    next: Duration,
+    pause: Duration,
+    /// Of the last attempt.
+    why: Option<Failure>,
 }
 
-impl Pauses {
-    fn new(patience: Duration) -> Self {
-        let now = Instant::now();
+impl Attempts {
+    fn begin(bar: &ProgressBar, patience: Duration) -> Self {
         Self {
-            until: now.checked_add(patience).unwrap_or(now + FOREVER),
-            next: PAUSE,
+            bar: bar.clone(),
+            patience,
+            position: bar.position(),
+            until: later(patience),
+            pause: PAUSE,
+            why: None,
         }
     }
 
-    /// The next one; `None` when there was patience enough.
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.next;
-        self.next = (self.next * 2).min(PAUSE_MAX);
-        (Instant::now() < self.until).then_some(pause)
+    /// Looks whether something got on.
+    fn look(&mut self) {
+        let position = self.bar.position();
+        if position > self.position {
+            self.until = later(self.patience);
+            self.pause = PAUSE;
+        }
+        self.position = position;
     }
+
+    /// Waits until nothing got on for as long as there is patience. Cancel safe.
+    async fn given_up(&mut self) {
+        loop {
+            self.look();
+            let now = Instant::now();
+            if now >= self.until {
+                return;
+            }
+            sleep_until(self.until.min(now + LOOK)).await;
+        }
+    }
+
+    /// Waits before the next attempt; `false` where there is no patience for another.
+    async fn pause(&mut self, why: Failure) -> bool {
+        self.look();
+        self.why = Some(why);
+        let pause = self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        tokio::select! {
+            () = sleep(pause) => true,
+            () = self.given_up() => false,
+        }
+    }
+
+    /// Why nothing got on.
+    fn failure(&mut self, online: &Online, options: &PeerOptions) -> Failure {
+        let seconds = self.patience.as_secs_f32();
+        let nothing = format!("nothing got on for {seconds} s (--timeout)");
+        if !online.peer.is_open() {
+            return Failure::broker(lost(options.broker(), None)).after(&nothing);
+        }
+        match self.why.take() {
+            Some(why) => why.after(&nothing),
+            None => Failure::connection(nothing),
+        }
+    }
+}
+
+fn later(patience: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(patience).unwrap_or(now + FOREVER)
 }
 
 /// Why a transfer stopped.

@@ -1,6 +1,7 @@
 //! `--bytes`: stdin and stdout as they are, over one ordered connection.
 
 use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use super::incoming::{MESSAGE_COST, receive};
 use super::lines::{Printer, alongside, ended, finish, idle, listening};
 use super::{Defaults, Failure};
 use crate::failure::sentence;
+use crate::online::Start;
 use crate::peer_options::{PeerOptions, refuse_offers};
 use crate::shown::{self, tell};
 use crate::signals::interrupted;
@@ -21,9 +23,12 @@ const BLOCK: usize = 64 << 10;
 
 /// Serves the first peer that comes, and ends with it. Others are turned away meanwhile.
 pub(super) async fn listen(options: &PeerOptions) -> Result<(), Failure> {
-    let interrupted = interrupted();
+    let mut interrupted = pin!(interrupted());
     let printer = Printer::start()?;
-    let online = options.open(|builder| builder).await?;
+    let opening = options.open(Start::Patient, interrupted.as_mut(), |builder| builder);
+    let Some(online) = opening.await? else {
+        return Ok(());
+    };
     listening(&online, options);
     let serving = async {
         let Some(connection) = online.peer.accept().await else {
@@ -67,9 +72,12 @@ pub(super) async fn connect(
     remote: &str,
     wait: Duration,
 ) -> Result<(), Failure> {
-    let interrupted = interrupted();
+    let mut interrupted = pin!(interrupted());
     let printer = Printer::start()?;
-    let online = options.open(refuse_offers).await?;
+    let opening = options.open(Start::Once, interrupted.as_mut(), refuse_offers);
+    let Some(online) = opening.await? else {
+        return Ok(());
+    };
     let conversing = async {
         let connection = defaults
             .connect(&online.peer, remote)

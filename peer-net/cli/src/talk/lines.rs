@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::stdin::{LINE_MAX, LineError, Lines};
 use super::{Defaults, Failure};
 use crate::budget::{Account, Budget, Held};
 use crate::failure::sentence;
-use crate::online::Online;
+use crate::online::{Online, Start};
 use crate::peer_options::{PeerOptions, end, refuse_offers};
 use crate::shown::{Shown, tell};
 use crate::signals::interrupted;
@@ -86,9 +87,12 @@ impl Printer {
 }
 
 pub(super) async fn listen(options: &PeerOptions, echo: bool) -> Result<(), Failure> {
-    let interrupted = interrupted();
+    let mut interrupted = pin!(interrupted());
     let printer = Printer::start()?;
-    let online = options.open(|builder| builder).await?;
+    let opening = options.open(Start::Patient, interrupted.as_mut(), |builder| builder);
+    let Some(online) = opening.await? else {
+        return Ok(());
+    };
     listening(&online, options);
     let serving = serve(&online.peer, echo, &printer);
     printer.run(&online, interrupted, serving).await
@@ -190,9 +194,12 @@ pub(super) async fn connect(
     echo: bool,
     wait: Duration,
 ) -> Result<(), Failure> {
-    let interrupted = interrupted();
+    let mut interrupted = pin!(interrupted());
     let printer = Printer::start()?;
-    let online = options.open(refuse_offers).await?;
+    let opening = options.open(Start::Once, interrupted.as_mut(), refuse_offers);
+    let Some(online) = opening.await? else {
+        return Ok(());
+    };
     let conversing = converse(&online.peer, defaults, remote, echo, wait, &printer);
     printer.run(&online, interrupted, conversing).await
 }
@@ -231,8 +238,8 @@ pub(super) async fn alongside<T>(
     first: impl Future<Output = T>,
     second: impl Future<Output = T>,
 ) -> T {
-    let mut first = core::pin::pin!(first);
-    let mut second = core::pin::pin!(second);
+    let mut first = pin!(first);
+    let mut second = pin!(second);
     let outcome = tokio::select! {
         biased;
         outcome = &mut first => return outcome,

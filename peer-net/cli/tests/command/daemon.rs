@@ -2,7 +2,7 @@
 
 use core::future::IntoFuture as _;
 
-use crate::process::{Folder, Outcome, Process, at, broker, broker_at, peer, soon};
+use crate::process::{Folder, Outcome, Process, at, broker, broker_at, peer, run, soon};
 
 #[tokio::test]
 async fn listen_and_receive_come_back_to_a_lost_broker() -> Outcome {
@@ -114,5 +114,83 @@ async fn send_goes_on_after_broker_and_receiver_were_gone_together() -> Outcome 
     assert!(std::fs::read(format!("{into}/large.bin"))? == content);
     receiver.signal("TERM").await;
     receiver.ended().await.assert_code(0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn daemons_wait_for_a_broker_that_is_not_there_at_their_start() -> Outcome {
+    let first = broker().await;
+    let port = first.local_addr().port();
+    let folder = Folder::new();
+    let into = folder.path("in");
+    let options = at(&first);
+    first.shutdown().await;
+    let mut plain = Process::start(&["listen", "--id", "plain"], &options);
+    let mut files = Process::start(&["receive", "--id", "files", "--into", &into], &options);
+    let mut json = Process::start(&["listen", "--json", "--id", "json"], &options);
+    for process in [&mut plain, &mut files] {
+        process.told("trying again").await;
+    }
+    assert_eq!(json.event("error").await["kind"], "network");
+    // Whoever does not want to wait says so; whoever looks at it does not wait either.
+    for args in [
+        &["listen", "--no-reconnect"][..],
+        &["listen", "--json", "--no-reconnect"],
+        &["receive", "--no-reconnect", "--into", &folder.path("other")],
+        &["connect", "bob"],
+        &["connect", "bob", "--json"],
+    ] {
+        run(args, &options, "").await.assert_code(3);
+    }
+    // They end in order while they wait.
+    let mut waits = Process::start(&["listen", "--id", "waits"], &options);
+    waits.told("trying again").await;
+    let mut destroyed = Process::start(&["listen", "--json", "--id", "destroyed"], &options);
+    destroyed.event("error").await;
+    destroyed.write("{\"destroy\":true}\n").await;
+    let destroyed = destroyed.ended().await;
+    destroyed.assert_code(0);
+    assert_eq!(destroyed.events().pop().expect("a line")["event"], "close");
+    waits.signal("TERM").await;
+    waits.ended().await.assert_code(0);
+
+    let second = broker_at(port).await;
+    plain.told("Listening as plain").await;
+    files.told("Ready").await;
+    assert_eq!(json.event("open").await["id"], "json");
+    // A broker that refuses is not asked again.
+    for args in [
+        &["listen", "--id", "plain"][..],
+        &["listen", "--json", "--id", "plain"],
+    ] {
+        let refused = Process::start(args, &at(&second)).ended().await;
+        refused.assert_code(3);
+        assert!(!refused.stderr.contains("trying again"), "{refused:?}");
+        assert!(refused.stderr.contains("could not open"), "{refused:?}");
+    }
+    for process in [plain, files, json] {
+        process.signal("TERM").await;
+        process.ended().await.assert_code(0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn connect_talks_on_while_the_broker_is_lost() -> Outcome {
+    let first = broker().await;
+    let port = first.local_addr().port();
+    let bob = peer(&first).id("bob").open().await?;
+    let mut process = Process::start(&["connect", "bob", "--id", "alice"], &at(&first));
+    let connection = soon(bob.accept()).await.expect("it comes");
+    first.shutdown().await;
+    process.told("is lost").await;
+    process.write("still here\n").await;
+    assert_eq!(soon(connection.recv()).await?, Some("still here".into()));
+    let second = broker_at(port).await;
+    process.told("back at").await;
+    connection.send("me too").await?;
+    assert_eq!(process.line().await, "me too");
+    process.ended().await.assert_code(0);
+    drop(second);
     Ok(())
 }

@@ -29,7 +29,7 @@ async fn its_exit_status_is_that_of_the_contract() -> Outcome {
     for command in ["listen", "connect"] {
         let args: &[&str] = match command {
             "connect" => &["connect", "bob", "--json"],
-            _ => &["listen", "--json"],
+            _ => &["listen", "--json", "--no-reconnect"],
         };
         let ended = run(args, &gone, "").await;
         ended.assert_code(3);

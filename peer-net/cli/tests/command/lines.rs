@@ -71,7 +71,7 @@ async fn the_address_of_a_broker_that_is_gone_is_told_once() -> Outcome {
     let broker = broker().await;
     let options = at(&broker);
     broker.shutdown().await;
-    let ended = run(&["listen"], &options, "").await;
+    let ended = run(&["connect", "bob"], &options, "").await;
     ended.assert_code(3);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     Ok(())

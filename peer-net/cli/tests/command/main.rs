@@ -8,5 +8,7 @@ mod files;
 mod json;
 mod lines;
 mod process;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod terminal;
 mod tls;

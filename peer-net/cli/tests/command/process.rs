@@ -1,22 +1,21 @@
 //! The command, its surroundings, and waiting for both.
 
 use core::future::Future;
-use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use peer_net::broker::{Broker, BrokerOptions};
-use peer_net::{Peer, PeerBuilder, RtcConfig, Stack};
+use peer_net::{Peer, PeerBuilder, RtcConfig};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
+pub(crate) use crate::shared::{Ended, Folder, command, stacks};
+
 pub(crate) type Outcome = Result<(), Box<dyn core::error::Error>>;
 
 /// No test decides by this time; it only ends one that hangs.
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_secs(300);
 
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     timeout(HANG, future).await.expect("it hangs")
@@ -32,16 +31,6 @@ pub(crate) async fn broker_at(port: u16) -> Broker {
         .expect("a port on 127.0.0.1")
 }
 
-/// The stacks of the command and of the library's peers, by the variable `PEER_STACK`: `native`, `webrtc-rs`, or `cross`,
-/// where the command's is the native one.
-pub(crate) fn stacks() -> [Stack; 2] {
-    match std::env::var("PEER_STACK") {
-        Ok(name) if name == "cross" => [Stack::Native, Stack::WebrtcRs],
-        Ok(name) => [name.parse().expect("PEER_STACK names a stack"); 2],
-        Err(_) => [Stack::default(); 2],
-    }
-}
-
 /// A peer of the library at the broker.
 pub(crate) fn peer(broker: &Broker) -> PeerBuilder {
     Peer::builder().broker(broker.url()).rtc(RtcConfig {
@@ -50,40 +39,6 @@ pub(crate) fn peer(broker: &Broker) -> PeerBuilder {
         ip_filter: vec![[127, 0, 0, 1].into()],
         ..RtcConfig::default()
     })
-}
-
-/// A folder for one test, gone at its end.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static FOLDERS: AtomicU32 = AtomicU32::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("command-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).expect("a folder for a test");
-        Self(path)
-    }
-
-    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
-        std::fs::write(path, content).expect("a file for a test");
-        self.path(name)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> String {
-        self.0
-            .join(name)
-            .to_str()
-            .expect("a path of ours")
-            .to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }
 
 /// The command's options for a broker and paths on this machine.
@@ -98,45 +53,6 @@ pub(crate) fn at(broker: &Broker) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
-}
-
-pub(crate) fn command(args: &[&str], more: &[String]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peer"));
-    command
-        .args(args)
-        .args(more)
-        .env_remove("PEER_LOG")
-        .env_remove("PEER_BROKER")
-        .env_remove("PEER_TOKEN")
-        .env("PEER_STACK", stacks()[0].name())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-/// What a process said that has ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Ended {
-    /// The events of `--json`.
-    pub(crate) fn events(&self) -> Vec<Value> {
-        let lines = self.stdout.lines();
-        lines
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
-    }
-
-    pub(crate) fn assert_code(&self, code: i32) {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        assert!(!self.stderr.contains("panicked"), "{self:#?}");
-    }
 }
 
 /// The command, while it runs.
@@ -224,11 +140,7 @@ impl Process {
     }
 
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it lives");
-        let kill = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {id}")])
-            .status();
-        assert!(soon(kill).await.expect("there is a shell").success());
+        soon(crate::shared::signal(&self.child, name)).await;
     }
 
     /// Ends stdin and waits for the end.

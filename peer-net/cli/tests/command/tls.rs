@@ -18,7 +18,7 @@ async fn a_certificate_that_is_given_is_trusted() -> Outcome {
         ..BrokerOptions::default()
     };
     let broker = Broker::bind("127.0.0.1:0", options).await?;
-    let refused = run(&["listen"], &at(&broker), "").await;
+    let refused = run(&["listen", "--no-reconnect"], &at(&broker), "").await;
     refused.assert_code(3);
     let mut process = Process::start(&["listen", "--cafile", &cafile], &at(&broker));
     process.told("Listening").await;

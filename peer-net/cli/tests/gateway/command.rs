@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use peer_core::link::{LeafOutput, LinkError};
 use peer_core::peer::Event;
-use peer_net::Serialization;
+use peer_net::{Peer, Serialization};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::device::{Device, timing};
 use crate::process::{Folder, Process, config, leaf, run};
-use crate::surroundings::{Outcome, bob, broker, from_bob, soon, talk, until};
+use crate::surroundings::{Outcome, bob, broker, broker_at, from_bob, rtc, soon, talk, until};
 
 async fn device(address: SocketAddr, name: &str, key: u8) -> Device {
     let stream = soon(TcpStream::connect(address)).await;
@@ -130,7 +130,7 @@ async fn sighup_reads_the_configuration_again() -> Outcome {
     // One leaf goes, one comes.
     write(config(&broker, "") + &leaf("one", 1) + &leaf("three", 3));
     let told = process.reload().await;
-    assert_eq!(told, format!("Reloaded {}: 2 leaves.", path.display()));
+    assert_eq!(told, format!("Reloaded {}: 2 leaves.", path));
     assert_eq!(process.leaves, [first]);
     soon(to_two.closed()).await;
     two.until(&LeafOutput::Refused(LinkError::UnknownLeaf))
@@ -149,12 +149,7 @@ async fn sighup_reads_the_configuration_again() -> Outcome {
     // A mistake: nothing changes, and all that was goes on.
     write(config(&broker, "lisn = []") + &leaf("two", 2));
     let refused = process.refuse().await;
-    for words in [
-        path.to_str().expect("a path of ours"),
-        "line 4",
-        "`lisn`",
-        "nothing has changed",
-    ] {
+    for words in [&path, "line 4", "`lisn`", "nothing has changed"] {
         assert!(refused.contains(words), "{refused}");
     }
     std::fs::remove_file(&path)?;
@@ -211,8 +206,8 @@ async fn sigterm_and_sigint_end_it_in_order() -> Outcome {
         let stranger = TcpStream::connect(process.leaves[0]).await?;
         let signalled = tokio::time::Instant::now();
         process.signal(signal).await;
-        let (code, said) = process.ended().await;
-        assert_eq!((code, &said[..]), (Some(0), &[][..]), "{said:?}");
+        let ended = process.ended().await;
+        assert_eq!((ended.code, &ended.stderr[..]), (Some(0), ""), "{ended:?}");
         // Its own bound is five seconds; a busy machine is given more.
         assert!(
             signalled.elapsed().as_secs() < 30,
@@ -338,7 +333,7 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
     ];
     for (text, words) in cases {
         let path = folder.file("gateway.toml", &text);
-        let ended = run(&["gateway", "--config", path.to_str().expect("a path")]).await;
+        let ended = run(&["gateway", "--config", &path]).await;
         assert_eq!(
             (ended.code, ended.stdout.as_str()),
             (Some(1), ""),
@@ -346,7 +341,7 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
         );
         assert_sentence(&ended.stderr);
         // Addresses are found out to be taken when they are; all else is of the file.
-        let of_file = (!ended.stderr.contains(&taken)).then(|| path.display().to_string());
+        let of_file = (!ended.stderr.contains(&taken)).then(|| path.clone());
         for words in words.iter().chain(&of_file) {
             assert!(
                 ended.stderr.contains(words),
@@ -358,20 +353,16 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
 
     // Files that cannot be read.
     let binary = folder.file("binary.toml", [0xFF, 0xFE]);
-    let nowhere = folder.path().join("nowhere.toml");
-    for path in [&binary, &nowhere, &folder.path().to_owned()] {
-        let ended = run(&["gateway", "--config", path.to_str().expect("a path")]).await;
+    let nowhere = folder.path("nowhere.toml");
+    for path in [&binary, &nowhere, &folder.path("")] {
+        let ended = run(&["gateway", "--config", path]).await;
         assert_eq!(
             (ended.code, ended.stdout.as_str()),
             (Some(6), ""),
             "{ended:?}"
         );
         assert_sentence(&ended.stderr);
-        assert!(
-            ended.stderr.contains(&path.display().to_string()),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains(path), "{}", ended.stderr);
     }
     // No file at all.
     let ended = run(&["gateway"]).await;
@@ -379,8 +370,7 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
     assert!(ended.stderr.contains("--config"), "{}", ended.stderr);
     // Only looked at.
     let path = folder.file("gateway.toml", &good);
-    let path = path.to_str().expect("a path");
-    let ended = run(&["gateway", "--check", "--config", path]).await;
+    let ended = run(&["gateway", "--check", "--config", &path]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     assert_eq!(ended.stdout, format!("{path} can be used.\n"));
     Ok(())
@@ -393,12 +383,7 @@ async fn keys_that_others_may_read_are_warned_of() -> Outcome {
     let key = folder.file("two.key", format!("{}\n", "02".repeat(32)));
     let leaves = "[[leaf]]\nname = 'two'\nkey_file = 'two.key'\nids = ['*']\n";
     let path = folder.file("gateway.toml", config(&broker, "") + leaves);
-    let check = [
-        "gateway",
-        "--check",
-        "--config",
-        path.to_str().expect("a path"),
-    ];
+    let check = ["gateway", "--check", "--config", &path];
     let ended = run(&check).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644))?;
@@ -425,6 +410,63 @@ async fn the_page_answers_no_other_site() -> Outcome {
         assert!(head.starts_with(status), "{host}: {head}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn leaves_come_back_to_a_lost_broker_and_gateway() -> Outcome {
+    // The gateway is there before the broker is.
+    let first = broker().await;
+    let port = first.local_addr().port();
+    let folder = Folder::new();
+    let path = folder.file("gateway.toml", config(&first, "") + &leaf("one", 1));
+    first.shutdown().await;
+    let process = Process::start(&path).await;
+    let one = device(process.leaves[0], "one", 1).await;
+    // A leaf asks again by itself, as the firmware of the example does.
+    let back = async || {
+        loop {
+            one.with(|engine, now| engine.reconnect(now)).await?;
+            let opens = |output: &LeafOutput| match output {
+                LeafOutput::Event(Event::Open) => Some(true),
+                LeafOutput::Event(Event::Disconnected) => Some(false),
+                _ => None,
+            };
+            if one.find(opens).await {
+                return Ok::<_, peer_core::peer::ConnectError>(());
+            }
+        }
+    };
+    one.until(&LeafOutput::Event(Event::Disconnected)).await;
+    let second = broker_at(port).await;
+    back().await?;
+    let bob = bob(&second).await;
+    let (theirs, ours) = from_bob(&bob, &one, "one", Serialization::Json).await;
+    talk(&one, ours, &theirs).await?;
+
+    // The broker is lost: what is connected lives on, and new ones come once it is back.
+    second.shutdown().await;
+    one.until(&LeafOutput::Event(Event::Disconnected)).await;
+    talk(&one, ours, &theirs).await?;
+    let third = broker_at(port).await;
+    back().await?;
+    talk(&one, ours, &theirs).await?;
+    let carol = Peer::builder().broker(third.url()).rtc(rtc()).id("carol");
+    let carol = soon(carol.open()).await?;
+    let (theirs, ours) = from_bob(&carol, &one, "one", Serialization::Json).await;
+    talk(&one, ours, &theirs).await?;
+    until_status(&process, |status| {
+        status["leaves"][0]["broker"] == "connected"
+    })
+    .await;
+
+    // The gateway loses power: the leaf of before has its id again at once.
+    process.signal("KILL").await;
+    one.down().await;
+    drop(process);
+    let process = Process::start(&path).await;
+    let again = open(process.leaves[0], "one", 1).await;
+    let (theirs, ours) = from_bob(&carol, &again, "one", Serialization::Json).await;
+    talk(&again, ours, &theirs).await
 }
 
 /// One line, for people: nothing that only Rust understands.

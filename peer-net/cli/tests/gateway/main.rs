@@ -8,5 +8,8 @@ mod command;
 mod device;
 mod process;
 #[allow(dead_code)]
+#[path = "../shared/mod.rs"]
+mod shared;
+#[allow(dead_code)]
 #[path = "../../../tests/gateway/surroundings.rs"]
 mod surroundings;

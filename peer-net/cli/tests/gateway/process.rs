@@ -1,50 +1,16 @@
 //! The command as a process: its configuration, its lines, its page, its signals.
 
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicU32, Ordering};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use peer_net::broker::Broker;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout};
 
+pub(crate) use crate::shared::{Ended, Folder};
+use crate::shared::{command, signal};
 use crate::surroundings::soon;
-
-/// A folder for one test, gone at its end.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static FOLDERS: AtomicU32 = AtomicU32::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("gateway-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).expect("a folder for a test");
-        Self(path)
-    }
-
-    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).expect("a file for a test");
-        let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&path, mode).expect("it is ours");
-        path
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// `peer gateway`, which ends with this value.
 pub(crate) struct Process {
@@ -57,29 +23,9 @@ pub(crate) struct Process {
     pub(crate) page: Option<SocketAddr>,
 }
 
-/// What a process says that ends by itself.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peer"));
-    command
-        .args(args)
-        .env_remove("PEER_LOG")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
 /// Runs a command that ends by itself.
 pub(crate) async fn run(args: &[&str]) -> Ended {
-    let output = soon(command(args).output()).await.expect("it starts");
+    let output = soon(command(args, &[]).output()).await.expect("it starts");
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("text"),
@@ -89,9 +35,8 @@ pub(crate) async fn run(args: &[&str]) -> Ended {
 
 impl Process {
     /// Starts it and waits until it is ready.
-    pub(crate) async fn start(config: &Path) -> Self {
-        let config = config.to_str().expect("a path of ours");
-        let mut child = command(&["gateway", "--config", config])
+    pub(crate) async fn start(config: &str) -> Self {
+        let mut child = command(&["gateway", "--config", config], &[])
             .spawn()
             .expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
@@ -138,21 +83,26 @@ impl Process {
     }
 
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it lives");
-        let kill = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {id}")])
-            .status();
-        assert!(soon(kill).await.expect("there is a shell").success());
+        soon(signal(&self.child, name)).await;
     }
 
-    /// Waits for its end: the exit code, and what it said on stderr.
-    pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>) {
-        let mut said = Vec::new();
-        while let Some(line) = soon(self.stderr.next_line()).await.expect("it is text") {
-            said.push(line);
-        }
+    /// Waits for its end. What it said since it was ready.
+    pub(crate) async fn ended(mut self) -> Ended {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let read = async {
+            tokio::join!(
+                self.stdout.get_mut().read_to_string(&mut stdout),
+                self.stderr.get_mut().read_to_string(&mut stderr)
+            )
+        };
+        let (out, err) = soon(read).await;
+        out.and(err).expect("it is text");
         let status = soon(self.child.wait()).await.expect("it ends");
-        (status.code(), said)
+        Ended {
+            code: status.code(),
+            stdout,
+            stderr,
+        }
     }
 
     /// What is at a path of its page: status line and headers, body.

@@ -116,6 +116,7 @@ impl Driver {
     pub(super) fn broker_event(&mut self, engine: &mut Engine<'_>, event: BrokerEvent) {
         match event {
             BrokerEvent::IdRetrieved(id) => {
+                tracing::Span::current().record("id", id.as_str());
                 self.tell(engine, Input::Broker(BrokerInput::IdRetrieved(&id)));
             }
             BrokerEvent::Opened => self.tell(engine, Input::Broker(BrokerInput::Opened)),

@@ -112,6 +112,9 @@ pub(crate) fn prepare(
         finished: false,
     };
     let span = tracing::info_span!(target: "peer_net", "peer", id = tracing::field::Empty);
+    if let Some(id) = &config.id {
+        span.record("id", id.as_str());
+    }
     Ok((shared, driver.run(config).instrument(span)))
 }
 
@@ -309,7 +312,6 @@ impl Driver {
                 }
                 self.sync_status(engine);
                 if let Some(id) = engine.id() {
-                    tracing::Span::current().record("id", id.as_str());
                     self.shared.emit(Event::Open(id.clone()));
                 }
             }
@@ -327,6 +329,10 @@ impl Driver {
                         status.failure = Some(failure.clone());
                         false
                     });
+                }
+                if engine.state() == PeerState::Destroyed {
+                    // Whoever hears of it can tell an end from a failure that is followed by another attempt.
+                    self.sync_status(engine);
                 }
                 self.shared.emit(Event::Error(failure));
             }

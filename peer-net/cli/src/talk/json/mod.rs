@@ -27,7 +27,7 @@ use super::{Defaults, Failure};
 use crate::budget::{Account, Budget};
 use crate::failure::sentence;
 use crate::logs;
-use crate::online::lost;
+use crate::online::{could_not_open, lost};
 use crate::peer_options::{PeerOptions, end};
 use crate::signals::interrupted;
 use crate::stdout::Stdout;
@@ -196,9 +196,10 @@ impl Session {
                         let (kind, tag) = (failure.kind(), tag.as_ref());
                         self.lines.error(kind, None, &what, tag).await;
                     }
-                    if !opened {
-                        let sentence = format!("could not open at {}: {what}", options.broker());
-                        self.fail(Failure::broker(sentence));
+                    // A broker that cannot be reached yet is waited for; one that refused has ended the peer.
+                    let waits = self.stays && options.reconnects() && !self.peer.is_destroyed();
+                    if !opened && !waits {
+                        self.fail(Failure::broker(could_not_open(options.broker(), &what)));
                         self.peer.destroy();
                     }
                     why = Some(what);
