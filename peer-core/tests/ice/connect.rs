@@ -8,7 +8,7 @@ use crate::net::{End, Net, Path, Random, STUN, addr};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn stun() -> &'static [Server] {
+fn stun() -> &'static [Server<'static>] {
     Box::leak(Box::new([Server::stun(addr(STUN))]))
 }
 

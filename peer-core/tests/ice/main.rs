@@ -7,3 +7,5 @@ mod hostile;
 mod moves;
 mod nat;
 mod net;
+mod turn;
+mod turn_server;

@@ -4,6 +4,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
 
 use peer_core::rtc::crypto::{CryptoError, RustCrypto};
+use peer_core::rtc::ice::turn::{HEADROOM, TAILROOM};
 use peer_core::rtc::ice::{
     Agent, Candidate, Config, Event, Failure, Received, Resources, Role, Server, SocketId, Transmit,
 };
@@ -11,9 +12,10 @@ use peer_core::rtc::stun::{Attribute, Class, Message, Writer};
 use peer_core::time::{Duration, Instant};
 
 use crate::nat::Network;
+use crate::turn_server::TurnServer;
 
 pub(crate) type Crypto = RustCrypto<Box<dyn FnMut(&mut [u8]) -> Result<(), CryptoError>>>;
-pub(crate) type Memory = Resources<4, 24, 64, 8>;
+pub(crate) type Memory = Resources<8, 24, 96, 8, 4>;
 
 /// A generator of random numbers, the same from the same seed (xorshift).
 #[derive(Clone)]
@@ -97,7 +99,7 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn new(seed: u64, config: Config, servers: &'static [Server]) -> Self {
+    pub(crate) fn new(seed: u64, config: Config, servers: &'static [Server<'static>]) -> Self {
         let memory: &'static mut Memory = Box::leak(Box::default());
         let mut crypto = crypto(seed);
         let now = Instant::from_micros(1_000);
@@ -187,6 +189,7 @@ pub(crate) struct Net {
     signals: Vec<(Instant, usize, Signal)>,
     /// STUN servers that answer.
     pub(crate) servers: Vec<SocketAddr>,
+    pub(crate) turn_servers: Vec<TurnServer>,
     /// Whether a packet from and to these outer addresses is lost.
     pub(crate) dropper: Option<Dropper>,
     in_flight: BinaryHeap<InFlight>,
@@ -203,7 +206,11 @@ impl Net {
         Self::with(seed, configs, &[])
     }
 
-    pub(crate) fn with(seed: u64, configs: [Config; 2], servers: &'static [Server]) -> Self {
+    pub(crate) fn with(
+        seed: u64,
+        configs: [Config; 2],
+        servers: &'static [Server<'static>],
+    ) -> Self {
         let [a, b] = configs;
         Self {
             now: Instant::from_micros(1_000),
@@ -217,6 +224,7 @@ impl Net {
             signalling: Some(Duration::from_millis(30)),
             signals: Vec::new(),
             servers: vec![addr(STUN)],
+            turn_servers: Vec::new(),
             dropper: None,
             in_flight: BinaryHeap::new(),
             number: 0,
@@ -316,8 +324,10 @@ impl Net {
         );
         if self.ends[from].talks && self.ends[from].next_data <= self.now {
             self.ends[from].next_data = self.now + Duration::from_millis(100);
-            if let Some(path) = self.ends[from].agent.path() {
-                self.send(from, path.socket, path.remote, vec![23; 100]);
+            let mut buffer = vec![23; HEADROOM + 100 + TAILROOM];
+            let data = HEADROOM..HEADROOM + 100;
+            if let Some((it, range)) = self.ends[from].agent.frame(&mut buffer, data) {
+                self.send(from, it.socket, it.destination, buffer[range].to_vec());
             }
         }
         while let Some(event) = self.ends[from].agent.poll_event() {
@@ -373,6 +383,13 @@ impl Net {
         if self.servers.contains(&it.to) {
             let answer = binding_answer(&it.packet, it.from);
             self.put(it.to, it.from, answer);
+            return;
+        }
+        let mut relays = self.turn_servers.iter_mut();
+        if let Some(relay) = relays.find(|relay| relay.address.ip() == it.to.ip()) {
+            for (from, to, packet) in relay.arrive(self.now, it.from, it.to, &it.packet) {
+                self.put(from, to, packet);
+            }
             return;
         }
         let Some(inner) = self.network.arrive(it.from, it.to) else {

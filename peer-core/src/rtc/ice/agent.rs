@@ -60,7 +60,7 @@ pub struct Agent<'m> {
     pub(super) local: credentials::Local,
     pub(super) remote: Option<credentials::Remote>,
     pub(super) memory: Memory<'m>,
-    pub(super) servers: &'m [Server],
+    pub(super) servers: &'m [Server<'m>],
     pub(super) phase: Phase,
     /// When there was reason to search with haste.
     pub(super) hurried: Instant,
@@ -104,7 +104,7 @@ impl<'m> Agent<'m> {
         crypto: &mut C,
         config: Config,
         mut memory: Memory<'m>,
-        servers: &'m [Server],
+        servers: &'m [Server<'m>],
     ) -> Result<Self, CryptoError> {
         memory.clear();
         let mut tie_breaker = [0; 8];
@@ -169,10 +169,14 @@ impl<'m> Agent<'m> {
         let link = self.selected?;
         let base = self.base(link)?;
         let remote = self.remote_of(link)?;
-        let Route::Socket(socket) = base.route;
+        let (socket, relayed) = match base.route {
+            Route::Socket(socket) => (socket, false),
+            Route::Relay(place) => (self.memory.relays.get(usize::from(place))?.socket, true),
+        };
         Some(Path {
             socket,
             local: base.address,
+            relayed,
             remote: remote.address,
             kind: remote.kind,
             round_trip: self.pair(link)?.round_trip,
@@ -193,13 +197,18 @@ impl<'m> Agent<'m> {
             let Some(base) = self.memory.bases.get_mut(place) else {
                 break;
             };
-            let kept = addresses.iter().any(|(socket, address)| {
-                base.route == Route::Socket(*socket) && base.address == *address
-            });
+            // What is relayed goes with the base that the server is reached from.
+            let kept = base.kind == CandidateKind::Relay
+                || addresses.iter().any(|(socket, address)| {
+                    base.route == Route::Socket(*socket) && base.address == *address
+                });
             if !kept && base.state != BaseState::Gone {
                 base.state = BaseState::Gone;
                 self.forget_pairs(|link| usize::from(link.base) == place);
                 self.forget_questions(place);
+                if let Ok(base) = u8::try_from(place) {
+                    self.drop_relays_over(base);
+                }
             }
         }
         let lost = match self.phase {
@@ -219,7 +228,9 @@ impl<'m> Agent<'m> {
                     let base = Base {
                         state: BaseState::Untold,
                         route,
+                        kind: CandidateKind::Host,
                         address: *address,
+                        related: None,
                         place,
                         moves: 0,
                     };
@@ -240,7 +251,7 @@ impl<'m> Agent<'m> {
     }
 
     /// Keeps a base where there is room, and returns its place.
-    fn put_base(&mut self, base: Base) -> Option<u8> {
+    pub(super) fn put_base(&mut self, base: Base) -> Option<u8> {
         let bases = &mut self.memory.bases;
         match bases.iter().position(|base| base.state == BaseState::Gone) {
             Some(place) => {
@@ -384,14 +395,17 @@ impl<'m> Agent<'m> {
         }
     }
 
-    /// Ends it. Nothing is sent or told any more.
+    /// Ends it. Nothing is told any more, and nothing sent but what gives allocations back.
     pub fn close(&mut self) {
         self.phase = Phase::Closed;
         self.wipe();
     }
 
-    /// Forgets the passwords.
+    /// Forgets the passwords; those of TURN servers when their allocations are given back.
     fn wipe(&mut self) {
+        for relay in self.memory.relays.iter_mut() {
+            relay.turn.release();
+        }
         self.answers.clear();
         self.local.password = Secret::ZERO;
         self.remote = None;

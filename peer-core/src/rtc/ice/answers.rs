@@ -6,7 +6,7 @@ use super::agent::Agent;
 use super::candidate::{Candidate, CandidateKind};
 use super::check::CHECK_MAX;
 use super::memory::{Link, PairState, Route};
-use super::{Role, SocketId, Transmit, policy};
+use super::{Role, Transmit, policy};
 use crate::rtc::crypto::Crypto;
 use crate::rtc::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
 use crate::time::{Duration, Instant};
@@ -248,11 +248,6 @@ impl Agent<'_> {
             .fingerprint()
             .finish();
         let len = written.ok()?.len();
-        let Route::Socket(SocketId(socket)) = route;
-        Some(Transmit {
-            socket: SocketId(socket),
-            destination: to,
-            len,
-        })
+        self.send_on(route, to, out, len)
     }
 }

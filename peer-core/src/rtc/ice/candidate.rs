@@ -11,7 +11,7 @@ use crate::wire::candidate::{self, Address, CandidateError, Transport};
 const COMPONENT: u16 = 1;
 /// What a candidate is worth after the first change of address: above every host candidate, whose
 /// type preference is 126 (RFC 8445 §5.1.2.1), so that a remote prefers what is newest.
-const MOVED: u32 = 0x7f00_0000;
+pub(super) const MOVED: u32 = 0x7f00_0000;
 
 /// An address at which an end can perhaps be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +163,10 @@ pub(super) fn peer_reflexive_priority(place: usize) -> u32 {
 
 pub(super) fn server_reflexive_priority(place: usize) -> u32 {
     priority(100, place)
+}
+
+pub(super) fn relayed_priority(place: usize) -> u32 {
+    priority(0, place)
 }
 
 /// RFC 8445 §5.1.2.1.

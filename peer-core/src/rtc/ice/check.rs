@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::agent::{Agent, Cause, Phase};
-use super::candidate::{moved_priority, peer_reflexive_priority};
+use super::candidate::{CandidateKind, peer_reflexive_priority};
 use super::event::Failure;
 use super::memory::{Check, Link, Pair, PairState, Route};
 use super::{CONSENT_INTERVAL, CONSENT_REPEAT, Role, Transmit, UFRAG_MAX};
@@ -59,10 +59,11 @@ impl Agent<'_> {
 
     /// PRIORITY for a check from this base: what a candidate that it shows would be worth.
     fn check_priority(&self, link: Link) -> u32 {
-        self.base(link).map_or(0, |base| match base.moves {
-            0 => peer_reflexive_priority(base.place),
-            moves => moved_priority(moves, 0),
-        })
+        self.base(link)
+            .map_or(0, |base| match (base.moves, base.kind) {
+                (0, CandidateKind::Host) => peer_reflexive_priority(base.place),
+                _ => base.priority(),
+            })
     }
 
     /// Sends a check of this pair, the one under way again where it still says what is meant.
@@ -106,14 +107,15 @@ impl Agent<'_> {
         if pair.state != PairState::Succeeded {
             pair.state = PairState::InProgress;
         }
-        let transmit = self.write_check(crypto, link, &check, out);
-        debug_assert!(transmit.is_some(), "a check fits");
-        let len = transmit.map_or(0, |transmit| transmit.len);
+        let (route, to) = (self.base(link)?.route, self.remote_of(link)?.address);
+        let written = self.write_check(crypto, &check, out);
+        debug_assert!(written.is_some(), "a check fits");
+        let len = written.unwrap_or(0);
         let answered = self.remote_of(link).is_some_and(|remote| remote.answered);
         if !answered {
             self.spent = self.spent.saturating_add(len as u64);
         }
-        transmit
+        self.send_on(route, to, out, len)
     }
 
     /// How long until this check is repeated, where that is not RFC 8489's schedule.
@@ -136,10 +138,9 @@ impl Agent<'_> {
     fn write_check<C: Crypto>(
         &self,
         crypto: &mut C,
-        link: Link,
         check: &Check,
         out: &mut [u8],
-    ) -> Option<Transmit> {
+    ) -> Option<usize> {
         let remote = self.remote.as_ref()?;
         let mut user = [0; UFRAG_MAX + 1 + super::credentials::UFRAG_LEN];
         let len = bytes::concat(&mut user, &[remote.ufrag(), b":", &self.local.ufrag])?;
@@ -159,13 +160,7 @@ impl Agent<'_> {
             .integrity(crypto, remote.password())
             .fingerprint()
             .finish();
-        let len = written.ok()?.len();
-        let Route::Socket(socket) = self.base(link)?.route;
-        Some(Transmit {
-            socket,
-            destination: self.remote_of(link)?.address,
-            len,
-        })
+        Some(written.ok()?.len())
     }
 
     /// Takes a response to a check. Whether it was one of the remote.

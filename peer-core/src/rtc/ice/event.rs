@@ -6,7 +6,8 @@ use core::net::{IpAddr, SocketAddr};
 use super::Path;
 use super::agent::{Agent, Phase};
 use super::candidate::{
-    Candidate, CandidateKind, foundation, host_priority, moved_priority, server_reflexive_priority,
+    Candidate, CandidateKind, foundation, host_priority, moved_priority, relayed_priority,
+    server_reflexive_priority,
 };
 use super::gather::Outcome;
 use super::memory::{Base, BaseState};
@@ -135,11 +136,11 @@ impl Base {
     /// The candidate that a base is itself.
     pub(super) fn candidate(&self) -> Candidate {
         Candidate {
-            kind: CandidateKind::Host,
+            kind: self.kind,
             address: self.address,
             priority: self.priority(),
             foundation: self.foundation(),
-            related: None,
+            related: self.related,
         }
     }
 
@@ -159,13 +160,15 @@ impl Base {
     }
 
     pub(super) fn priority(&self) -> u32 {
-        match self.moves {
-            0 => host_priority(self.place),
-            moves => moved_priority(moves, 0),
+        match (self.moves, self.kind) {
+            (0, CandidateKind::Relay) => relayed_priority(self.place),
+            (0, _) => host_priority(self.place),
+            (moves, CandidateKind::Relay) => moved_priority(moves, 1),
+            (moves, _) => moved_priority(moves, 0),
         }
     }
 
     pub(super) fn foundation(&self) -> u32 {
-        foundation(CandidateKind::Host, self.address.ip(), None)
+        foundation(self.kind, self.address.ip(), None)
     }
 }

@@ -1,32 +1,64 @@
-//! Server-reflexive candidates: how each base looks from STUN servers (RFC 8445 §5.1.1.2).
+//! Servers: how each base looks from there (RFC 8445 §5.1.1.2), and what came of asking.
 
 use core::fmt;
 use core::net::SocketAddr;
 
 use super::agent::Agent;
 use super::event::Failure;
-use super::memory::{Question, Route};
-use super::{Transmit, check};
+use super::memory::{Base, Question, Route};
+use super::turn::{Login, TurnError};
+use super::{SocketId, Transmit, check};
 use crate::rtc::crypto::Crypto;
-use crate::rtc::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
+use crate::rtc::stun::{Attribute, Class, Family, Message, Method, TransactionId, Writer};
 use crate::time::{Duration, Instant};
 
 /// How often a server is asked. The last is waited for 2 s.
 const TRIES: u32 = 5;
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// A STUN server.
+/// A STUN or TURN server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Server {
+pub struct Server<'m> {
     /// Where it is.
     pub address: SocketAddr,
+    /// How it is reached.
+    pub via: Via,
+    /// For TURN. Without one it is only asked how we look from there.
+    pub login: Option<Login<'m>>,
+    /// Of the address that a TURN server is asked for.
+    pub family: Family,
 }
 
-impl Server {
+/// How a server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Via {
+    /// Over UDP, from each of our addresses.
+    Udp,
+    /// Over a stream of the caller's, TCP or TLS; see [`Agent::stream_opened`].
+    Stream(SocketId),
+}
+
+impl<'m> Server<'m> {
     /// Returns a STUN server, which is asked over UDP.
     pub const fn stun(address: SocketAddr) -> Self {
-        Self { address }
+        Self {
+            address,
+            via: Via::Udp,
+            login: None,
+            family: Family::Ipv4,
+        }
+    }
+
+    /// Returns a TURN server, which is asked for an IPv4 address.
+    pub const fn turn(address: SocketAddr, login: Login<'m>, via: Via) -> Self {
+        Self {
+            address,
+            via,
+            login: Some(login),
+            family: Family::Ipv4,
+        }
     }
 }
 
@@ -38,6 +70,10 @@ pub enum Outcome {
     Pending,
     /// We look like this from there.
     Reflexive(SocketAddr),
+    /// It relays for us at this address.
+    Relayed(SocketAddr),
+    /// It does not relay for us.
+    NotRelayed(TurnError),
     /// It did not answer, though asked 5 times in 9.5 s. The address may be wrong, or UDP blocked.
     NoAnswer,
     /// It answered with this error code.
@@ -51,6 +87,8 @@ impl fmt::Display for Outcome {
         match self {
             Self::Pending => f.write_str("not answered yet"),
             Self::Reflexive(address) => write!(f, "seen as {address}"),
+            Self::Relayed(address) => write!(f, "relays at {address}"),
+            Self::NotRelayed(error) => error.fmt(f),
             Self::NoAnswer => {
                 f.write_str("no answer: the server's address is wrong, or UDP is blocked")
             }
@@ -63,10 +101,10 @@ impl fmt::Display for Outcome {
 /// What came of asking a server from one of our addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The server.
-    pub server: Server,
-    /// From where.
-    pub base: SocketAddr,
+    /// The place of the server in the list.
+    pub server: usize,
+    /// From where; `None` over a stream.
+    pub base: Option<SocketAddr>,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -81,26 +119,43 @@ impl Question {
 impl Agent<'_> {
     /// Returns what came of asking each server from each address, so far.
     pub fn reports(&self) -> impl Iterator<Item = Report> {
-        self.memory.questions.iter().filter_map(|question| {
+        let address = |base: u8| {
+            let base = self.memory.bases.get(usize::from(base))?;
+            Some(base.address)
+        };
+        let questions = self.memory.questions.iter().map(move |question| Report {
+            server: usize::from(question.server),
+            base: address(question.base),
+            outcome: question.outcome,
+        });
+        let relays = self.memory.relays.iter().filter_map(move |relay| {
+            let outcome = match (relay.turn.relayed(), relay.turn.error()) {
+                (Some(address), _) => Outcome::Relayed(address),
+                (None, Some(error)) => Outcome::NotRelayed(error),
+                (None, None) if relay.turn.is_pending() => Outcome::Pending,
+                (None, None) => return None,
+            };
             Some(Report {
-                server: *self.servers.get(usize::from(question.server))?,
-                base: self.memory.bases.get(usize::from(question.base))?.address,
-                outcome: question.outcome,
+                server: usize::from(relay.server),
+                base: relay.over.and_then(address),
+                outcome,
             })
-        })
+        });
+        questions.chain(relays)
     }
 
     /// Has each server asked from a new base. Where there is no room for more questions the last
     /// servers are left out.
     pub(super) fn ask_servers(&mut self, now: Instant, base: u8) {
-        let Some(ip) = self
-            .memory
-            .bases
-            .get(usize::from(base))
-            .map(|base| base.address.ip())
+        let Some(Base {
+            address,
+            route: Route::Socket(socket),
+            ..
+        }) = self.memory.bases.get(usize::from(base))
         else {
             return;
         };
+        let (ip, socket) = (address.ip(), *socket);
         if self.config.lite {
             return;
         }
@@ -109,9 +164,10 @@ impl Agent<'_> {
                 return;
             };
             let near = ip.is_loopback() && !server.address.ip().is_loopback();
-            if server.address.is_ipv4() != ip.is_ipv4() || near {
+            if server.address.is_ipv4() != ip.is_ipv4() || near || server.via != Via::Udp {
                 continue;
             }
+            self.put_relay(now, place, Some(base), socket);
             let question = Question {
                 server: server_place,
                 base,
@@ -121,10 +177,10 @@ impl Agent<'_> {
                 outcome: Outcome::Pending,
                 told: false,
             };
-            if self.memory.questions.push(question).is_err() {
-                return;
+            // Without room for it, it is left out.
+            if self.memory.questions.push(question).is_ok() {
+                self.gathering_told = false;
             }
-            self.gathering_told = false;
         }
     }
 
@@ -137,7 +193,10 @@ impl Agent<'_> {
     /// Whether there is an address, and every question was answered or given up.
     pub(super) fn gathering_over(&self) -> bool {
         let mut questions = self.memory.questions.iter();
-        self.has_base() && questions.all(|question| question.outcome != Outcome::Pending)
+        let mut relays = self.memory.relays.iter();
+        self.has_base()
+            && questions.all(|question| question.outcome != Outcome::Pending)
+            && !relays.any(|relay| relay.turn.is_pending())
     }
 
     /// Writes the next question that is due.
@@ -170,7 +229,10 @@ impl Agent<'_> {
             .fingerprint()
             .finish();
         let len = written.ok()?.len();
-        let Route::Socket(socket) = self.memory.bases.get(usize::from(question.base))?.route;
+        let route = self.memory.bases.get(usize::from(question.base))?.route;
+        let Route::Socket(socket) = route else {
+            return None;
+        };
         Some(Transmit {
             socket,
             destination: self.servers.get(usize::from(question.server))?.address,

@@ -4,27 +4,35 @@ use core::net::SocketAddr;
 
 use heapless::{Vec, VecView};
 
+use super::turn::Turn;
 use super::{CandidateKind, Role, SocketId};
 use crate::rtc::stun::TransactionId;
 use crate::time::{Duration, Instant};
 
-/// Memory for one agent: addresses of ours, addresses of the remote, pairs of the two, and
-/// questions to servers. At most 255 each.
+/// Memory for one agent: addresses of ours (relayed ones included), addresses of the remote, pairs
+/// of the two, questions to servers, and allocations on TURN servers. At most 255 each.
 #[derive(Debug)]
 pub struct Resources<
     const BASES: usize,
     const REMOTES: usize,
     const PAIRS: usize,
     const QUESTIONS: usize,
+    const RELAYS: usize,
 > {
     bases: Vec<Base, BASES>,
     remotes: Vec<Remote, REMOTES>,
     pairs: Vec<Pair, PAIRS>,
     questions: Vec<Question, QUESTIONS>,
+    relays: Vec<Relay, RELAYS>,
 }
 
-impl<const BASES: usize, const REMOTES: usize, const PAIRS: usize, const QUESTIONS: usize>
-    Resources<BASES, REMOTES, PAIRS, QUESTIONS>
+impl<
+    const BASES: usize,
+    const REMOTES: usize,
+    const PAIRS: usize,
+    const QUESTIONS: usize,
+    const RELAYS: usize,
+> Resources<BASES, REMOTES, PAIRS, QUESTIONS, RELAYS>
 {
     /// Returns unused memory.
     pub const fn new() -> Self {
@@ -33,6 +41,7 @@ impl<const BASES: usize, const REMOTES: usize, const PAIRS: usize, const QUESTIO
             remotes: Vec::new(),
             pairs: Vec::new(),
             questions: Vec::new(),
+            relays: Vec::new(),
         }
     }
 
@@ -43,12 +52,18 @@ impl<const BASES: usize, const REMOTES: usize, const PAIRS: usize, const QUESTIO
             remotes: self.remotes.as_mut_view(),
             pairs: self.pairs.as_mut_view(),
             questions: self.questions.as_mut_view(),
+            relays: self.relays.as_mut_view(),
         }
     }
 }
 
-impl<const BASES: usize, const REMOTES: usize, const PAIRS: usize, const QUESTIONS: usize> Default
-    for Resources<BASES, REMOTES, PAIRS, QUESTIONS>
+impl<
+    const BASES: usize,
+    const REMOTES: usize,
+    const PAIRS: usize,
+    const QUESTIONS: usize,
+    const RELAYS: usize,
+> Default for Resources<BASES, REMOTES, PAIRS, QUESTIONS, RELAYS>
 {
     fn default() -> Self {
         Self::new()
@@ -62,6 +77,7 @@ pub struct Memory<'m> {
     pub(super) remotes: &'m mut VecView<Remote>,
     pub(super) pairs: &'m mut VecView<Pair>,
     pub(super) questions: &'m mut VecView<Question>,
+    pub(super) relays: &'m mut VecView<Relay>,
 }
 
 impl Memory<'_> {
@@ -70,6 +86,7 @@ impl Memory<'_> {
         self.remotes.clear();
         self.pairs.clear();
         self.questions.clear();
+        self.relays.clear();
     }
 }
 
@@ -78,6 +95,8 @@ impl Memory<'_> {
 pub(super) enum Route {
     /// From a socket.
     Socket(SocketId),
+    /// Through the allocation at this place.
+    Relay(u8),
 }
 
 /// An address of ours that bytes are sent from.
@@ -85,7 +104,11 @@ pub(super) enum Route {
 pub(super) struct Base {
     pub(super) state: BaseState,
     pub(super) route: Route,
+    /// Host or relay.
+    pub(super) kind: CandidateKind,
     pub(super) address: SocketAddr,
+    /// How the server saw us that relays.
+    pub(super) related: Option<SocketAddr>,
     /// Its place in the caller's list: the first is preferred.
     pub(super) place: usize,
     /// How many changes of address there had been when it got its priority.
@@ -179,6 +202,26 @@ pub(super) struct Check {
     pub(super) nomination: Option<u32>,
     /// PRIORITY.
     pub(super) priority: u32,
+}
+
+/// An allocation on a TURN server.
+#[derive(Debug)]
+pub(super) struct Relay {
+    /// The place of the server in the list.
+    pub(super) server: u8,
+    /// The base that it is reached from; `None` over a stream, or if that is gone.
+    pub(super) over: Option<u8>,
+    pub(super) socket: SocketId,
+    /// The base that it is itself, while there is an address.
+    pub(super) base: Option<u8>,
+    pub(super) turn: Turn,
+}
+
+impl Relay {
+    /// Whether its place may be given away, and what came of it forgotten.
+    pub(super) fn is_done(&self) -> bool {
+        self.turn.is_over() && self.turn.error().is_none()
+    }
 }
 
 /// A question to a STUN server, from one base.

@@ -11,7 +11,8 @@
 //! 4. [`transmit`](Agent::transmit) gives datagrams to send, until `None`. Call it after each of
 //!    the others, and when the time of [`timeout`](Agent::timeout) has come.
 //! 5. [`poll_event`](Agent::poll_event) until there is none: candidates to be signalled, the path.
-//! 6. Send data on [`path`](Agent::path), if there is one. Go back to 3.
+//! 6. Send data on [`path`](Agent::path), if there is one, [framed](Agent::frame) where it is
+//!    relayed. Go back to 3.
 //!
 //! ```
 //! use peer_core::rtc::crypto::{CryptoError, RustCrypto};
@@ -22,7 +23,7 @@
 //! #     for byte in out { state = state.wrapping_mul(5).wrapping_add(7); *byte = state; }
 //! #     Ok::<(), CryptoError>(())
 //! # });
-//! let (mut here, mut there): (Resources<2, 4, 8, 2>, Resources<2, 4, 8, 2>) =
+//! let (mut here, mut there): (Resources<2, 4, 8, 2, 0>, Resources<2, 4, 8, 2, 0>) =
 //!     (Resources::new(), Resources::new());
 //! let mut now = Instant::ZERO;
 //! let config = Config::new(Role::Controlling);
@@ -59,7 +60,7 @@
 //! # Limits
 //! | what | limit | at the limit |
 //! |---|---|---|
-//! | addresses of ours, pairs, questions to servers | [`Resources`] | the last, or the worst pair, is left out |
+//! | addresses of ours, pairs, questions to servers, allocations | [`Resources`] | the last, or the worst pair, is left out |
 //! | addresses of the remote | [`Resources`] | a further candidate is [`Refused::TooMany`] |
 //! | addresses that only the remote's checks show | [`PEER_REFLEXIVE_MAX`] | the one longest unheard gives way |
 //! | bytes to addresses that never answered | [`REFLECTION_FACTOR`] × what was [credited](Agent::credit), and 1 × its authentic requests | these are not checked any more |
@@ -83,7 +84,7 @@
 //! Data from an address that is not known has that address checked.
 //!
 //! # Not supported
-//! ICE-TCP, multicast DNS, more than one component, TURN.
+//! ICE-TCP, multicast DNS, more than one component; of TURN what [`turn`] says.
 
 mod agent;
 mod answers;
@@ -96,11 +97,13 @@ mod memory;
 mod pairs;
 mod policy;
 mod receive;
+mod relay;
 mod search;
 mod select;
 #[cfg(test)]
 mod tests;
 mod transmit;
+pub mod turn;
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -110,7 +113,7 @@ pub use answers::ANSWERS_MAX;
 pub use candidate::{Candidate, CandidateKind, Line, Refused};
 pub use credentials::{CredentialsError, PASSWORD_MAX, UFRAG_MAX};
 pub use event::{Event, Failure};
-pub use gather::{Outcome, Report, Server};
+pub use gather::{Outcome, Report, Server, Via};
 pub use memory::{Memory, Resources};
 pub use policy::Unusable;
 
@@ -212,8 +215,10 @@ pub enum Received<'d> {
 pub struct Path {
     /// From where.
     pub socket: SocketId,
-    /// The address of that socket.
+    /// The address of that socket, or that which a TURN server lends.
     pub local: SocketAddr,
+    /// Whether a TURN server is between: data has to be [framed](Agent::frame).
+    pub relayed: bool,
     /// To where.
     pub remote: SocketAddr,
     /// How the remote's address was learnt.

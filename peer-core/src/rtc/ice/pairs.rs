@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::agent::{Agent, Phase};
-use super::candidate::{Candidate, CandidateKind};
+use super::candidate::{Candidate, CandidateKind, MOVED};
 use super::memory::{Base, BaseState, Link, Pair, PairState, Remote, Route};
 use super::{PEER_REFLEXIVE_MAX, Role};
 use crate::time::Instant;
@@ -62,7 +62,7 @@ impl Agent<'_> {
                 known.priority = known.priority.max(candidate.priority);
             } else if known.kind == CandidateKind::PeerReflexive {
                 known.priority = candidate.priority;
-            } else {
+            } else if candidate.priority >= MOVED {
                 // A remote that has come back there wants it to be preferred.
                 known.priority = known.priority.max(candidate.priority);
             }
@@ -146,6 +146,7 @@ impl Agent<'_> {
             return false;
         }
         let foundation = (base.foundation(), remote.foundation);
+        let (route, address) = (base.route, remote.address);
         if self.memory.pairs.is_full() {
             let worst = self
                 .memory
@@ -177,7 +178,11 @@ impl Agent<'_> {
             mapped: None,
             round_trip: None,
         };
-        self.memory.pairs.push(pair).is_ok()
+        if self.memory.pairs.push(pair).is_err() {
+            return false;
+        }
+        self.permit(now, route, address);
+        true
     }
 
     pub(super) fn forget_pairs(&mut self, which: impl Fn(Link) -> bool) {

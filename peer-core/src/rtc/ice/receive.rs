@@ -26,7 +26,14 @@ impl Agent<'_> {
         if self.is_over() {
             return Received::Taken;
         }
-        let route = Route::Socket(socket);
+        let inner = self.take_relayed(now, crypto, socket, source, datagram);
+        let (route, source, range) = match inner {
+            Some(inner) => inner,
+            None => (Route::Socket(socket), source, 0..datagram.len()),
+        };
+        let Some(datagram) = datagram.get_mut(range) else {
+            return Received::Taken;
+        };
         match datagram.first() {
             Some(0..=3) => {
                 if let Ok(message) = Message::parse(datagram) {
@@ -44,8 +51,10 @@ impl Agent<'_> {
     pub fn is_mine(&self, id: &TransactionId) -> bool {
         let checks = self.memory.pairs.iter().filter_map(|pair| pair.check);
         let mut questions = self.memory.questions.iter();
+        let mut relays = self.memory.relays.iter();
         checks.into_iter().any(|check| check.id == *id)
             || questions.any(|question| question.id == *id)
+            || relays.any(|relay| relay.turn.is_mine(id))
     }
 
     fn stun<C: Crypto>(

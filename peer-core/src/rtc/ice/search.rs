@@ -175,9 +175,9 @@ impl Agent<'_> {
             return Some(Instant::ZERO);
         }
         if self.is_over() {
-            return None;
+            return self.relays_due();
         }
-        let mut at = self.reselect;
+        let mut at = earlier(self.reselect, self.relays_due());
         at = earlier(at, self.next_phase().map(|(at, _)| at));
         let paced = |due: Instant| due.max(self.paced);
         for question in self.memory.questions.iter() {

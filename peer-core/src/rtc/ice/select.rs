@@ -79,6 +79,7 @@ impl Agent<'_> {
         if let Some(pair) = self.pair_mut(link) {
             pair.nominated = pair.nominated.max(before);
         }
+        self.bind_channel(now, link);
     }
 
     /// Thinks over which pair is used.
@@ -153,8 +154,12 @@ impl Agent<'_> {
     }
 
     fn patience_for(&self, link: Link) -> Duration {
+        let relays = self
+            .base(link)
+            .is_some_and(|base| base.kind == CandidateKind::Relay);
         let remote = self.remote_of(link).map(|remote| remote.kind);
         match remote {
+            _ if relays => WAIT_RELAYED,
             Some(CandidateKind::Host) => Duration::ZERO,
             Some(CandidateKind::Relay) => WAIT_RELAYED,
             _ => WAIT_REFLEXIVE,

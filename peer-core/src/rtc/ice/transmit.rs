@@ -8,21 +8,21 @@ use crate::time::Instant;
 
 impl Agent<'_> {
     /// Writes the next datagram that is to be sent now; `None` if there is none. `out` has to have
-    /// at least 144 bytes.
+    /// at least 144 bytes, with TURN servers 1,200.
     pub fn transmit<C: Crypto>(
         &mut self,
         now: Instant,
         crypto: &mut C,
         out: &mut [u8],
     ) -> Option<Transmit> {
-        if self.is_over() {
-            return None;
-        }
         self.advance(now);
         while !self.answers.is_empty() {
             if let Some(answer) = self.transmit_answer(crypto, out) {
                 return Some(answer);
             }
+        }
+        if let Some(request) = self.transmit_relay(now, crypto, out) {
+            return Some(request);
         }
         if self.is_over() {
             return None;
@@ -69,7 +69,8 @@ impl Agent<'_> {
 
     /// When this pair is to be checked next.
     pub(super) fn due(&self, pair: &Pair) -> Option<Instant> {
-        if self.config.lite || self.remote.is_none() || !self.may_check(pair.link) {
+        let possible = self.may_check(pair.link) && self.is_open(pair.link);
+        if self.config.lite || self.remote.is_none() || !possible {
             return None;
         }
         if self.selected == Some(pair.link) {

@@ -19,7 +19,7 @@ pub use chunks::chunks;
 pub use engine::engine;
 pub use framing::{http, websocket};
 pub use link::link;
-pub use rtc::{dtls, stun};
+pub use rtc::{dtls, ice, stun};
 pub use sctp::{sctp_packets, sctp_pair};
 pub use seeds::seeds;
 pub use wire::{candidate, dcep, json, sdp, signal};
@@ -28,7 +28,7 @@ pub use wire::{candidate, dcep, json, sdp, signal};
 pub type Target = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("json", json),
     ("signal", signal),
     ("sdp", sdp),
@@ -44,6 +44,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("sctp_pair", sctp_pair),
     ("stun", stun),
     ("dtls", dtls),
+    ("ice", ice),
     ("envelope", envelope),
     ("realm", realm),
 ];

@@ -9,8 +9,10 @@ use peer_core::time::{Duration, Instant};
 use super::bytes::Bytes;
 
 mod crypto;
+mod ice;
 
 use crypto::null::NullCrypto;
+pub use ice::ice;
 
 /// STUN messages: what is read is written so that it is read again.
 pub fn stun(data: &[u8]) {

@@ -1,0 +1,361 @@
+//! Relayed candidates: the allocations of an agent, and the way through them.
+
+use core::net::SocketAddr;
+use core::ops::Range;
+
+use super::agent::{Agent, Phase};
+use super::candidate::CandidateKind;
+use super::event::Failure;
+use super::gather::{Server, Via};
+use super::memory::{Base, BaseState, Link, PairState, Relay, Route};
+use super::turn::{HEADROOM, Incoming, Login, TAILROOM, Transport, Turn};
+use super::{SocketId, Transmit};
+use crate::bytes;
+use crate::rtc::crypto::Crypto;
+use crate::time::{Instant, earlier};
+
+impl<'m> Agent<'m> {
+    /// Tells that the stream to a TURN server is open which has this id, so that an address is
+    /// asked for. Give what comes on it to [`receive`](Self::receive), message by message
+    /// ([`turn::message_len`](super::turn::message_len)), with the address of the server.
+    pub fn stream_opened(&mut self, now: Instant, stream: SocketId) {
+        for place in 0..self.servers.len() {
+            let over = self.servers.get(place).map(|server| server.via);
+            if over == Some(Via::Stream(stream)) {
+                self.put_relay(now, place, None, stream);
+            }
+        }
+    }
+
+    /// Tells that the stream to a TURN server has ended, and with it what was relayed there.
+    pub fn stream_closed(&mut self, now: Instant, stream: SocketId) {
+        for place in 0..self.memory.relays.len() {
+            if let Some(relay) = self.memory.relays.get_mut(place)
+                && relay.socket == stream
+                && relay.over.is_none()
+            {
+                relay.turn.stream_closed();
+                self.follow_relay(now, place);
+            }
+        }
+    }
+
+    /// Has a TURN server asked for an address. Where there is no room it is left out.
+    pub(super) fn put_relay(
+        &mut self,
+        now: Instant,
+        server: usize,
+        over: Option<u8>,
+        socket: SocketId,
+    ) {
+        let Some(Server {
+            login: Some(_),
+            family,
+            ..
+        }) = self.servers.get(server)
+        else {
+            return;
+        };
+        let Ok(server) = u8::try_from(server) else {
+            return;
+        };
+        let transport = match over {
+            Some(_) => Transport::Datagram,
+            None => Transport::Stream,
+        };
+        let relay = Relay {
+            server,
+            over,
+            socket,
+            base: None,
+            turn: Turn::new(transport, *family),
+        };
+        let same = |old: &Relay| old.server == server && old.over == over && old.socket == socket;
+        if self
+            .memory
+            .relays
+            .iter()
+            .any(|old| same(old) && !old.turn.is_over())
+        {
+            return;
+        }
+        let relays = &mut self.memory.relays;
+        let over = |old: &Relay| old.turn.is_over();
+        let place = relays
+            .iter()
+            .position(|old| over(old) && (same(old) || old.is_done()));
+        let full = relays.is_full();
+        match place.or_else(|| relays.iter().position(|old| full && over(old))) {
+            Some(place) => {
+                if let Some(old) = relays.get_mut(place) {
+                    *old = relay;
+                }
+            }
+            None => {
+                if relays.push(relay).is_err() {
+                    return;
+                }
+            }
+        }
+        self.gathering_told = false;
+        self.hurried = now;
+    }
+
+    /// Lets go of what is relayed over a base that is gone.
+    pub(super) fn drop_relays_over(&mut self, base: u8) {
+        for place in 0..self.memory.relays.len() {
+            let Some(relay) = self.memory.relays.get_mut(place) else {
+                return;
+            };
+            if relay.over == Some(base) {
+                relay.over = None;
+                relay.turn.abandon();
+                self.drop_base_of(place);
+            }
+        }
+    }
+
+    fn drop_base_of(&mut self, place: usize) {
+        let base = self
+            .memory
+            .relays
+            .get_mut(place)
+            .and_then(|relay| relay.base.take());
+        if let Some(base) = base {
+            if let Some(base) = self.memory.bases.get_mut(usize::from(base)) {
+                base.state = BaseState::Gone;
+            }
+            self.forget_pairs(|link| link.base == base);
+        }
+    }
+
+    /// Does what follows from an answer of a TURN server, or from its silence.
+    pub(super) fn follow_relay(&mut self, now: Instant, place: usize) {
+        let Some(relay) = self.memory.relays.get(place) else {
+            return;
+        };
+        let (base, over) = (relay.base, relay.turn.is_over());
+        match (relay.turn.relayed(), base) {
+            (Some(address), None) => {
+                let (Ok(route), Some(order)) = (
+                    u8::try_from(place),
+                    self.servers
+                        .get(usize::from(relay.server))
+                        .map(|_| relay.server),
+                ) else {
+                    return;
+                };
+                let base = Base {
+                    state: BaseState::Untold,
+                    route: Route::Relay(route),
+                    kind: CandidateKind::Relay,
+                    address,
+                    related: relay.turn.mapped(),
+                    place: usize::from(order),
+                    moves: self.moves,
+                };
+                let base = self.put_base(base);
+                if let Some(relay) = self.memory.relays.get_mut(place) {
+                    relay.base = base;
+                }
+                if let Some(base) = base {
+                    self.pair_base(now, base);
+                }
+            }
+            (None, Some(_)) if over => {
+                self.drop_base_of(place);
+                if self.selected.is_none() && self.phase == Phase::Connected {
+                    self.moved(now);
+                }
+            }
+            _ => {}
+        }
+        self.fail_refused(place);
+    }
+
+    /// Gives up the pairs whose address the TURN server does not serve.
+    fn fail_refused(&mut self, place: usize) {
+        let Some(Relay {
+            base: Some(base),
+            turn,
+            ..
+        }) = self.memory.relays.get(place)
+        else {
+            return;
+        };
+        for pair in self.memory.pairs.iter_mut() {
+            let remote = self.memory.remotes.get(usize::from(pair.link.remote));
+            if pair.link.base == *base && remote.is_some_and(|it| turn.is_refused(it.address)) {
+                pair.state = PairState::Failed;
+                pair.check = None;
+                pair.triggered = None;
+            }
+        }
+    }
+
+    /// Whether bytes can go from this base to there now. For relayed ones the server has to let
+    /// the address in first.
+    pub(super) fn is_open(&self, link: Link) -> bool {
+        let (Some(base), Some(remote)) = (self.base(link), self.remote_of(link)) else {
+            return false;
+        };
+        match base.route {
+            Route::Socket(_) => true,
+            Route::Relay(place) => {
+                let relay = self.memory.relays.get(usize::from(place));
+                relay.is_some_and(|relay| relay.turn.is_permitted(remote.address))
+            }
+        }
+    }
+
+    pub(super) fn permit(&mut self, now: Instant, route: Route, peer: SocketAddr) {
+        if let Route::Relay(place) = route
+            && let Some(relay) = self.memory.relays.get_mut(usize::from(place))
+        {
+            relay.turn.permit(now, peer);
+        }
+    }
+
+    pub(super) fn bind_channel(&mut self, now: Instant, link: Link) {
+        let remote = self.remote_of(link).map(|remote| remote.address);
+        if let (Some(Route::Relay(place)), Some(remote)) =
+            (self.base(link).map(|base| base.route), remote)
+            && let Some(relay) = self.memory.relays.get_mut(usize::from(place))
+        {
+            relay.turn.bind(now, remote);
+        }
+    }
+
+    /// The server, the login and the allocation at a place.
+    fn relay_at(&mut self, place: usize) -> Option<(&'m Server<'m>, Login<'m>, &mut Relay)> {
+        let relay = self.memory.relays.get_mut(place)?;
+        let server = self.servers.get(usize::from(relay.server))?;
+        Some((server, server.login?, relay))
+    }
+
+    /// Writes the next request to a TURN server.
+    pub(super) fn transmit_relay<C: Crypto>(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        out: &mut [u8],
+    ) -> Option<Transmit> {
+        for place in 0..self.memory.relays.len() {
+            let Some((server, login, relay)) = self.relay_at(place) else {
+                continue;
+            };
+            if relay.turn.timeout().is_none_or(|at| at > now) {
+                continue;
+            }
+            let (socket, destination) = (relay.socket, server.address);
+            let written = relay.turn.transmit(now, crypto, login, out);
+            self.follow_relay(now, place);
+            match written {
+                Ok(Some(len)) => {
+                    return Some(Transmit {
+                        socket,
+                        destination,
+                        len,
+                    });
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    self.fail(Failure::Random);
+                    for relay in self.memory.relays.iter_mut() {
+                        relay.turn.abandon();
+                    }
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn relays_due(&self) -> Option<Instant> {
+        let relays = self.memory.relays.iter();
+        relays.fold(None, |at, relay| earlier(at, relay.turn.timeout()))
+    }
+
+    /// The allocation that a datagram belongs to, and what it has of a peer.
+    pub(super) fn take_relayed<C: Crypto>(
+        &mut self,
+        now: Instant,
+        crypto: &mut C,
+        socket: SocketId,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Option<(Route, SocketAddr, Range<usize>)> {
+        for place in 0..self.memory.relays.len() {
+            let Some((server, login, relay)) = self.relay_at(place) else {
+                continue;
+            };
+            if relay.socket != socket || server.address != source {
+                continue;
+            }
+            let incoming = relay.turn.receive(now, crypto, login, datagram);
+            self.follow_relay(now, place);
+            if let Incoming::Data(peer, range) = incoming {
+                return Some((Route::Relay(u8::try_from(place).ok()?), peer, range));
+            }
+        }
+        None
+    }
+
+    /// Sends the message at the front of a buffer on a route.
+    pub(super) fn send_on(
+        &mut self,
+        route: Route,
+        to: SocketAddr,
+        out: &mut [u8],
+        len: usize,
+    ) -> Option<Transmit> {
+        let place = match route {
+            Route::Socket(socket) => {
+                return Some(Transmit {
+                    socket,
+                    destination: to,
+                    len,
+                });
+            }
+            Route::Relay(place) => usize::from(place),
+        };
+        let (server, _, relay) = self.relay_at(place)?;
+        bytes::copy_within(out, 0..len, HEADROOM)?;
+        let framed = relay.turn.frame(to, out, HEADROOM..HEADROOM + len)?;
+        let len = framed.len();
+        bytes::copy_within(out, framed, 0)?;
+        Some(Transmit {
+            socket: relay.socket,
+            destination: server.address,
+            len,
+        })
+    }
+
+    /// Makes a datagram of the data there for the [path](Self::path), in place, and returns it and
+    /// where it lies. Through a relay it is wrapped: there have to be [`HEADROOM`] bytes before and
+    /// [`TAILROOM`] after the data. `None` if there is no path, or no room.
+    pub fn frame(
+        &mut self,
+        buffer: &mut [u8],
+        data: Range<usize>,
+    ) -> Option<(Transmit, Range<usize>)> {
+        const { assert!(TAILROOM < HEADROOM) };
+        self.path()?;
+        let link = self.selected?;
+        let (route, to) = (self.base(link)?.route, self.remote_of(link)?.address);
+        let (socket, destination, framed) = match route {
+            Route::Socket(socket) => (socket, to, data),
+            Route::Relay(place) => {
+                let (server, _, relay) = self.relay_at(usize::from(place))?;
+                let framed = relay.turn.frame(to, buffer, data)?;
+                (relay.socket, server.address, framed)
+            }
+        };
+        let transmit = Transmit {
+            socket,
+            destination,
+            len: framed.len(),
+        };
+        Some((transmit, framed))
+    }
+}

@@ -1,0 +1,308 @@
+//! Relayed paths.
+
+use peer_core::rtc::ice::turn::{HEADROOM, Login, TAILROOM, TurnError, message_len};
+use peer_core::rtc::ice::{CandidateKind, Config, Event, Outcome, Role, Server, SocketId, Via};
+use peer_core::rtc::stun::Method;
+use peer_core::time::Duration;
+
+use crate::nat::{Dependence, Nat};
+use crate::net::{End, Net, addr};
+use crate::turn_server::{PASSWORD, TurnServer, USER};
+
+const SECOND: Duration = Duration::from_secs(1);
+const A: &str = "198.51.100.20:3478";
+const B: &str = "198.51.100.21:3478";
+const LOGIN: Login<'_> = Login {
+    username: USER,
+    password: PASSWORD,
+};
+
+fn servers(all: &[&str]) -> &'static [Server<'static>] {
+    let all = all.iter().map(|it| Server::turn(addr(it), LOGIN, Via::Udp));
+    Vec::leak(all.collect())
+}
+
+/// Two ends behind NATs that give each packet another port: only a relay helps.
+fn apart(seed: u64, all: &[&str]) -> Net {
+    let configs = [Role::Controlling, Role::Controlled].map(Config::new);
+    let mut net = Net::with(seed, configs, servers(all));
+    let strict = Dependence::AddressAndPort;
+    net.network.nats = [
+        Some(Nat::new([192, 0, 2, 1].into(), strict, strict)),
+        Some(Nat::new([203, 0, 113, 1].into(), strict, strict)),
+    ];
+    net.turn_servers = vec![TurnServer::new(A)];
+    net
+}
+
+fn start(net: &mut Net) {
+    net.addresses(0, &["10.0.0.2:5000"]);
+    net.addresses(1, &["10.0.1.2:6000"]);
+    net.describe();
+}
+
+fn is_relayed(net: &Net) -> bool {
+    net.ends
+        .iter()
+        .any(|end| end.agent.path().is_some_and(|path| path.relayed))
+}
+
+#[test]
+fn ends_that_cannot_meet_use_a_relay() {
+    for seed in 0..10 {
+        let mut net = apart(seed, &[A]);
+        net.path.loss = seed as f64 / 50.0;
+        start(&mut net);
+        net.connect(SECOND * 30);
+        assert!(is_relayed(&net));
+        net.talk(SECOND * 10);
+        let server = &net.turn_servers[0];
+        assert!(server.count(Method::CREATE_PERMISSION) > 0);
+        net.run(SECOND * 5);
+        let (channels, indications) = {
+            let server = &net.turn_servers[0];
+            (server.channel_data, server.indications)
+        };
+        net.run(SECOND * 5);
+        let server = &net.turn_servers[0];
+        // Data goes through a channel once there is one.
+        assert!(server.channel_data > channels);
+        assert!(server.indications <= indications + 10, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_allocation_its_permissions_and_channels_live_for_hours() {
+    let mut net = apart(1, &[A]);
+    net.turn_servers[0].nonce_lives = 7;
+    start(&mut net);
+    net.connect(SECOND * 10);
+    net.talk(SECOND);
+    for _ in 0..12 {
+        net.run(SECOND * 600);
+        net.talk(SECOND);
+    }
+    for end in &net.ends {
+        assert!(end.is_connected());
+        assert_eq!(end.count(Event::Disconnected), 0);
+    }
+    assert!(net.turn_servers[0].count(Method::REFRESH) > 10);
+    assert!(net.turn_servers[0].count(Method::CHANNEL_BIND) > 10);
+}
+
+#[test]
+fn what_is_allocated_is_given_back() {
+    let mut net = apart(2, &[A]);
+    start(&mut net);
+    net.connect(SECOND * 10);
+    assert_eq!(net.turn_servers[0].allocations(), 2);
+    for end in &mut net.ends {
+        end.agent.close();
+    }
+    net.run(SECOND);
+    assert_eq!(net.turn_servers[0].released, 2);
+    assert_eq!(net.turn_servers[0].allocations(), 0);
+    assert!(net.ends.iter().all(|end| end.agent.timeout().is_none()));
+}
+
+fn verdict(net: &Net) -> Option<TurnError> {
+    net.ends[0]
+        .agent
+        .reports()
+        .find_map(|report| match report.outcome {
+            Outcome::NotRelayed(error) => Some(error),
+            _ => None,
+        })
+}
+
+#[test]
+fn each_refusal_has_a_name() {
+    for (code, error) in [
+        (300, TurnError::TryAlternate(None)),
+        (403, TurnError::Forbidden),
+        (437, TurnError::AllocationMismatch),
+        (440, TurnError::AddressFamily),
+        (441, TurnError::WrongCredentials),
+        (442, TurnError::UnsupportedTransport),
+        (486, TurnError::Quota),
+        (508, TurnError::InsufficientCapacity),
+        (500, TurnError::Refused(500)),
+    ] {
+        let mut net = apart(3, &[A]);
+        net.turn_servers[0].refuses = Some((Method::ALLOCATE, code));
+        start(&mut net);
+        net.run(SECOND * 3);
+        assert_eq!(verdict(&net), Some(error));
+        assert_eq!(net.ends[0].count(Event::GatheringDone), 1);
+    }
+}
+
+#[test]
+fn a_wrong_password_is_tried_once() {
+    let mut net = apart(4, &[A]);
+    let login = Login {
+        username: USER,
+        password: "wrong",
+    };
+    let list = vec![Server::turn(addr(A), login, Via::Udp)];
+    let config = Config::new(Role::Controlling);
+    net.ends[0] = End::new(77, config, Vec::leak(list));
+    net.addresses(0, &["10.0.0.2:5000"]);
+    net.run(SECOND * 20);
+    assert_eq!(verdict(&net), Some(TurnError::Credentials));
+    assert_eq!(net.turn_servers[0].count(Method::ALLOCATE), 2);
+    assert!(!format!("{login:?}").contains("wrong"));
+}
+
+#[test]
+fn a_nonce_that_is_always_stale_is_given_up() {
+    let mut net = apart(5, &[A]);
+    net.turn_servers[0].nonce_lives = 0;
+    net.addresses(0, &["10.0.0.2:5000"]);
+    net.run(SECOND * 20);
+    assert_eq!(verdict(&net), Some(TurnError::StaleNonce));
+    assert!(net.turn_servers[0].count(Method::ALLOCATE) <= 3);
+}
+
+#[test]
+fn answers_without_the_right_integrity_are_dropped() {
+    for forged in [true, false] {
+        let mut net = apart(6, &[A]);
+        net.turn_servers[0].forges = Some(forged);
+        net.addresses(0, &["10.0.0.2:5000"]);
+        net.run(SECOND * 20);
+        assert_eq!(verdict(&net), Some(TurnError::NoAnswer));
+        assert!(
+            net.ends[0]
+                .candidates
+                .iter()
+                .all(|it| it.kind != CandidateKind::Relay)
+        );
+    }
+}
+
+#[test]
+fn of_several_servers_one_that_works_is_enough() {
+    let dead = "198.51.100.99:3478";
+    let mut net = apart(7, &[dead, B, A]);
+    let mut refuses = TurnServer::new(B);
+    refuses.refuses = Some((Method::ALLOCATE, 508));
+    net.turn_servers.push(refuses);
+    start(&mut net);
+    net.connect(SECOND * 10);
+    net.talk(SECOND);
+    net.run(SECOND * 10);
+    let outcomes: Vec<_> = net.ends[0].agent.reports().collect();
+    let of = |server: usize| {
+        let mut relayed = outcomes.iter().rev();
+        relayed.find(|it| it.server == server).unwrap().outcome
+    };
+    assert_eq!(of(0), Outcome::NotRelayed(TurnError::NoAnswer));
+    assert_eq!(of(1), Outcome::NotRelayed(TurnError::InsufficientCapacity));
+    assert!(matches!(of(2), Outcome::Relayed(_)));
+}
+
+#[test]
+fn a_peer_that_the_server_forbids_fails_and_nothing_else() {
+    let mut net = apart(8, &[A]);
+    net.turn_servers[0].refuses = Some((Method::CREATE_PERMISSION, 403));
+    start(&mut net);
+    net.run(SECOND * 30);
+    assert!(!net.ends.iter().any(End::is_connected));
+    // One question for each peer, after those of all.
+    assert!(net.turn_servers[0].count(Method::CREATE_PERMISSION) < 30);
+    assert!(matches!(
+        net.ends[0].agent.reports().last().map(|it| it.outcome),
+        Some(Outcome::Relayed(_))
+    ));
+}
+
+#[test]
+fn a_better_path_replaces_the_relay_when_it_opens() {
+    let mut net = Net::with(
+        9,
+        [Role::Controlling, Role::Controlled].map(Config::new),
+        servers(&[A]),
+    );
+    net.turn_servers = vec![TurnServer::new(A)];
+    net.addresses(0, &["192.0.2.1:5000"]);
+    net.addresses(1, &["203.0.113.1:6000"]);
+    net.describe();
+    // The direct way opens after 5 s.
+    let opens = net.now + SECOND * 5;
+    net.dropper = Some(Box::new(move |now, from, to| {
+        let ends = [addr("192.0.2.1:5000"), addr("203.0.113.1:6000")];
+        now < opens && ends.contains(&from) && ends.contains(&to)
+    }));
+    net.connect(SECOND * 4);
+    assert!(is_relayed(&net) || net.ends[0].remote().unwrap().port() > 40_000);
+    net.talk(SECOND);
+    net.run(SECOND * 15);
+    assert_eq!(net.ends[0].remote(), Some(addr("203.0.113.1:6000")));
+    assert_eq!(net.ends[1].remote(), Some(addr("192.0.2.1:5000")));
+    net.talk(SECOND);
+}
+
+/// UDP is blocked but for the stream to the server.
+#[test]
+fn a_stream_to_a_turn_server_carries_a_path() {
+    let server = Server::turn(addr(A), LOGIN, Via::Stream(SocketId(9)));
+    let list: &'static [Server<'static>] = Vec::leak(vec![server]);
+    let configs = [Role::Controlling, Role::Controlled].map(Config::new);
+    let mut net = Net::with(10, configs, list);
+    net.turn_servers = vec![TurnServer::new(A)];
+    net.addresses(0, &["192.0.2.1:5000"]);
+    net.addresses(1, &["203.0.113.1:6000"]);
+    net.describe();
+    net.dropper = Some(Box::new(|_, from, to| {
+        from == addr("192.0.2.1:5000") || to == addr("192.0.2.1:5000")
+    }));
+    net.ends[0]
+        .sockets
+        .push((SocketId(9), addr("192.0.2.1:50009")));
+    let now = net.now;
+    net.ends[0].agent.stream_opened(now, SocketId(9));
+    net.connect(SECOND * 10);
+    net.talk(SECOND);
+    assert!(net.ends[0].agent.path().unwrap().relayed);
+    // The stream breaks, and is opened again.
+    let now = net.now;
+    net.ends[0].agent.stream_closed(now, SocketId(9));
+    assert_eq!(net.ends[0].agent.path(), None);
+    net.run(SECOND);
+    net.ends[0].sockets.pop();
+    net.ends[0]
+        .sockets
+        .push((SocketId(9), addr("192.0.2.1:50010")));
+    let now = net.now;
+    net.ends[0].agent.stream_opened(now, SocketId(9));
+    let gap = net.gap(SECOND * 10);
+    assert!(gap <= SECOND * 2, "{gap:?}");
+}
+
+#[test]
+fn messages_of_a_stream_are_told_apart() {
+    assert_eq!(message_len(&[0, 1, 0]), Ok(None));
+    assert_eq!(message_len(&[0, 1, 0, 8]), Ok(Some(28)));
+    assert_eq!(message_len(&[0x40, 0, 0, 5]), Ok(Some(12)));
+    assert_eq!(message_len(&[0x40, 0, 0, 8, 1]), Ok(Some(12)));
+    assert!(message_len(&[0, 1, 0, 7]).is_err());
+    assert!(message_len(&[0x80, 0, 0, 8]).is_err());
+}
+
+#[test]
+fn a_frame_needs_its_room() {
+    let mut net = apart(11, &[A]);
+    start(&mut net);
+    net.connect(SECOND * 10);
+    let end = net
+        .ends
+        .iter_mut()
+        .find(|end| end.agent.path().is_some_and(|path| path.relayed));
+    let agent = &mut end.unwrap().agent;
+    let mut buffer = [0; 200];
+    assert_eq!(agent.frame(&mut buffer, 2..100), None);
+    assert_eq!(agent.frame(&mut buffer, 100..201), None);
+    let (transmit, range) = agent.frame(&mut buffer, HEADROOM..200 - TAILROOM).unwrap();
+    assert_eq!((transmit.destination, transmit.len), (addr(A), range.len()));
+}

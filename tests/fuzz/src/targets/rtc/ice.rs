@@ -1,0 +1,239 @@
+//! Two ICE agents, a script of what happens to their datagrams, and what a stranger sends.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use peer_core::rtc::ice::turn::Login;
+use peer_core::rtc::ice::{Agent, Config, Event, Resources, Role, Server, SocketId, Via};
+use peer_core::rtc::stun::{Attribute, Class, Message, Method, Writer};
+use peer_core::time::{Duration, Instant};
+
+use super::super::bytes::Bytes;
+use super::crypto::null::NullCrypto;
+
+/// A STUN and TURN server, of which only what the script says comes.
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 3478);
+/// Datagrams of one turn: answers and a few checks.
+const TURN_MAX: usize = 100;
+
+struct End<'m> {
+    agent: Agent<'m>,
+    crypto: NullCrypto,
+    address: SocketAddr,
+    /// What is under way to it, and from where.
+    queue: VecDeque<(SocketAddr, Vec<u8>)>,
+    connected: bool,
+}
+
+type Memory = Resources<3, 6, 12, 2, 2>;
+
+fn end<'m>(n: u8, memory: &'m mut Memory, servers: &'m [Server<'m>]) -> End<'m> {
+    let role = if n == 0 {
+        Role::Controlling
+    } else {
+        Role::Controlled
+    };
+    let mut crypto = NullCrypto::new(n.into());
+    let now = Instant::from_millis(1);
+    let config = Config::new(role);
+    let agent = Agent::new(now, &mut crypto, config, memory.lend(), servers);
+    End {
+        agent: agent.expect("its randomness does not fail"),
+        crypto,
+        address: SocketAddr::from(([192, 0, 2, n + 1], 5000)),
+        queue: VecDeque::new(),
+        connected: false,
+    }
+}
+
+impl End<'_> {
+    fn receive(&mut self, now: Instant, from: SocketAddr, mut datagram: Vec<u8>) {
+        let socket = SocketId(0);
+        self.agent
+            .receive(now, &mut self.crypto, socket, from, &mut datagram);
+    }
+
+    fn turn(&mut self, now: Instant, other: &mut End<'_>) {
+        let mut out = [0; 1_200];
+        let mut datagrams = 0;
+        while let Some(it) = self.agent.transmit(now, &mut self.crypto, &mut out) {
+            datagrams += 1;
+            assert!(datagrams < TURN_MAX, "a turn is bounded");
+            assert!(Message::parse(&out[..it.len]).is_ok() || out[0] == 0x40);
+            if it.destination == other.address {
+                let datagram = (self.address, out[..it.len].to_vec());
+                other.queue.push_back(datagram);
+                other.queue.truncate(64);
+            }
+        }
+        let timeout = self.agent.timeout();
+        assert!(timeout.is_none_or(|at| at > now), "{timeout:?} at {now:?}");
+        while let Some(event) = self.agent.poll_event() {
+            match event {
+                Event::Connected => self.connected = true,
+                Event::Disconnected => assert!(self.connected),
+                _ => {}
+            }
+        }
+        if let Some(path) = self.agent.path() {
+            assert!(path.relayed || path.local == self.address);
+        }
+    }
+
+    /// What the remote, or who has its credentials, may send it.
+    fn forged(&self, other: &End<'_>, kind: u8, value: u8) -> Vec<u8> {
+        let user = format!("{}:{}", self.agent.ufrag(), other.agent.ufrag());
+        let mut buffer = [0; 256];
+        let mut writer = Writer::new(&mut buffer, Class::Request, Method::BINDING, [value; 12])
+            .put(Attribute::Username(user.as_bytes()))
+            .put(Attribute::Priority(u32::from(value) << 24));
+        if kind & 1 != 0 {
+            writer = writer.put(Attribute::UseCandidate);
+        }
+        if kind & 2 != 0 {
+            writer = writer.put(Attribute::Nomination(value.into()));
+        }
+        writer = match kind & 4 {
+            0 => writer.put(Attribute::IceControlled(value.into())),
+            _ => writer.put(Attribute::IceControlling(u64::from(value) << 56)),
+        };
+        let mut crypto = NullCrypto::new(1);
+        let written = writer
+            .integrity(&mut crypto, self.agent.password().as_bytes())
+            .fingerprint()
+            .finish();
+        written.expect("256 bytes").to_vec()
+    }
+}
+
+/// Two agents, and a script.
+pub fn ice(data: &[u8]) {
+    let mut script = Bytes::new(data);
+    let mut now = Instant::from_millis(1);
+    let (mut here, mut there) = (Memory::new(), Memory::new());
+    let login = Login {
+        username: "user",
+        password: "password",
+    };
+    let servers = [
+        Server::stun(SERVER),
+        Server::turn(SERVER, login, Via::Udp),
+        Server::turn(SERVER, login, Via::Stream(SocketId(1))),
+    ];
+    let servers = &servers[..script.below(4)];
+    let mut ends = [end(0, &mut here, servers), end(1, &mut there, servers)];
+    for n in 0..2 {
+        let sockets = [(SocketId(0), ends[n].address)];
+        ends[n].agent.set_addresses(now, &sockets).expect("room");
+        let other = &ends[1 - n].agent;
+        let (ufrag, password) = (other.ufrag().to_owned(), other.password().to_owned());
+        let agent = &mut ends[n].agent;
+        agent
+            .set_remote(now, &ufrag, &password, false)
+            .expect("legal");
+        agent.credit(1_000);
+    }
+    while !script.is_empty() {
+        let [a, b] = &mut ends;
+        a.turn(now, b);
+        b.turn(now, a);
+        let operation = script.byte();
+        let (one, two) = match operation & 1 {
+            0 => (a, b),
+            _ => (b, a),
+        };
+        match operation >> 1 & 15 {
+            0 | 1 => {
+                if let Some((from, datagram)) = one.queue.pop_front() {
+                    one.receive(now, from, datagram);
+                }
+            }
+            2 => drop(one.queue.pop_front()),
+            3 => {
+                let (at, change) = (script.word(), script.byte());
+                if let Some((from, mut datagram)) = one.queue.pop_front() {
+                    let at = usize::from(at) % datagram.len();
+                    datagram[at] ^= change;
+                    one.receive(now, from, datagram);
+                }
+            }
+            4 => {
+                let (from, noise) = (address(script.byte()), script.piece().to_vec());
+                one.receive(now, from, noise);
+            }
+            5 => now = now + Duration::from_millis(u64::from(script.byte()) * 4),
+            6 => now = now + Duration::from_millis(u64::from(script.word()) * 4),
+            7 => {
+                one.address.set_ip([192, 0, 2, script.byte() | 1].into());
+                let sockets = [(SocketId(0), one.address)];
+                one.agent.set_addresses(now, &sockets).expect("room");
+            }
+            8 => {
+                let line = script.text();
+                let _ = one.agent.add_candidate(now, &line);
+            }
+            9 => {
+                let from = address(script.byte());
+                let line = format!(
+                    "candidate:{} 1 udp 1 {} {} typ host",
+                    script.byte(),
+                    from.ip(),
+                    from.port()
+                );
+                let _ = one.agent.add_candidate(now, &line);
+            }
+            10 => {
+                let from = match script.byte() {
+                    0 => two.address,
+                    from => address(from),
+                };
+                let datagram = one.forged(two, script.byte(), script.byte());
+                one.receive(now, from, datagram);
+            }
+            11 => one.receive(now, address(script.byte()), vec![23; 50]),
+            12 => match script.byte() & 3 {
+                0 => one.agent.suspect(now),
+                1 => one.agent.tell_candidates_again(),
+                2 => one.agent.stream_opened(now, SocketId(1)),
+                _ => one.agent.stream_closed(now, SocketId(1)),
+            },
+            13 => one.receive(now, SERVER, script.piece().to_vec()),
+            14 if script.byte() & 7 == 0 => {
+                let _ = one.agent.restart(now, &mut one.crypto);
+                let (ufrag, password) = (one.agent.ufrag(), one.agent.password());
+                let _ = two.agent.set_remote(now, ufrag, password, false);
+            }
+            _ => {
+                // All that is under way arrives, for some rounds.
+                for _ in 0..script.below(8) {
+                    now = now + Duration::from_millis(50);
+                    while let Some((from, datagram)) = one.queue.pop_front() {
+                        one.receive(now, from, datagram);
+                    }
+                    one.turn(now, two);
+                    while let Some((from, datagram)) = two.queue.pop_front() {
+                        two.receive(now, from, datagram);
+                    }
+                    two.turn(now, one);
+                }
+            }
+        }
+    }
+    for end in &mut ends {
+        end.agent.close();
+    }
+    let [a, b] = &mut ends;
+    a.turn(now, b);
+    b.turn(now, a);
+    assert!(a.agent.path().is_none() && b.agent.timeout().is_none());
+}
+
+/// One of some addresses, most of which nobody should send to.
+fn address(n: u8) -> SocketAddr {
+    let (ip, port) = (n & 15, u16::from(n >> 4) * 1_000);
+    match ip {
+        0 => SocketAddr::from(([127, 0, 0, 1], port)),
+        1 => SocketAddr::from(([0; 16], port)),
+        _ => SocketAddr::from(([203, 0, 113, ip], port)),
+    }
+}
