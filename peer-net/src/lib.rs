@@ -30,6 +30,7 @@ mod options;
 mod peer;
 mod rate;
 pub mod rtc;
+mod shortage;
 mod signalling;
 mod sync;
 mod time;

@@ -48,7 +48,8 @@ pub(crate) struct Args {
     #[arg(long = "alive_timeout", alias = "alive-timeout", value_name = "MS")]
     #[arg(default_value_t = 60_000)]
     alive_timeout: u64,
-    /// Clients that can be connected at once.
+    /// Clients that can be connected at once. When it is nearly full, one of an address that has most
+    /// gives way to one of an address that has none.
     #[arg(
         short,
         long = "concurrent_limit",

@@ -9,4 +9,4 @@ mod realm;
 
 pub use message::{ClientMessage, MessageError, MessageType};
 pub use options::{RealmLimits, RealmOptions};
-pub use realm::{Action, Realm, RealmStats, SessionId};
+pub use realm::{Action, Origin, Realm, RealmStats, SessionId};

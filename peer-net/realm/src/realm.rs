@@ -3,7 +3,7 @@
 //! A [`Realm`] performs no I/O and reads no clock. Every call is told the time and returns what is to
 //! be done, in order. The server drives it with real sockets, the simulator with none.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use peer_core::time::{Duration, Instant};
@@ -15,6 +15,11 @@ use crate::options::RealmOptions;
 /// A socket, by a number its owner chose. Never reused for another socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
+
+/// Where clients come from that count as one when places get scarce, by a number the sockets' owner
+/// chose: an address, or a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(pub u128);
 
 /// What is to be done after a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +67,8 @@ pub struct RealmStats {
     pub dropped: u64,
     /// Clients disconnected for want of a HEARTBEAT.
     pub timed_out: u64,
+    /// Clients disconnected because their origin had most, and one came that had none.
+    pub gave_way: u64,
 }
 
 /// The state of a broker.
@@ -74,6 +81,8 @@ pub struct Realm {
     options: RealmOptions,
     clients: HashMap<Arc<str>, Client>,
     sessions: HashMap<SessionId, Arc<str>>,
+    /// The clients of each origin that was told, in their order of arrival.
+    origins: HashMap<Origin, BTreeMap<u64, SessionId>>,
     /// When each session times out, soonest first.
     alive: BTreeSet<(Instant, SessionId)>,
     absent: Absent,
@@ -89,6 +98,7 @@ struct Client {
     alive_until: Instant,
     /// Order of arrival, for the list of peers.
     joined: u64,
+    origin: Option<Origin>,
 }
 
 impl Realm {
@@ -98,6 +108,7 @@ impl Realm {
             options,
             clients: HashMap::new(),
             sessions: HashMap::new(),
+            origins: HashMap::new(),
             alive: BTreeSet::new(),
             absent: Absent::default(),
             joined: 0,
@@ -114,6 +125,36 @@ impl Realm {
         &mut self,
         now: Instant,
         session: SessionId,
+        key: &str,
+        id: &str,
+        token: &str,
+    ) -> Vec<Action> {
+        self.connect_of(now, session, None, key, id, token)
+    }
+
+    /// As [`connect`](Self::connect), of a client whose origin is known.
+    ///
+    /// While seven eighths of [`concurrent_limit`](RealmOptions::concurrent_limit) are in use, who has
+    /// most gives way to who has none: a client of an origin that has none takes the place of the
+    /// newest one of the origin that has most, if that has several. That one gets ERROR and is closed.
+    #[must_use = "the actions are for the caller to perform"]
+    pub fn connect_from(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        origin: Origin,
+        key: &str,
+        id: &str,
+        token: &str,
+    ) -> Vec<Action> {
+        self.connect_of(now, session, Some(origin), key, id, token)
+    }
+
+    fn connect_of(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        origin: Option<Origin>,
         key: &str,
         id: &str,
         token: &str,
@@ -148,12 +189,17 @@ impl Realm {
             self.alive.remove(&(client.alive_until, old));
             client.session = session;
             client.alive_until = alive_until;
+            let joined = client.joined;
+            let before = core::mem::replace(&mut client.origin, origin);
+            self.leave_origin(before, joined);
+            self.join_origin(origin, joined, session);
             actions.push(Action::Close { session: old });
             match self.sessions.remove(&old) {
                 Some(id) => id,
                 None => id.into(),
             }
         } else {
+            actions.extend(self.make_way(origin));
             if self.clients.len() >= self.options.concurrent_limit {
                 return refuse(
                     session,
@@ -166,7 +212,9 @@ impl Realm {
                 session,
                 alive_until,
                 joined: self.joined,
+                origin,
             };
+            self.join_origin(origin, self.joined, session);
             self.joined += 1;
             self.clients.insert(id.clone(), client);
             id
@@ -268,6 +316,55 @@ impl Realm {
         {
             self.left += 1;
             self.alive.remove(&(client.alive_until, session));
+            self.leave_origin(client.origin, client.joined);
+        }
+    }
+
+    /// Closes a client for one that comes, where that is fair.
+    fn make_way(&mut self, origin: Option<Origin>) -> Vec<Action> {
+        let limit = self.options.concurrent_limit;
+        let plenty = self.clients.len() < limit - limit / 8;
+        let Some(origin) = origin.filter(|_| !plenty) else {
+            return Vec::new();
+        };
+        if self.origins.contains_key(&origin) {
+            return Vec::new();
+        }
+        let most = self.origins.values().max_by_key(|clients| clients.len());
+        let Some((_, session)) = most
+            .filter(|clients| clients.len() > 1)
+            .and_then(BTreeMap::last_key_value)
+        else {
+            return Vec::new();
+        };
+        let session = *session;
+        self.disconnect(session);
+        self.stats.gave_way += 1;
+        refuse(
+            session,
+            message::error(
+                "The server is nearly full, and most of its clients come from your network",
+            ),
+        )
+    }
+
+    fn join_origin(&mut self, origin: Option<Origin>, joined: u64, session: SessionId) {
+        if let Some(origin) = origin {
+            self.origins
+                .entry(origin)
+                .or_default()
+                .insert(joined, session);
+        }
+    }
+
+    fn leave_origin(&mut self, origin: Option<Origin>, joined: u64) {
+        if let Some(origin) = origin
+            && let Some(clients) = self.origins.get_mut(&origin)
+        {
+            clients.remove(&joined);
+            if clients.is_empty() {
+                self.origins.remove(&origin);
+            }
         }
     }
 

@@ -4,6 +4,8 @@ use core::net::{IpAddr, Ipv6Addr};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use peer_realm::Origin;
+
 /// What networks have that are wider than one client's: the bits in front, and how many times the most of
 /// one client they may have. Whoever has a /48 has 65,536 of /64.
 const WIDER: [(u32, usize); 3] = [(56, 2), (48, 4), (32, 16)];
@@ -76,6 +78,15 @@ impl Drop for Place {
     }
 }
 
+/// What counts as one when places get scarce: an IPv4 address, or an IPv6 network of 48 bits, which
+/// is what one site has.
+pub(super) fn origin(address: IpAddr) -> Origin {
+    Origin(match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 80 << 80,
+    })
+}
+
 /// The network of one client, and those around it, each with how many times the most of one client it
 /// may have.
 fn networks(address: IpAddr) -> impl Iterator<Item = (Network, usize)> {
@@ -112,6 +123,15 @@ mod tests {
         drop(one);
         assert!(addresses.take(ip("192.0.2.1")).is_some());
         assert_eq!(addresses.lock().len(), 2);
+    }
+
+    #[test]
+    fn origins_are_addresses_and_sites() {
+        let same = |a: &str, b: &str| origin(ip(a)) == origin(ip(b));
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+        assert!(same("2001:db8:1:ffff::1", "2001:db8:1::2"));
+        assert!(!same("2001:db8:1::1", "2001:db8:2::1"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The realm and the sockets' outboxes behind one lock, so that messages keep the realm's order.
 
+use core::net::IpAddr;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +9,7 @@ use peer_core::time::Instant;
 use peer_realm::{Action, ClientMessage, Realm, RealmStats, SessionId};
 use tokio::sync::Notify;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, origin};
 use super::budget::{Budget, charged};
 use super::options::BrokerOptions;
 use super::outbox::Outbox;
@@ -63,14 +64,23 @@ impl Hub {
         }
     }
 
-    /// A WebSocket opened.
-    pub(super) fn connect(&self, key: &str, id: &str, token: &str) -> (SessionId, Arc<Outbox>) {
+    /// A WebSocket opened, of a client at an address.
+    pub(super) fn connect(
+        &self,
+        address: IpAddr,
+        key: &str,
+        id: &str,
+        token: &str,
+    ) -> (SessionId, Arc<Outbox>) {
         let outbox = Arc::new(Outbox::new(&self.options.limits, self.outgoing.clone()));
         let mut state = self.lock();
         let session = SessionId(state.next_session);
         state.next_session += 1;
         state.outboxes.insert(session, outbox.clone());
-        let actions = state.realm.connect(self.now(), session, key, id, token);
+        let (now, origin) = (self.now(), origin(address));
+        let actions = state
+            .realm
+            .connect_from(now, session, origin, key, id, token);
         self.perform(&mut state, actions);
         (session, outbox)
     }

@@ -15,6 +15,8 @@
 //! - Everything has a limit, see [`BrokerLimits`] and [`RealmLimits`]. (npm: nothing but
 //!   `concurrent_limit`, and 100 MiB a message.) The one that an honest site may meet is that of
 //!   connections per address, for example behind a proxy that the broker was not told of: status 429.
+//! - While seven eighths of `concurrent_limit` are in use, who has most gives way to who has none, by
+//!   address or IPv6 network of 48 bits ([`Realm::connect_from`]). (npm: who comes last is refused.)
 //! - No `ETag`, `X-Powered-By`, `Keep-Alive`, nor `Content-Length` with status 204.
 
 mod addresses;
@@ -35,7 +37,7 @@ pub use crate::signalling::{
 };
 pub use options::*;
 pub use peer_realm::{
-    Action, ClientMessage, MessageError, MessageType, Realm, RealmLimits, RealmOptions, RealmStats,
-    SessionId,
+    Action, ClientMessage, MessageError, MessageType, Origin, Realm, RealmLimits, RealmOptions,
+    RealmStats, SessionId,
 };
 pub use server::{BindError, Broker};

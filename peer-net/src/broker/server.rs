@@ -1,7 +1,6 @@
 //! The broker as a server: sockets around a [`Realm`](super::Realm).
 
 use core::net::{IpAddr, SocketAddr};
-use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +23,7 @@ use super::hub::Hub;
 use super::options::{BrokerOptions, Ssl};
 use super::session;
 use super::tls;
+use crate::shortage::Shortage;
 use crate::signalling::TlsError;
 use crate::time::{FOREVER, after};
 use crate::url::percent_encode;
@@ -32,8 +32,6 @@ use crate::url::percent_encode;
 const HEADERS_MAX: usize = 100;
 /// Connections that are being told that their address has too many. The next one is closed without a word.
 const REFUSALS_MAX: usize = 64;
-/// Pause after the system refused a connection (too many open files, for example).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a broker could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +162,7 @@ async fn serve(
     let slots = Arc::new(Semaphore::new(hub.options.limits.connections));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut connections = JoinSet::new();
+    let mut shortage = Shortage::default();
     let timer = {
         let hub = hub.clone();
         async move { hub.run_timer().await }
@@ -175,7 +174,7 @@ async fn serve(
             () = told_to_stop(&mut stopped) => break,
             () = &mut timer => {}
             Some(_) = connections.join_next() => {}
-            (accepted, slot) = accept(&listener, &slots) => match accepted {
+            (accepted, slot) = accept(&listener, &slots, shortage.over_at()) => match accepted {
                 Ok((stream, remote)) => {
                     let Some(entry) = Entry::new(&hub, remote, slot, &refusals) else {
                         tracing::debug!(%remote, "closed: too many connections of its address");
@@ -187,10 +186,7 @@ async fn serve(
                         connection(&hub, stream, remote, &entry, tls, stopped).await;
                     });
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => shortage.begin("a client's connection", &error),
             },
         }
     }
@@ -201,16 +197,20 @@ async fn serve(
     connections.shutdown().await;
 }
 
-/// The next connection, once there is room for one more.
+/// The next connection, once there is room for one more and the system may hand it over.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    not_before: Option<Instant>,
 ) -> (
     io::Result<(TcpStream, SocketAddr)>,
     Option<OwnedSemaphorePermit>,
 ) {
     // Only a closed semaphore gives none, and nobody closes it.
     let slot = slots.clone().acquire_owned().await.ok();
+    if let Some(at) = not_before {
+        sleep_until(at).await;
+    }
     (listener.accept().await, slot)
 }
 
@@ -338,13 +338,13 @@ async fn exchange<S>(
     let upgraded = upgraded
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    let Some((upgrade, query, (client, _place))) = upgraded else {
+    let Some((upgrade, query, client)) = upgraded else {
         return;
     };
     match timeout(limits.handshake_timeout, upgrade).await {
         Ok(Ok(stream)) => {
-            tracing::debug!(remote = client, "WebSocket opened");
-            session::run(hub, TokioIo::new(stream), &query).await;
+            tracing::debug!(remote = client.name, "WebSocket opened");
+            session::run(hub, TokioIo::new(stream), client.address, &query).await;
         }
         _ => tracing::debug!(%remote, "the WebSocket upgrade failed"),
     }
@@ -358,18 +358,30 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
 /// An address has as many connections as it may have.
 struct TooMany;
 
-/// Who wants a WebSocket, for the log; behind a proxy with a place among the connections of its address.
-fn client(
-    hub: &Hub,
-    remote: SocketAddr,
-    headers: &HeaderMap,
-) -> Result<(String, Option<Place>), TooMany> {
+/// Who wants a WebSocket.
+struct Client {
+    address: IpAddr,
+    /// For the log.
+    name: String,
+    /// Behind a proxy: a place among the connections of its address.
+    _place: Option<Place>,
+}
+
+fn client(hub: &Hub, remote: SocketAddr, headers: &HeaderMap) -> Result<Client, TooMany> {
     if !hub.options.proxied {
-        return Ok((remote.to_string(), None));
+        return Ok(Client {
+            address: remote.ip(),
+            name: remote.to_string(),
+            _place: None,
+        });
     }
     let address = forwarded(headers).unwrap_or(remote.ip());
     let place = hub.addresses.take(address).ok_or(TooMany)?;
-    Ok((address.to_string(), Some(place)))
+    Ok(Client {
+        address,
+        name: address.to_string(),
+        _place: Some(place),
+    })
 }
 
 /// The address that the proxy itself saw: the last one. Those before it may be anybody's invention.

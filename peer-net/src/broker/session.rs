@@ -1,5 +1,6 @@
 //! One client's WebSocket at the broker.
 
+use core::net::IpAddr;
 use core::pin::pin;
 use core::time::Duration;
 
@@ -25,8 +26,8 @@ const READ_BUFFER: usize = 4 * 1024;
 /// Most of a message that goes into one frame, in bytes.
 const FRAME_MAX: usize = 16 * 1024;
 
-/// Serves an upgraded connection until it ends. `query` is the request's, undecoded.
-pub(super) async fn run<S>(hub: &Hub, stream: S, query: &str)
+/// Serves an upgraded connection of a client at `address` until it ends. `query` is the request's, undecoded.
+pub(super) async fn run<S>(hub: &Hub, stream: S, address: IpAddr, query: &str)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -48,7 +49,7 @@ where
     let turn = Duration::from_secs(1) / per_second;
 
     let [key, id, token] = ["key", "id", "token"].map(|name| parameter(query, name));
-    let (session, outbox) = hub.connect(&key, &id, &token);
+    let (session, outbox) = hub.connect(address, &key, &id, &token);
     tracing::info!(session = session.0, ?id, "a client is here");
     let _leave = Leave {
         hub,

@@ -85,6 +85,7 @@ impl core::error::Error for ConfigError {}
 #[serde(deny_unknown_fields)]
 struct File {
     broker: Spanned<String>,
+    cafile: Option<Spanned<String>>,
     #[serde(default)]
     listen: Vec<Spanned<String>>,
     #[serde(default)]
@@ -168,6 +169,10 @@ impl GatewayConfig {
         let file: File = toml::from_str(text).map_err(|error| blame.parser(&error))?;
         let broker = file.broker.get_ref().parse::<BrokerAddress>();
         let broker = broker.map_err(|error| blame.at(&file.broker, error))?;
+        let root_certificates = match &file.cafile {
+            Some(cafile) => blame.certificates(cafile, folder)?,
+            None => Vec::new(),
+        };
         let listen = file.listen.iter().map(|text| blame.address(text));
         let listen = listen.collect::<Result<Vec<_>, _>>()?;
         let connect = file.connect.iter().map(|text| blame.server(text));
@@ -192,6 +197,7 @@ impl GatewayConfig {
         let limits = blame.limits(&file.limits)?;
         let options = GatewayOptions {
             broker,
+            root_certificates,
             rtc: RtcConfig {
                 ice_servers,
                 mdns: file.rtc.mdns,

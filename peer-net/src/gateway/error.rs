@@ -13,6 +13,9 @@ pub enum GatewayError {
     /// The broker cannot be spoken to with these options.
     #[error("the broker's address cannot be used")]
     Broker(#[source] BrokerError),
+    /// The certificates to trust are none.
+    #[error("the certificates to trust at the broker cannot be used")]
+    Certificates(#[source] BrokerError),
     /// An address cannot be listened on.
     #[error("leaves cannot be listened for on {address}; take a free address of this machine")]
     Listen {

@@ -22,6 +22,10 @@ pub const CONNECTION_BYTES_MIN: usize = 256 << 10;
 pub struct GatewayOptions {
     /// The broker of all leaves. Default: PeerJS's public one.
     pub broker: BrokerAddress,
+    /// Certificates (PEM) that are trusted besides the system's, as roots and each as the broker's
+    /// own; see [`BrokerClient::root_certificates`](crate::broker::BrokerClient::root_certificates).
+    /// Default: none.
+    pub root_certificates: Vec<u8>,
     /// How sessions are made. Sizes of messages and buffers are not taken from here but follow from
     /// [`GatewayLimits::bytes`].
     pub rtc: RtcConfig,
@@ -190,7 +194,12 @@ impl Entry {
 
 impl Settings {
     pub(super) fn new(options: &GatewayOptions) -> Result<Self, GatewayError> {
-        let client = BrokerClient::new(options.broker.clone()).map_err(GatewayError::Broker)?;
+        let mut client = BrokerClient::new(options.broker.clone()).map_err(GatewayError::Broker)?;
+        if !options.root_certificates.is_empty() {
+            client = client
+                .root_certificates(&options.root_certificates)
+                .map_err(GatewayError::Certificates)?;
+        }
         let limits = options.limits;
         if let Some(name) = limits.zero() {
             return Err(GatewayError::Zero(name));

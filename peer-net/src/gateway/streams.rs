@@ -8,12 +8,13 @@ use std::sync::Arc;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_serial::SerialStream;
 
 use super::Common;
 use super::leaf::{End, Line, serve};
 use super::options::SerialPort;
+use crate::shortage::Shortage;
 
 /// The longest frame taken.
 const FRAME: usize = 4096;
@@ -29,9 +30,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before a port or a server is tried again: the first, doubled until the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(4);
-/// A pause when the system lends no more sockets, and before a leaf that is one too many is looked
-/// at again.
-const SHORT_OF_SOMETHING: Duration = Duration::from_secs(1);
 
 /// Accepts streams until it is stopped.
 pub(super) async fn listen(
@@ -39,9 +37,16 @@ pub(super) async fn listen(
     mut stop: watch::Receiver<bool>,
     common: Arc<Common>,
 ) {
+    let mut shortage = Shortage::default();
     loop {
+        let accepting = async {
+            if let Some(at) = shortage.over_at() {
+                sleep_until(at).await;
+            }
+            listener.accept().await
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accepting => accepted,
             () = super::stopped(&mut stop) => return,
         };
         match accepted {
@@ -53,10 +58,7 @@ pub(super) async fn listen(
                     let _ = tcp(stream, name, from, stop, &common).await;
                 });
             }
-            Err(error) => {
-                tracing::warn!(target: "peer_net", "a leaf's stream was not accepted: {error}");
-                sleep(SHORT_OF_SOMETHING).await;
-            }
+            Err(error) => shortage.begin("a leaf's stream", &error),
         }
     }
 }

@@ -103,6 +103,12 @@ impl BrokerClient {
         &self.address
     }
 
+    /// Whether the other one speaks to the same broker and trusts the same certificates.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address && self.trusted == other.trusted
+    }
+
     /// Asks the broker for a free id.
     ///
     /// # Errors

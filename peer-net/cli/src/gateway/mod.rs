@@ -36,6 +36,10 @@ pub(crate) struct Args {
     /// The configuration, TOML.
     #[arg(short, long, value_name = "FILE", required_unless_present = "example")]
     config: Option<PathBuf>,
+    /// Certificates (PEM) to trust besides those of the system and of `cafile` in the configuration,
+    /// when the broker is spoken to over TLS. SIGHUP reads them again, too.
+    #[arg(long, value_name = "FILE")]
+    cafile: Option<PathBuf>,
     /// Only say whether the configuration can be used.
     #[arg(long)]
     check: bool,
@@ -52,9 +56,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let Some(path) = args.config else {
         return print(EXAMPLE.trim_end());
     };
-    let config = load(&path)?;
+    let files = Files {
+        config: path,
+        cafile: args.cafile,
+    };
+    let config = load(&files)?;
     if args.check {
-        return print(&format!("{} can be used.", path.display()));
+        return print(&format!("{} can be used.", files.config.display()));
     }
     // Before the line that tells scripts they may go on.
     let interrupted = interrupted();
@@ -73,7 +81,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     loop {
         tokio::select! {
             () = &mut interrupted => break,
-            () = hangups.next() => match served.reload(&path).await {
+            () = hangups.next() => match served.reload(&files).await {
                 Ok(told) => served.announce(&told).map_err(unwritable)?,
                 Err(why) => tell!("peer: {why}; nothing has changed"),
             },
@@ -110,8 +118,8 @@ impl Served {
     }
 
     /// Takes what the file says now. What to tell about it.
-    async fn reload(&mut self, path: &Path) -> Result<String, String> {
-        let config = read(path).map_err(|(_, why)| why)?;
+    async fn reload(&mut self, files: &Files) -> Result<String, String> {
+        let config = read(files).map_err(|(_, why)| why)?;
         let page = if config.status == self.page.wanted {
             None
         } else {
@@ -128,7 +136,8 @@ impl Served {
             core::mem::replace(&mut self.page, page).end();
         }
         let noun = if leaves == 1 { "leaf" } else { "leaves" };
-        Ok(format!("Reloaded {}: {leaves} {noun}.", path.display()))
+        let file = files.config.display();
+        Ok(format!("Reloaded {file}: {leaves} {noun}."))
     }
 }
 
@@ -157,8 +166,14 @@ impl Page {
     }
 }
 
-fn load(path: &Path) -> Result<GatewayConfig, Failure> {
-    read(path).map_err(|(is_file, why)| {
+/// What is read at the start and with each SIGHUP.
+struct Files {
+    config: PathBuf,
+    cafile: Option<PathBuf>,
+}
+
+fn load(files: &Files) -> Result<GatewayConfig, Failure> {
+    read(files).map_err(|(is_file, why)| {
         if is_file {
             Failure::file(why)
         } else {
@@ -168,12 +183,22 @@ fn load(path: &Path) -> Result<GatewayConfig, Failure> {
 }
 
 /// A configuration, or whether the file was to blame and what is wrong.
-fn read(path: &Path) -> Result<GatewayConfig, (bool, String)> {
-    let text = read_text(path)
-        .map_err(|error| (true, format!("{} cannot be read: {error}", path.display())))?;
+fn read(files: &Files) -> Result<GatewayConfig, (bool, String)> {
+    let path = &files.config;
+    let unreadable = |path: &Path, error: io::Error| {
+        let path = path.display();
+        (true, format!("{path} cannot be read: {error}"))
+    };
+    let text = read_text(path).map_err(|error| unreadable(path, error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let config = GatewayConfig::parse(&text, folder)
+    let mut config = GatewayConfig::parse(&text, folder)
         .map_err(|error| (false, format!("{}, {error}", path.display())))?;
+    if let Some(file) = &files.cafile {
+        let pem = std::fs::read(file).map_err(|error| unreadable(file, error))?;
+        let trusted = &mut config.options.root_certificates;
+        trusted.push(b'\n');
+        trusted.extend(pem);
+    }
     let mut leaves = config.options.leaves.iter();
     if let Some(leaf) = leaves.find(|leaf| leaf.key == EXAMPLE_KEY) {
         let why = format!(

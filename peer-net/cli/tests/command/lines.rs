@@ -3,6 +3,7 @@
 use core::future::IntoFuture as _;
 
 use crate::process::{Outcome, Process, at, broker, peer, run, soon};
+use crate::shared::limited;
 
 #[tokio::test]
 async fn a_good_line_before_one_that_is_not_text_is_not_lost() -> Outcome {
@@ -82,16 +83,12 @@ async fn who_lacks_descriptors_says_so() -> Outcome {
     let broker = broker().await;
     let _bob = peer(&broker).id("bob").open().await?;
     // Enough for the broker, not for a connection.
-    let line = format!("ulimit -n 10; exec {} \"$@\"", env!("CARGO_BIN_EXE_peer"));
-    let mut command = tokio::process::Command::new("sh");
-    command
-        .args(["-c", &line, "sh", "connect", "bob"])
-        .args(at(&broker))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true);
-    let ended = Process::spawn(command).ended().await;
+    let more = at(&broker);
+    let args: Vec<_> = ["connect", "bob"]
+        .into_iter()
+        .chain(more.iter().map(String::as_str))
+        .collect();
+    let ended = Process::spawn(limited(&args, 10)).ended().await;
     assert!(
         ended.code.is_some_and(|code| code != 0 && code != 101),
         "{ended:?}"

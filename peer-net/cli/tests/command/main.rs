@@ -2,6 +2,7 @@
 //! our broker and real ICE, DTLS and SCTP on 127.0.0.1.
 #![cfg(unix)]
 
+mod broker;
 mod bytes;
 mod daemon;
 mod files;

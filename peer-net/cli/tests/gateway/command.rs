@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use peer_core::link::{LeafOutput, LinkError};
 use peer_core::peer::Event;
+use peer_net::broker::{Broker, BrokerOptions, Ssl};
 use peer_net::{Peer, Serialization};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,12 +14,12 @@ use crate::device::{Device, timing};
 use crate::process::{Folder, Process, config, leaf, run};
 use crate::surroundings::{Outcome, bob, broker, broker_at, from_bob, rtc, soon, talk, until};
 
-async fn device(address: SocketAddr, name: &str, key: u8) -> Device {
+pub(crate) async fn device(address: SocketAddr, name: &str, key: u8) -> Device {
     let stream = soon(TcpStream::connect(address)).await;
     Device::start(stream.expect("it listens"), name, key, name, timing())
 }
 
-async fn open(address: SocketAddr, name: &str, key: u8) -> Device {
+pub(crate) async fn open(address: SocketAddr, name: &str, key: u8) -> Device {
     let device = device(address, name, key).await;
     device.until(&LeafOutput::Event(Event::Open)).await;
     device
@@ -271,6 +272,14 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
             vec!["line 6:".into(), "true or false".into()],
         ),
         (
+            good.replace("listen =", "cafile = 'none.pem'\nlisten ="),
+            vec!["line 2:".into(), "none.pem".into()],
+        ),
+        (
+            good.replace("listen =", "cafile = 'short.key'\nlisten ="),
+            vec!["line 2:".into(), "short.key".into(), "certificate".into()],
+        ),
+        (
             with("[[leaf]]\nname = 'a'\nkey = 'abc'\n"),
             vec![line(3), "openssl rand -hex 32".into()],
         ),
@@ -467,6 +476,46 @@ async fn leaves_come_back_to_a_lost_broker_and_gateway() -> Outcome {
     let again = open(process.leaves[0], "one", 1).await;
     let (theirs, ours) = from_bob(&carol, &again, "one", Serialization::Json).await;
     talk(&again, ours, &theirs).await
+}
+
+#[tokio::test]
+async fn a_broker_with_a_certificate_of_its_own_is_trusted_where_that_is_named() -> Outcome {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (cert, key) = (made.cert.pem(), made.key_pair.serialize_pem());
+    let folder = Folder::new();
+    let cafile = folder.file("broker.pem", &cert);
+    let options = BrokerOptions {
+        ssl: Some(Ssl {
+            cert: cert.into_bytes(),
+            key: key.into_bytes(),
+        }),
+        ..BrokerOptions::default()
+    };
+    let broker = Broker::bind("127.0.0.1:0", options).await?;
+    let leaves = leaf("one", 1) + &leaf("two", 2) + &leaf("three", 3);
+    let plain = config(&broker, "") + &leaves;
+    let path = folder.file("gateway.toml", &plain);
+
+    // Not named: not trusted.
+    let mut process = Process::start(&path).await;
+    let one = device(process.leaves[0], "one", 1).await;
+    one.until(&LeafOutput::Event(Event::Disconnected)).await;
+    // Named in the file, which is read again.
+    folder.file(
+        "gateway.toml",
+        plain.replace("listen =", "cafile = 'broker.pem'\nlisten ="),
+    );
+    process.reload().await;
+    open(process.leaves[0], "two", 2).await;
+    // Named on the command line.
+    folder.file("gateway.toml", &plain);
+    let process = Process::start_with(&path, &["--cafile", &cafile]).await;
+    open(process.leaves[0], "three", 3).await;
+    let nothing = folder.path("nothing.pem");
+    let ended = run(&["gateway", "--config", &path, "--cafile", &nothing]).await;
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    assert!(ended.stderr.contains("nothing.pem"), "{ended:?}");
+    Ok(())
 }
 
 /// One line, for people: nothing that only Rust understands.

@@ -10,6 +10,7 @@ mod process;
 #[allow(dead_code)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod shortage;
 #[allow(dead_code)]
 #[path = "../../../tests/gateway/surroundings.rs"]
 mod surroundings;

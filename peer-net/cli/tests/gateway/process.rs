@@ -1,6 +1,7 @@
 //! The command as a process: its configuration, its lines, its page, its signals.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use peer_net::broker::Broker;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdout};
 
 pub(crate) use crate::shared::{Ended, Folder};
-use crate::shared::{command, signal};
+use crate::shared::{busy, command, limited, signal};
 use crate::surroundings::soon;
 
 /// `peer gateway`, which ends with this value.
@@ -36,9 +37,22 @@ pub(crate) async fn run(args: &[&str]) -> Ended {
 impl Process {
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(config: &str) -> Self {
-        let mut child = command(&["gateway", "--config", config], &[])
-            .spawn()
-            .expect("it starts");
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same with more options.
+    pub(crate) async fn start_with(config: &str, more: &[&str]) -> Self {
+        let args = [&["gateway", "--config", config], more].concat();
+        Self::ready(command(&args, &[])).await
+    }
+
+    /// Starts it with at most so many file descriptors.
+    pub(crate) async fn limited(config: &str, descriptors: u32) -> Self {
+        Self::ready(limited(&["gateway", "--config", config], descriptors)).await
+    }
+
+    async fn ready(mut command: tokio::process::Command) -> Self {
+        let mut child = command.spawn().expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
         let stderr = child.stderr.take().expect("it is piped");
         let mut process = Self {
@@ -84,6 +98,22 @@ impl Process {
 
     pub(crate) async fn signal(&self, name: &str) {
         soon(signal(&self.child, name)).await;
+    }
+
+    /// The next line of stderr that has these words.
+    pub(crate) async fn told(&mut self, words: &str) -> String {
+        loop {
+            let line = soon(self.stderr.next_line()).await.expect("it is text");
+            let line = line.unwrap_or_else(|| panic!("it ended without saying: {words}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    /// Processor time that it has used.
+    pub(crate) fn busy(&self) -> Duration {
+        busy(&self.child)
     }
 
     /// Waits for its end. What it said since it was ready.

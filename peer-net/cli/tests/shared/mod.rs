@@ -1,6 +1,7 @@
 //! What the tests of the command share: its process, files for it, and what it said.
 
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -74,6 +75,29 @@ pub(crate) fn piped(mut command: Command) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
+}
+
+/// The command with at most so many file descriptors.
+pub(crate) fn limited(args: &[&str], descriptors: u32) -> Command {
+    let line = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &line, env!("CARGO_BIN_EXE_peer")])
+        .args(args);
+    piped(command)
+}
+
+/// Processor time that a process has used, in steps of a hundredth of a second (Linux).
+pub(crate) fn busy(child: &Child) -> Duration {
+    let id = child.id().expect("it lives");
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("it lives");
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
+    let (_, fields) = stat.rsplit_once(") ").expect("proc(5)");
+    let ticks = fields.split(' ').skip(11).take(2);
+    let ticks: u64 = ticks
+        .map(|ticks| ticks.parse::<u64>().expect("proc(5)"))
+        .sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Sends a signal, by its name without SIG.

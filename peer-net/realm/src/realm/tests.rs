@@ -167,6 +167,63 @@ fn whoever_may_not_in_is_told_why_and_closed() {
 }
 
 #[test]
+fn who_has_most_gives_way_to_who_has_none_when_it_is_nearly_full() {
+    let mut realm = realm(RealmOptions {
+        concurrent_limit: 16,
+        ..RealmOptions::default()
+    });
+    let mut came = 0;
+    let mut come = |realm: &mut Realm, origin: u128| {
+        came += 1;
+        let (session, id) = (SessionId(came), came.to_string());
+        realm.connect_from(at(0), session, Origin(origin), "peerjs", &id, "token")
+    };
+    let opened = |actions: &[Action]| matches!(actions.last(), Some(Action::Send { text, .. }) if text.contains("OPEN"));
+    // One origin takes what there is, and honest ones come meanwhile.
+    for _ in 0..13 {
+        assert_eq!(come(&mut realm, 1).len(), 1);
+    }
+    assert_eq!(come(&mut realm, 2).len(), 1, "there is room");
+    // Nearly full: the newest of the origin that has most goes.
+    let actions = come(&mut realm, 3);
+    assert!(opened(&actions));
+    assert!(
+        matches!(&actions[0], Action::Send { session: SessionId(13), text } if text.contains("ERROR"))
+    );
+    assert_eq!(
+        actions[1],
+        Action::Close {
+            session: SessionId(13)
+        }
+    );
+    assert_eq!(realm.stats().clients, 14);
+    // Who has some already takes what is free, and no more.
+    assert_eq!(come(&mut realm, 1).len(), 1);
+    assert_eq!(come(&mut realm, 1).len(), 1);
+    for origin in [1, 2] {
+        assert!(!opened(&come(&mut realm, origin)), "it is full");
+    }
+    // Who has none is let in as long as somebody has several.
+    for origin in 4..16 {
+        let actions = come(&mut realm, origin);
+        assert!(opened(&actions) && actions.len() == 3, "{origin}");
+    }
+    let stats = realm.stats();
+    assert_eq!((stats.clients, stats.gave_way), (16, 13));
+    assert_eq!(realm.origins.len(), 15);
+    assert!(opened(&come(&mut realm, 16)));
+    assert!(!opened(&come(&mut realm, 17)), "each has one");
+    // Who comes back from elsewhere counts there.
+    let back = realm.connect_from(at(0), SessionId(900), Origin(99), "peerjs", "1", "token");
+    assert!(opened(&back));
+    assert_eq!(realm.origins.len(), 16);
+    for session in (0..1000).map(SessionId) {
+        realm.disconnect(session);
+    }
+    assert!(realm.origins.is_empty() && realm.clients.is_empty());
+}
+
+#[test]
 fn attaching_again_answers_open_and_closes_the_old_socket() {
     let mut realm = realm(RealmOptions {
         concurrent_limit: 1,

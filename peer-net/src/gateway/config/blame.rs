@@ -12,6 +12,7 @@ use toml::Spanned;
 use super::{ConfigError, KEY_FILE_MAX, Leaf, Limits, Often, SECONDS_MAX, SPEED, Serial};
 use crate::gateway::options::{GatewayLimits, LeafOptions, RateLimit, SerialPort};
 use crate::rtc::IceServer;
+use crate::signalling::tls;
 
 /// Finds the line of what is wrong.
 pub(super) struct Blame<'t> {
@@ -49,6 +50,25 @@ impl Blame<'_> {
         ConfigError {
             line: Some(self.line(&place.span())),
             sentence: sentence.to_string(),
+        }
+    }
+
+    /// Reads a file of certificates and looks whether there are some.
+    pub(super) fn certificates(
+        &self,
+        file: &Spanned<String>,
+        folder: &Path,
+    ) -> Result<Vec<u8>, ConfigError> {
+        let path = folder.join(file.get_ref());
+        let cannot = |why: &dyn fmt::Display| {
+            let path = path.display();
+            let sentence = format!("the certificates in {path} cannot be used: {why}");
+            self.at(file, sentence)
+        };
+        let pem = std::fs::read(&path).map_err(|error| cannot(&error))?;
+        match tls::certificates(&pem) {
+            Ok(_) => Ok(pem),
+            Err(error) => Err(cannot(&error)),
         }
     }
 

@@ -85,7 +85,7 @@ impl Served<'_> {
                     new.allows_id(id) || (!old.allows_id(id) && new.options.random_id)
                 })
         });
-        if self.current.client.address() != settings.client.address() {
+        if !self.current.client.is_same(&settings.client) {
             self.broker.change(settings.client.clone());
         }
         self.current = settings;
