@@ -306,3 +306,67 @@ fn a_frame_needs_its_room() {
     let (transmit, range) = agent.frame(&mut buffer, HEADROOM..200 - TAILROOM).unwrap();
     assert_eq!((transmit.destination, transmit.len), (addr(A), range.len()));
 }
+
+/// The server has restarted, or a NAT makes us look like another to it.
+#[test]
+fn a_lost_allocation_is_made_anew() {
+    for restarts in [true, false] {
+        let mut net = apart(12, &[A]);
+        start(&mut net);
+        net.connect(SECOND * 10);
+        net.talk(SECOND);
+        for _ in 0..3 {
+            net.run(SECOND * 20);
+            if restarts {
+                net.turn_servers[0].forget();
+            } else {
+                for nat in net.network.nats.iter_mut().flatten() {
+                    nat.rebind();
+                }
+            }
+            let gap = net.gap(SECOND * 30);
+            // Up to 6 s until the next check, and a second of silence.
+            assert!(gap <= SECOND * 9, "{restarts}: {gap:?}");
+        }
+    }
+}
+
+/// A server that promises no time is not asked without pause.
+#[test]
+fn a_lifetime_of_nothing_is_taken_for_half_a_minute() {
+    let mut net = apart(13, &[A]);
+    net.turn_servers[0].lifetime = 0;
+    net.addresses(0, &["10.0.0.2:5000"]);
+    net.run(SECOND * 60);
+    assert!(net.turn_servers[0].count(Method::REFRESH) <= 6);
+    assert!(net.turn_servers[0].count(Method::ALLOCATE) <= 20);
+}
+
+#[test]
+fn an_offer_makes_us_and_our_relay_send_at_most_five_times_its_bytes() {
+    use peer_core::rtc::ice::REFLECTION_FACTOR;
+    let mut net = apart(14, &[A]);
+    net.signalling = None;
+    net.addresses(0, &["10.0.0.2:5000"]);
+    net.run(SECOND);
+    let (now, agent) = (net.now, &mut net.ends[0].agent);
+    agent
+        .set_remote(now, &"u".repeat(32), &"p".repeat(22), false)
+        .unwrap();
+    let mut bytes = 900;
+    for n in 0..24 {
+        let line = format!("candidate:{n} 1 udp 1 203.0.113.{n} 6000 typ host");
+        bytes += line.len();
+        agent.add_candidate(now, &line).unwrap();
+    }
+    agent.credit(bytes as u32);
+    net.run(SECOND * 90);
+    let direct = net.ends[0].sent.iter().filter(|(to, _)| to.port() == 6000);
+    let direct: u64 = direct.map(|(_, sent)| sent.1).sum();
+    let relayed = net.turn_servers[0].relayed_bytes;
+    assert!(direct > 0 && relayed > 0);
+    assert!(
+        direct + relayed <= REFLECTION_FACTOR * bytes as u64,
+        "{direct} {relayed} {bytes}"
+    );
+}

@@ -37,6 +37,8 @@ pub(crate) struct TurnServer {
     pub(crate) counts: HashMap<u16, usize>,
     pub(crate) indications: usize,
     pub(crate) channel_data: usize,
+    /// Bytes of Send indications that went to peers.
+    pub(crate) relayed_bytes: u64,
     /// What was said last with a LIFETIME of 0.
     pub(crate) released: usize,
 }
@@ -57,6 +59,7 @@ impl TurnServer {
             counts: HashMap::new(),
             indications: 0,
             channel_data: 0,
+            relayed_bytes: 0,
             released: 0,
         }
     }
@@ -79,10 +82,12 @@ impl TurnServer {
             return self.relay(now, from, to, packet).into_iter().collect();
         }
         if let Some(data) = ChannelData::parse(packet) {
-            let client = &self.clients[&from];
-            let peer = client.channels[&data.channel];
+            let known = self.clients.get(&from).and_then(|client| {
+                let peer = client.channels.get(&data.channel)?;
+                Some((client.relayed, *peer, data.data.to_vec()))
+            });
             self.channel_data += 1;
-            return vec![(client.relayed, peer, data.data.to_vec())];
+            return known.into_iter().collect();
         }
         let message = Message::parse(packet).expect("STUN");
         if message.method() == Method::SEND {
@@ -127,13 +132,14 @@ impl TurnServer {
         from: SocketAddr,
         message: &Message<'_>,
     ) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
-        let client = &self.clients[&from];
+        let client = self.clients.get(&from)?;
         let (peer, data) = peer_and_data(message);
         client
             .permissions
             .get(&peer?.ip())
             .filter(|until| **until > now)?;
         self.indications += 1;
+        self.relayed_bytes += data?.len() as u64;
         Some((client.relayed, peer?, data?.to_vec()))
     }
 
@@ -257,6 +263,12 @@ impl TurnServer {
 
     pub(crate) fn count(&self, method: Method) -> usize {
         self.counts.get(&method.number()).copied().unwrap_or(0)
+    }
+
+    /// As after a restart.
+    pub(crate) fn forget(&mut self) {
+        self.clients.clear();
+        self.nonces.clear();
     }
 
     pub(crate) fn allocations(&self) -> usize {

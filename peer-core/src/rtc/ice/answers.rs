@@ -233,11 +233,14 @@ impl Agent<'_> {
             AnswerKind::RoleConflict => writer.put(error(487)),
             AnswerKind::BadRequest => writer.put(error(400)),
             AnswerKind::Unknown(kinds, count) => {
-                let mut bytes = [0; UNKNOWN_MAX * 2];
-                for (place, kind) in bytes.chunks_exact_mut(2).zip(kinds) {
-                    place.copy_from_slice(&kind.to_be_bytes());
-                }
-                let named = bytes.get(..count * 2).unwrap_or(&bytes);
+                let mut named = [0; UNKNOWN_MAX * 2];
+                let pairs = kinds.map(u16::to_be_bytes);
+                let bytes = pairs.as_flattened();
+                named
+                    .iter_mut()
+                    .zip(bytes)
+                    .for_each(|(to, from)| *to = *from);
+                let named = named.get(..count * 2).unwrap_or(&named);
                 writer
                     .put(error(420))
                     .put(Attribute::UnknownAttributes(named))

@@ -27,11 +27,12 @@ pub(super) const CHECK_MAX: usize = 144;
 
 /// When a check that was sent so often is sent again, or has failed after the last time.
 pub(super) fn wait(sent: u32) -> Duration {
-    match sent {
-        0 => Duration::ZERO,
-        1..TRIES => FIRST_WAIT * (1 << (sent - 1)),
-        _ => FIRST_WAIT * LAST_WAIT,
-    }
+    let first_waits = match sent {
+        0 => 0,
+        1..TRIES => 1 << (sent - 1),
+        _ => LAST_WAIT,
+    };
+    FIRST_WAIT.saturating_mul(first_waits)
 }
 
 impl Agent<'_> {
@@ -285,6 +286,7 @@ impl Agent<'_> {
 
 /// Until the next check of a path that has just answered: 4 to 6 s, from random bytes.
 fn consent_delay(random: &TransactionId) -> Duration {
+    const LEAST: u64 = CONSENT_INTERVAL.as_secs() * 800;
     let [first, ..] = random;
-    CONSENT_INTERVAL * 4 / 5 + CONSENT_INTERVAL * 2 / 5 * u32::from(*first) / 255
+    Duration::from_millis(LEAST + LEAST / 2 * u64::from(*first) / 255)
 }

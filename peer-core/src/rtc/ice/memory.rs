@@ -214,6 +214,8 @@ pub(super) struct Relay {
     pub(super) socket: SocketId,
     /// The base that it is itself, while there is an address.
     pub(super) base: Option<u8>,
+    /// How often an address was asked for.
+    pub(super) asked: u8,
     pub(super) turn: Turn,
 }
 

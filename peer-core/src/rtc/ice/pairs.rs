@@ -48,7 +48,10 @@ impl Agent<'_> {
             Role::Controlled => (remote, local),
         };
         let least = controlling.min(controlled);
-        (least << 32) + 2 * controlling.max(controlled) + u64::from(controlling > controlled)
+        // Both are below 2^32, and ours below 2^31.
+        (least << 32)
+            .saturating_add(2 * controlling.max(controlled))
+            .saturating_add(u64::from(controlling > controlled))
     }
 
     /// Keeps an address of the remote, and returns its place; `None` if there is no room.

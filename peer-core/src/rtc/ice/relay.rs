@@ -8,11 +8,14 @@ use super::candidate::CandidateKind;
 use super::event::Failure;
 use super::gather::{Server, Via};
 use super::memory::{Base, BaseState, Link, PairState, Relay, Route};
-use super::turn::{HEADROOM, Incoming, Login, TAILROOM, Transport, Turn};
+use super::turn::{HEADROOM, Incoming, Login, TAILROOM, Transport, Turn, TurnError};
 use super::{SocketId, Transmit};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
 use crate::time::{Instant, earlier};
+
+/// How often a TURN server is asked for an address from one of ours, if it was lost.
+const ALLOCATIONS_MAX: u8 = 16;
 
 impl<'m> Agent<'m> {
     /// Tells that the stream to a TURN server is open which has this id, so that an address is
@@ -68,6 +71,7 @@ impl<'m> Agent<'m> {
             over,
             socket,
             base: None,
+            asked: 1,
             turn: Turn::new(transport, *family),
         };
         let same = |old: &Relay| old.server == server && old.over == over && old.socket == socket;
@@ -164,13 +168,42 @@ impl<'m> Agent<'m> {
             }
             (None, Some(_)) if over => {
                 self.drop_base_of(place);
-                if self.selected.is_none() && self.phase == Phase::Connected {
+                self.allocate_again(place);
+                let had_path = matches!(self.phase, Phase::Connected | Phase::Searching { .. });
+                if self.selected.is_none() && had_path {
                     self.moved(now);
                 }
             }
             _ => {}
         }
         self.fail_refused(place);
+    }
+
+    /// Asks for another address where one was lost: the server has forgotten us, or sees us at
+    /// another address.
+    fn allocate_again(&mut self, place: usize) {
+        let Some((server, _, relay)) = self.relay_at(place) else {
+            return;
+        };
+        let lost = matches!(
+            relay.turn.error(),
+            Some(TurnError::AllocationMismatch | TurnError::NoAnswer)
+        );
+        if lost && relay.asked < ALLOCATIONS_MAX {
+            relay.asked += 1;
+            let transport = match relay.over {
+                Some(_) => Transport::Datagram,
+                None => Transport::Stream,
+            };
+            relay.turn = Turn::new(transport, server.family);
+        }
+    }
+
+    /// Has each TURN server asked whether it still knows us.
+    pub(super) fn probe_relays(&mut self, now: Instant) {
+        for relay in self.memory.relays.iter_mut() {
+            relay.turn.probe(now);
+        }
     }
 
     /// Gives up the pairs whose address the TURN server does not serve.

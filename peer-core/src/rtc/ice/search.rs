@@ -42,6 +42,7 @@ impl Agent<'_> {
         for pair in self.memory.pairs.iter_mut() {
             pair.due = now;
         }
+        self.probe_relays(now);
     }
 
     /// Since when there is no path that answers.
@@ -104,7 +105,8 @@ impl Agent<'_> {
                     false => Failure::NoCandidates,
                 };
                 // Two NATs that give each packet another port show each other new ones for ever.
-                let patience = self.config.patience * if hopeless { 1 } else { 2 };
+                let times = if hopeless { 1 } else { 2 };
+                let patience = self.config.patience.saturating_mul(times);
                 let waits = self.remote.is_some() && !self.config.lite;
                 waits.then_some((since + patience, Phase::Failed(failure)))
             }

@@ -23,6 +23,8 @@ pub const NONCE_MAX: usize = 256;
 const UDP: u8 = 17;
 /// Seconds that are asked for.
 const LIFETIME: u32 = 600;
+/// Seconds that an allocation lives at least.
+const LIFETIME_MIN: u32 = 30;
 /// How often a request is sent over UDP, and how long the last is waited for.
 const TRIES: u32 = 5;
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -175,6 +177,13 @@ impl Turn {
     /// Lets a peer in. `false` if there is no room for another one.
     pub fn permit(&mut self, now: Instant, peer: SocketAddr) -> bool {
         self.peers.add(now, peer)
+    }
+
+    /// Asks the server now whether it still knows the allocation.
+    pub fn probe(&mut self, now: Instant) {
+        if let State::Allocated { refresh, .. } = &mut self.state {
+            *refresh = now.min(*refresh);
+        }
     }
 
     /// Whether something can be sent to a peer.
@@ -556,12 +565,13 @@ impl Turn {
     }
 }
 
+/// A server that says less does not make us ask without pause.
 fn seconds(lifetime: Option<u32>) -> Duration {
-    Duration::from_secs(u64::from(lifetime.unwrap_or(LIFETIME)))
+    Duration::from_secs(u64::from(lifetime.unwrap_or(LIFETIME).max(LIFETIME_MIN)))
 }
 
 /// A minute before it ends, or after half of it.
 fn refresh_after(lifetime: Option<u32>) -> Duration {
-    let all = seconds(lifetime);
-    (all / 2).max(all.saturating_sub(Duration::from_secs(60)))
+    let all = seconds(lifetime).as_secs();
+    Duration::from_secs((all / 2).max(all.saturating_sub(60)))
 }
