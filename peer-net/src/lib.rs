@@ -16,6 +16,7 @@
 compile_error!("peer-net needs a WebRTC stack: enable its feature `native`, `webrtc-rs`, or both");
 
 pub mod broker;
+pub mod budget;
 mod codec;
 mod connection;
 #[cfg(any(doc, doctest))]
@@ -44,8 +45,8 @@ pub use error::{
 };
 pub use event::{ConnectionInfo, EVENTS_MAX, Event, Events};
 pub use limits::{
-    ACCEPT_BACKLOG, JSON_VALUE_DEPTH_MAX, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, METADATA_MAX,
-    OFFER_BURST, OFFERS_PER_SECOND, RECONNECT_PAUSE_MAX, REMOTE_OFFERS_PER_SECOND,
+    ACCEPT_BACKLOG, INBOX_BYTES, JSON_VALUE_DEPTH_MAX, MAX_CONNECTIONS, MAX_MESSAGE_SIZE,
+    METADATA_MAX, OFFER_BURST, OFFERS_PER_SECOND, RECONNECT_PAUSE_MAX, REMOTE_OFFERS_PER_SECOND,
 };
 pub use options::Offer;
 pub use peer::{Connect, Peer, PeerBuilder, Stats};

@@ -11,6 +11,12 @@ pub const MAX_CONNECTIONS: usize = 256;
 /// Largest message that is put together from chunks or taken from a channel. A larger one is dropped and
 /// counted, and the connection reports `message-too-big` and goes on.
 pub const MAX_MESSAGE_SIZE: usize = 64 << 20;
+/// Bytes of messages that wait to be received, over all connections of a peer, unless the builder says otherwise.
+/// Each connection has [`SHARE`](crate::budget::SHARE) more of its own. At the limit a connection that wants more is
+/// not read, and its remote waits; those that hold least come first. One message that is larger fits alone. Not
+/// among them are messages that are incomplete, and what the WebRTC stack has received
+/// ([`RtcConfig::receive_buffer`](crate::RtcConfig::receive_buffer)).
+pub const INBOX_BYTES: usize = 64 << 20;
 /// Incoming connections that are open and wait for [`Peer::accept`](crate::Peer::accept). At the limit a further one
 /// is closed as soon as it opens, and counted.
 pub const ACCEPT_BACKLOG: usize = 64;

@@ -7,7 +7,8 @@ use peer_core::serialization::Serialization;
 use peer_core::{ConnectionId, PeerId, Token};
 
 use crate::limits::{
-    MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND, REMOTE_OFFERS_PER_SECOND,
+    INBOX_BYTES, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFER_BURST, OFFERS_PER_SECOND,
+    REMOTE_OFFERS_PER_SECOND,
 };
 use crate::rtc::{IceServer, RtcConfig};
 use crate::signalling::BrokerAddress;
@@ -64,6 +65,7 @@ pub(crate) struct Options {
     pub(crate) remote_share: usize,
     pub(crate) offer_rates: Rates,
     pub(crate) max_message_size: usize,
+    pub(crate) inbox_bytes: usize,
     pub(crate) on_offer: Option<Admission>,
 }
 
@@ -87,6 +89,7 @@ impl Default for Options {
                 remote: PerSecond(REMOTE_OFFERS_PER_SECOND),
             },
             max_message_size: MAX_MESSAGE_SIZE,
+            inbox_bytes: INBOX_BYTES,
             on_offer: None,
         }
     }

@@ -1,5 +1,8 @@
 //! What is sent arrives: every kind, in order, within limits.
 
+use peer_net::budget;
+use tokio::time::sleep;
+
 use super::*;
 
 #[tokio::test]
@@ -260,6 +263,65 @@ async fn a_slow_reader_holds_back_its_sender_and_nobody_else() -> Outcome {
     for _ in 0..sent {
         let value = soon(unread.recv()).await?.expect("it was sent");
         assert_eq!(value.as_bytes().map(|bytes| bytes.len()), Some(piece.len()));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_flood_hold_no_more_than_the_budget_of_the_inboxes() -> Outcome {
+    const REMOTES: usize = 4;
+    const INBOXES: usize = 1 << 20;
+    const MESSAGE: usize = 60_000;
+    const EACH: usize = 100;
+    let broker = broker().await;
+    let bob = builder(&broker).id("bob").inbox_bytes(INBOXES);
+    let (alice, bob) = (
+        soon(builder(&broker).open()).await?,
+        soon(bob.open()).await?,
+    );
+    let (mut unread, mut floods) = (Vec::new(), Vec::new());
+    for _ in 0..REMOTES {
+        let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, true).await;
+        unread.push(theirs);
+        floods.push(tokio::spawn(async move {
+            for n in 0..EACH {
+                ours.send_bytes(vec![n as u8; MESSAGE]).await?;
+            }
+            Ok::<_, SendError>(ours)
+        }));
+    }
+    // What left the channels: the budget, the share of each, and a message of each that waits for room. Alone each
+    // inbox would hold as much as the budget.
+    let arrived = || {
+        unread
+            .iter()
+            .map(DataConnection::bytes_received)
+            .sum::<usize>()
+    };
+    let most = INBOXES + REMOTES * (budget::SHARE + MESSAGE);
+    soon(async {
+        while arrived() < INBOXES - MESSAGE {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    for _ in 0..100 {
+        assert!(arrived() <= most, "{} of {most}", arrived());
+        sleep(Duration::from_millis(5)).await;
+    }
+    // Nothing is lost, whoever is read first.
+    for theirs in &unread {
+        for n in 0..EACH {
+            let value = soon(theirs.recv()).await?.expect("it was sent");
+            assert!(
+                value
+                    .as_bytes()
+                    .is_some_and(|bytes| bytes.len() == MESSAGE && bytes[0] == n as u8)
+            );
+        }
+    }
+    for flood in floods {
+        soon(flood).await??;
     }
     Ok(())
 }

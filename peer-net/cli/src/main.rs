@@ -4,7 +4,6 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod broker;
-mod budget;
 mod demo;
 mod failure;
 mod file;

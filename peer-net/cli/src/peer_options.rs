@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use peer_net::{
-    IceServer, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFERS_PER_SECOND, Peer, PeerBuilder,
-    REMOTE_OFFERS_PER_SECOND, RtcConfig, Stack,
+    INBOX_BYTES, IceServer, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFERS_PER_SECOND, Peer,
+    PeerBuilder, REMOTE_OFFERS_PER_SECOND, RtcConfig, Stack,
 };
 
 use crate::failure::{Failure, no_turn_advice};
@@ -92,6 +92,11 @@ pub(crate) struct PeerOptions {
     /// The largest message to take, in bytes; larger ones are dropped, and stderr or an error says so.
     #[arg(long, value_name = "BYTES", default_value_t = MAX_MESSAGE_SIZE)]
     max_message_size: usize,
+
+    /// Bytes of messages that wait to be received, over all connections, and 64 KiB more for each. At
+    /// the limit remotes wait.
+    #[arg(long, value_name = "BYTES", default_value_t = INBOX_BYTES)]
+    inbox_bytes: usize,
 }
 
 impl PeerOptions {
@@ -114,6 +119,7 @@ impl PeerOptions {
             .broker(&self.broker)
             .reconnect(!self.no_reconnect)
             .max_message_size(self.max_message_size)
+            .inbox_bytes(self.inbox_bytes)
             .max_connections(self.max_connections)
             .remote_share(self.remote_share)
             .offer_rate(self.offer_rate)

@@ -5,10 +5,10 @@ use core::time::Duration;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
+use peer_net::budget::Held;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::budget::Held;
 use crate::failure::Failure;
 use crate::shown::Shown;
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::DataConnection;
 use super::halves::{Inbox, Outbox, Task};
 use super::queue::{Ended, Reader, Writer};
+use super::receiving::Arrived;
 use crate::codec::{self, Outgoing, Payload};
 use crate::error::{CloseReason, SendError};
 
@@ -25,7 +26,7 @@ const PIECE_MAX: usize = 16 << 10;
 /// the connection, else with the reason.
 pub struct ByteStream {
     connection: DataConnection,
-    reader: Reader<Inbox, Payload>,
+    reader: Reader<Inbox, Arrived>,
     writer: Writer<Outbox, Outgoing>,
     /// The rest of a message.
     rest: Bytes,
@@ -69,7 +70,7 @@ impl AsyncRead for ByteStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
-            self.rest = match ready!(self.reader.poll_pop(context)) {
+            self.rest = match ready!(self.reader.poll_pop(context)).map(|arrived| arrived.payload) {
                 Some(Payload::Binary(bytes)) => bytes,
                 Some(Payload::Text(text)) => text.into(),
                 None => {

@@ -9,8 +9,9 @@ use futures_util::{Sink, Stream};
 use serde::Serialize;
 
 use super::queue::{Ended, Queue, Reader, Writer};
+use super::receiving::Arrived;
 use super::{DataConnection, Held};
-use crate::codec::{self, Outgoing, Payload};
+use crate::codec::{self, Outgoing};
 use crate::error::{ReceiveError, SendError};
 use crate::value::Value;
 
@@ -33,9 +34,9 @@ impl Deref for Outbox {
 pub(super) struct Inbox(pub(super) Arc<Held>);
 
 impl Deref for Inbox {
-    type Target = Queue<Payload>;
+    type Target = Queue<Arrived>;
 
-    fn deref(&self) -> &Queue<Payload> {
+    fn deref(&self) -> &Queue<Arrived> {
         &self.0.plane.inbox
     }
 }
@@ -139,7 +140,7 @@ impl core::fmt::Debug for SendHalf {
 #[must_use = "it receives nothing by itself"]
 pub struct ReceiveHalf {
     connection: DataConnection,
-    reader: Reader<Inbox, Payload>,
+    reader: Reader<Inbox, Arrived>,
 }
 
 impl ReceiveHalf {
@@ -163,10 +164,10 @@ impl Stream for ReceiveHalf {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Value, ReceiveError>>> {
-        let payload = ready!(self.reader.poll_pop(context));
+        let arrived = ready!(self.reader.poll_pop(context));
         let connection = &self.connection;
         let decode = |payload| codec::decode(connection.serialization(), payload);
-        Poll::Ready(payload.map(|payload| connection.held.read(payload, decode)))
+        Poll::Ready(arrived.map(|arrived| connection.held.read(arrived.payload, decode)))
     }
 }
 

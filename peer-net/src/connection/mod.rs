@@ -230,9 +230,9 @@ impl DataConnection {
         &self,
         decode: impl FnOnce(Payload) -> Result<T, ReceiveError>,
     ) -> Result<Option<T>, ReceiveError> {
-        let payload = self.held.plane.inbox.pop().await;
-        payload
-            .map(|payload| self.held.read(payload, decode))
+        let arrived = self.held.plane.inbox.pop().await;
+        arrived
+            .map(|arrived| self.held.read(arrived.payload, decode))
             .transpose()
     }
 

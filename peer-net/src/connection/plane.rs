@@ -9,16 +9,17 @@ use bytes::Bytes;
 use peer_core::peer::ConnectionHandle;
 use peer_core::serialization::Serialization;
 use peer_core::wire::chunk;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::assembly::{Assembly, Budget};
 use super::owner::Owner;
 use super::queue::Queue;
-use super::receiving::read;
+use super::receiving::{Arrived, read};
 use super::sending::write;
-use crate::codec::{Outgoing, Payload};
+use crate::budget::Account;
+use crate::codec::Outgoing;
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::ConnectionInfo;
 use crate::rtc::{ChannelReceiver, ChannelSender, Message};
@@ -43,7 +44,11 @@ pub(super) enum State {
 
 pub(crate) struct DataPlane {
     pub(crate) info: Arc<ConnectionInfo>,
-    pub(super) inbox: Queue<Payload>,
+    pub(super) inbox: Queue<Arrived>,
+    /// What the messages of the inbox hold of the bytes of all inboxes.
+    pub(super) account: Account,
+    /// Nobody will receive any more.
+    pub(super) abandoned: Notify,
     pub(super) outbox: Queue<Outgoing>,
     pub(super) owner: Arc<dyn Owner>,
     pub(super) channel: OnceLock<ChannelSender>,
@@ -64,17 +69,20 @@ pub(crate) struct DataPlane {
 
 impl DataPlane {
     /// `message_max`: bytes of the largest message taken. `budget`: what the connections of a peer have together for
-    /// incomplete ones.
+    /// incomplete ones. `account`: what it has of the bytes of all inboxes.
     pub(crate) fn new(
         info: Arc<ConnectionInfo>,
         handle: ConnectionHandle,
         owner: Arc<dyn Owner>,
         message_max: usize,
         budget: Budget,
+        account: Account,
     ) -> Arc<Self> {
         Arc::new(Self {
             info,
             inbox: Queue::new(INBOX_BYTES_MAX),
+            account,
+            abandoned: Notify::new(),
             outbox: Queue::new(OUTBOX_BYTES_MAX),
             owner,
             channel: OnceLock::new(),
@@ -220,6 +228,7 @@ impl DataPlane {
     /// Nobody has a handle any more.
     pub(super) fn abandon(self: &Arc<Self>) {
         self.inbox.abandon();
+        self.abandoned.notify_one();
         self.leave();
     }
 

@@ -9,12 +9,15 @@ use peer_core::wire::chunk::{self, BinaryMessage};
 
 use super::assembly::{Assembly, Part};
 use super::plane::DataPlane;
+use crate::budget::Held;
 use crate::codec::Payload;
 use crate::error::CloseReason;
 use crate::rtc::{ChannelReceiver, Message};
 
 /// How deep chunked messages may be nested in chunked messages. Deeper ones are dropped and counted.
 const NESTED_MAX: usize = 4;
+/// What a message in an inbox costs besides its bytes.
+const MESSAGE_COST: usize = 128;
 /// A JSON text longer than this is not looked through for a close request; PeerJS's has 31 bytes.
 const CLOSE_TEXT_MAX: usize = 256;
 
@@ -26,8 +29,9 @@ pub(super) async fn read(plane: Arc<DataPlane>, mut receiver: ChannelReceiver) {
         match sort(&plane, &mut assembly, message) {
             Some(Sorted::Message(payload)) => {
                 let len = payload.len();
+                let _held = room(&plane, len).await;
                 // After the end nobody reads; the remote is not held up.
-                let _ = plane.inbox.push(payload, len).await;
+                let _ = plane.inbox.push(Arrived { payload, _held }, len).await;
             }
             Some(Sorted::Close) => {
                 plane.close(CloseReason::Remote);
@@ -37,6 +41,30 @@ pub(super) async fn read(plane: Arc<DataPlane>, mut receiver: ChannelReceiver) {
         }
     }
     plane.inbox.end();
+}
+
+/// A message of the inbox.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) payload: Payload,
+    /// Given back once it is received.
+    _held: Held,
+}
+
+/// Waits until all inboxes together have room for a message. Nothing more comes after the end, and nothing stays after
+/// the last handle is gone: there is no wait then.
+async fn room(plane: &DataPlane, len: usize) -> Held {
+    let cost = len.saturating_add(MESSAGE_COST);
+    tokio::select! {
+        biased;
+        held = plane.account.take(cost) => held,
+        _ = plane.closed() => plane.account.take_now(cost),
+        () = plane.abandoned.notified() => {
+            // It counts for the next message, too.
+            plane.abandoned.notify_one();
+            plane.account.take_now(cost)
+        }
+    }
 }
 
 enum Sorted {

@@ -177,6 +177,13 @@ impl PeerBuilder {
         self
     }
 
+    /// Bytes of messages that wait to be received, over all connections. Default
+    /// [`INBOX_BYTES`](crate::INBOX_BYTES).
+    pub fn inbox_bytes(mut self, bytes: usize) -> Self {
+        self.options.inbox_bytes = bytes;
+        self
+    }
+
     /// Asked for each offer before anything is created for it, and before it counts for any rate; `false` drops the
     /// offer without a word, since PeerJS has none, and it is counted and logged. Called on the peer's own task: it
     /// must not block. If it panics, that offer is refused. A peer that only connects may refuse all.

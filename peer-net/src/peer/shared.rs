@@ -7,6 +7,7 @@ use peer_core::peer::{ConnectionError, ConnectionHandle, PeerError, PeerState};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::budget;
 use crate::connection::{Budget, Held, Owner};
 use crate::error::{ListError, PeerFailure};
 use crate::event::{ConnectionInfo, EVENTS_MAX, Event, Events};
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) max_message_size: usize,
     /// Of incomplete messages.
     pub(crate) budget: Budget,
+    /// Of messages that wait to be received.
+    pub(crate) inboxes: budget::Budget,
     status: watch::Sender<Status>,
     requests: Mutex<Requests>,
     /// Rung when `requests` has something.
@@ -102,6 +105,7 @@ impl Shared {
             client,
             max_message_size: options.max_message_size,
             budget: Budget::new(options.max_message_size),
+            inboxes: budget::Budget::new(options.inbox_bytes),
             status: watch::Sender::new(status),
             requests: Mutex::default(),
             bell: Notify::new(),

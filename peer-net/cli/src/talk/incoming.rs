@@ -1,8 +1,7 @@
 //! What remotes sent, taken as fast as there is room for it.
 
+use peer_net::budget::{Account, Held};
 use peer_net::{DataConnection, ReceiveError, Value};
-
-use crate::budget::{Account, Held};
 
 /// Bytes that wait for stdout, over all connections, beyond the share of each; messages that are
 /// decoded and not yet written are among them. At the limit reading from the remotes waits, those

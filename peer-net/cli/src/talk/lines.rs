@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use peer_net::budget::{Account, Budget, Held};
 use peer_net::{CloseReason, DataConnection, Peer, SendError, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -15,7 +16,6 @@ use super::incoming::{MESSAGE_COST, WAITING_MAX, receive};
 use super::json::Json;
 use super::stdin::{LINE_MAX, LineError, Lines};
 use super::{Defaults, Failure};
-use crate::budget::{Account, Budget, Held};
 use crate::failure::sentence;
 use crate::online::{Online, Start};
 use crate::peer_options::{PeerOptions, end, refuse_offers};

@@ -109,7 +109,8 @@ impl Connections {
     fn insert(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<Arc<Held>> {
         let info = Arc::new(info(engine, handle, self.rtc.stack)?);
         let (most, budget) = (self.shared.max_message_size, self.shared.budget.clone());
-        let plane = DataPlane::new(info, handle, self.shared.clone(), most, budget);
+        let account = self.shared.inboxes.account();
+        let plane = DataPlane::new(info, handle, self.shared.clone(), most, budget, account);
         let connection = Held::new(plane.clone());
         self.shared.remember(&connection);
         let unclaimed = Some(connection.clone());

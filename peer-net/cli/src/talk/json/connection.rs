@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use peer_net::budget::{Account, Held};
 use peer_net::{CloseReason, ConnectionError, DataConnection, Value};
 use tokio::sync::mpsc;
 
 use super::Session;
 use super::line::{CLOSED, LEFT_OUT, Line, UNREADABLE, side};
 use super::out::Lines;
-use crate::budget::{Account, Held};
 use crate::failure::{Failure, could_not, sentence};
 
 /// What waits for a connection's sender, in order.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use peer_net::budget::{Account, Budget};
 use peer_net::{
     ConnectError, ConnectionInfo, DataConnection, Event, Events, Peer, PeerError, ReconnectError,
     Serialization, Value,
@@ -24,7 +25,6 @@ pub(super) use self::value::Json;
 use self::value::{cost, from_json};
 use super::stdin::{LINE_MAX, LineError, Lines as StdinLines};
 use super::{Defaults, Failure};
-use crate::budget::{Account, Budget};
 use crate::failure::sentence;
 use crate::logs;
 use crate::online::{could_not_open, lost};

@@ -1,11 +1,11 @@
 //! Lines on their way to stdout.
 
+use peer_net::budget::{Account, Budget, Held};
 use peer_net::{ConnectionInfo, DataConnection, ReceiveError, Value};
 
 use super::super::incoming::{MESSAGE_COST, WAITING_MAX, receive};
 use super::line::Line;
 use super::value::Json;
-use crate::budget::{Account, Budget, Held};
 use crate::shown;
 use crate::stdout::Stdout;
 

@@ -1,4 +1,7 @@
 //! Bytes that wait, counted over all connections.
+//!
+//! A peer counts what waits to be received so ([`PeerBuilder::inbox_bytes`](crate::PeerBuilder::inbox_bytes)); a
+//! program that keeps what it received may count it the same way, as the command `peer` does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,16 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// What each account may hold whatever the others do, in bytes.
-pub(crate) const SHARE: usize = 64 << 10;
+pub const SHARE: usize = 64 << 10;
 
 /// One pool of bytes for many accounts.
 ///
 /// An account holds [`SHARE`] of its own. What it holds beyond comes out of the common pool; when
 /// that is used up, whoever asks waits, and who holds least is served first. A request that is larger
 /// than the pool is served once nobody holds anything of it, so that one large message always fits.
-#[derive(Clone)]
-pub(crate) struct Budget(Arc<Mutex<Pool>>);
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Mutex<Pool>>);
 
+#[derive(Debug)]
 struct Pool {
     limit: usize,
     /// What the accounts hold beyond their shares.
@@ -25,6 +29,7 @@ struct Pool {
     next: u64,
 }
 
+#[derive(Debug)]
 struct Waiting {
     account: u64,
     bytes: usize,
@@ -32,21 +37,23 @@ struct Waiting {
 }
 
 /// Who holds bytes, for example a connection. Clones are the same account.
-#[derive(Clone)]
-pub(crate) struct Account {
+#[derive(Clone, Debug)]
+pub struct Account {
     budget: Budget,
     number: u64,
 }
 
 /// Bytes of an account. They are given back when this is dropped.
 #[must_use = "dropped bytes are given back"]
-pub(crate) struct Held {
+#[derive(Debug)]
+pub struct Held {
     account: Account,
     bytes: usize,
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
+    /// A pool of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
         Self(Arc::new(Mutex::new(Pool {
             limit,
             common: 0,
@@ -56,7 +63,8 @@ impl Budget {
         })))
     }
 
-    pub(crate) fn account(&self) -> Account {
+    /// A further account, which holds nothing yet.
+    pub fn account(&self) -> Account {
         let mut pool = self.lock();
         pool.next += 1;
         Account {
@@ -129,7 +137,7 @@ impl Pool {
 
 impl Account {
     /// Takes bytes, and waits until they are there. Cancel safe.
-    pub(crate) async fn take(&self, bytes: usize) -> Held {
+    pub async fn take(&self, bytes: usize) -> Held {
         let served = {
             let mut pool = self.budget.lock();
             let own = pool.beyond(self.number, bytes) == 0;
@@ -158,7 +166,7 @@ impl Account {
     }
 
     /// Takes bytes that are there now.
-    pub(crate) fn try_take(&self, bytes: usize) -> Option<Held> {
+    pub fn try_take(&self, bytes: usize) -> Option<Held> {
         let mut pool = self.budget.lock();
         let own = pool.beyond(self.number, bytes) == 0;
         let turn = own || pool.waiting.is_empty();
@@ -167,6 +175,12 @@ impl Account {
         }
         pool.add(self.number, bytes);
         Some(self.hold(bytes))
+    }
+
+    /// Takes bytes, whether they are there or not: for what cannot wait and is bounded otherwise.
+    pub(crate) fn take_now(&self, bytes: usize) -> Held {
+        self.budget.lock().add(self.number, bytes);
+        self.hold(bytes)
     }
 
     fn hold(&self, bytes: usize) -> Held {
@@ -179,7 +193,7 @@ impl Account {
 
 impl Held {
     /// Gives back all but `bytes`.
-    pub(crate) fn shrink(&mut self, bytes: usize) {
+    pub fn shrink(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
         self.bytes -= less;
         self.account.give_back(less);
