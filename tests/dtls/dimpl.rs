@@ -13,7 +13,7 @@ use peer_core::rtc::dtls::{
 };
 use peer_core::time;
 
-use super::{Source, crypto, identity};
+use super::{Source, crypto, identity, memory};
 
 /// One way.
 const DELAY: Duration = Duration::from_millis(20);
@@ -66,7 +66,7 @@ const PLAIN: Setting = Setting {
 };
 
 struct Pair {
-    ours: Dtls<RustCrypto<Source>>,
+    ours: Dtls<'static, RustCrypto<Source>>,
     crypto: RustCrypto<Source>,
     identity: Identity,
     theirs: dimpl::Dtls,
@@ -112,7 +112,7 @@ impl Pair {
         };
         theirs.set_active(setting.role == Role::Server);
         Self {
-            ours: Dtls::new(time::Instant::ZERO, &mut crypto, &config),
+            ours: Dtls::new(time::Instant::ZERO, &mut crypto, &config, memory()),
             crypto,
             identity,
             theirs,

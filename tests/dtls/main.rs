@@ -6,7 +6,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use peer_core::rtc::crypto::{Crypto as _, CryptoError, RustCrypto, Sha256 as _};
-use peer_core::rtc::dtls::{Config, DATAGRAM_MAX, Dtls, Event, HEADROOM, Identity, TAILROOM};
+use peer_core::rtc::dtls::{
+    Config, DATAGRAM_MAX, Dtls, Event, HEADROOM, Identity, Resources, TAILROOM,
+};
 use peer_core::time;
 
 mod dimpl;
@@ -36,9 +38,14 @@ fn fingerprint(certificate: &[u8]) -> [u8; 32] {
     hash.finish()
 }
 
+/// Memory that outlives the test's sessions. A test run is short.
+fn memory() -> &'static mut Resources {
+    Box::leak(Box::default())
+}
+
 /// A session of ours on a socket of its own.
 struct Ours {
-    dtls: Dtls<RustCrypto<Source>>,
+    dtls: Dtls<'static, RustCrypto<Source>>,
     crypto: RustCrypto<Source>,
     identity: Identity,
     socket: UdpSocket,
@@ -57,7 +64,7 @@ impl Ours {
         let mut crypto = crypto();
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket on 127.0.0.1");
         Self {
-            dtls: Dtls::new(time::Instant::ZERO, &mut crypto, config),
+            dtls: Dtls::new(time::Instant::ZERO, &mut crypto, config, memory()),
             crypto,
             identity,
             socket,

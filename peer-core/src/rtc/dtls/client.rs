@@ -14,7 +14,7 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn take_from_server(
         &mut self,
         crypto: &mut C,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         message: Message,
         body: &[u8],
     ) -> Result<(), DtlsError> {
@@ -53,7 +53,7 @@ impl<C: Crypto> Handshake<C> {
     /// Certificate and ClientKeyExchange: the first half of our flight.
     pub(super) fn client_key_exchange(
         &mut self,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         identity: &Identity,
         share: &KeyPair,
     ) -> Result<(), DtlsError> {
@@ -70,7 +70,7 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn client_finish(
         &mut self,
         crypto: &mut C,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         identity: &Identity,
     ) -> Result<(), DtlsError> {
         let signed = crypto

@@ -19,6 +19,8 @@ const FINISHED: u8 = 20;
 /// What has been sent of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
+    /// Nothing: it is a new one.
+    Nothing,
     /// The messages before this place in the memory, and as many bytes of the message there.
     Messages { at: usize, within: usize },
     /// All.
@@ -26,8 +28,8 @@ enum Sent {
 }
 
 /// Messages in plaintext, and perhaps a ChangeCipherSpec and an encrypted Finished after them.
-pub(super) struct Flight {
-    memory: [u8; FLIGHT_MAX],
+pub(super) struct Flight<'m> {
+    memory: &'m mut [u8; FLIGHT_MAX],
     len: usize,
     finished: Option<(u16, [u8; VERIFY_LEN])>,
     sent: Sent,
@@ -56,10 +58,10 @@ impl Sequences {
     }
 }
 
-impl Flight {
-    pub(super) const fn new() -> Self {
+impl<'m> Flight<'m> {
+    pub(super) const fn new(memory: &'m mut [u8; FLIGHT_MAX]) -> Self {
         Self {
-            memory: [0; FLIGHT_MAX],
+            memory,
             len: 0,
             finished: None,
             sent: Sent::All,
@@ -78,9 +80,9 @@ impl Flight {
         let start = self.len;
         let mut end = start;
         let len = parts.iter().map(|part| part.len()).sum();
-        bytes::append(&mut self.memory, &mut end, &header(kind, sequence, len)?)?;
+        bytes::append(self.memory, &mut end, &header(kind, sequence, len)?)?;
         for part in parts {
-            bytes::append(&mut self.memory, &mut end, part)?;
+            bytes::append(self.memory, &mut end, part)?;
         }
         self.len = end;
         self.memory.get(start..end)
@@ -91,7 +93,17 @@ impl Flight {
         self.finished = Some((sequence, verify_data));
     }
 
-    /// Sends all of it, or again.
+    /// Sends all of it, for the first time.
+    pub(super) const fn begin(&mut self) {
+        self.sent = Sent::Nothing;
+    }
+
+    /// Whether nothing of it was sent yet.
+    pub(super) const fn is_new(&self) -> bool {
+        matches!(self.sent, Sent::Nothing)
+    }
+
+    /// Sends all of it again.
     pub(super) const fn restart(&mut self) {
         if self.len > 0 || self.finished.is_some() {
             self.sent = Sent::Messages { at: 0, within: 0 };
@@ -129,8 +141,10 @@ impl Flight {
         out: &mut [u8],
     ) -> Option<usize> {
         let mut written = 0;
-        let Sent::Messages { mut at, mut within } = self.sent else {
-            return None;
+        let (mut at, mut within) = match self.sent {
+            Sent::Nothing => (0, 0),
+            Sent::Messages { at, within } => (at, within),
+            Sent::All => return None,
         };
         while at < self.len {
             let message = self.memory.get(at..self.len)?;

@@ -1,5 +1,6 @@
 //! Handshake messages from their fragments (RFC 6347 §4.2.3), in fixed memory.
 
+use super::HANDSHAKE_MAX;
 use super::error::DtlsError;
 use super::prf::VERIFY_LEN;
 use super::reader::Reader;
@@ -142,9 +143,9 @@ impl Slot {
     }
 }
 
-/// Keeps what came of the messages of a flight, in `M` bytes.
-pub(super) struct Fragments<const M: usize> {
-    memory: [u8; M],
+/// Keeps what came of the messages of a flight.
+pub(super) struct Fragments<'m> {
+    memory: &'m mut [u8],
     /// In the order of the memory, without gaps.
     slots: [Option<Slot>; SLOTS],
     used: u16,
@@ -152,13 +153,12 @@ pub(super) struct Fragments<const M: usize> {
     next: u16,
 }
 
-impl<const M: usize> Fragments<M> {
-    const FITS: () = assert!(M <= 16_384, "a handshake message has at most 16 KiB");
-
-    pub(super) const fn new() -> Self {
-        let () = Self::FITS;
+impl<'m> Fragments<'m> {
+    /// Takes as much of the memory as is of use.
+    pub(super) fn new(memory: &'m mut [u8]) -> Self {
+        let len = memory.len().min(HANDSHAKE_MAX);
         Self {
-            memory: [0; M],
+            memory: bytes::front_mut(memory, len),
             slots: [None; SLOTS],
             used: 0,
             next: 0,
@@ -178,7 +178,7 @@ impl<const M: usize> Fragments<M> {
         if usize::from(ahead) >= SLOTS {
             return Taken::Dropped;
         }
-        if fragment.len > M {
+        if fragment.len > self.memory.len() {
             return if ahead == 0 {
                 Taken::TooLong
             } else {
@@ -226,7 +226,11 @@ impl<const M: usize> Fragments<M> {
 
     /// Makes room for a message. The one that is next may take it from those after it.
     fn open(&mut self, kind: u8, sequence: u16, len: u16, first: bool) -> Option<()> {
-        let fits = |used: u16| used.checked_add(len).filter(|&end| usize::from(end) <= M);
+        let room = self.memory.len();
+        let fits = |used: u16| {
+            used.checked_add(len)
+                .filter(|&end| usize::from(end) <= room)
+        };
         let free = |slots: &[Option<Slot>]| slots.iter().position(Option::is_none);
         let (mut end, mut place) = (fits(self.used), free(&self.slots));
         if first && (end.is_none() || place.is_none()) {
@@ -254,7 +258,7 @@ impl<const M: usize> Fragments<M> {
             .iter()
             .flatten()
             .find(|slot| slot.sequence == self.next)?;
-        let body = bytes::rest(&self.memory, slot.start.into());
+        let body = bytes::rest(self.memory, slot.start.into());
         slot.is_complete().then(|| {
             (
                 slot.kind,
@@ -277,8 +281,7 @@ impl<const M: usize> Fragments<M> {
             return;
         };
         let (start, end) = (gone.start, gone.start.saturating_add(gone.len));
-        let moved =
-            bytes::copy_within(&mut self.memory, end.into()..self.used.into(), start.into());
+        let moved = bytes::copy_within(self.memory, end.into()..self.used.into(), start.into());
         debug_assert!(moved.is_some(), "the message lies within what is used");
         self.used = self.used.saturating_sub(gone.len);
         for slot in self.slots.iter_mut().flatten() {

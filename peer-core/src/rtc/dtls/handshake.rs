@@ -74,7 +74,7 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn begin(
         crypto: &mut C,
         config: &Config,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
     ) -> Result<Self, DtlsError> {
         let mut random = [0; 32];
         crypto.random(&mut random).map_err(|_| DtlsError::Random)?;
@@ -117,7 +117,7 @@ impl<C: Crypto> Handshake<C> {
         let body = bytes::front(&body, len.ok_or(DtlsError::Internal)?);
         flight.clear();
         self.push(flight, Message::ClientHello, &[body])?;
-        flight.restart();
+        flight.begin();
         Ok(())
     }
 
@@ -129,7 +129,7 @@ impl<C: Crypto> Handshake<C> {
     /// Appends a message to our flight and to the transcript.
     pub(super) fn push(
         &mut self,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         message: Message,
         parts: &[&[u8]],
     ) -> Result<(), DtlsError> {
@@ -170,7 +170,7 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn message(
         &mut self,
         crypto: &mut C,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         kind: u8,
         sequence: u16,
         body: &[u8],
@@ -216,7 +216,7 @@ impl<C: Crypto> Handshake<C> {
         &mut self,
         crypto: &mut C,
         identity: &Identity,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
     ) -> Result<Option<[Keys<C>; 2]>, DtlsError> {
         if matches!(self.share, Share::Wanted) {
             self.share = Share::Made(crypto.key_pair().map_err(own_fault)?);
@@ -257,11 +257,14 @@ impl<C: Crypto> Handshake<C> {
         Ok(None)
     }
 
+    /// The share, which is wiped here: moving it out would leave its bytes behind.
     fn use_share(&mut self) -> Result<KeyPair, DtlsError> {
-        match core::mem::replace(&mut self.share, Share::Used) {
-            Share::Made(share) => Ok(share),
+        let share = match &self.share {
+            Share::Made(share) => Ok(share.clone()),
             Share::Wanted | Share::Used => Err(DtlsError::Internal),
-        }
+        };
+        self.share = Share::Used;
+        share
     }
 
     fn verify(&self, crypto: &mut C, error: DtlsError) -> Result<(), DtlsError> {
@@ -284,14 +287,14 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn push_finished(
         &mut self,
         crypto: &mut C,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
     ) -> Result<(), DtlsError> {
         let transcript = self.transcript();
         let client = self.role == Role::Client;
         let data = prf::verify_data(crypto, &self.master, client, &transcript);
         self.hash(Message::Finished.number(), self.sent, &data)?;
         flight.finish(self.sent, data);
-        flight.restart();
+        flight.begin();
         Ok(())
     }
 
@@ -300,7 +303,7 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn finished(
         &mut self,
         crypto: &mut C,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         fragment: &Fragment<'_>,
     ) -> Result<bool, DtlsError> {
         let Some(data) = self.finished.insert(fragment)? else {

@@ -23,11 +23,12 @@
 //!
 //! | limit | what happens at it |
 //! |---|---|
-//! | `M` bytes for a handshake message | [`DtlsError::MessageTooLong`]; what came before its turn gives way |
+//! | `M` bytes of [`Resources`] for a handshake message | [`DtlsError::MessageTooLong`]; what came before its turn gives way |
 //! | [`HANDSHAKE_MAX`] bytes for all messages of a remote | [`DtlsError::HandshakeTooLong`] |
 //! | 6 messages before their turn, 8 pieces with gaps of each | further ones are dropped, and come again |
 //! | 2 encrypted records before their keys | the older is dropped, and comes again |
-//! | a flight is sent again after the first wait, then twice as long, up to 4 s | [`DtlsError::TimedOut`] after the time limit |
+//! | a flight is sent again after the first wait, then twice as long, up to 60 s | [`DtlsError::TimedOut`] after the time limit |
+//! | a flight is sent 6 times to a remote whose signature was not verified yet | then only time counts |
 //! | 16 answers to a remote that repeats its flight, one in half a first wait | then only time counts |
 //! | records 64 behind the newest | dropped as replayed |
 //! | 2³⁶ records with a wrong tag | [`DtlsError::TooManyForgeries`] |
@@ -62,7 +63,7 @@ use crate::time::Duration;
 pub use certificate::{CERTIFICATE_MAX, CertificateError, Identity, IdentityError};
 pub use error::{DtlsError, SealError};
 pub use protection::Suite;
-pub use session::Dtls;
+pub use session::{Dtls, Resources};
 pub use step::Message;
 
 /// Bytes of all messages of a remote's handshake together.

@@ -18,7 +18,7 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn take_from_client(
         &mut self,
         crypto: &mut C,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         message: Message,
         body: &[u8],
     ) -> Result<(), DtlsError> {
@@ -50,7 +50,7 @@ impl<C: Crypto> Handshake<C> {
     pub(super) fn answer(
         &mut self,
         crypto: &mut C,
-        flight: &mut Flight,
+        flight: &mut Flight<'_>,
         identity: &Identity,
         hello: &ClientHello,
     ) -> Result<(), DtlsError> {
@@ -81,7 +81,7 @@ impl<C: Crypto> Handshake<C> {
         self.push(flight, Message::ServerKeyExchange, &exchange)?;
         self.push(flight, Message::CertificateRequest, &[CERTIFICATE_REQUEST])?;
         self.push(flight, Message::ServerHelloDone, &[])?;
-        flight.restart();
+        flight.begin();
         Ok(())
     }
 }

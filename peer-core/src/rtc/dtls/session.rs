@@ -6,7 +6,7 @@ use heapless::Deque;
 
 use super::certificate::Identity;
 use super::error::{DtlsError, SealError};
-use super::flight::{Flight, Sequences};
+use super::flight::{FLIGHT_MAX, Flight, Sequences};
 use super::fragments::{Fragment, Fragments, Taken};
 use super::handshake::Handshake;
 use super::protection::Keys;
@@ -15,7 +15,9 @@ use super::record::{self, Content, Header};
 use super::replay::ReplayWindow;
 use super::step::{Message, Step};
 use super::timer::Timer;
-use super::{Config, DATAGRAM_MAX, DATAGRAM_MIN, Event, MESSAGE_MAX, Role, TAILROOM, TEXT_MAX};
+use super::{
+    Config, DATAGRAM_MAX, DATAGRAM_MIN, Event, HANDSHAKE_MAX, MESSAGE_MAX, Role, TAILROOM, TEXT_MAX,
+};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
 use crate::time::Instant;
@@ -34,14 +36,43 @@ const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 
-/// A session of DTLS 1.2, with `M` bytes for a handshake message.
+/// Memory for a session, to be lent: `M` bytes for a handshake message, and 1 KiB for the flight
+/// that may have to be sent again.
 ///
 /// 4 KiB take every certificate that is used with WebRTC; 1.5 KiB take those of browsers, and their
-/// post-quantum ClientHello of 1,461 bytes.
+/// post-quantum ClientHello of 1,461 bytes. It is all zeros at first, so that a static of it costs
+/// no flash. No secrets are kept in it.
+#[derive(Debug)]
+pub struct Resources<const M: usize = MESSAGE_MAX> {
+    message: [u8; M],
+    flight: [u8; FLIGHT_MAX],
+}
+
+impl<const M: usize> Resources<M> {
+    const FITS: () = assert!(M <= HANDSHAKE_MAX, "a handshake has at most 16 KiB");
+
+    /// Returns zeros.
+    #[must_use]
+    pub const fn new() -> Self {
+        let () = Self::FITS;
+        Self {
+            message: [0; M],
+            flight: [0; FLIGHT_MAX],
+        }
+    }
+}
+
+impl<const M: usize> Default for Resources<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A session of DTLS 1.2.
 ///
 /// ```
 /// use peer_core::rtc::crypto::{CryptoError, RustCrypto};
-/// use peer_core::rtc::dtls::{Config, Dtls, Event, HEADROOM, Identity, Role};
+/// use peer_core::rtc::dtls::{Config, Dtls, Event, HEADROOM, Identity, Resources, Role};
 /// use peer_core::time::Instant;
 /// # let mut state = 1_u8;
 /// # let mut crypto = RustCrypto::new(|out: &mut [u8]| {
@@ -50,10 +81,12 @@ const CLOSE_NOTIFY: u8 = 0;
 /// # });
 /// let (ours, theirs) = (Identity::generate(&mut crypto)?, Identity::generate(&mut crypto)?);
 /// let now = Instant::ZERO;
+/// let mut memory = [const { Resources::<1536>::new() }; 2];
+/// let [for_client, for_server] = &mut memory;
 /// let config = Config::new(Role::Client, *theirs.fingerprint());
-/// let mut client = Dtls::<_, 1536>::new(now, &mut crypto, &config);
+/// let mut client = Dtls::new(now, &mut crypto, &config, for_client);
 /// let config = Config::new(Role::Server, *ours.fingerprint());
-/// let mut server = Dtls::<_, 1536>::new(now, &mut crypto, &config);
+/// let mut server = Dtls::new(now, &mut crypto, &config, for_server);
 ///
 /// // What two drivers do, with a network that loses nothing.
 /// let mut buffer = [0; 1200];
@@ -80,9 +113,9 @@ const CLOSE_NOTIFY: u8 = 0;
 /// assert_eq!(data.as_deref(), Some(&b"hello"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Dtls<C: Crypto, const M: usize = MESSAGE_MAX> {
-    fragments: Fragments<M>,
-    core: Core<C>,
+pub struct Dtls<'m, C: Crypto> {
+    fragments: Fragments<'m>,
+    core: Core<'m, C>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
@@ -100,11 +133,11 @@ struct Early {
     len: usize,
 }
 
-/// All but the memory for fragments, so that its size makes no second copy of the code.
-struct Core<C: Crypto> {
+/// All but the fragments, which are read while the rest changes.
+struct Core<'m, C: Crypto> {
     role: Role,
     state: State<C>,
-    flight: Flight,
+    flight: Flight<'m>,
     timer: Timer,
     sequences: Sequences,
     read: Option<Keys<C>>,
@@ -120,10 +153,15 @@ struct Core<C: Crypto> {
     datagram_max: usize,
 }
 
-impl<C: Crypto, const M: usize> Dtls<C, M> {
+impl<'m, C: Crypto> Dtls<'m, C> {
     /// Begins a handshake. Draws 32 random bytes; if that fails, so does the session.
-    pub fn new(now: Instant, crypto: &mut C, config: &Config) -> Self {
-        let mut flight = Flight::new();
+    pub fn new<const M: usize>(
+        now: Instant,
+        crypto: &mut C,
+        config: &Config,
+        memory: &'m mut Resources<M>,
+    ) -> Self {
+        let mut flight = Flight::new(&mut memory.flight);
         let handshake = Handshake::begin(crypto, config, &mut flight);
         let mut core = Core {
             role: config.role,
@@ -146,7 +184,7 @@ impl<C: Crypto, const M: usize> Dtls<C, M> {
             Err(error) => core.tell(Event::Failed(error)),
         }
         Self {
-            fragments: Fragments::new(),
+            fragments: Fragments::new(&mut memory.message),
             core,
         }
     }
@@ -347,13 +385,21 @@ impl<C: Crypto, const M: usize> Dtls<C, M> {
     }
 }
 
-impl<C: Crypto> Core<C> {
+/// What a secret is overwritten with. Constants, since a value made on the stack brings along what
+/// lay there before: keys.
+impl<C: Crypto> Core<'_, C> {
+    const NO_KEYS: Option<Keys<C>> = None;
+    const OPEN: State<C> = State::Open;
+    const ENDED: State<C> = State::Ended;
+}
+
+impl<C: Crypto> Core<'_, C> {
     /// Our flight may have changed: another one, or none because it arrived.
     const fn follow_flight(&mut self) {
         if self.flight.is_empty() {
             self.timer.stop();
-        } else if !self.flight.is_sent() {
-            self.timer.new_flight();
+        } else if self.flight.is_new() {
+            self.timer.new_flight(self.write.is_some());
         }
     }
 
@@ -383,10 +429,10 @@ impl<C: Crypto> Core<C> {
     }
 
     /// A record of epoch 1, whose keys are there. The place of application data in it.
-    fn protected<const M: usize>(
+    fn protected(
         &mut self,
         crypto: &mut C,
-        fragments: &mut Fragments<M>,
+        fragments: &mut Fragments<'_>,
         header: &Header,
         body: &mut [u8],
     ) -> Option<Range<usize>> {
@@ -424,10 +470,10 @@ impl<C: Crypto> Core<C> {
     }
 
     /// All but a Finished is dropped: a HelloRequest or a hello would be renegotiation.
-    fn encrypted_fragment<const M: usize>(
+    fn encrypted_fragment(
         &mut self,
         crypto: &mut C,
-        fragments: &mut Fragments<M>,
+        fragments: &mut Fragments<'_>,
         fragment: &Fragment<'_>,
     ) {
         if Message::read(fragment.kind) != Message::Finished {
@@ -453,7 +499,7 @@ impl<C: Crypto> Core<C> {
     }
 
     fn open(&mut self) {
-        self.state = State::Open;
+        self.state = Self::OPEN;
         self.early.clear();
         self.timer.stop();
         self.tell(Event::Connected);
@@ -498,12 +544,12 @@ impl<C: Crypto> Core<C> {
 
     /// Drops the handshake and the keys, but for those that a last alert needs.
     fn end(&mut self) {
-        self.state = State::Ended;
+        self.state = Self::ENDED;
         self.flight.clear();
         self.early.clear();
-        self.read = None;
+        self.read = Self::NO_KEYS;
         if !matches!(self.alert, Some((_, _, 1))) {
-            self.write = None;
+            self.write = Self::NO_KEYS;
         }
     }
 
@@ -590,7 +636,7 @@ impl<C: Crypto> Core<C> {
 }
 
 #[cfg(test)]
-impl<C: Crypto, const M: usize> Dtls<C, M> {
+impl<C: Crypto> Dtls<'_, C> {
     /// Whether nothing is left of the handshake and the keys.
     pub(super) fn is_wiped(&self) -> bool {
         let core = &self.core;

@@ -5,11 +5,23 @@ use crate::time::{Duration, Instant, earlier};
 /// Bounds of the first wait.
 pub(super) const FIRST_WAIT_MIN: Duration = Duration::from_millis(50);
 pub(super) const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
-/// The wait is doubled up to this one. RFC 6347 would go to 60 s, which is longer than a handshake
-/// may take here; ICE knows sooner whether the path still lives.
-const WAIT_MAX: Duration = Duration::from_secs(4);
+/// No wait is longer (RFC 6347 §4.2.4.1).
+const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often a flight is sent because the remote repeated its own. After it only time counts.
 const ANSWERS_MAX: u8 = 16;
+/// How often a flight is sent to a stranger at all: what may be nobody is to cost little.
+const STRANGER_MAX: u8 = 6;
+/// How much longer the wait before the last of them is, for a remote that only begins late.
+const LAST_TRY: u32 = 4;
+
+/// Whom a flight is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remote {
+    /// It has not proved who it is.
+    Stranger,
+    /// Its signature was verified.
+    Known,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timer {
@@ -20,6 +32,9 @@ pub(super) struct Timer {
     /// When the handshake ends.
     ends: Instant,
     sent: Option<Instant>,
+    remote: Remote,
+    /// How often this flight was sent, and how often as an answer.
+    sends: u8,
     answers: u8,
 }
 
@@ -32,6 +47,8 @@ impl Timer {
             at: None,
             ends: now + time_limit,
             sent: None,
+            remote: Remote::Stranger,
+            sends: 0,
             answers: 0,
         }
     }
@@ -45,7 +62,13 @@ impl Timer {
     }
 
     /// Another flight is to be sent.
-    pub(super) const fn new_flight(&mut self) {
+    pub(super) const fn new_flight(&mut self, known: bool) {
+        self.remote = if known {
+            Remote::Known
+        } else {
+            Remote::Stranger
+        };
+        self.sends = 0;
         self.wait = self.first;
         self.at = None;
         self.sent = None;
@@ -60,7 +83,16 @@ impl Timer {
     /// The flight was sent to its end; an answer is waited for.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent = Some(now);
-        self.at = Some(now + self.wait);
+        self.sends = self.sends.saturating_add(1);
+        let mut wait = self.wait;
+        if self.remote == Remote::Stranger && self.sends == STRANGER_MAX - 1 {
+            wait *= LAST_TRY;
+        }
+        self.at = self.may_send().then_some(now + wait.min(WAIT_MAX));
+    }
+
+    fn may_send(&self) -> bool {
+        self.remote == Remote::Known || self.sends < STRANGER_MAX
     }
 
     /// Whether it is time to send the flight again. It then waits twice as long.
@@ -79,7 +111,7 @@ impl Timer {
     #[must_use]
     pub(super) fn answers(&mut self, now: Instant) -> bool {
         let quiet = |sent: Instant| now.saturating_duration_since(sent) >= self.first / 2;
-        let answers = self.sent.is_some_and(quiet) && self.answers < ANSWERS_MAX;
+        let answers = self.sent.is_some_and(quiet) && self.answers < ANSWERS_MAX && self.may_send();
         if answers {
             self.answers += 1;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use peer_core::rtc::dtls::{Config, Dtls, Event, HEADROOM, Identity, Role, TAILROOM};
+use peer_core::rtc::dtls::{Config, Dtls, Event, HEADROOM, Identity, Resources, Role, TAILROOM};
 use peer_core::rtc::stun::{ChannelData, Class, Message, Method, Writer};
 use peer_core::time::{Duration, Instant};
 
@@ -50,8 +50,8 @@ pub fn stun(data: &[u8]) {
     ));
 }
 
-struct End {
-    dtls: Dtls<NullCrypto, 1536>,
+struct End<'m> {
+    dtls: Dtls<'m, NullCrypto>,
     crypto: NullCrypto,
     identity: Identity,
     /// What is under way to it.
@@ -60,7 +60,7 @@ struct End {
     data: usize,
 }
 
-impl End {
+impl End<'_> {
     fn receive(&mut self, now: Instant, mut datagram: Vec<u8>) {
         let mut rest = &mut datagram[..];
         while self
@@ -95,6 +95,8 @@ pub fn dtls(data: &[u8]) {
     let identities = [(); 2].map(|()| Identity::generate(&mut crypto).unwrap());
     let fingerprints = [0, 1].map(|n| *identities[n].fingerprint());
     let sizes = [script.byte(), script.byte()];
+    let mut memory = [const { Resources::<1536>::new() }; 2];
+    let mut memories = memory.iter_mut();
     let mut n = 0;
     let mut ends = identities.map(|identity| {
         let role = if n == 0 { Role::Client } else { Role::Server };
@@ -104,7 +106,12 @@ pub fn dtls(data: &[u8]) {
         let mut crypto = NullCrypto::new(n as u64);
         n += 1;
         End {
-            dtls: Dtls::new(now, &mut crypto, &config),
+            dtls: Dtls::new(
+                now,
+                &mut crypto,
+                &config,
+                memories.next().expect("one each"),
+            ),
             crypto,
             identity,
             queue: VecDeque::new(),
@@ -112,7 +119,7 @@ pub fn dtls(data: &[u8]) {
             data: 0,
         }
     });
-    let turn = |ends: &mut [End; 2], now| {
+    let turn = |ends: &mut [End<'_>; 2], now| {
         let [client, server] = ends;
         client.turn(now, &mut server.queue);
         server.turn(now, &mut client.queue);

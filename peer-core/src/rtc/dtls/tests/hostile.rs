@@ -2,32 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::refused::rewrite;
+use super::packets::{fragment, record, rewrite};
 use super::*;
 use crate::rtc::dtls::record::{Content, SEQUENCE_MAX};
-
-/// A record in plaintext, or what looks like one.
-fn record(content: u8, epoch: u16, sequence: u64, body: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(body.len()).expect("short").to_be_bytes();
-    let numbers = (u64::from(epoch) << 48 | sequence).to_be_bytes();
-    let head: [&[u8]; 4] = [&[content, 0xfe, 0xfd], &numbers, &len, body];
-    head.concat()
-}
-
-/// A handshake fragment in a record.
-fn fragment(kind: u8, sequence: u16, total: usize, offset: usize, body: &[u8]) -> Vec<u8> {
-    let three = |n: usize| u32::try_from(n).expect("short").to_be_bytes()[1..].to_vec();
-    let sequence = sequence.to_be_bytes();
-    let parts: [&[u8]; 6] = [
-        &[kind],
-        &three(total),
-        &sequence,
-        &three(offset),
-        &three(body.len()),
-        body,
-    ];
-    record(22, 0, 0, &parts.concat())
-}
 
 fn connected() -> Pair {
     let mut pair = Pair::new(|_, _| {});
@@ -310,6 +287,41 @@ fn a_message_longer_than_the_memory_has_a_name() {
     assert_eq!(pair.server.events.len(), 1);
 }
 
+/// Certificates of authorities behind the right one, of which nobody reads more than their length.
+#[test]
+fn a_handshake_longer_than_its_limit_has_a_name() {
+    for extra in [15_000, 16_000] {
+        let mut pair = Pair::new(|_, _| {});
+        let memory: &'static mut Resources<16_384> = Box::leak(Box::default());
+        let config = Config::new(Role::Client, *pair.server.identity.fingerprint());
+        pair.client.dtls = Dtls::new(pair.now, &mut pair.client.crypto, &config, memory);
+        pair.run(&mut |way, n, datagram: Vec<u8>| {
+            let long = rewrite(&datagram, |kind, body| {
+                if kind != 11 || way == Way::ToServer {
+                    return None;
+                }
+                let three = |n: usize| u32::try_from(n).expect("short").to_be_bytes();
+                let all = three(body.len() - 3 + 3 + extra);
+                let one = three(extra);
+                let junk = std::vec![7; extra];
+                Some([&all[1..], &body[3..], &one[1..], &junk].concat())
+            });
+            perfect(way, n, long)
+        });
+        // A remote that says nothing wrong but too much. The shorter one fails where its signature
+        // does not fit what was changed.
+        let error = match pair.client.events[..] {
+            [Event::Failed(error)] => error,
+            _ => panic!("{:?}", pair.client.events),
+        };
+        assert_eq!(
+            error == DtlsError::HandshakeTooLong,
+            extra == 16_000,
+            "{error:?}"
+        );
+    }
+}
+
 #[test]
 fn randomness_may_fail_at_each_call() {
     let mut failures = 0;
@@ -327,7 +339,7 @@ fn randomness_may_fail_at_each_call() {
             };
             end.crypto.randoms = randoms;
             let config = Config::new(role, [0; 32]);
-            end.dtls = Dtls::new(now, &mut end.crypto, &config);
+            end.dtls = Dtls::new(now, &mut end.crypto, &config, memory());
             end.work(now);
             let failed = Event::Failed(DtlsError::Random);
             if randoms < 2 {
@@ -388,23 +400,51 @@ fn a_cookie_is_given_back_once() {
     assert_eq!(pair.client.events, [Event::Failed(error)]);
 }
 
+/// Whatever a stranger does, and if it does nothing: six datagrams of ours.
+#[test]
+fn a_stranger_is_sent_six_flights() {
+    for repeats in [false, true] {
+        let mut pair = Pair::new(|_, theirs| theirs.first_wait = Duration::from_millis(50));
+        let hello = pair.client.transmit(pair.now).concat();
+        pair.server.receive(pair.now, &hello);
+        pair.server.work(pair.now);
+        let mut sent = pair.server.transmit(pair.now).len();
+        // At once it is not answered: one flight can be many records.
+        pair.server.receive(pair.now, &hello);
+        assert!(pair.server.transmit(pair.now).is_empty());
+        for _ in 0..4_000 {
+            pair.now = pair.now + Duration::from_millis(10);
+            if repeats {
+                pair.server.receive(pair.now, &hello);
+            }
+            pair.server.work(pair.now);
+            sent += pair.server.transmit(pair.now).len();
+        }
+        assert_eq!(sent, 6, "{repeats}");
+        let failed = Event::Failed(DtlsError::TimedOut { alert: None });
+        assert_eq!(pair.server.events, [failed]);
+    }
+}
+
 #[test]
 fn a_remote_that_repeats_itself_is_answered_sixteen_times() {
-    let mut pair = Pair::new(|_, theirs| theirs.first_wait = Duration::from_secs(1));
-    let hello = pair.client.transmit(pair.now).concat();
-    pair.server.receive(pair.now, &hello);
-    pair.server.work(pair.now);
-    let mut sent = pair.server.transmit(pair.now).len();
-    // At once it is not answered: one flight can be many records.
-    pair.server.receive(pair.now, &hello);
-    assert!(pair.server.transmit(pair.now).is_empty());
+    let mut pair = Pair::new(|ours, _| ours.first_wait = Duration::from_secs(1));
+    let now = pair.now;
+    let hello = pair.client.transmit(now).concat();
+    pair.server.receive(now, &hello);
+    pair.server.work(now);
+    let flight = pair.server.transmit(now).concat();
+    pair.client.receive(now, &flight);
+    pair.client.work(now);
+    let mut sent = pair.client.transmit(now).len();
     for _ in 0..2_000 {
         pair.now = pair.now + Duration::from_millis(10);
-        pair.server.receive(pair.now, &hello);
-        sent += pair.server.transmit(pair.now).len();
+        pair.client.receive(pair.now, &flight);
+        sent += pair.client.transmit(pair.now).len();
     }
-    // In 20 s: the first, 16 answers, and what the timer sends by itself (1, 2, 4, 4, … s).
-    assert!((17..=24).contains(&sent), "{sent}");
+    // In 20 s: the first, 16 answers, and what the timer sends by itself (after 1, 3, 7, 15 s, or
+    // less often).
+    assert!((17..=21).contains(&sent), "{sent}");
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Sessions against each other, in virtual time, over a network that does what a test says.
 
 extern crate std;
+use std::boxed::Box;
 use std::collections::VecDeque;
 use std::vec::Vec;
 
@@ -11,6 +12,7 @@ use crate::time::Instant;
 
 mod hostile;
 mod loss;
+mod packets;
 mod parsers;
 mod refused;
 mod sessions;
@@ -20,9 +22,14 @@ const M: usize = 1_536;
 /// One way.
 const DELAY: Duration = Duration::from_millis(20);
 
+/// Memory that outlives the test's sessions. A test run is short.
+fn memory() -> &'static mut Resources<M> {
+    Box::leak(Box::default())
+}
+
 /// A session with what belongs to it.
 struct End<C: Crypto> {
-    dtls: Dtls<C, M>,
+    dtls: Dtls<'static, C>,
     crypto: C,
     identity: Identity,
     events: Vec<Event>,
@@ -108,7 +115,7 @@ impl<C: Crypto> Pair<C> {
         let mut server_config = Config::new(Role::Server, *client.fingerprint());
         change(&mut client_config, &mut server_config);
         let end = |mut crypto: C, identity, config: &Config| End {
-            dtls: Dtls::new(now, &mut crypto, config),
+            dtls: Dtls::new(now, &mut crypto, config, memory()),
             crypto,
             identity,
             events: Vec::new(),

@@ -79,7 +79,8 @@ proptest! {
             .enumerate()
             .map(|(n, len)| (0..*len).map(|at| (n * 60 + at) as u8).collect())
             .collect();
-        let mut fragments = Fragments::<128>::new();
+        let mut memory = [0; 128];
+        let mut fragments = Fragments::new(&mut memory);
         let mut came: BTreeMap<usize, Vec<bool>> = BTreeMap::new();
         let mut taken = 0;
         // At last all messages as they are, so that all come.

@@ -1,37 +1,8 @@
 //! What must be refused, and by which name.
 
+use super::packets::{records, rewrite};
 use super::*;
 use crate::rtc::dtls::step::Step;
-
-/// Goes through the whole handshake messages of a datagram: what `change` returns replaces a body.
-pub(super) fn rewrite(
-    datagram: &[u8],
-    mut change: impl FnMut(u8, &[u8]) -> Option<Vec<u8>>,
-) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let len = 13 + usize::from(u16::from_be_bytes([rest[11], rest[12]]));
-        let (record, after) = rest.split_at(len);
-        rest = after;
-        let plain = record[0] == 22 && record[4] == 0;
-        match plain.then(|| change(record[13], &record[25..])).flatten() {
-            Some(body) => {
-                let size = u32::try_from(body.len()).expect("short").to_be_bytes();
-                let all = u16::try_from(body.len() + 12).expect("short").to_be_bytes();
-                out.extend(&record[..11]);
-                out.extend(all);
-                out.push(record[13]);
-                out.extend(&size[1..]);
-                out.extend(&record[17..22]);
-                out.extend(&size[1..]);
-                out.extend(body);
-            }
-            None => out.extend(record),
-        }
-    }
-    out
-}
 
 /// The body with the only place where `from` stands changed to `to`.
 fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -373,12 +344,9 @@ fn skipped_messages_are_refused() {
         let mut pair = Pair::new(|_, _| {});
         pair.run(&mut |to, n, datagram: Vec<u8>| {
             let mut out = Vec::new();
-            let mut rest = &datagram[..];
             let mut back = 0;
-            while !rest.is_empty() {
-                let len = 13 + usize::from(u16::from_be_bytes([rest[11], rest[12]]));
-                let mut record = rest[..len].to_vec();
-                rest = &rest[len..];
+            for record in records(&datagram) {
+                let mut record = record.to_vec();
                 if to == way && record[0] == 22 && record[4] == 0 {
                     if record[13] == skipped {
                         back = 1;
