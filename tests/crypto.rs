@@ -1,11 +1,16 @@
 //! Wycheproof's vectors against each `Crypto` that there is.
 
 use peer_core::rtc::crypto::{AeadKey, Crypto, CryptoError, RustCrypto, Secret, Sha256, signature};
+use peer_net::rtc::crypto::RingCrypto;
 use wycheproof::TestResult;
 use wycheproof::{aead, ecdh, ecdsa, mac};
 
 fn rustcrypto() -> impl Crypto {
     RustCrypto::new(|_: &mut [u8]| Err(CryptoError::Random))
+}
+
+fn ring() -> impl Crypto {
+    RingCrypto::default()
 }
 
 /// Counts what was asked, and compares with what the vectors want. `Acceptable` may be either.
@@ -131,8 +136,18 @@ fn ecdh_of_rustcrypto() {
 }
 
 #[test]
+fn ecdh_of_ring() {
+    check_ecdh(&mut ring());
+}
+
+#[test]
 fn ecdsa_and_der_of_rustcrypto() {
     check_ecdsa(&mut rustcrypto());
+}
+
+#[test]
+fn ecdsa_and_der_of_ring() {
+    check_ecdsa(&mut ring());
 }
 
 #[test]
@@ -141,6 +156,16 @@ fn aeads_of_rustcrypto() {
 }
 
 #[test]
+fn aeads_of_ring() {
+    check_aead(&mut ring());
+}
+
+#[test]
 fn hmac_of_rustcrypto() {
     check_hmac(&mut rustcrypto());
+}
+
+#[test]
+fn hmac_of_ring() {
+    check_hmac(&mut ring());
 }

@@ -13,7 +13,10 @@ use peer_core::time;
 
 mod dimpl;
 mod openssl;
+mod pair;
+mod refused;
 mod webrtc_rs;
+mod wiped;
 
 /// No test decides by this time; it only ends one that hangs.
 const HANG: Duration = Duration::from_secs(60);

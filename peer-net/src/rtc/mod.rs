@@ -14,6 +14,7 @@
 mod association;
 mod certificate;
 mod channel;
+pub mod crypto;
 mod dtls;
 mod guard;
 mod ice;

@@ -310,9 +310,8 @@ fn a_handshake_longer_than_its_limit_has_a_name() {
         });
         // A remote that says nothing wrong but too much. The shorter one fails where its signature
         // does not fit what was changed.
-        let error = match pair.client.events[..] {
-            [Event::Failed(error)] => error,
-            _ => panic!("{:?}", pair.client.events),
+        let [Event::Failed(error)] = pair.client.events[..] else {
+            panic!("{:?}", pair.client.events);
         };
         assert_eq!(
             error == DtlsError::HandshakeTooLong,
