@@ -1,6 +1,6 @@
 //! Applications that do not read.
 
-use peer_core::rtc::sctp::{Outgoing, Received};
+use peer_core::rtc::sctp::{Chunk, Memory, Outgoing, Received, Run};
 use peer_core::time::Duration;
 
 use crate::net::{Net, Path, Size, message};
@@ -126,4 +126,54 @@ fn a_window_that_opens_is_told_again() {
     net.until(Duration::from_millis(500), |net| {
         net.ends[1].count + pieces == 100
     });
+}
+
+/// Memory for an end, for ever.
+fn memory(bytes: usize) -> Memory<'static> {
+    Memory {
+        send: Vec::leak(vec![0; bytes]),
+        chunks: Vec::leak(vec![Chunk::EMPTY; bytes / 64]),
+        receive: Vec::leak(vec![0; bytes]),
+        runs: Vec::leak(vec![Run::EMPTY; 8]),
+    }
+}
+
+/// Halves that are idle get more memory or less, with nothing lost and nothing doubled.
+#[test]
+fn memory_grows_and_shrinks() {
+    for loss in [0.0, 0.1] {
+        let path = Path {
+            loss,
+            delay: Duration::from_millis(1),
+            ..Path::default()
+        };
+        let mut net = Net::open(7, Size::both(4096), path);
+        for (round, bytes) in [1 << 16, 2048, 1 << 18, 4096].into_iter().enumerate() {
+            net.run(Duration::from_secs(60));
+            let room = net.ends[1].association.receive_room();
+            for end in &mut net.ends {
+                assert!(end.association.is_idle());
+                let association = std::mem::replace(
+                    &mut end.association,
+                    peer_core::rtc::sctp::Association::new(crate::net::config(9), memory(0)),
+                );
+                end.association = association.without_memory().with_memory(memory(bytes));
+            }
+            let now = net.ends[1].association.receive_room();
+            assert_eq!(now > room, round % 2 == 0);
+            assert!(now <= bytes);
+            let messages: Vec<_> = (0..40).map(|n| message(n, 1500)).collect();
+            let before = net.ends[1].messages.len();
+            net.transfer(0, ORDERED, &messages, Duration::from_secs(60));
+            assert!(
+                net.ends[1].messages[before..]
+                    .iter()
+                    .map(|m| &m.2)
+                    .eq(&messages)
+            );
+            let packets = net.ends[1].packets;
+            net.run(Duration::from_secs(1));
+            assert!(net.ends[1].packets - packets < 100);
+        }
+    }
 }

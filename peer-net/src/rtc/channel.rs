@@ -376,6 +376,11 @@ impl Inbox {
         );
     }
 
+    /// Whether everything was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.room.available_permits() == self.capacity
+    }
+
     /// Waits until nobody listens any more.
     pub(super) async fn closed(&self) {
         self.messages.closed().await;

@@ -3,6 +3,9 @@ import { join } from "node:path";
 import { HERE } from "./chromium.mjs";
 import { startAndMatch } from "./process.mjs";
 
+/** The stack of every command that is started: PEER_STACK. With `cross` it is ours, since the other end is a browser. */
+export const STACK = process.env.PEER_STACK === "cross" ? "native" : (process.env.PEER_STACK ?? "webrtc-rs");
+process.env.PEER_STACK = STACK;
 export const PEER_BIN = process.env.PEER_BIN ?? join(HERE, "../../target/release/peer");
 const KEY = "peerjs";
 

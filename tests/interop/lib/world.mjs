@@ -1,7 +1,7 @@
 // What the cases share: one Chromium, one web server, one broker of each kind, and the kind of the remote.
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
-import { Broker } from "./broker.mjs";
+import { Broker, STACK } from "./broker.mjs";
 import { launchChromium, servePages } from "./chromium.mjs";
 import { BrowserPeer, RustPeer, freshId } from "./peers.mjs";
 import { canonical } from "./values.mjs";
@@ -106,6 +106,7 @@ class End {
     const matches = (event) => event.connection === this.connection && ["connection-open", "error"].includes(event.event);
     const event = await this.peer.next(`connection-open of ${this.connection}`, matches);
     assert.equal(event.event, "connection-open", `${this.peer.name} could not connect: ${event.message}`);
+    if (this.peer instanceof RustPeer) assert.equal(event.stack, STACK);
   }
 
   #next(kind, patience) {

@@ -320,7 +320,81 @@ impl<'m> Association<'m> {
 
     /// Returns whether nothing waits in either half: its memory may be lent to another association.
     pub const fn is_idle(&self) -> bool {
-        self.sender.is_empty() && self.receiver.is_empty()
+        self.is_send_idle() && self.is_receive_idle()
+    }
+
+    /// Returns whether everything that was given is acknowledged: the sending half uses no memory.
+    pub const fn is_send_idle(&self) -> bool {
+        self.sender.is_empty()
+    }
+
+    /// Returns whether everything that came is read: the receiving half uses no memory.
+    pub const fn is_receive_idle(&self) -> bool {
+        self.receiver.is_empty() && !matches!(self.state, State::CookieEchoed { .. })
+    }
+
+    /// Returns how many bytes may come until the receiving half is full.
+    pub fn receive_room(&self) -> usize {
+        self.receiver.window(&self.receive_memory)
+    }
+
+    /// Gives the memory back, so that other memory can be lent: more while much is under way, less
+    /// while nothing is. Until [`with_memory`](Self::with_memory) nothing else may be called.
+    #[must_use]
+    pub fn without_memory(self) -> Association<'static> {
+        self.moved(Memory {
+            send: &mut [],
+            chunks: &mut [],
+            receive: &mut [],
+            runs: &mut [],
+        })
+    }
+
+    /// Lends memory to an association that gave its own back: any to a half that is idle
+    /// ([`is_send_idle`](Self::is_send_idle), [`is_receive_idle`](Self::is_receive_idle)), to
+    /// another half what it had, unchanged. Transmit after it: a window that grew may have to be
+    /// told.
+    ///
+    /// A remote may send as much as the largest window that it was told. After the receiving half
+    /// got less, what does not fit is dropped and comes again.
+    #[must_use]
+    pub fn with_memory<'n>(self, memory: Memory<'n>) -> Association<'n> {
+        let mut association = self.moved(memory);
+        association
+            .receiver
+            .window_grew(&association.receive_memory);
+        association
+    }
+
+    fn moved<'n>(self, memory: Memory<'n>) -> Association<'n> {
+        let send = memory.send.len().min(BYTES_MAX);
+        let receive = memory.receive.len().min(BYTES_MAX);
+        Association {
+            receive_memory: receive::Memory {
+                bytes: memory.receive.get_mut(..receive).unwrap_or_default(),
+                runs: memory.runs,
+            },
+            send_memory: send::Memory {
+                bytes: memory.send.get_mut(..send).unwrap_or_default(),
+                chunks: memory.chunks,
+            },
+            config: self.config,
+            state: self.state,
+            local_tag: self.local_tag,
+            remote_tag: self.remote_tag,
+            pending: self.pending,
+            owed: self.owed,
+            untold: self.untold,
+            heartbeat_info: self.heartbeat_info,
+            handshake: self.handshake,
+            attempts: self.attempts,
+            heartbeat: self.heartbeat,
+            misses: self.misses,
+            resets: self.resets,
+            receiver: self.receiver,
+            sender: self.sender,
+            stats: self.stats,
+        }
     }
 
     /// Returns what was counted.

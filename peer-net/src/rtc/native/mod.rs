@@ -1,6 +1,7 @@
 //! SCTP of our own: one task a session, which owns the association, between DTLS and the channel's ends.
 
 mod open;
+mod storage;
 mod task;
 #[cfg(test)]
 mod tests;

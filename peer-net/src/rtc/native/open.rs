@@ -22,6 +22,8 @@ pub(super) struct OpenChannel {
     sending: Option<(Queued, usize)>,
     /// A message that the inbox has no room for. Until it has nothing more is read, so the window closes.
     held: Option<Message>,
+    /// See [`is_cramped`](Self::is_cramped).
+    cramped: bool,
 }
 
 /// Whether messages may overtake each other.
@@ -77,6 +79,7 @@ impl OpenChannel {
             drained: Some(drained),
             sending: None,
             held: None,
+            cramped: false,
         }
     }
 
@@ -87,14 +90,32 @@ impl OpenChannel {
         }
     }
 
-    /// Gives the association what waits to be sent, as much as it takes.
-    pub(super) fn give(&mut self, association: &mut Association<'_>, shared: &Shared) {
-        loop {
+    /// Whether there is more to send than `small` memory holds. It waits until what was given is acknowledged.
+    pub(super) const fn is_cramped(&self) -> bool {
+        self.cramped
+    }
+
+    /// Whether the application has read everything.
+    pub(super) fn is_read(&self) -> bool {
+        self.has_room() && self.inbox.is_empty()
+    }
+
+    /// Gives the association what waits to be sent, as much as it takes, and returns how many bytes that was.
+    /// `small`: it could have more memory.
+    pub(super) fn give(
+        &mut self,
+        association: &mut Association<'_>,
+        shared: &Shared,
+        small: bool,
+    ) -> usize {
+        self.cramped &= small;
+        let mut given = 0;
+        while !self.cramped {
             if self.sending.is_none() {
                 self.sending = self.queued.try_recv().ok().map(|queued| (queued, 0));
             }
             let Some((queued, taken)) = &mut self.sending else {
-                return;
+                return given;
             };
             let message = Outgoing {
                 unordered: self.order == Order::Unordered && !queued.last,
@@ -102,12 +123,20 @@ impl OpenChannel {
                 ..Outgoing::message(self.stream, queued.ppid)
             };
             let rest = queued.payload.get(*taken..).unwrap_or_default();
+            if small && rest.len() > association.send_room() {
+                self.cramped = true;
+                return given;
+            }
             match association.send(message, rest) {
-                Ok(0) => return,
-                Ok(count) => *taken += count,
+                Ok(0) => return given,
+                Ok(count) => {
+                    *taken += count;
+                    given += count;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the data channel takes no more");
-                    return self.close();
+                    self.close();
+                    return given;
                 }
             }
             if *taken == queued.payload.len() {
@@ -118,6 +147,7 @@ impl OpenChannel {
                 self.sending = None;
             }
         }
+        given
     }
 
     /// Nothing more is sent: whoever waits to send hears so.

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use peer_core::config::LABEL_MAX;
 use peer_core::peer::RtcFailure;
 use peer_core::rtc::sctp::{
-    self, Association, Chunk, Config, Event, Memory, Outgoing, Received, Run, Violation,
+    self, Association, Config, Event, Memory, Outgoing, Received, Violation,
 };
 use peer_core::wire::dcep::{self, OPEN_HEADER_LEN, Open, PPID_DCEP};
 use peer_core::wire::sdp::SCTP_PORT;
@@ -21,20 +21,17 @@ use super::super::channel::{Channel, channel};
 use super::super::guard::DATAGRAM_MAX;
 use super::Shared;
 use super::open::{Came, OpenChannel, Order, Ready, came, ready};
+use super::storage::{SMALL, Size, Sizes, Storage, Traffic};
 use crate::time::{engine_now, of_engine, sleep_until};
 
 /// Longest SCTP packet, in bytes: 1,200 less what DTLS (37) and a relay's channel (4) add, and something to spare.
 const PACKET: u16 = 1144;
-/// Bytes of memory for what is sent and not acknowledged, at least.
-const SEND_MIN: usize = 16 * 1024;
 /// The memory in which messages are put together is kept up to this size.
-const PARTIAL_KEPT: usize = 64 * 1024;
+const PARTIAL_KEPT: usize = 16 * 1024;
+/// How long memory is kept while little is under way.
+const IDLE_KEPT: Duration = Duration::from_secs(1);
 /// Packets that are read from DTLS before what they ask for is sent, and that are sent before some are read.
 const BATCH: usize = 32;
-/// Chunks that may be under way; sending waits beyond.
-const CHUNKS: usize = 8192;
-/// Gaps that are kept in what came; what would make one more is dropped, and comes again.
-const RUNS: usize = 512;
 /// Messages may always be as long as this in bytes: DCEP's OPEN is one.
 const OPENING_LEN: u32 = 4096;
 /// How long the remote has to answer the reset of our stream before the association is aborted.
@@ -119,6 +116,12 @@ struct Work<'m> {
     /// The message being put together.
     partial: Vec<u8>,
     phase: Phase,
+    /// The memory that the association has.
+    sizes: Sizes,
+    came: Traffic,
+    went: Traffic,
+    /// Since when little is under way, if there is memory to give back.
+    idle_since: Option<Instant>,
 }
 
 impl Task {
@@ -139,26 +142,38 @@ impl Task {
         settings.packet = PACKET;
         settings.send_max = u64::from(self.purpose.max_message_size.max(OPENING_LEN));
         settings.receive_max = u64::from(config.max_message_size.max(OPENING_LEN));
-        // Zeroed pages cost nothing until they are used, and a ring that runs empty begins anew.
-        let mut send = vec![0; (config.send_buffer / 2).max(SEND_MIN)];
-        let mut chunks = vec![Chunk::EMPTY; CHUNKS];
-        let mut receive = vec![0; window as usize];
-        let mut runs = vec![Run::EMPTY; RUNS];
-        let memory = Memory {
-            send: &mut send,
-            chunks: &mut chunks,
-            receive: &mut receive,
-            runs: &mut runs,
+        let mut storage = Storage::new((config.send_buffer / 2).max(SMALL), window as usize);
+        let nothing = Memory {
+            send: &mut [],
+            chunks: &mut [],
+            receive: &mut [],
+            runs: &mut [],
         };
-        let work = Work {
-            association: Association::new(settings, memory),
+        let mut packet = vec![0; DATAGRAM_MAX];
+        let mut end = self.shared.end.subscribe();
+        let mut work = Work {
+            association: Association::new(settings, nothing),
             task: self,
             epoch: Instant::now(),
             channel: None,
             partial: Vec::new(),
             phase: Phase::Going,
+            sizes: Sizes::SMALL,
+            came: Traffic::new(),
+            went: Traffic::new(),
+            idle_since: None,
         };
-        work.run(dtls).await;
+        work.association.connect();
+        loop {
+            let mut housed = work.with_memory(storage.lend());
+            let Some(sizes) = housed.run(&*dtls, &mut end, &mut packet).await else {
+                drop((dtls, packet));
+                return housed.over_and_out().await;
+            };
+            work = housed.without_memory();
+            work.sizes = sizes;
+            storage.resize(sizes);
+        }
     }
 
     /// The session does not open, if it has not.
@@ -171,41 +186,106 @@ impl Task {
     }
 }
 
-impl Work<'_> {
-    async fn run(mut self, dtls: Arc<Dtls>) {
-        let mut end = self.task.shared.end.subscribe();
-        let mut packet = vec![0; DATAGRAM_MAX];
-        self.association.connect();
+impl<'m> Work<'m> {
+    fn with_memory<'n>(self, memory: Memory<'n>) -> Work<'n> {
+        self.moved(|association| association.with_memory(memory))
+    }
+
+    fn without_memory(self) -> Work<'static> {
+        self.moved(Association::without_memory)
+    }
+
+    fn moved<'n>(self, to: impl FnOnce(Association<'m>) -> Association<'n>) -> Work<'n> {
+        Work {
+            association: to(self.association),
+            task: self.task,
+            epoch: self.epoch,
+            channel: self.channel,
+            partial: self.partial,
+            phase: self.phase,
+            sizes: self.sizes,
+            came: self.came,
+            went: self.went,
+            idle_since: self.idle_since,
+        }
+    }
+
+    /// Works until it is over, or until the association should have so much memory.
+    async fn run(
+        &mut self,
+        dtls: &Dtls,
+        end: &mut watch::Receiver<Option<End>>,
+        packet: &mut [u8],
+    ) -> Option<Sizes> {
         loop {
             self.events();
             self.take();
             self.give();
-            let more = self.transmit(&*dtls).await;
+            if let Some(sizes) = self.other_sizes() {
+                return Some(sizes);
+            }
+            let more = self.transmit(dtls).await;
             if let Some(reason) = self.association.end_reason() {
                 self.over(Why::Sctp(reason), Rest::Kept);
             }
             let resetting = match self.phase {
                 Phase::Going => None,
                 Phase::Resetting(until) => Some(until),
-                Phase::Over(_) => break,
+                Phase::Over(_) => return None,
             };
+            let idle = self.idle_since.map(|since| since + IDLE_KEPT);
             let timeout = self.association.timeout();
             let timeout = timeout.map(|at| of_engine(self.epoch, at));
             tokio::select! {
-                received = dtls.recv(&mut packet) => match received {
-                    Ok(len) => self.received(&*dtls, &mut packet, len),
+                received = dtls.recv(packet) => match received {
+                    Ok(len) => self.received(dtls, packet, len),
                     Err(_) => self.over(Why::Dtls, Rest::Kept),
                 },
-                command = self.task.commands.recv() => self.command(&*dtls, command).await,
+                command = self.task.commands.recv() => self.command(dtls, command).await,
                 ready = ready(&mut self.channel) => self.ready(ready),
-                () = ended(&mut end), if self.is_undrained() => self.drained(),
+                () = ended(end), if self.is_undrained() => self.drained(),
                 () = sleep_until(timeout) => {}
+                () = sleep_until(idle) => {}
                 () = sleep_until(resetting) => self.association.abort(),
                 () = core::future::ready(()), if more => {}
             }
         }
+    }
+
+    /// The memory that the association should have, if that is other than what it has: a half that is idle can get it.
+    fn other_sizes(&mut self) -> Option<Sizes> {
+        let mut sizes = self.sizes;
+        let (send, receive) = (&mut sizes.send, &mut sizes.receive);
+        let sends_much = self.channel.as_ref().is_some_and(OpenChannel::is_cramped);
+        if sends_much && self.association.is_send_idle() {
+            *send = Size::Full;
+        }
+        if self.came.is_much() && self.association.is_receive_idle() {
+            *receive = Size::Full;
+        }
+        if sizes == Sizes::SMALL {
+            self.idle_since = None;
+        } else if self.came.is_much() || self.went.is_much() {
+            self.idle_since = Some(Instant::now());
+        } else if self.idle_since.get_or_insert_with(Instant::now).elapsed() >= IDLE_KEPT {
+            if self.is_idle() {
+                sizes = Sizes::SMALL;
+                self.partial.shrink_to_fit();
+            }
+            // The application may still have to read: nothing else would tell that it has.
+            self.idle_since = Some(Instant::now());
+        }
+        (sizes != self.sizes).then_some(sizes)
+    }
+
+    /// Whether nothing is under way, and nothing waits to be read.
+    fn is_idle(&self) -> bool {
+        let is_read = self.channel.as_ref().is_some_and(OpenChannel::is_read);
+        is_read && self.association.is_idle()
+    }
+
+    async fn over_and_out(mut self) {
         self.task.commands.close();
-        drop(dtls);
         if let Some(done) = self.task.done.take() {
             let _ = done.send(());
         }
@@ -220,6 +300,10 @@ impl Work<'_> {
         self.association
             .receive(now, packet.get(..len).unwrap_or_default());
         for _ in 1..BATCH {
+            // A remote that was told a larger window once would lose what does not fit.
+            if self.association.receive_room() < SMALL / 2 {
+                return;
+            }
             match dtls.recv(packet).now_or_never() {
                 Some(Ok(len)) => self
                     .association
@@ -382,7 +466,9 @@ impl Work<'_> {
     /// Gives the association what waits to be sent.
     fn give(&mut self) {
         if let Some(channel) = &mut self.channel {
-            channel.give(&mut self.association, &self.task.shared);
+            let small = self.sizes.send == Size::Small;
+            let given = channel.give(&mut self.association, &self.task.shared, small);
+            self.went.count(given);
         }
     }
 
@@ -413,6 +499,7 @@ impl Work<'_> {
                 None => return,
             };
             self.association.consume(count);
+            self.came.count(count);
             if let Some(came) = whole {
                 self.partial.clear();
                 self.partial.shrink_to(PARTIAL_KEPT);

@@ -328,7 +328,7 @@ impl Receiver {
 
     /// Whether no memory is in use.
     pub(super) const fn is_empty(&self) -> bool {
-        self.log.is_empty()
+        self.log.is_empty() && self.runs.is_empty()
     }
 
     /// Drops everything that is not read, since nobody may read it.
@@ -340,7 +340,7 @@ impl Receiver {
 
     /// Something was read: tells the window if it grew by much. Each time it doubled it is told
     /// again, since a SACK may be lost and nothing else would make the remote send.
-    fn window_grew(&mut self, memory: &Memory<'_>) {
+    pub(super) fn window_grew(&mut self, memory: &Memory<'_>) {
         let step = WINDOW_STEP.min(memory.bytes.len() / 2).max(1);
         let much = step.max(self.told);
         if self.window(memory) >= self.told + much {

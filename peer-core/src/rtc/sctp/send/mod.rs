@@ -183,7 +183,7 @@ impl Sender {
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.queue.used() == 0
+        self.queue.used() == 0 && self.chunks.is_empty()
     }
 
     /// The window that the remote told.

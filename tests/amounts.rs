@@ -1,0 +1,263 @@
+//! Much over the native stack: many messages, many connections, many ends; and the memory of it is given back.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::future::IntoFuture as _;
+use std::sync::Arc;
+
+use peer_net::broker::{Broker, BrokerOptions};
+use peer_net::{DataConnection, Peer, RtcConfig, Serialization, Stack, Value};
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+type Outcome = Result<(), Box<dyn core::error::Error + Send + Sync>>;
+
+/// No test decides by this time; it only ends one that hangs.
+const HANG: Duration = Duration::from_secs(300);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(HANG, future).await.expect("it hangs")
+}
+
+/// The system's allocator, which counts the bytes that are in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all of it is the system's allocator's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One test at a time, so that each counts its own.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+async fn peers() -> (Broker, Peer, Peer) {
+    let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default())
+        .await
+        .expect("a port on 127.0.0.1");
+    let open = |id| {
+        let rtc = RtcConfig {
+            stack: Stack::Native,
+            include_loopback: true,
+            ip_filter: vec![[127, 0, 0, 1].into()],
+            ..RtcConfig::default()
+        };
+        let peer = Peer::builder().broker(broker.url()).rtc(rtc).id(id);
+        peer.offer_rate(1000).remote_offer_rate(1000).open()
+    };
+    let (alice, bob) = (open("alice"), open("bob"));
+    let (alice, bob) = (soon(alice).await, soon(bob).await);
+    (broker, alice.expect("it opens"), bob.expect("it opens"))
+}
+
+async fn connected(
+    from: &Peer,
+    to: &Peer,
+    serialization: Serialization,
+    reliable: bool,
+) -> (DataConnection, DataConnection) {
+    let remote = to.id().expect("it is open").to_string();
+    let connect = from
+        .connect(remote)
+        .serialization(serialization)
+        .reliable(reliable);
+    let (ours, theirs) = tokio::join!(soon(connect.into_future()), soon(to.accept()));
+    let (ours, theirs) = (ours.expect("it opens"), theirs.expect("it lives"));
+    for end in [&ours, &theirs] {
+        assert_eq!(end.info().stack(), Stack::Native);
+    }
+    (ours, theirs)
+}
+
+/// Sends numbered lines from one end and expects them, in order, at the other.
+async fn lines(from: &DataConnection, to: &DataConnection, count: usize) -> Outcome {
+    let sending = async {
+        for number in 0..count {
+            from.send_text(format!("{number:06}")).await?;
+        }
+        Outcome::Ok(())
+    };
+    let receiving = async {
+        for number in 0..count {
+            let line = to.recv().await?.expect("a line");
+            assert_eq!(line.as_str(), Some(&*format!("{number:06}")));
+        }
+        Outcome::Ok(())
+    };
+    let (sent, received) = tokio::join!(sending, receiving);
+    sent.and(received)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_lines_both_ways_and_messages_of_one_byte() -> Outcome {
+    let _alone = ALONE.lock().await;
+    let (_broker, alice, bob) = peers().await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, true).await;
+    let both = async {
+        let (there, back) =
+            tokio::join!(lines(&ours, &theirs, 70_000), lines(&theirs, &ours, 70_000));
+        there.and(back)
+    };
+    soon(both).await?;
+
+    const MESSAGES: usize = 250_000;
+    let sending = async {
+        for number in 0..MESSAGES {
+            ours.send_bytes(vec![number as u8]).await?;
+        }
+        Outcome::Ok(())
+    };
+    let receiving = async {
+        for number in 0..MESSAGES {
+            let expected = Value::Bytes(vec![number as u8].into());
+            assert_eq!(theirs.recv().await?, Some(expected), "message {number}");
+        }
+        Outcome::Ok(())
+    };
+    let (sent, received) = soon(async { tokio::join!(sending, receiving) }).await;
+    sent.and(received)
+}
+
+/// What was under way is freed while the connections stay open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_given_back() -> Outcome {
+    const CONNECTIONS: usize = 64;
+    const MESSAGES: usize = 4;
+    const LEN: usize = 64 << 10;
+    /// With its full memory each of the 128 ends has 1.9 MiB more. What ICE keeps of its own, up to 1 MiB after a
+    /// burst, is not given back.
+    const SPARE: usize = CONNECTIONS * 2 * (640 << 10);
+    let _alone = ALONE.lock().await;
+    let (_broker, alice, bob) = peers().await;
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, true).await;
+        connections.push((Arc::new(ours), Arc::new(theirs)));
+    }
+    let exchange =
+        |from: Arc<DataConnection>, to: Arc<DataConnection>, count: usize, len: usize| async move {
+            let sending = async {
+                for number in 0..count {
+                    from.send_bytes(vec![number as u8; len]).await?;
+                }
+                Outcome::Ok(())
+            };
+            let receiving = async {
+                for number in 0..count {
+                    let expected = Value::Bytes(vec![number as u8; len].into());
+                    assert!(to.recv().await? == Some(expected), "message {number}");
+                }
+                Outcome::Ok(())
+            };
+            let (sent, received) = tokio::join!(sending, receiving);
+            sent.and(received)
+        };
+    let all = |count: usize, len: usize| {
+        let connections = &connections;
+        async move {
+            let mut tasks = Vec::new();
+            for (ours, theirs) in connections {
+                for (from, to) in [(ours, theirs), (theirs, ours)] {
+                    tasks.push(tokio::spawn(exchange(from.clone(), to.clone(), count, len)));
+                }
+            }
+            for task in tasks {
+                soon(task).await.expect("no panic")?;
+            }
+            Outcome::Ok(())
+        }
+    };
+    all(1, 100).await?;
+    sleep(Duration::from_secs(3)).await;
+    let before = IN_USE.load(Ordering::Relaxed);
+    all(MESSAGES, LEN).await?;
+    let peak = IN_USE.load(Ordering::Relaxed);
+    let settled = async {
+        while IN_USE.load(Ordering::Relaxed) > before + SPARE {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let settled = timeout(HANG, settled).await;
+    let now = IN_USE.load(Ordering::Relaxed);
+    println!(
+        "{} KiB an end before, {} at the end of the transfers, {} after",
+        before / CONNECTIONS / 2048,
+        peak / CONNECTIONS / 2048,
+        now / CONNECTIONS / 2048,
+    );
+    assert!(settled.is_ok(), "{before} bytes before, {now} after");
+    // The connections still carry something.
+    all(1, LEN).await
+}
+
+/// Everything before a close arrives, however busy the machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_flush_on_a_busy_machine() -> Outcome {
+    const ROUNDS: usize = 50;
+    let _alone = ALONE.lock().await;
+    let (_broker, alice, bob) = peers().await;
+    let over = Arc::new(AtomicBool::new(false));
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            let over = over.clone();
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    core::hint::spin_loop();
+                }
+            })
+        })
+        .collect();
+    let rounds = async {
+        for round in 0..ROUNDS {
+            let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, round % 2 == 0).await;
+            for number in 0..20 {
+                ours.send_bytes(vec![number; 10_000]).await?;
+            }
+            let ((), mut received) = tokio::join!(
+                async {
+                    soon(ours.close_flush()).await;
+                },
+                async {
+                    let mut received = Vec::new();
+                    while let Ok(Some(Value::Bytes(bytes))) = soon(theirs.recv()).await {
+                        assert!(
+                            bytes.len() == 10_000 && bytes.iter().all(|byte| *byte == bytes[0])
+                        );
+                        received.push(bytes[0]);
+                    }
+                    received
+                }
+            );
+            received.sort_unstable();
+            assert_eq!(received, (0..20).collect::<Vec<u8>>(), "round {round}");
+        }
+        Outcome::Ok(())
+    };
+    let outcome = rounds.await;
+    over.store(true, Ordering::Relaxed);
+    for thread in busy {
+        thread.join().expect("it only spins");
+    }
+    outcome
+}
