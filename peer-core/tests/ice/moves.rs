@@ -304,6 +304,45 @@ fn what_lasts_longer_than_is_survived_ends_it() {
     }
 }
 
+/// Both ends sleep, as nobody is called meanwhile; what was under way is lost.
+#[test]
+fn a_machine_that_slept_goes_on() {
+    for roles in ROLES {
+        for busy in [true, false] {
+            let mut net = talking(15, roles);
+            net.run(SECOND * 3);
+            if busy {
+                // A check is under way and not answered.
+                net.dropper = Some(Box::new(|_, _, _| true));
+                net.run(SECOND * 20);
+                net.dropper = None;
+            }
+            net.now = net.now + SECOND * 36_000;
+            let gap = net.gap(SECOND * 5);
+            assert!(gap <= SOON, "{roles:?}: {gap:?}");
+            net.connect(SECOND);
+            assert!(
+                net.ends
+                    .iter()
+                    .all(|end| end.agent.silent_since().is_none())
+            );
+        }
+    }
+}
+
+#[test]
+fn how_long_is_survived_may_be_changed() {
+    let mut net = Net::plain(16);
+    net.connect(SECOND);
+    net.dropper = Some(Box::new(|_, _, _| true));
+    net.run(SECOND * 50);
+    assert!(net.ends[0].agent.silent_since().is_some());
+    net.ends[0].agent.set_survive(SECOND * 600);
+    net.run(SECOND * 300);
+    let failures = [0, 1].map(|end: usize| net.ends[end].failure());
+    assert_eq!(failures, [None, Some(Failure::Lost)]);
+}
+
 /// Only one direction is lost: the other end is not deceived by what it hears.
 #[test]
 fn a_path_that_works_one_way_is_no_path() {

@@ -13,7 +13,7 @@ use super::gather::Server;
 use super::memory::{Base, BaseState, Link, Memory, PairState, Route};
 use super::{Config, Path, REFLECTION_FACTOR, Role, SocketId};
 use crate::rtc::crypto::{Crypto, CryptoError, Secret};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::candidate;
 
 /// Where an agent is.
@@ -62,6 +62,8 @@ pub struct Agent<'m> {
     pub(super) memory: Memory<'m>,
     pub(super) servers: &'m [Server<'m>],
     pub(super) phase: Phase,
+    /// When time was told last.
+    pub(super) advanced: Instant,
     /// When there was reason to search with haste.
     pub(super) hurried: Instant,
     pub(super) told: Told,
@@ -122,6 +124,7 @@ impl<'m> Agent<'m> {
             memory,
             servers,
             phase: Phase::Checking { since: now },
+            advanced: now,
             hurried: now,
             told: Told::Nothing,
             gathering_told: false,
@@ -384,6 +387,11 @@ impl<'m> Agent<'m> {
         for question in self.memory.questions.iter_mut() {
             question.told = false;
         }
+    }
+
+    /// Changes how long a path may be silent, at least [`CONSENT`](super::CONSENT).
+    pub const fn set_survive(&mut self, survive: Duration) {
+        self.config.survive = survive;
     }
 
     /// Has the path checked at once: the caller has sent data, and nothing comes back.

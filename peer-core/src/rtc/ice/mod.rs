@@ -81,7 +81,8 @@
 //! minute each 5 s. After a change of our address the checks have a PRIORITY above all before,
 //! USE-CANDIDATE and a NOMINATION that grows, so that a remote which does not know of it follows at
 //! once, an unmodified browser, too; the candidates are told again, with that priority.
-//! Data from an address that is not known has that address checked.
+//! Data from an address that is not known has that address checked. A machine that slept searches
+//! with the same haste, and gives up no sooner for having slept.
 //!
 //! # Not supported
 //! ICE-TCP, multicast DNS, more than one component; of TURN what [`turn`] says.

@@ -10,6 +10,8 @@ use crate::time::{Duration, Instant, earlier};
 const SEARCH_AFTER: Duration = Duration::from_secs(1);
 /// How long a lite agent is not asked until the path counts as silent.
 const LITE_SILENCE: Duration = Duration::from_secs(15);
+/// How late we are called until that is taken for a sleep of the machine.
+const SLEPT: Duration = Duration::from_secs(5);
 /// Between two checks of a pair while a path is looked for, until so much silence.
 const INTERVALS: [(Duration, Duration); 2] = [
     (Duration::from_secs(5), Duration::from_millis(200)),
@@ -45,8 +47,9 @@ impl Agent<'_> {
         self.probe_relays(now);
     }
 
-    /// Since when there is no path that answers.
-    const fn silent_since(&self) -> Option<Instant> {
+    /// Returns since when there is no path that answers: what has waited longest may give way to
+    /// another connection.
+    pub const fn silent_since(&self) -> Option<Instant> {
         match self.phase {
             Phase::Searching { since, .. }
             | Phase::Disconnected { since }
@@ -65,6 +68,7 @@ impl Agent<'_> {
 
     /// Does what is due at this time without anything having come.
     pub(super) fn advance(&mut self, now: Instant) {
+        let before = core::mem::replace(&mut self.advanced, now);
         if self.reselect.is_some_and(|at| at <= now) {
             self.reselect = None;
             self.choose(now);
@@ -73,6 +77,10 @@ impl Agent<'_> {
         // Each step may be due after a long sleep.
         while let Some((at, next)) = self.next_phase() {
             if at > now {
+                break;
+            }
+            if before < at && at + SLEPT < now && !self.config.lite {
+                self.wake(now);
                 break;
             }
             match next {
@@ -88,6 +96,20 @@ impl Agent<'_> {
             }
             self.phase = next;
         }
+    }
+
+    /// Nobody was there to hear an answer, as the machine slept: the time begins anew.
+    fn wake(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Checking { since } => *since = now,
+            phase => {
+                *phase = Phase::Searching {
+                    since: now,
+                    cause: Cause::Moved,
+                };
+            }
+        }
+        self.hurry(now);
     }
 
     /// Where the agent goes if nothing comes, and when.

@@ -78,6 +78,11 @@ impl Agent<'_> {
         self.path_untold = true;
         if let Some(pair) = self.pair_mut(link) {
             pair.nominated = pair.nominated.max(before);
+            // It is not silent for longer than it is in use.
+            if let Some(check) = &mut pair.check {
+                check.first = now;
+                check.sent = check.sent.max(2);
+            }
         }
         self.bind_channel(now, link);
     }
