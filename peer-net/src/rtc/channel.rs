@@ -292,6 +292,7 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
+    #[cfg(feature = "webrtc-rs")]
     /// Bytes that may wait in the queue, and as many be under way.
     pub(super) const fn capacity(&self) -> usize {
         self.capacity
@@ -354,12 +355,14 @@ impl Inbox {
         Arc::clone(&self.room).acquire_many_owned(weight).await.ok()
     }
 
+    #[cfg(feature = "native")]
     /// Room for the message, if there is some now.
     pub(super) fn try_permit(&self, message: &Message) -> Option<OwnedSemaphorePermit> {
         let weight = weight(message.len(), self.capacity);
         Arc::clone(&self.room).try_acquire_many_owned(weight).ok()
     }
 
+    #[cfg(feature = "webrtc-rs")]
     /// Hands a message over. Where nobody listens any more it is dropped, so that the remote is not held up.
     pub(super) async fn deliver(&self, message: Message, permit: Option<OwnedSemaphorePermit>) {
         if let Some(permit) = permit {
@@ -367,7 +370,8 @@ impl Inbox {
         }
     }
 
-    /// As [`deliver`](Self::deliver), at once: there is a place for each message that has its room.
+    #[cfg(feature = "native")]
+    /// Hands a message over at once: there is a place for each message that has its room.
     pub(super) fn try_deliver(&self, message: Message, permit: OwnedSemaphorePermit) {
         let delivered = self.messages.try_send((message, permit));
         debug_assert!(
@@ -376,6 +380,7 @@ impl Inbox {
         );
     }
 
+    #[cfg(feature = "native")]
     /// Whether everything was read.
     pub(super) fn is_empty(&self) -> bool {
         self.room.available_permits() == self.capacity
