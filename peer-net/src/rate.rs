@@ -1,8 +1,8 @@
 //! How often something may be done.
 
-use tokio::time::Instant;
+use peer_core::time::Instant;
 
-/// A bucket of so many, filled at so many a second.
+/// A bucket of so many, filled at so many a second. Told the time.
 pub(crate) struct Rate {
     burst: u32,
     per_second: u32,
@@ -14,31 +14,27 @@ pub(crate) struct Rate {
 const TOKEN: u64 = 1_000_000;
 
 impl Rate {
-    pub(crate) fn new(burst: u32, per_second: u32) -> Self {
+    pub(crate) fn new(now: Instant, burst: u32, per_second: u32) -> Self {
         Self {
             burst,
             per_second,
             tokens: u64::from(burst) * TOKEN,
-            filled: Instant::now(),
+            filled: now,
         }
     }
 
     /// Whether it may be done now; then it counts as done.
-    pub(crate) fn take(&mut self) -> bool {
-        self.take_at(Instant::now())
-    }
-
-    /// Whether nothing of the burst is spent.
-    pub(crate) fn is_full(&mut self) -> bool {
-        self.fill(Instant::now());
-        self.tokens >= u64::from(self.burst) * TOKEN
-    }
-
-    fn take_at(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.fill(now);
         let left = self.tokens.checked_sub(TOKEN);
         self.tokens = left.unwrap_or(self.tokens);
         left.is_some()
+    }
+
+    /// Whether nothing of the burst is spent.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.tokens >= u64::from(self.burst) * TOKEN
     }
 
     fn fill(&mut self, now: Instant) {
@@ -62,12 +58,12 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let mut rate = Rate::new(128, 32);
-        let start = rate.filled;
-        let passed = (0..1000).filter(|_| rate.take_at(start)).count();
+        let mut rate = Rate::new(Instant::ZERO, 128, 32);
+        let start = Instant::ZERO;
+        let passed = (0..1000).filter(|_| rate.take(start)).count();
         assert_eq!(passed, 128);
         let later = start + Duration::from_secs(1);
-        let passed = (0..1000).filter(|_| rate.take_at(later)).count();
+        let passed = (0..1000).filter(|_| rate.take(later)).count();
         assert_eq!(passed, 32);
     }
 }

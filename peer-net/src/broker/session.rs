@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt, StreamExt};
 use peer_realm::ClientMessage;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use super::hub::Hub;
 use super::incoming::{Incoming, PONGS_MAX};
 use crate::rate::Rate;
+use crate::time::engine_now;
 use crate::url::percent_decode;
 
 /// Buffer for reading, in bytes. Signalling messages are small, and there are many sockets.
@@ -45,7 +46,8 @@ where
     let (mut sink, mut stream) = socket.split();
 
     let per_second = limits.messages_per_second.max(1);
-    let mut rate = Rate::new(per_second, per_second);
+    let epoch = Instant::now();
+    let mut rate = Rate::new(engine_now(epoch), per_second, per_second);
     let turn = Duration::from_secs(1) / per_second;
 
     let [key, id, token] = ["key", "id", "token"].map(|name| parameter(query, name));
@@ -86,7 +88,7 @@ where
                     tracing::debug!(session = session.0, "it does not read answers to its pings");
                     return None;
                 }
-                while !rate.take() {
+                while !rate.take(engine_now(epoch)) {
                     sleep(turn).await;
                 }
                 match frame {

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 
 use peer_core::link::DATA_MESSAGE_COST;
 use peer_core::serialization::{Fragment, MessageKind};
-use tokio::time::{Duration, Instant};
+use peer_core::time::{Duration, Instant};
 
-use crate::rtc::{ChannelSender, Message, SendError};
+use crate::rtc::Message;
 
 /// Bytes of whole messages that wait for a channel before the leaf is granted nothing more.
 const WAITING_BYTES: usize = 64 << 10;
@@ -26,8 +26,14 @@ pub(super) struct Assembly {
     waiting_cost: usize,
     /// What is left of the credit that the leaf was granted.
     granted: usize,
-    /// When the channel had no room for the oldest message first.
-    full_since: Option<Instant>,
+    /// The message that the channel was handed and has not taken.
+    handed: Option<Handed>,
+}
+
+#[derive(Debug)]
+struct Handed {
+    len: usize,
+    since: Instant,
 }
 
 /// Why a session cannot go on: something of it is lost.
@@ -71,51 +77,44 @@ impl Assembly {
             MessageKind::Text => Message::Text(String::from_utf8(bytes).map_err(|_| Lost::NoText)?),
             MessageKind::Binary => Message::Binary(bytes.into()),
         };
-        self.waiting_cost += cost(&message);
+        self.waiting_cost += cost(message.len());
         self.waiting.push_back(message);
         Ok(())
     }
 
-    /// Hands over what the channel has room for; `sent` hears of each message. Fails for what it
-    /// never takes, and when it had no room for so long.
-    pub(super) fn send(
-        &mut self,
-        channel: &ChannelSender,
-        stall: Duration,
-        mut sent: impl FnMut(usize),
-    ) -> Result<(), SendError> {
-        while let Some(message) = self.waiting.front() {
-            match channel.try_send(message.clone()) {
-                Ok(()) => {
-                    sent(message.len());
-                    self.waiting_cost = self.waiting_cost.saturating_sub(cost(message));
-                    self.waiting.pop_front();
-                    self.full_since = None;
-                }
-                Err(SendError::Full) => {
-                    let since = *self.full_since.get_or_insert_with(Instant::now);
-                    return match since.elapsed() < stall {
-                        true => Ok(()),
-                        false => Err(SendError::Full),
-                    };
-                }
-                Err(error) => {
-                    self.waiting.clear();
-                    return Err(error);
-                }
-            }
+    /// The next message for the channel, once the one before is [`sent`](Self::sent).
+    pub(super) fn next(&mut self, now: Instant) -> Option<Message> {
+        if self.handed.is_some() {
+            return None;
         }
-        Ok(())
+        let message = self.waiting.pop_front()?;
+        let len = message.len();
+        self.handed = Some(Handed { len, since: now });
+        Some(message)
     }
 
-    /// Whether a message waits for room in the channel.
-    pub(super) fn waits(&self) -> bool {
-        !self.waiting.is_empty()
+    /// The channel took the message that it was handed; its length.
+    pub(super) fn sent(&mut self) -> usize {
+        let len = self.handed.take().map_or(0, |handed| handed.len);
+        self.waiting_cost = self.waiting_cost.saturating_sub(cost(len));
+        len
+    }
+
+    /// When the channel has not taken the message that it was handed for so long.
+    pub(super) fn stalled_at(&self, stall: Duration) -> Option<Instant> {
+        self.handed.as_ref().map(|handed| handed.since + stall)
+    }
+
+    /// Drops everything: the channel takes no more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// Bytes that the channel has not got.
     pub(super) fn buffered(&self) -> usize {
-        self.half.len() + self.waiting.iter().map(Message::len).sum::<usize>()
+        let handed = self.handed.as_ref().map_or(0, |handed| handed.len);
+        let waiting: usize = self.waiting.iter().map(Message::len).sum();
+        self.half.len() + handed + waiting
     }
 
     /// What the leaf has to be granted now: when a quarter became free, or nothing is left.
@@ -132,8 +131,8 @@ impl Assembly {
     }
 }
 
-fn cost(message: &Message) -> usize {
-    message.len() + DATA_MESSAGE_COST as usize
+fn cost(len: usize) -> usize {
+    len + DATA_MESSAGE_COST as usize
 }
 
 #[cfg(test)]
@@ -198,8 +197,11 @@ mod tests {
             assembly.take(&whole).unwrap();
         }
         assert_eq!(assembly.grant(), None, "nothing is free");
-        assembly.waiting.clear();
-        assembly.waiting_cost = 0;
+        let now = Instant::ZERO;
+        for _ in 0..2 {
+            assert!(assembly.next(now).is_some() && assembly.next(now).is_none());
+            assert_eq!(assembly.sent(), message.len());
+        }
         assert_eq!(assembly.grant(), Some(WAITING_BYTES));
     }
 }

@@ -59,6 +59,8 @@
 
 mod assembly;
 mod config;
+mod counts;
+mod driver;
 mod error;
 mod leaf;
 mod lines;
@@ -76,13 +78,14 @@ use std::sync::{Arc, Mutex};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use lines::Lines;
 use options::Settings;
 use registry::Registry;
 
 use crate::sync::lock;
+use crate::time::engine_now;
 
 pub use config::{ConfigError, GatewayConfig, STATUS_ADDRESS};
 pub use error::GatewayError;
@@ -114,6 +117,8 @@ struct Common {
     settings: watch::Sender<Arc<Settings>>,
     stop: watch::Sender<bool>,
     registry: Registry,
+    /// Where the clock of all of them begins.
+    epoch: Instant,
     /// Held by whatever has to be waited for; gone once the gateway ends.
     alive: Mutex<Option<mpsc::Sender<()>>>,
 }
@@ -141,7 +146,8 @@ impl Gateway {
         let common = Arc::new(Common {
             settings: watch::Sender::new(Arc::new(settings)),
             stop: watch::Sender::new(false),
-            registry: Registry::new(),
+            registry: Registry::new(peer_core::time::Instant::ZERO),
+            epoch: Instant::now(),
             alive: Mutex::new(Some(alive)),
         });
         lines.serve(&options, bound, &common);
@@ -220,8 +226,12 @@ impl StatusSource {
 }
 
 impl Common {
+    fn now(&self) -> peer_core::time::Instant {
+        engine_now(self.epoch)
+    }
+
     fn status(&self) -> GatewayStatus {
-        self.registry.status(&self.settings.borrow())
+        self.registry.status(self.now(), &self.settings.borrow())
     }
 }
 

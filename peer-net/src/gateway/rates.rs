@@ -1,5 +1,7 @@
 //! What one leaf may do only so often, whatever lines it comes on.
 
+use peer_core::time::Instant;
+
 use super::options::{GatewayLimits, RateLimit};
 use crate::rate::Rate;
 
@@ -11,10 +13,10 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(limits: &GatewayLimits) -> Self {
+    pub(super) fn new(now: Instant, limits: &GatewayLimits) -> Self {
         let limits = of(limits);
         let [arrivals, sessions, opens] =
-            limits.map(|limit| Rate::new(limit.burst, limit.per_second));
+            limits.map(|limit| Rate::new(now, limit.burst, limit.per_second));
         Self {
             limits,
             arrivals,
@@ -24,11 +26,11 @@ impl Rates {
     }
 
     /// Whether the leaf may come now. Limits that have changed count from here on.
-    pub(super) fn takes_arrival(&mut self, limits: &GatewayLimits) -> bool {
+    pub(super) fn takes_arrival(&mut self, now: Instant, limits: &GatewayLimits) -> bool {
         if self.limits != of(limits) {
-            *self = Self::new(limits);
+            *self = Self::new(now, limits);
         }
-        self.arrivals.take()
+        self.arrivals.take(now)
     }
 }
 

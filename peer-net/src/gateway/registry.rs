@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use peer_core::link::LinkError;
+use peer_core::time::Instant;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
+use super::counts::Counts;
 use super::options::{GatewayLimits, Settings};
 use super::rates::Rates;
-use super::sessions::Counts;
 use super::status::{AbsentLine, GatewayStatus, LeafStatus, LinkCounts, RefusedCounts};
 use crate::sync::lock;
 
@@ -112,9 +112,9 @@ impl Link {
 }
 
 impl Registry {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            started: Instant::now(),
+            started: now,
             inner: Mutex::default(),
         }
     }
@@ -151,6 +151,7 @@ impl Registry {
     /// A leaf has proved its key. If it may stay, it is no more where it was before.
     pub(super) fn arrived(
         &self,
+        now: Instant,
         name: &str,
         link: &Arc<Link>,
         limits: &GatewayLimits,
@@ -159,7 +160,7 @@ impl Registry {
         let inner = &mut *inner;
         let mut known = inner.leaves.get_mut(name);
         if let Some(record) = &mut known
-            && !lock(&record.rates).takes_arrival(limits)
+            && !lock(&record.rates).takes_arrival(now, limits)
         {
             inner.refused.rate += 1;
             return Err(Unwelcome::TooSoon);
@@ -184,17 +185,17 @@ impl Registry {
                 }
                 record.link = link.clone();
                 record.present = true;
-                record.since = Instant::now();
+                record.since = now;
                 record.arrivals += 1;
                 record.rates.clone()
             }
             None => {
-                let rates = Arc::new(Mutex::new(Rates::new(limits)));
-                lock(&rates).takes_arrival(limits);
+                let rates = Arc::new(Mutex::new(Rates::new(now, limits)));
+                lock(&rates).takes_arrival(now, limits);
                 let record = Record {
                     link: link.clone(),
                     present: true,
-                    since: Instant::now(),
+                    since: now,
                     arrivals: 1,
                     rates: rates.clone(),
                     given: None,
@@ -220,7 +221,7 @@ impl Registry {
     }
 
     /// A leaf is gone, unless it is back on another stream already.
-    pub(super) fn left(&self, name: &str, link: &Arc<Link>, reason: &str) {
+    pub(super) fn left(&self, now: Instant, name: &str, link: &Arc<Link>, reason: &str) {
         let mut inner = lock(&self.inner);
         let inner = &mut *inner;
         if let Some(record) = inner.leaves.get_mut(name)
@@ -228,7 +229,7 @@ impl Registry {
             && Arc::ptr_eq(&record.link, link)
         {
             record.present = false;
-            record.since = Instant::now();
+            record.since = now;
             record.last_end = Some(reason.to_owned());
             inner.present -= 1;
             inner.is_full = false;
@@ -277,18 +278,18 @@ impl Registry {
             .retain(|name, record| record.present || settings.leaves.contains_key(name));
     }
 
-    pub(super) fn status(&self, settings: &Settings) -> GatewayStatus {
+    pub(super) fn status(&self, now: Instant, settings: &Settings) -> GatewayStatus {
         let inner = lock(&self.inner);
         let mut names: Vec<_> = settings.leaves.keys().chain(inner.leaves.keys()).collect();
         names.sort();
         names.dedup();
         let leaves = names.into_iter().map(|name| match inner.leaves.get(name) {
-            Some(record) => record.status(name),
+            Some(record) => record.status(now, name),
             None => LeafStatus {
                 name: name.clone(),
                 present: false,
                 line: String::new(),
-                since: self.started.elapsed().as_secs(),
+                since: now.saturating_duration_since(self.started).as_secs(),
                 arrivals: 0,
                 last_end: None,
                 id: None,
@@ -299,7 +300,7 @@ impl Registry {
         });
         let address = settings.client.address();
         GatewayStatus {
-            uptime: self.started.elapsed().as_secs(),
+            uptime: now.saturating_duration_since(self.started).as_secs(),
             broker: format!("{}:{}", address.host, address.port),
             present: inner.present,
             limit: settings.limits.leaves,
@@ -321,13 +322,13 @@ impl Registry {
 }
 
 impl Record {
-    fn status(&self, name: &str) -> LeafStatus {
+    fn status(&self, now: Instant, name: &str) -> LeafStatus {
         let shown = lock(&self.link.shown);
         LeafStatus {
             name: name.to_owned(),
             present: self.present,
             line: self.link.line.clone(),
-            since: self.since.elapsed().as_secs(),
+            since: now.saturating_duration_since(self.since).as_secs(),
             arrivals: self.arrivals,
             last_end: self.last_end.clone(),
             id: shown.id.clone(),
@@ -338,7 +339,7 @@ impl Record {
                 .iter()
                 // They went with it.
                 .filter(|_| self.present)
-                .map(|counts| counts.status())
+                .map(|counts| counts.status(now))
                 .collect(),
         }
     }

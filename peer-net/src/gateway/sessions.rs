@@ -1,157 +1,93 @@
-//! The WebRTC sessions of one leaf.
+//! The running WebRTC sessions of one leaf.
 
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use peer_core::peer::{ConnectionHandle, RtcFailure};
+use peer_core::peer::ConnectionHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
 
-use super::assembly::Assembly;
-use super::options::{CONNECTIONS_MAX, Settings};
-use super::remotes::Remote;
-use super::status::ConnectionStatus;
-use crate::rtc::{ChannelReceiver, ChannelSender, IceState, Message, Session, SessionEvent};
+use super::leaf::{Beginning, SessionInput, Takes};
+use super::options::CONNECTIONS_MAX;
+use crate::rtc::{
+    ChannelReceiver, ChannelSender, Message, RtcConfig, SendError, Session, SessionEvent,
+};
 
 /// Events of one session that wait to be put in order.
 const EVENTS_MAX: usize = 32;
 /// What of one session waits for the leaf beside what its channel holds, of either kind.
 const INPUTS_MAX: usize = 1;
 
-/// What a session has for the leaf. Messages and the end come in their order, and the rest in its
-/// own: what the leaf has no credit for holds up no signal.
-#[derive(Debug)]
-pub(super) enum SessionInput {
-    LocalDescription(String),
-    LocalCandidate(String),
-    IceState(IceState),
-    DtlsConnected,
-    Opened(ChannelSender),
-    Message(Message),
-    /// The remote has something of what was sent.
-    Acknowledged,
-    Closed,
-    Failed(RtcFailure),
+/// What comes of a session.
+pub(super) enum FromSession {
+    Input(SessionInput),
+    /// What came of a message that waited for room: what is not acknowledged now, in bytes.
+    Sent(Result<usize, SendError>),
 }
 
-impl SessionInput {
-    fn is_end(&self) -> bool {
-        matches!(self, Self::Closed | Self::Failed(_))
-    }
+/// As a session's task has it.
+enum Event {
+    Opened(ChannelSender),
+    Acknowledged,
+    Input(SessionInput),
 }
 
 pub(super) struct Sessions {
-    slots: Vec<Slot>,
-    /// Where the next look for inputs begins: every session has its turn.
+    /// In the order in which they began.
+    sessions: Vec<Running>,
+    /// Where the next look for events begins: every session has its turn.
     turn: usize,
-    /// Sessions begun.
-    pub(super) begun: u64,
     /// Taken by sessions until nothing is left of them.
     places: Arc<Semaphore>,
     /// Held by whatever is to be waited for at the end.
     alive: mpsc::Sender<()>,
 }
 
-pub(super) struct Slot {
-    pub(super) handle: ConnectionHandle,
-    pub(super) session: Session,
-    pub(super) channel: Option<ChannelSender>,
-    /// What the leaf was told last: the bytes that are not acknowledged, of so many that it had
-    /// sent.
-    pub(super) told: (u32, u64),
-    /// What the description of the leaf's offer is known by, once it has one.
-    pub(super) offered: Option<u64>,
-    pub(super) counts: Arc<Counts>,
-    /// Data of the leaf on its way to the channel.
-    pub(super) assembly: Assembly,
-    signals: Queue,
+struct Running {
+    handle: ConnectionHandle,
+    session: Session,
+    channel: Option<ChannelSender>,
+    /// A message that waits for room in the channel.
+    waiting: Option<Waiting>,
+    /// What may be taken now.
+    takes: Takes,
+    signals: mpsc::Receiver<Event>,
     /// Messages, and the end behind them.
-    data: Queue,
-    /// Bytes of the message that is held in `data` that the leaf has.
-    pub(super) given: usize,
-    over: bool,
+    data: mpsc::Receiver<Event>,
 }
 
-/// What comes one after the other, and the first of it if the link had no room.
-struct Queue {
-    inputs: mpsc::Receiver<SessionInput>,
-    held: Option<SessionInput>,
-}
-
-/// Counters of one session, for the status.
-#[derive(Debug)]
-pub(super) struct Counts {
-    number: u64,
-    incoming: bool,
-    remote: OnceLock<Remote>,
-    began: Instant,
-    open: AtomicBool,
-    interrupted: AtomicBool,
-    over: AtomicBool,
-    messages_sent: AtomicU64,
-    bytes_sent: AtomicU64,
-    messages_received: AtomicU64,
-    bytes_received: AtomicU64,
-    buffered: AtomicU64,
-}
-
-/// How a session begins.
-pub(super) enum Beginning<'a> {
-    Offer {
-        label: &'a str,
-        ordered: bool,
-    },
-    Answer {
-        offer: &'a str,
-        remote: Option<Remote>,
-    },
-}
+type Waiting = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>;
 
 impl Sessions {
     pub(super) fn new(alive: mpsc::Sender<()>) -> Self {
         Self {
-            slots: Vec::new(),
+            sessions: Vec::new(),
             turn: 0,
-            begun: 0,
             places: Arc::new(Semaphore::new(2 * CONNECTIONS_MAX)),
             alive,
         }
     }
 
-    /// Begins a session. `false`: it is one too many.
+    /// Sessions of which something is left.
+    pub(super) fn running(&self) -> usize {
+        2 * CONNECTIONS_MAX - self.places.available_permits()
+    }
+
+    /// Begins a session.
     pub(super) fn begin(
         &mut self,
-        settings: &Settings,
+        rtc: Arc<RtcConfig>,
         handle: ConnectionHandle,
-        beginning: Beginning<'_>,
-    ) -> bool {
-        let limit = settings.limits.connections;
-        let taken = 2 * CONNECTIONS_MAX - self.places.available_permits();
-        if self.slots.len() >= limit || taken >= 2 * limit {
-            return false;
-        }
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return false;
-        };
+        beginning: Beginning,
+    ) {
+        let place = self.places.clone().try_acquire_owned();
+        debug_assert!(place.is_ok(), "no more begin than there are places");
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        let rtc = settings.rtc.clone();
-        self.begun += 1;
-        let (session, counts) = match beginning {
-            Beginning::Offer { label, ordered } => (
-                Session::offer(rtc, label.to_owned(), ordered, events),
-                Counts::new(self.begun, false),
-            ),
-            Beginning::Answer { offer, remote } => {
-                let counts = Counts::new(self.begun, true);
-                if let Some(remote) = remote {
-                    let _ = counts.remote.set(remote);
-                }
-                (Session::answer(rtc, offer.to_owned(), events), counts)
-            }
+        let session = match beginning {
+            Beginning::Offer { label, ordered } => Session::offer(rtc, label, ordered, events),
+            Beginning::Answer { offer } => Session::answer(rtc, offer, events),
         };
-        let counts = Arc::new(counts);
         let (signals, signals_queue) = mpsc::channel(INPUTS_MAX);
         let (data, data_queue) = mpsc::channel(INPUTS_MAX);
         let relay = Relay {
@@ -159,235 +95,137 @@ impl Sessions {
             signals,
             data,
         };
-        tokio::spawn(relay.run(place, self.alive.clone()));
-        self.slots.push(Slot {
+        tokio::spawn(relay.run(place.ok(), self.alive.clone()));
+        self.sessions.push(Running {
             handle,
             session,
             channel: None,
-            told: (0, 0),
-            offered: None,
-            counts,
-            assembly: Assembly::default(),
-            signals: Queue::new(signals_queue),
-            data: Queue::new(data_queue),
-            given: 0,
-            over: false,
+            waiting: None,
+            takes: Takes::Nothing,
+            signals: signals_queue,
+            data: data_queue,
         });
-        true
     }
 
-    pub(super) fn slot(&mut self, handle: ConnectionHandle) -> Option<&mut Slot> {
-        self.slots.iter_mut().find(|slot| slot.handle == handle)
+    pub(super) fn session(&self, handle: ConnectionHandle) -> Option<&Session> {
+        let mut sessions = self.sessions.iter();
+        let running = sessions.find(|running| running.handle == handle)?;
+        Some(&running.session)
+    }
+
+    /// Hands a message to the session's channel. `None`: it waits for room, or the session is gone.
+    pub(super) fn send(
+        &mut self,
+        handle: ConnectionHandle,
+        message: Message,
+    ) -> Option<Result<usize, SendError>> {
+        let mut sessions = self.sessions.iter_mut();
+        let running = sessions.find(|running| running.handle == handle)?;
+        let channel = running.channel.clone()?;
+        match channel.try_send(message.clone()) {
+            Ok(()) => Some(Ok(channel.buffered_amount())),
+            Err(SendError::Full) => {
+                running.waiting = Some(Box::pin(async move { channel.send(message).await }));
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Closes a session, so that its remote notices, and forgets it.
     pub(super) fn close(&mut self, handle: ConnectionHandle) {
-        self.slots.retain(|slot| slot.handle != handle);
+        self.sessions.retain(|running| running.handle != handle);
     }
 
-    /// Whether the leaf is about to send an offer.
-    pub(super) fn expect_offer(&self) -> bool {
-        let mut counts = self.slots.iter().map(|slot| &slot.counts);
-        counts.any(|counts| !counts.incoming && counts.remote.get().is_none())
-    }
-
-    /// The offer with this description goes to this remote.
-    pub(super) fn offered(&mut self, description: u64, remote: Remote) {
-        let mut slots = self.slots.iter();
-        if let Some(slot) = slots.find(|slot| slot.offered == Some(description)) {
-            let _ = slot.counts.remote.set(remote);
+    /// Says what may be taken of each session, in the order in which they began. Of others nothing.
+    pub(super) fn allow(&mut self, takes: impl Iterator<Item = (ConnectionHandle, Takes)>) {
+        let mut sessions = self.sessions.iter_mut();
+        for (handle, takes) in takes {
+            for running in sessions.by_ref() {
+                let is_it = running.handle == handle;
+                running.takes = if is_it { takes } else { Takes::Nothing };
+                if is_it {
+                    break;
+                }
+            }
+        }
+        for running in sessions {
+            running.takes = Takes::Nothing;
         }
     }
 
-    pub(super) fn counts(&self) -> Vec<Arc<Counts>> {
-        self.slots.iter().map(|slot| slot.counts.clone()).collect()
-    }
-
-    /// The next thing that a session has, other than for a queue that is held up; waits when none
-    /// has. Cancel safe.
-    pub(super) async fn next(&mut self) -> (ConnectionHandle, SessionInput) {
+    /// The next thing that a session has and that may be taken; waits when none has. Cancel safe.
+    pub(super) async fn next(&mut self) -> (ConnectionHandle, FromSession) {
         poll_fn(|context| {
-            let count = self.slots.len();
+            let count = self.sessions.len();
             for step in 0..count {
                 let index = (self.turn + step) % count;
-                if let Some(slot) = self.slots.get_mut(index)
-                    && let Poll::Ready(input) = slot.poll(context)
+                if let Some(running) = self.sessions.get_mut(index)
+                    && let Poll::Ready(from) = running.poll(context)
                 {
-                    let handle = slot.handle;
+                    let handle = running.handle;
                     self.turn = index + 1;
-                    return Poll::Ready((handle, input));
+                    return Poll::Ready((handle, from));
                 }
             }
             Poll::Pending
         })
         .await
     }
-
-    pub(super) fn handles(&self) -> Vec<ConnectionHandle> {
-        self.slots.iter().map(|slot| slot.handle).collect()
-    }
-
-    /// Whether a channel has no room for what a leaf sent.
-    pub(super) fn waits_for_channel(&self) -> bool {
-        self.slots.iter().any(|slot| slot.assembly.waits())
-    }
 }
 
-impl Queue {
-    fn new(inputs: mpsc::Receiver<SessionInput>) -> Self {
-        Self { inputs, held: None }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<SessionInput>> {
-        match self.held {
-            Some(_) => Poll::Pending,
-            None => self.inputs.poll_recv(context),
+impl Running {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<FromSession> {
+        if let Some(waiting) = &mut self.waiting
+            && let Poll::Ready(result) = waiting.as_mut().poll(context)
+        {
+            self.waiting = None;
+            return Poll::Ready(FromSession::Sent(result.map(|()| self.buffered())));
         }
-    }
-}
-
-impl Slot {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<SessionInput> {
-        if self.over {
+        if self.takes != Takes::Nothing
+            && let Poll::Ready(Some(event)) = self.signals.poll_recv(context)
+        {
+            return Poll::Ready(FromSession::Input(self.input(event)));
+        }
+        if self.takes != Takes::All {
             return Poll::Pending;
         }
-        if let Poll::Ready(Some(input)) = self.signals.poll(context) {
-            return Poll::Ready(input);
-        }
-        // Data is the leaf's only once it knows that the channel is open.
-        if self.signals.held.is_some() {
-            return Poll::Pending;
-        }
-        let input = match self.data.poll(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(input)) => input,
-            // Its task failed.
-            Poll::Ready(None) => SessionInput::Closed,
-        };
-        self.over = input.is_end();
-        self.counts.over.store(self.over, Relaxed);
-        Poll::Ready(input)
+        self.data.poll_recv(context).map(|event| {
+            // Without an end its task failed.
+            let closed = Event::Input(SessionInput::Closed);
+            FromSession::Input(self.input(event.unwrap_or(closed)))
+        })
     }
 
-    /// Ends the session by this side: nothing more comes of it, and nothing goes.
-    pub(super) fn fail(&mut self) {
-        self.session.close();
-        self.channel = None;
-        self.assembly = Assembly::default();
-        let _ = self.take_held();
-        self.over = true;
-        self.counts.over.store(true, Relaxed);
-    }
-
-    /// Keeps what the link had no room for.
-    pub(super) fn hold(&mut self, input: SessionInput) {
-        let queue = match input {
-            SessionInput::Message(_) | SessionInput::Closed | SessionInput::Failed(_) => {
-                &mut self.data
+    fn input(&mut self, event: Event) -> SessionInput {
+        match event {
+            Event::Opened(channel) => {
+                self.channel = Some(channel);
+                SessionInput::Opened
             }
-            _ => &mut self.signals,
-        };
-        debug_assert!(queue.held.is_none(), "nothing is taken behind what is held");
-        queue.held = Some(input);
-    }
-
-    /// What the link had no room for.
-    pub(super) fn take_held(&mut self) -> [Option<SessionInput>; 2] {
-        [self.signals.held.take(), self.data.held.take()]
-    }
-
-    pub(super) fn ice_state(&self, state: IceState) {
-        let interrupted = state == IceState::Disconnected;
-        self.counts.interrupted.store(interrupted, Relaxed);
-    }
-
-    pub(super) fn open(&mut self, channel: ChannelSender) {
-        self.channel = Some(channel);
-        self.counts.open.store(true, Relaxed);
-    }
-
-    pub(super) fn buffered(&self) -> usize {
-        let buffered = self
-            .channel
-            .as_ref()
-            .map_or(0, ChannelSender::buffered_amount);
-        self.counts.buffered.store(buffered as u64, Relaxed);
-        buffered
-    }
-}
-
-impl Counts {
-    fn new(number: u64, incoming: bool) -> Self {
-        Self {
-            number,
-            incoming,
-            remote: OnceLock::new(),
-            began: Instant::now(),
-            open: AtomicBool::new(false),
-            interrupted: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            messages_sent: AtomicU64::new(0),
-            bytes_sent: AtomicU64::new(0),
-            messages_received: AtomicU64::new(0),
-            bytes_received: AtomicU64::new(0),
-            buffered: AtomicU64::new(0),
+            Event::Acknowledged => SessionInput::Acknowledged(self.buffered()),
+            Event::Input(input) => input,
         }
     }
 
-    pub(super) fn sent(&self, bytes: usize) {
-        self.messages_sent.fetch_add(1, Relaxed);
-        self.bytes_sent.fetch_add(bytes as u64, Relaxed);
-    }
-
-    pub(super) fn bytes_sent(&self) -> u64 {
-        self.bytes_sent.load(Relaxed)
-    }
-
-    pub(super) fn received(&self, bytes: usize) {
-        self.messages_received.fetch_add(1, Relaxed);
-        self.bytes_received.fetch_add(bytes as u64, Relaxed);
-    }
-
-    pub(super) fn status(&self) -> ConnectionStatus {
-        let state = if self.over.load(Relaxed) {
-            "closed"
-        } else if !self.open.load(Relaxed) {
-            "connecting"
-        } else if self.interrupted.load(Relaxed) {
-            "interrupted"
-        } else {
-            "open"
-        };
-        let remote = self.remote.get();
-        ConnectionStatus {
-            number: self.number,
-            peer: remote.map(|remote| remote.peer.clone()),
-            connection_id: remote.and_then(|remote| remote.connection_id.clone()),
-            label: remote.and_then(|remote| remote.label.clone()),
-            state,
-            incoming: self.incoming,
-            since: self.began.elapsed().as_secs(),
-            messages_sent: self.messages_sent.load(Relaxed),
-            bytes_sent: self.bytes_sent.load(Relaxed),
-            messages_received: self.messages_received.load(Relaxed),
-            bytes_received: self.bytes_received.load(Relaxed),
-            buffered: self.buffered.load(Relaxed),
-        }
+    fn buffered(&self) -> usize {
+        let channel = self.channel.as_ref();
+        channel.map_or(0, ChannelSender::buffered_amount)
     }
 }
 
 /// Puts a session's events and its channel's messages into the orders of [`SessionInput`].
 struct Relay {
     events: mpsc::Receiver<SessionEvent>,
-    signals: mpsc::Sender<SessionInput>,
-    data: mpsc::Sender<SessionInput>,
+    signals: mpsc::Sender<Event>,
+    data: mpsc::Sender<Event>,
 }
 
 /// The leaf has closed the session.
 struct Gone;
 
 impl Relay {
-    async fn run(mut self, place: OwnedSemaphorePermit, alive: mpsc::Sender<()>) {
+    async fn run(mut self, place: Option<OwnedSemaphorePermit>, alive: mpsc::Sender<()>) {
         let _ = self.relay().await;
         drop(self.signals);
         drop(self.data);
@@ -400,7 +238,7 @@ impl Relay {
     async fn relay(&mut self) -> Result<(), Gone> {
         while let Some(event) = self.events.recv().await {
             if let SessionEvent::Open(sender, receiver) = event {
-                self.put(SessionInput::Opened(sender.clone())).await?;
+                self.put(Event::Opened(sender.clone())).await?;
                 return self.data(&sender, receiver).await;
             }
             self.event(event).await?;
@@ -432,7 +270,7 @@ impl Relay {
                 }
                 Some(message) = receiver.recv(), if place.is_some() => {
                     if let Some(place) = place.take() {
-                        place.send(SessionInput::Message(message));
+                        place.send(Event::Input(SessionInput::Message(message)));
                     }
                 }
                 more = &mut acknowledged, if sending => {
@@ -440,45 +278,49 @@ impl Relay {
                     // round.
                     acknowledged.set(sender.acknowledged());
                     sending = more;
-                    self.put(SessionInput::Acknowledged).await?;
+                    self.put(Event::Acknowledged).await?;
                 }
             }
         };
         drop(place);
         while let Some(message) = receiver.recv().await {
-            self.put(SessionInput::Message(message)).await?;
+            self.put(Event::Input(SessionInput::Message(message)))
+                .await?;
         }
-        self.put(last).await
+        self.put(Event::Input(last)).await
     }
 
     async fn event(&self, event: SessionEvent) -> Result<(), Gone> {
-        self.put(match event {
+        self.put(Event::Input(match event {
             SessionEvent::LocalDescription(sdp) => SessionInput::LocalDescription(sdp),
             SessionEvent::LocalCandidate(candidate) => SessionInput::LocalCandidate(candidate),
             SessionEvent::IceState(state) => SessionInput::IceState(state),
             SessionEvent::DtlsConnected => SessionInput::DtlsConnected,
-            SessionEvent::Open(sender, _) => SessionInput::Opened(sender),
+            SessionEvent::Open(sender, _) => return self.put(Event::Opened(sender)).await,
             SessionEvent::Closed => SessionInput::Closed,
             SessionEvent::Failed(failure, sentence) => {
                 tracing::debug!(target: "peer_net", "a leaf's session failed: {sentence}");
                 SessionInput::Failed(failure)
             }
-        })
+        }))
         .await
     }
 
-    async fn put(&self, input: SessionInput) -> Result<(), Gone> {
-        let queue = match input {
-            SessionInput::Message(_) | SessionInput::Closed | SessionInput::Failed(_) => &self.data,
+    async fn put(&self, event: Event) -> Result<(), Gone> {
+        let queue = match &event {
+            Event::Input(input) if input.is_data() => &self.data,
             _ => &self.signals,
         };
-        queue.send(input).await.map_err(|_| Gone)
+        queue.send(event).await.map_err(|_| Gone)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use peer_core::peer::RtcFailure;
+
     use super::*;
+    use crate::rtc::IceState;
 
     #[tokio::test]
     async fn a_leaf_hears_how_far_its_session_has_come() {
@@ -500,15 +342,19 @@ mod tests {
         ] {
             assert!(events.send(event).await.is_ok());
         }
-        let mut next = async || told.recv().await;
+        let input = |event| match event {
+            Some(Event::Input(input)) => input,
+            _ => panic!("an input"),
+        };
+        let mut next = async || input(told.recv().await);
         assert!(matches!(
             next().await,
-            Some(SessionInput::IceState(IceState::Connected))
+            SessionInput::IceState(IceState::Connected)
         ));
-        assert!(matches!(next().await, Some(SessionInput::DtlsConnected)));
+        assert!(matches!(next().await, SessionInput::DtlsConnected));
         assert!(matches!(
-            ends.recv().await,
-            Some(SessionInput::Failed(RtcFailure::Sctp))
+            input(ends.recv().await),
+            SessionInput::Failed(RtcFailure::Sctp)
         ));
     }
 }

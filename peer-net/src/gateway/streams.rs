@@ -12,7 +12,8 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_serial::SerialStream;
 
 use super::Common;
-use super::leaf::{End, Line, serve};
+use super::driver::serve;
+use super::leaf::{End, Line};
 use super::options::SerialPort;
 use crate::shortage::Shortage;
 
@@ -79,10 +80,9 @@ async fn tcp(
         timing: common.settings.borrow().timing,
         frame: FRAME,
         is_open_to_all: true,
-        stop,
     };
     match super::random() {
-        Ok(random) => serve(stream, line, random, common).await,
+        Ok(random) => serve(stream, line, stop, random, common).await,
         Err(error) => (End::Stream(error.to_string()), false),
     }
 }
@@ -119,10 +119,9 @@ pub(super) async fn serial(port: SerialPort, stop: watch::Receiver<bool>, common
             timing: serial_timing(&common, port.speed),
             frame: SERIAL_FRAME,
             is_open_to_all: false,
-            stop: stop.clone(),
         };
         match super::random() {
-            Ok(random) => serve(stream, line, random, &common).await,
+            Ok(random) => serve(stream, line, stop.clone(), random, &common).await,
             Err(error) => (End::Stream(error.to_string()), false),
         }
     })

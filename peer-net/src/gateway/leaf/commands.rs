@@ -1,117 +1,123 @@
 //! What a leaf wants done. Refusals are answers as its engine knows them.
 
-use peer_core::peer::{BrokerCommand, ConnectionHandle, RtcCommand, RtcFailure};
-use tokio::runtime::Handle;
+use std::collections::VecDeque;
 
-use super::{Leaf, Told};
+use peer_core::peer::{BrokerCommand, ConnectionHandle, RtcCommand, RtcFailure};
+use peer_core::time::Instant;
+
+use super::slots::{SessionInput, Slots};
+use super::{Action, Beginning, Leaf, Room, Step, Told};
 use crate::gateway::options::Settings;
 use crate::gateway::remotes::Remotes;
-use crate::gateway::sessions::{Beginning, SessionInput, Sessions};
-use crate::signalling::{BrokerEvent, BrokerSocket};
+use crate::signalling::BrokerEvent;
 use crate::sync::lock;
 
-/// The parts of a served stream that commands are about.
+/// The parts of a stream that commands are about.
 pub(super) struct Parts<'s> {
-    pub(super) broker: &'s mut BrokerSocket,
-    pub(super) sessions: &'s mut Sessions,
+    pub(super) slots: &'s mut Slots,
     pub(super) remotes: &'s mut Remotes,
     pub(super) leaf: Option<&'s mut Leaf>,
+    pub(super) held: &'s mut Option<BrokerEvent>,
+    pub(super) actions: &'s mut VecDeque<Action>,
 }
 
-/// Does something with the broker's socket. What comes back is a refusal.
-pub(super) fn broker_command(parts: Parts<'_>, command: &BrokerCommand<'_>) -> Option<Told> {
+/// Something about the broker's socket.
+pub(super) fn broker(now: Instant, parts: Parts<'_>, command: &BrokerCommand<'_>) -> Step {
     let Parts {
-        broker,
-        sessions,
+        slots,
         remotes,
         leaf,
+        held,
+        actions,
     } = parts;
-    let state = match *command {
+    if !matches!(command, BrokerCommand::Send(_)) {
+        // It is of a socket or a call that is over now.
+        *held = None;
+    }
+    let takes_open = || {
+        let mut leaf = leaf.as_deref().map(|leaf| lock(&leaf.rates));
+        leaf.as_mut().is_some_and(|rates| rates.opens.take(now))
+    };
+    let (state, action) = match *command {
         BrokerCommand::RetrieveId => {
-            if !takes_open(leaf.as_deref()) {
-                return Some(Told::Broker(BrokerEvent::Failed));
+            if !takes_open() {
+                return Step::Refuse(Told::Broker(BrokerEvent::Failed));
             }
-            broker.retrieve_id(&Handle::current());
-            "connecting"
+            ("connecting", Action::RetrieveId)
         }
         BrokerCommand::Open { id, token } => {
-            if !takes_open(leaf.as_deref()) {
-                broker.close();
-                return Some(Told::Broker(BrokerEvent::Closed));
+            if !takes_open() {
+                actions.push_back(Action::CloseBroker);
+                return Step::Refuse(Told::Broker(BrokerEvent::Closed));
             }
-            broker.open(&Handle::current(), id, token);
+            let (id, token) = (id.to_owned(), token.to_owned());
             if let Some(leaf) = leaf {
-                leaf.id = Some(id.to_owned());
+                leaf.id = Some(id.clone());
                 leaf.broker = "connecting";
             }
-            return None;
+            return Step::Do(Action::OpenBroker { id, token });
         }
         BrokerCommand::Send(text) => {
-            if sessions.expect_offer()
+            if slots.expect_offer()
                 && let Some((description, remote)) = remotes.sent(text)
             {
-                sessions.offered(description, remote);
+                slots.offered(description, remote);
             }
-            let sent = broker.send(text);
-            debug_assert!(sent, "nothing is taken of the leaf while there is no room");
-            return None;
+            return Step::Do(Action::SendSignal(text.to_owned()));
         }
-        BrokerCommand::Close => {
-            broker.close();
-            "none"
-        }
+        BrokerCommand::Close => ("none", Action::CloseBroker),
     };
     if let Some(leaf) = leaf {
         leaf.broker = state;
     }
-    None
+    Step::Do(action)
 }
 
-fn takes_open(leaf: Option<&Leaf>) -> bool {
-    leaf.is_some_and(|leaf| lock(&leaf.rates).opens.take())
-}
-
-/// Does something with a session. What comes back is a refusal.
-pub(super) fn rtc_command(
+/// Something about a session.
+pub(super) fn session(
+    now: Instant,
     parts: Parts<'_>,
     settings: &Settings,
+    room: Room,
     handle: ConnectionHandle,
     command: &RtcCommand<'_>,
-) -> Option<Told> {
-    let sessions = parts.sessions;
-    let beginning = match *command {
-        RtcCommand::CreateOffer { label, reliable } => Beginning::Offer {
-            label,
-            ordered: reliable,
-        },
-        RtcCommand::AcceptOffer { sdp } => Beginning::Answer {
-            offer: sdp,
-            remote: parts.remotes.accepted(sdp),
-        },
+) -> Step {
+    let slots = parts.slots;
+    let (beginning, remote) = match *command {
+        RtcCommand::CreateOffer { label, reliable } => {
+            let (label, ordered) = (label.to_owned(), reliable);
+            (Beginning::Offer { label, ordered }, None)
+        }
+        RtcCommand::AcceptOffer { sdp } => {
+            let offer = sdp.to_owned();
+            (Beginning::Answer { offer }, parts.remotes.accepted(sdp))
+        }
         RtcCommand::ApplyAnswer { sdp } => {
-            if let Some(slot) = sessions.slot(handle) {
-                slot.session.apply_answer(sdp.to_owned());
-            }
-            return None;
+            return Step::Do(Action::ApplyAnswer(handle, sdp.to_owned()));
         }
         RtcCommand::AddCandidate { candidate } => {
-            if let Some(slot) = sessions.slot(handle) {
-                slot.session.add_candidate(candidate.to_owned());
-            }
-            return None;
+            return Step::Do(Action::AddCandidate(handle, candidate.to_owned()));
         }
         RtcCommand::Close => {
-            sessions.close(handle);
-            return None;
+            slots.close(handle);
+            return Step::Do(Action::Close(handle));
         }
         // Messages go another way.
-        RtcCommand::Send(_) => return None,
+        RtcCommand::Send(_) => return Step::Done,
     };
     let leaf = parts.leaf.as_deref();
-    let may_begin = leaf.is_some_and(|leaf| lock(&leaf.rates).sessions.take());
-    if may_begin && sessions.begin(settings, handle, beginning) {
-        return None;
+    let limit = settings.limits.connections;
+    let may_begin = leaf.is_some_and(|leaf| lock(&leaf.rates).sessions.take(now))
+        && slots.len() < limit
+        && room.sessions < 2 * limit;
+    if !may_begin {
+        let failed = SessionInput::Failed(RtcFailure::Resources);
+        return Step::Refuse(Told::Session(handle, failed));
     }
-    let failed = SessionInput::Failed(RtcFailure::Resources);
-    Some(Told::Session(handle, failed))
+    let incoming = matches!(beginning, Beginning::Answer { .. });
+    slots.begin(now, handle, incoming);
+    if let (Some(remote), Some(slot)) = (remote, slots.get(handle)) {
+        slot.counts.name(remote);
+    }
+    Step::Do(Action::Begin(handle, beginning))
 }

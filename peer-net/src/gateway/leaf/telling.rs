@@ -4,42 +4,38 @@ use peer_core::link::LinkInputError;
 use peer_core::peer::{BrokerInput, ConnectionHandle, Input, RtcInput};
 use peer_core::serialization::{Fragment, MessageKind};
 
-use super::{Served, Told};
-use crate::gateway::sessions::{SessionInput, Slot};
+use super::slots::SessionInput;
+use super::{LeafStream, Told};
 use crate::rtc::Message;
 use crate::signalling::BrokerEvent;
 
-impl Served<'_> {
-    /// Tells the leaf what there is. Whether something was told.
-    pub(super) fn tell(&mut self) -> bool {
-        let mut told = false;
+impl LeafStream<'_> {
+    /// Tells the leaf what there is, as far as there is room for it.
+    pub(super) fn tell(&mut self) {
         while let Some(answer) = self.answers.pop_front() {
             if let Some(answer) = self.give(answer) {
                 self.answers.push_front(answer);
-                return told;
-            }
-            told = true;
-        }
-        if let Some(event) = self.held.take() {
-            match self.give(Told::Broker(event)) {
-                Some(Told::Broker(event)) => self.held = Some(event),
-                _ => told = true,
+                return;
             }
         }
-        for handle in self.sessions.handles() {
-            let held = self.sessions.slot(handle).map(Slot::take_held);
-            for input in held.into_iter().flatten().flatten() {
-                match self.give(Told::Session(handle, input)) {
-                    Some(Told::Session(_, input)) => {
-                        if let Some(slot) = self.sessions.slot(handle) {
-                            slot.hold(input);
-                        }
-                    }
-                    _ => told = true,
+        if let Some(event) = self.held.take()
+            && let Some(Told::Broker(event)) = self.give(Told::Broker(event))
+        {
+            self.held = Some(event);
+        }
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.at(index) else {
+                return;
+            };
+            let handle = slot.handle;
+            for input in slot.take_held().into_iter().flatten() {
+                if let Some(Told::Session(_, input)) = self.give(Told::Session(handle, input))
+                    && let Some(slot) = self.slots.at(index)
+                {
+                    slot.hold_again(input);
                 }
             }
         }
-        told
     }
 
     /// Gives one input to the link; gives it back when there is no room.
@@ -61,7 +57,7 @@ impl Served<'_> {
             Err(LinkInputError::Full) => return Some(told),
             Err(LinkInputError::NoRoom { taken }) => {
                 if let Told::Session(handle, _) = &told
-                    && let Some(slot) = self.sessions.slot(*handle)
+                    && let Some(slot) = self.slots.get(*handle)
                 {
                     slot.given += taken;
                 }
@@ -73,7 +69,7 @@ impl Served<'_> {
             Ok(()) => self.given(&told),
         }
         if let Told::Session(handle, SessionInput::Message(_)) = &told
-            && let Some(slot) = self.sessions.slot(*handle)
+            && let Some(slot) = self.slots.get(*handle)
         {
             slot.given = 0;
         }
@@ -91,9 +87,9 @@ impl Served<'_> {
             SessionInput::LocalCandidate(candidate) => RtcInput::LocalCandidate(candidate),
             SessionInput::IceState(state) => state.input(),
             SessionInput::DtlsConnected => RtcInput::DtlsConnected,
-            SessionInput::Opened(_) => RtcInput::ChannelOpened,
+            SessionInput::Opened => RtcInput::ChannelOpened,
             SessionInput::Message(message) => {
-                let given = self.sessions.slot(handle).map_or(0, |slot| slot.given);
+                let given = self.slots.get(handle).map_or(0, |slot| slot.given);
                 let (kind, bytes) = match message {
                     Message::Text(text) => (MessageKind::Text, text.as_bytes()),
                     Message::Binary(bytes) => (MessageKind::Binary, &bytes[..]),
@@ -105,12 +101,12 @@ impl Served<'_> {
                     bytes: bytes.get(given..).unwrap_or_default(),
                 })
             }
-            SessionInput::Acknowledged => {
-                let Some(slot) = self.sessions.slot(handle) else {
+            SessionInput::Acknowledged(_) => {
+                let Some(slot) = self.slots.get(handle) else {
                     return Ok(());
                 };
                 // The link adds what it has not handed out yet.
-                let buffered = slot.buffered() + slot.assembly.buffered();
+                let buffered = slot.counts.buffered_bytes() + slot.assembly.buffered();
                 let buffered = u32::try_from(buffered).unwrap_or(u32::MAX);
                 // The leaf counts what it sends by itself, so the same amount is news when it has
                 // sent something since.
@@ -126,7 +122,7 @@ impl Served<'_> {
         };
         self.link.handle_input(&Input::Rtc(handle, input))?;
         if let Some(told) = news
-            && let Some(slot) = self.sessions.slot(handle)
+            && let Some(slot) = self.slots.get(handle)
         {
             slot.told = told;
         }
@@ -135,7 +131,7 @@ impl Served<'_> {
 
     /// Grants the leaf more of a session's data, as far as there is room for it here.
     pub(super) fn grant(&mut self, handle: ConnectionHandle) {
-        let Some(slot) = self.sessions.slot(handle) else {
+        let Some(slot) = self.slots.get(handle) else {
             return;
         };
         let Some(room) = slot.assembly.grant() else {
@@ -163,7 +159,7 @@ impl Served<'_> {
                 if let Some(leaf) = &mut self.leaf {
                     if let BrokerEvent::IdRetrieved(id) = event {
                         let id = id.trim();
-                        self.common.registry.gave(&leaf.name, id);
+                        self.registry.gave(&leaf.name, id);
                         leaf.given = Some(id.to_owned());
                     }
                     leaf.broker = match event {
@@ -173,15 +169,15 @@ impl Served<'_> {
                 }
             }
             Told::Session(handle, input) => {
-                let Some(slot) = self.sessions.slot(*handle) else {
+                let Some(slot) = self.slots.get(*handle) else {
                     return;
                 };
                 match input {
                     SessionInput::LocalDescription(sdp) => {
                         slot.offered = Some(self.remotes.hash(sdp));
                     }
-                    SessionInput::IceState(state) => slot.ice_state(*state),
-                    SessionInput::Opened(channel) => slot.open(channel.clone()),
+                    SessionInput::IceState(state) => slot.counts.ice_state(*state),
+                    SessionInput::Opened => slot.open(),
                     SessionInput::Message(message) => slot.counts.received(message.len()),
                     _ => {}
                 }

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::panic::catch_unwind;
 
 use peer_core::PeerId;
+use peer_core::time::Instant;
 
 use super::offer::{Refusal, Unread};
 use crate::options::{Admission, Offer, Rates};
 use crate::rate::Rate;
+use crate::time::engine_now;
 
 /// Remotes of which a rate is remembered. At the limit those are forgotten that have their whole burst, then all.
 const REMOTES_MAX: usize = 1024;
@@ -24,17 +26,20 @@ pub(super) struct Gate {
     remotes: HashMap<PeerId, Rate>,
     log: Rate,
     unlogged: u64,
+    epoch: tokio::time::Instant,
 }
 
 impl Gate {
     pub(super) fn new(rule: Option<Admission>, rates: Rates) -> Self {
+        let now = Instant::ZERO;
         Self {
             rule,
             rates,
-            all: Rate::new(rates.all.burst(), rates.all.0),
+            all: Rate::new(now, rates.all.burst(), rates.all.0),
             remotes: HashMap::new(),
-            log: Rate::new(LOGGED.0, LOGGED.1),
+            log: Rate::new(now, LOGGED.0, LOGGED.1),
             unlogged: 0,
+            epoch: tokio::time::Instant::now(),
         }
     }
 
@@ -48,21 +53,22 @@ impl Gate {
                 Err(_) => return Err(Refusal::RulePanicked),
             }
         }
-        if !self.rate_of(&offer.peer).take() {
+        let now = engine_now(self.epoch);
+        if !self.rate_of(now, &offer.peer).take(now) {
             return Err(Refusal::RemoteRate);
         }
         if let Some(problem) = problem {
             return Err(Refusal::Unread(problem));
         }
-        if !self.all.take() {
+        if !self.all.take(now) {
             return Err(Refusal::Rate);
         }
         Ok(())
     }
 
-    fn rate_of(&mut self, remote: &PeerId) -> &mut Rate {
+    fn rate_of(&mut self, now: Instant, remote: &PeerId) -> &mut Rate {
         if self.remotes.len() >= REMOTES_MAX && !self.remotes.contains_key(remote) {
-            self.remotes.retain(|_, rate| !rate.is_full());
+            self.remotes.retain(|_, rate| !rate.is_full(now));
             if self.remotes.len() >= REMOTES_MAX {
                 self.remotes.clear();
             }
@@ -70,12 +76,12 @@ impl Gate {
         let limit = self.rates.remote;
         self.remotes
             .entry(remote.clone())
-            .or_insert_with(|| Rate::new(limit.burst(), limit.0))
+            .or_insert_with(|| Rate::new(now, limit.burst(), limit.0))
     }
 
     /// Says that an offer was refused, though not each time in a flood.
     pub(super) fn log(&mut self, peer: &str, why: &dyn core::fmt::Display) {
-        if !self.log.take() {
+        if !self.log.take(engine_now(self.epoch)) {
             self.unlogged += 1;
             return;
         }
