@@ -2,7 +2,8 @@
 //!
 //! PeerJS's client rule for a peer id is `^[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*$`
 //! (`lib/utils/validateId.ts`). Ids that come *from* the wire are taken as they are, since the
-//! server checks nothing, as long as they fit and hold no control characters.
+//! server checks nothing, as long as they fit and hold no control characters. A label is any text
+//! that fits: a data channel carries line ends in it, too.
 
 use core::fmt;
 
@@ -43,18 +44,23 @@ impl fmt::Display for IdError {
 impl core::error::Error for IdError {}
 
 /// A text that fits, is not empty and has no control characters.
-fn take<const N: usize>(text: &str) -> Result<String<N, u16>, IdError> {
-    if text.is_empty() {
-        return Err(IdError::Empty);
-    }
+fn take_id<const N: usize>(text: &str) -> Result<String<N, u16>, IdError> {
     if text.chars().any(char::is_control) {
         return Err(IdError::Invalid);
+    }
+    take_text(text)
+}
+
+/// A text that fits and is not empty.
+fn take_text<const N: usize>(text: &str) -> Result<String<N, u16>, IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
     }
     String::try_from(text).map_err(|_| IdError::TooLong)
 }
 
 macro_rules! text_newtype {
-    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $take:ident, $takes:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -66,13 +72,12 @@ macro_rules! text_newtype {
                 Self(String::new())
             }
 
-            /// Takes a text from the wire: any that fits, is not empty and has no control
-            /// characters.
+            #[doc = concat!("Takes a text from the wire: any that ", $takes, ".")]
             ///
             /// # Errors
             /// [`IdError`] says what is wrong with the text.
             pub fn from_wire(text: &str) -> Result<Self, IdError> {
-                take(text).map(Self)
+                $take(text).map(Self)
             }
 
             /// The text.
@@ -111,18 +116,24 @@ text_newtype!(
     /// # Ok::<(), IdError>(())
     /// ```
     PeerId,
-    PEER_ID_MAX
+    PEER_ID_MAX,
+    take_id,
+    "fits, is not empty and has no control characters"
 );
 text_newtype!(
     /// A connection's id on the wire, `dc_` and random base 36 in PeerJS. At most
     /// [`CONNECTION_ID_MAX`] bytes.
     ConnectionId,
-    CONNECTION_ID_MAX
+    CONNECTION_ID_MAX,
+    take_id,
+    "fits, is not empty and has no control characters"
 );
 text_newtype!(
     /// A data channel's label. At most [`LABEL_MAX`] bytes.
     Label,
-    LABEL_MAX
+    LABEL_MAX,
+    take_text,
+    "fits and is not empty, control characters included: escape it where it is shown"
 );
 
 impl PeerId {
@@ -164,7 +175,7 @@ impl Token {
     /// # Errors
     /// [`IdError`] says what is wrong with the text.
     pub fn from_wire(text: &str) -> Result<Self, IdError> {
-        take(text).map(Self)
+        take_id(text).map(Self)
     }
 
     /// A new token, derived under a label of its own.
@@ -248,6 +259,14 @@ mod tests {
             PeerId::new(core::str::from_utf8(&long).unwrap()),
             Err(IdError::TooLong)
         );
+    }
+
+    #[test]
+    fn a_label_may_have_line_ends_and_an_id_may_not() {
+        assert!(Label::from_wire("two\nlines").is_ok());
+        assert_eq!(Label::from_wire(""), Err(IdError::Empty));
+        assert_eq!(PeerId::from_wire("two\nlines"), Err(IdError::Invalid));
+        assert_eq!(ConnectionId::from_wire("\u{7f}"), Err(IdError::Invalid));
     }
 
     #[test]

@@ -162,8 +162,8 @@ pub enum ConnectError {
     /// The peer is destroyed.
     #[error("the peer is destroyed")]
     Destroyed,
-    /// The label is too long, or has characters that it may not have.
-    #[error("the label has control characters or more than {LABEL_MAX} bytes (LABEL_MAX)")]
+    /// The label is too long.
+    #[error("the label has more than {LABEL_MAX} bytes (LABEL_MAX)")]
     Label,
     /// The metadata is too long, or is not JSON.
     #[error("the metadata cannot be used: {0}")]

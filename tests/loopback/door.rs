@@ -140,6 +140,87 @@ async fn what_exceeds_a_limit_is_told_on_its_connection() -> Outcome {
         assert_eq!(failure.side(), peer_net::Side::Remote);
     }
     assert_eq!(bob.stats().refused_offers, 3);
+    // Of an id that is too long as much as there is room for.
+    let (mut mallory, _receiver) = stranger(&broker, &"m".repeat(300)).await;
+    mallory.send(offer(|_| {})).await?;
+    let failed = |event: &Event| matches!(event, Event::ConnectionFailed(..));
+    let Event::ConnectionFailed(info, failure) = until(&mut events, failed).await else {
+        return Err("another event".into());
+    };
+    assert_eq!(info.peer().as_str(), "m".repeat(128));
+    assert!(failure.to_string().contains("PEER_ID_MAX"), "{failure}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_label_may_have_line_ends() -> Outcome {
+    let broker = broker().await;
+    let bob = soon(builder(&broker).id("bob").open()).await?;
+    let alice = soon(builder(&broker).id("alice").open()).await?;
+    let label = "two\nlines\u{7f}";
+    let (mine, theirs) = tokio::join!(
+        soon(alice.connect("bob").label(label).into_future()),
+        soon(bob.accept())
+    );
+    let theirs = theirs.ok_or("bob lives")?;
+    assert_eq!((mine?.label(), theirs.label()), (label, label));
+    Ok(())
+}
+
+/// A broker that knows one peer, as npm `peer` behaves to it: it passes EXPIRE on.
+#[tokio::test]
+async fn a_remote_that_is_refused_is_told_that_nobody_is_there() -> Outcome {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use tokio_tungstenite::tungstenite::Message;
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let opening = Peer::builder()
+        .broker(format!("ws://{address}/"))
+        .id("bob")
+        .on_offer(|offer| offer.label != "stranger")
+        .open();
+    let accepting = async {
+        let (stream, _) = listener.accept().await?;
+        let mut socket = tokio_tungstenite::accept_async(stream).await?;
+        socket.send(Message::text(r#"{"type":"OPEN"}"#)).await?;
+        Ok::<_, Box<dyn std::error::Error>>(socket)
+    };
+    let (bob, socket) = tokio::join!(soon(opening), soon(accepting));
+    let (bob, mut socket) = (bob?, socket?);
+    let mut sent: serde_json::Value = serde_json::from_str(&offer(|_| {}))?;
+    sent["src"] = "mallory".into();
+    socket.send(Message::text(sent.to_string())).await?;
+    let said = loop {
+        let message = soon(socket.next()).await.ok_or("it goes on")??;
+        let said: serde_json::Value = serde_json::from_str(message.to_text()?)?;
+        if said["type"] != "HEARTBEAT" {
+            break said;
+        }
+    };
+    assert_eq!(
+        said,
+        serde_json::json!({"type": "EXPIRE", "dst": "mallory"})
+    );
+    assert_eq!(bob.stats().refused_offers, 1);
+
+    // Not while another connection with it is here: it would give up that one as well.
+    sent["payload"]["label"] = "friend".into();
+    socket.send(Message::text(sent.to_string())).await?;
+    sent["payload"]["label"] = "stranger".into();
+    sent["payload"]["connectionId"] = "dc_2".into();
+    socket.send(Message::text(sent.to_string())).await?;
+    sent["src"] = "eve".into();
+    socket.send(Message::text(sent.to_string())).await?;
+    let said = loop {
+        let message = soon(socket.next()).await.ok_or("it goes on")??;
+        let said: serde_json::Value = serde_json::from_str(message.to_text()?)?;
+        if said["type"] == "EXPIRE" {
+            break said;
+        }
+    };
+    assert_eq!(said["dst"], "eve");
+    assert_eq!(bob.stats().refused_offers, 3);
     Ok(())
 }
 

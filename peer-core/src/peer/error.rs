@@ -17,7 +17,7 @@ pub enum ConnectError {
     NotDisconnected,
     /// The peer is destroyed.
     Destroyed,
-    /// The label is longer than `LABEL_MAX` or has control characters.
+    /// The label is empty or longer than `LABEL_MAX`.
     Label,
     /// The metadata does not fit its slot or is not JSON.
     Metadata,
@@ -43,7 +43,7 @@ impl fmt::Display for ConnectError {
                 "the peer is not disconnected from its broker, so there is nothing to reconnect"
             }
             Self::Destroyed => "the peer is destroyed; make a new one",
-            Self::Label => "the label is too long or has control characters",
+            Self::Label => "the label is longer than this build allows (LABEL_MAX)",
             Self::Metadata => "the metadata is too long or is not JSON",
             Self::OwnId => "a peer cannot connect to itself",
             Self::Failed(failure) => return failure.fmt(f),

@@ -184,12 +184,15 @@ impl PeerBuilder {
         self
     }
 
-    /// Asked for each offer before anything is created for it, and before it counts for any rate; `false` drops the
-    /// offer without a word, since PeerJS has none, and it is counted and logged. Called on the peer's own task: it
-    /// must not block. If it panics, that offer is refused. A peer that only connects may refuse all.
+    /// Asked for each offer before anything is created for it, and before it counts for any rate; `false` refuses the
+    /// offer, which is counted and logged. Called on the peer's own task: it must not block. If it panics, that offer
+    /// is refused. A peer that only connects may refuse all.
     ///
-    /// The remote waits until its own time is up: PeerJS knows no answer that refuses an offer, and LEAVE would end
-    /// its other connections as well.
+    /// PeerJS knows no answer that refuses an offer. The remote is sent EXPIRE, as if nobody were here, for brokers
+    /// that pass it on: npm `peer` does, [`Broker`](crate::broker::Broker) does not. PeerJS then emits
+    /// `peer-unavailable`; behind any other broker the remote waits until its own time is up. It is not sent while
+    /// another connection with that remote is here, nor more often than
+    /// [`offer_rate`](Self::offer_rate) takes offers. LEAVE is never sent: it would end the remote's other connections.
     pub fn on_offer(mut self, admit: impl Fn(&Offer) -> bool + Send + Sync + 'static) -> Self {
         self.options.on_offer = Some(Arc::new(admit));
         self

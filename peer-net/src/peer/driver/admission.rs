@@ -24,6 +24,8 @@ pub(super) struct Gate {
     rates: Rates,
     all: Rate,
     remotes: HashMap<PeerId, Rate>,
+    /// EXPIREs to remotes that were refused: no more than offers are taken.
+    expires: Rate,
     log: Rate,
     unlogged: u64,
     epoch: tokio::time::Instant,
@@ -37,6 +39,7 @@ impl Gate {
             rates,
             all: Rate::new(now, rates.all.burst(), rates.all.0),
             remotes: HashMap::new(),
+            expires: Rate::new(now, rates.all.burst(), rates.all.0),
             log: Rate::new(now, LOGGED.0, LOGGED.1),
             unlogged: 0,
             epoch: tokio::time::Instant::now(),
@@ -53,10 +56,8 @@ impl Gate {
                 Err(_) => return Err(Refusal::RulePanicked),
             }
         }
+        self.admits_remote(&offer.peer)?;
         let now = engine_now(self.epoch);
-        if !self.rate_of(now, &offer.peer).take(now) {
-            return Err(Refusal::RemoteRate);
-        }
         if let Some(problem) = problem {
             return Err(Refusal::Unread(problem));
         }
@@ -64,6 +65,20 @@ impl Gate {
             return Err(Refusal::Rate);
         }
         Ok(())
+    }
+
+    /// Whether the remote has something left of its rate; then it has less.
+    pub(super) fn admits_remote(&mut self, remote: &PeerId) -> Result<(), Refusal> {
+        let now = engine_now(self.epoch);
+        match self.rate_of(now, remote).take(now) {
+            true => Ok(()),
+            false => Err(Refusal::RemoteRate),
+        }
+    }
+
+    /// Whether a remote may be told that it was refused; then one was.
+    pub(super) fn may_expire(&mut self) -> bool {
+        self.expires.take(engine_now(self.epoch))
     }
 
     fn rate_of(&mut self, now: Instant, remote: &PeerId) -> &mut Rate {

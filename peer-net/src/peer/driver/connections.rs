@@ -29,6 +29,8 @@ use super::offer::{Received, Refusal, Unread};
 /// Events of one session that wait for the driver. At the limit the session waits.
 const SESSION_EVENTS_MAX: usize = 32;
 
+/// Bytes of a remote's id that is told that it was refused.
+const EXPIRE_ID_MAX: usize = 512;
 /// Characters of a label that is too long that are told.
 const LABEL_TOLD: usize = 128;
 
@@ -146,7 +148,14 @@ impl Connections {
         let backlog = self.backlog.as_ref().filter(|_| !self.leaving);
         let refusal = match &received.offer {
             _ if backlog.is_none_or(mpsc::Sender::is_closed) => Some(Refusal::Unwanted),
-            Err(problem) => Some(Refusal::Unread(problem.clone())),
+            Err(untold) => {
+                let told = untold.cut.as_deref();
+                let rate = told.map_or(Ok(()), |offer| self.gate.admits_remote(&offer.peer));
+                Some(
+                    rate.err()
+                        .unwrap_or(Refusal::Unread(untold.problem.clone())),
+                )
+            }
             Ok(offer) => self.gate.admits(offer, received.problem.clone()).err(),
         };
         if let Some(refusal) = refusal {
@@ -164,8 +173,11 @@ impl Connections {
             self.gate.log(&received.src, why);
         }
         // What is beyond a limit is told on the connection; strangers can make it no more often than their rate.
-        let (Refusal::Unread(problem @ Unread::Limit { .. }), Ok(offer)) = (why, &received.offer)
-        else {
+        let offer = match &received.offer {
+            Ok(offer) => Some(offer),
+            Err(untold) => untold.cut.as_deref(),
+        };
+        let (Refusal::Unread(problem @ Unread::Limit { .. }), Some(offer)) = (why, offer) else {
             return;
         };
         let info = ConnectionInfo {
@@ -185,6 +197,21 @@ impl Connections {
         let failure = ConnectionFailure::new(failure, Some(problem.to_string().into()));
         self.shared
             .emit(Event::ConnectionFailed(Arc::new(info), failure));
+    }
+
+    /// What tells a remote that was refused that nobody is there, for brokers that pass it on: npm `peer` does, and
+    /// PeerJS then tells its user `peer-unavailable`. Others drop it. Not while there is another connection with that
+    /// remote: it would give up that one, too, if it waits for an answer.
+    pub(super) fn expire(&mut self, received: &Received) -> Option<String> {
+        let src = received.src.as_str();
+        let is_known = |slot: &Slot| slot.plane.info.peer.as_str() == src;
+        if src.len() > EXPIRE_ID_MAX || self.slots.values().any(is_known) {
+            return None;
+        }
+        self.gate.may_expire().then(|| {
+            let expire = serde_json::json!({"type": "EXPIRE", "dst": src});
+            expire.to_string()
+        })
     }
 
     /// Where every place is taken by connections that are open: one gives way, of the address that holds most, if that

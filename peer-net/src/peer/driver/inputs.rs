@@ -7,7 +7,7 @@ use peer_core::peer::{
 };
 use peer_core::time::Instant;
 
-use super::offer::{self, Refusal};
+use super::offer::{self, Received, Refusal};
 use super::{Command, ConnectRequest, Driver, Signal};
 use crate::limits::METADATA_MAX;
 use crate::signalling::BrokerEvent;
@@ -132,6 +132,7 @@ impl Driver {
         if let Some(received) = &received
             && !self.connections.admits(engine, received)
         {
+            self.expire(received);
             return;
         }
         let before = engine.stats();
@@ -144,10 +145,21 @@ impl Driver {
                 != (after.refused_offers, after.dropped_signals)
         {
             self.connections.refused(&received, &Refusal::Full);
+            self.expire(&received);
         }
         if !fed {
             // Nothing more is read until it is fed.
             self.held = Some(message);
+        }
+    }
+
+    /// Tells a remote that its offer was refused, if there is room for that.
+    fn expire(&mut self, received: &Received) {
+        if self.broker.has_room()
+            && let Some(text) = self.connections.expire(received)
+        {
+            let sent = self.broker.send(&text);
+            debug_assert!(sent, "there was room");
         }
     }
 

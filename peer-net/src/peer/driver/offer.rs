@@ -78,13 +78,27 @@ impl fmt::Display for Unread {
     }
 }
 
+/// An offer that the rule is not asked about.
+#[derive(Debug)]
+pub(super) struct Untold {
+    pub(super) problem: Unread,
+    /// The offer all the same, with as much of its ids as can be told.
+    pub(super) cut: Option<Box<Offer>>,
+}
+
+impl From<Unread> for Untold {
+    fn from(problem: Unread) -> Self {
+        Self { problem, cut: None }
+    }
+}
+
 /// An offer as it came.
 #[derive(Debug)]
 pub(super) struct Received {
     /// Who sent it, as far as that can be told.
     pub(super) src: String,
-    /// What the rule is asked about; `Err` where its ids are too long to be told.
-    pub(super) offer: Result<Offer, Unread>,
+    /// What the rule is asked about; `Err` where that cannot be told.
+    pub(super) offer: Result<Offer, Untold>,
     /// Why it cannot be answered.
     pub(super) problem: Option<Unread>,
 }
@@ -151,45 +165,59 @@ pub(super) fn read(message: &[u8], own: Option<&PeerId>) -> Option<Received> {
     })
 }
 
-fn offer(src: &str, payload: &Payload<'_>) -> Result<Offer, Unread> {
-    let too_long = |what, size, name, limit| Unread::Limit {
-        what,
-        size,
-        name,
-        limit,
-    };
-    let peer = PeerId::from_wire(src).map_err(|_| match src.len() {
-        size if size > PEER_ID_MAX => too_long("sender's id", size, "PEER_ID_MAX", PEER_ID_MAX),
-        _ => Unread::Field("sender's id makes no sense"),
-    })?;
+fn offer(src: &str, payload: &Payload<'_>) -> Result<Offer, Untold> {
+    let (peer, long_peer) = id(
+        src,
+        ("sender's id", "PEER_ID_MAX", PEER_ID_MAX),
+        PeerId::from_wire,
+    );
+    let peer = peer.ok_or(Unread::Field("sender's id makes no sense"))?;
     // Without one the engine invents one.
-    let id = payload
-        .connection_id
-        .and_then(text)
-        .unwrap_or("-".to_owned());
-    let connection_id = ConnectionId::from_wire(&id).map_err(|_| match id.len() {
-        size if size > CONNECTION_ID_MAX => too_long(
-            "connection id",
-            size,
-            "CONNECTION_ID_MAX",
-            CONNECTION_ID_MAX,
-        ),
-        _ => Unread::Field("connection id makes no sense"),
-    })?;
+    let wire_id = payload.connection_id.and_then(text);
+    let (connection_id, long_id) = id(
+        wire_id.as_deref().unwrap_or("-"),
+        ("connection id", "CONNECTION_ID_MAX", CONNECTION_ID_MAX),
+        ConnectionId::from_wire,
+    );
+    let connection_id = connection_id.ok_or(Unread::Field("connection id makes no sense"))?;
     let serialization = payload.serialization.and_then(text);
     let serialization = serialization
         .as_deref()
         .and_then(Serialization::from_wire)
         .ok_or(Unread::Field("serialization is missing or not known"))?;
     let label = payload.label.and_then(text).filter(|text| !text.is_empty());
-    Ok(Offer {
+    let offer = Offer {
         peer,
         label: label.unwrap_or_else(|| connection_id.as_str().to_owned()),
         connection_id,
         metadata: payload.metadata.map(|metadata| metadata.get().to_owned()),
         reliable: payload.reliable.is_some_and(is_true),
         serialization,
-    })
+    };
+    match long_peer.or(long_id) {
+        Some(problem) => Err(Untold {
+            problem,
+            cut: Some(Box::new(offer)),
+        }),
+        None => Ok(offer),
+    }
+}
+
+/// An id, or as much of one that is too long as there is room for, and then what is wrong with it.
+fn id<T, E>(
+    text: &str,
+    (what, name, limit): (&'static str, &'static str, usize),
+    from_wire: impl Fn(&str) -> Result<T, E>,
+) -> (Option<T>, Option<Unread>) {
+    let size = text.len();
+    let fits = text.get(..text.floor_char_boundary(limit)).unwrap_or(text);
+    let problem = (size > limit).then_some(Unread::Limit {
+        what,
+        size,
+        name,
+        limit,
+    });
+    (from_wire(fits).ok(), problem)
 }
 
 fn problem(payload: &Payload<'_>) -> Option<Unread> {
@@ -215,11 +243,6 @@ fn problem(payload: &Payload<'_>) -> Option<Unread> {
         return Some(Unread::Field("description is missing"));
     };
     longer("label", label.len(), "LABEL_MAX", LABEL_MAX)
-        .or_else(|| {
-            label
-                .contains(char::is_control)
-                .then_some(Unread::Field("label has control characters"))
-        })
         .or_else(|| longer("metadata", metadata.len(), "METADATA_MAX", METADATA_MAX))
         .or_else(|| {
             longer(
@@ -325,14 +348,32 @@ mod tests {
             }
         }
         let received = read(&message(|message| message["src"] = long(300)), None).unwrap();
-        let told = received.offer.unwrap_err().to_string();
-        assert!(told.contains("PEER_ID_MAX"), "{told}");
+        let untold = received.offer.unwrap_err();
+        let told = untold.problem.to_string();
+        assert!(
+            told.contains("300") && told.contains("PEER_ID_MAX"),
+            "{told}"
+        );
+        let cut = untold.cut.unwrap();
+        assert_eq!(cut.peer.as_str(), "x".repeat(PEER_ID_MAX));
+        let id = |message: &mut serde_json::Value| message["payload"]["connectionId"] = long(65);
+        let untold = read(&message(id), None).unwrap().offer.unwrap_err();
+        let told = untold.problem.to_string();
+        assert!(told.contains("CONNECTION_ID_MAX"), "{told}");
         let garbage = message(|message| message["payload"]["sdp"] = "v=0".into());
         let problem = read(&garbage, None).unwrap().problem;
         assert!(
             matches!(problem, Some(Unread::Description(_))),
             "{problem:?}"
         );
+    }
+
+    #[test]
+    fn a_label_may_have_line_ends() {
+        let label = |message: &mut serde_json::Value| message["payload"]["label"] = "a\nb".into();
+        let received = read(&message(label), None).unwrap();
+        assert_eq!(received.problem, None);
+        assert_eq!(received.offer.unwrap().label, "a\nb");
     }
 
     #[test]
