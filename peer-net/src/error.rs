@@ -1,7 +1,7 @@
 //! Errors, one type an operation. Each is a sentence; `kind()` is PeerJS's word for it.
 
 use core::error::Error as StdError;
-use core::fmt::{self, Write as _};
+use core::fmt;
 use std::sync::Arc;
 
 use peer_core::IdError;
@@ -32,8 +32,8 @@ impl PeerFailure {
         self
     }
 
-    pub(crate) fn with_source(mut self, source: Option<Arc<dyn StdError + Send + Sync>>) -> Self {
-        self.source = source;
+    pub(crate) fn with_source(mut self, source: Arc<dyn StdError + Send + Sync>) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -47,7 +47,8 @@ impl PeerFailure {
         self.error.as_str()
     }
 
-    /// More about it, for example the broker's own words.
+    /// The broker's own words, where it said something. What else caused it is the
+    /// [`source`](StdError::source).
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
@@ -413,16 +414,122 @@ impl ListError {
     }
 }
 
-/// An error and what caused it, as one line. Errors of others may end with the words of their source.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let part = error.to_string();
-        if !text.ends_with(&part) {
-            let _ = write!(text, ": {part}");
-        }
-        cause = error.source();
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::broker::BindError;
+    #[cfg(feature = "gateway")]
+    use crate::gateway::GatewayError;
+    use crate::signalling::TlsError;
+
+    const CAUSE: &str = "the cause below";
+
+    fn io() -> io::Error {
+        io::Error::other(CAUSE)
     }
-    text
+
+    fn tls() -> TlsError {
+        TlsError::Unusable(CAUSE.into())
+    }
+
+    fn broker() -> Vec<BrokerError> {
+        let host = "broker.example".to_owned();
+        vec![
+            BrokerError::Address(AddressError::Scheme),
+            BrokerError::Resolve {
+                host: host.clone(),
+                source: io(),
+            },
+            BrokerError::Connect {
+                authority: host.clone(),
+                source: io(),
+            },
+            BrokerError::Tls(tls()),
+            BrokerError::Untrusted {
+                host: host.clone(),
+                source: io(),
+            },
+            BrokerError::Handshake { host, source: io() },
+            BrokerError::WebSocket(CAUSE.into()),
+        ]
+    }
+
+    fn failure(source: BrokerError) -> PeerFailure {
+        PeerFailure::new(PeerError::Network).with_source(Arc::new(source))
+    }
+
+    /// Every type of this crate whose errors have a source, with each variant that has one.
+    fn errors() -> Vec<Box<dyn StdError>> {
+        let id = || "a--b".to_owned();
+        let build = |error: BuildError| -> [Box<dyn StdError>; 2] {
+            [Box::new(error.clone()), Box::new(OpenError::Build(error))]
+        };
+        let mut errors: Vec<Box<dyn StdError>> = vec![
+            Box::new(tls()),
+            Box::new(BindError::Listen(io())),
+            Box::new(BindError::Tls(tls())),
+            Box::new(ConnectError::Id {
+                id: id(),
+                source: IdError::Invalid,
+            }),
+            Box::new(peer_realm::ClientMessage::parse("[]").unwrap_err()),
+            Box::new(
+                peer_core::wire::signal::Signal::parse(&mut b"{".to_vec()).expect_err("no JSON"),
+            ),
+        ];
+        for error in broker() {
+            let failed = failure(error);
+            errors.push(Box::new(failed.clone()));
+            errors.push(Box::new(OpenError::Peer(failed.clone())));
+            errors.push(Box::new(ReconnectError::Peer(failed)));
+        }
+        for error in broker() {
+            errors.push(Box::new(ListError {
+                source: Arc::new(error),
+            }));
+        }
+        for error in broker() {
+            errors.extend(build(BuildError::BrokerOptions(Arc::new(error))));
+        }
+        #[cfg(feature = "gateway")]
+        for error in broker() {
+            errors.push(Box::new(GatewayError::Broker(error)));
+        }
+        #[cfg(feature = "gateway")]
+        errors.push(Box::new(GatewayError::Listen {
+            address: ([127, 0, 0, 1], 1).into(),
+            source: io(),
+        }));
+        for error in broker() {
+            errors.push(Box::new(error));
+        }
+        errors.extend(build(BuildError::Token(IdError::Empty)));
+        errors.extend(build(BuildError::Id {
+            id: id(),
+            source: IdError::Invalid,
+        }));
+        errors.extend(build(BuildError::Broker {
+            url: "x".to_owned(),
+            source: AddressError::Scheme,
+        }));
+        errors
+    }
+
+    #[test]
+    fn no_error_repeats_its_source() {
+        for error in errors() {
+            let mut above: &dyn StdError = error.as_ref();
+            assert!(above.source().is_some(), "{above:?} has a source");
+            while let Some(source) = above.source() {
+                let (text, said) = (above.to_string(), source.to_string());
+                assert!(
+                    !text.contains(&said),
+                    "{above:?} repeats its source: {text}"
+                );
+                above = source;
+            }
+        }
+    }
 }

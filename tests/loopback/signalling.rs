@@ -67,7 +67,9 @@ async fn no_broker_there() -> Outcome {
     gone.shutdown().await;
     let error = soon(with_id.open()).await.expect_err("nobody listens");
     assert_eq!(error.kind(), "network");
-    assert!(error.to_string().contains("is it running"), "{error}");
+    let cause = core::error::Error::source(&error).ok_or("there is a cause")?;
+    assert!(cause.to_string().contains("is it running"), "{cause}");
+    assert!(!error.to_string().contains("is it running"), "{error}");
     let error = soon(without.open()).await.expect_err("nobody listens");
     assert_eq!(error.kind(), "server-error");
     Ok(())

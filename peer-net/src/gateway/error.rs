@@ -11,7 +11,7 @@ use crate::signalling::BrokerError;
 #[non_exhaustive]
 pub enum GatewayError {
     /// The broker cannot be spoken to with these options.
-    #[error("the broker's address cannot be used")]
+    #[error("the gateway cannot speak to its broker")]
     Broker(#[source] BrokerError),
     /// The certificates to trust are none.
     #[error("the certificates to trust at the broker cannot be used")]

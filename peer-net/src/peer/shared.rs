@@ -197,7 +197,8 @@ impl Shared {
         let id = id.as_ref().map_or("", PeerId::as_str);
         match event {
             Event::Error(failure) => {
-                tracing::error!(target: EVENTS, id, kind = failure.kind(), "{failure}");
+                let source = core::error::Error::source(failure);
+                tracing::error!(target: EVENTS, id, kind = failure.kind(), source, "{failure}");
             }
             Event::ConnectionFailed(info, failure) => {
                 let peer = info.peer().as_str();

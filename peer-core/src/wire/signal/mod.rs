@@ -177,7 +177,7 @@ pub enum SignalError {
 impl fmt::Display for SignalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Json(error) => return write!(f, "the broker's message cannot be read: {error}"),
+            Self::Json(_) => "the broker's message cannot be read",
             Self::Type => "the broker's message has no known type",
             Self::Source => "the broker's message does not say who sent it",
             Self::ConnectionType => "the remote peer's OFFER is for neither data nor media",

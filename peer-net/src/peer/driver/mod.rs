@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::connection::Held;
-use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError, chain};
+use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError};
 use crate::event::Event;
 use crate::limits::METADATA_MAX;
 use crate::options::Options;
@@ -349,9 +349,7 @@ impl Driver {
         match error {
             PeerError::PeerUnavailable => failure,
             _ => match self.broker.last_error() {
-                Some(source) => failure
-                    .with_detail(Some(&chain(source.as_ref())))
-                    .with_source(Some(source.clone())),
+                Some(source) => failure.with_source(source.clone()),
                 None => failure.with_detail(engine.broker_message()),
             },
         }
