@@ -1,5 +1,7 @@
 //! Paths and percent-encoding in URLs.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
 /// The path with one slash at either end.
 pub(crate) fn surround(path: &str) -> String {
     let inner = path.trim_matches('/');
@@ -10,50 +12,36 @@ pub(crate) fn surround(path: &str) -> String {
     }
 }
 
+/// What JavaScript's `encodeURIComponent` escapes.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
 /// As JavaScript's `encodeURIComponent`.
 pub(crate) fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    utf8_percent_encode(text, COMPONENT).to_string()
 }
 
 /// As `URLSearchParams` reads a value: `+` is a space, a broken escape stays as it is, bytes that are
 /// not UTF-8 become U+FFFD.
 pub(crate) fn percent_decode(text: &str) -> String {
     let text = text.replace('+', " ");
-    String::from_utf8_lossy(&percent_decode_bytes(&text).0).into_owned()
+    percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
-/// The bytes, and whether every escape was complete.
-pub(crate) fn percent_decode_bytes(text: &str) -> (Vec<u8>, bool) {
-    let mut out = Vec::with_capacity(text.len());
-    let mut complete = true;
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        let escape = match (byte, ahead.next().and_then(hex), ahead.next().and_then(hex)) {
-            (b'%', Some(high), Some(low)) => Some(high << 4 | low),
-            _ => None,
-        };
-        complete &= byte != b'%' || escape.is_some();
-        if escape.is_some() {
-            bytes = ahead;
-        }
-        out.push(escape.unwrap_or(byte));
-    }
-    (out, complete)
-}
-
-fn hex(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+/// Whether JavaScript's `decodeURIComponent` takes it: every escape is whole, and the bytes are UTF-8.
+pub(crate) fn is_decodable(text: &str) -> bool {
+    let mut escapes = text.split('%').skip(1).map(str::as_bytes);
+    let is_hex = |escape: &[u8]| escape.iter().all(u8::is_ascii_hexdigit);
+    escapes.all(|rest| rest.get(..2).is_some_and(is_hex))
+        && percent_decode_str(text).decode_utf8().is_ok()
 }
 
 #[cfg(test)]
@@ -66,6 +54,18 @@ mod tests {
         assert_eq!(percent_decode(&percent_encode(text)), text);
         assert_eq!(percent_decode("a+b%2Bc%zz%4"), "a b+c%zz%4");
         assert_eq!(percent_decode("%ff"), "\u{fffd}");
-        assert_eq!(percent_decode_bytes("%4"), (b"%4".to_vec(), false));
+        assert_eq!(percent_encode("a b!~*'()-_."), "a%20b!~*'()-_.");
+        for (text, decodable) in [
+            ("a%20b", true),
+            ("%c3%A9", true),
+            ("%4", false),
+            ("%", false),
+            ("%zz", false),
+            ("%+4", false),
+            ("%%41", false),
+            ("%ff", false),
+        ] {
+            assert_eq!(is_decodable(text), decodable, "{text}");
+        }
     }
 }

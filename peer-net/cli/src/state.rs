@@ -139,18 +139,8 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
 
 /// A UUID, version 4 (RFC 9562 §5.4), as PeerServer gives them.
 fn uuid() -> Result<String, Failure> {
-    let mut bytes = random::<16>()?;
-    bytes[6] = bytes[6] & 0x0F | 0x40;
-    bytes[8] = bytes[8] & 0x3F | 0x80;
-    let text = hex(&bytes);
-    let parts = [
-        &text[..8],
-        &text[8..12],
-        &text[12..16],
-        &text[16..20],
-        &text[20..],
-    ];
-    Ok(parts.join("-"))
+    let uuid = uuid::Builder::from_random_bytes(random::<16>()?).into_uuid();
+    Ok(uuid.to_string())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -8,10 +8,11 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use uuid::Builder;
 
 use super::hub::Hub;
 use super::options::{CorsOrigin, GenerateClientId};
-use crate::url::percent_decode_bytes;
+use crate::url::is_decodable;
 
 pub(super) type Body = http_body_util::Full<Bytes>;
 
@@ -95,14 +96,7 @@ fn peers(hub: &Hub) -> Response<Body> {
 fn uuid(random: &SystemRandom) -> Option<String> {
     let mut bytes = [0; 16];
     random.fill(&mut bytes).ok()?;
-    let bits = u128::from_be_bytes(bytes);
-    let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let hex = format!("{bits:032x}");
-    let (a, rest) = hex.split_at(8);
-    let (b, rest) = rest.split_at(4);
-    let (c, rest) = rest.split_at(4);
-    let (d, e) = rest.split_at(4);
-    Some(format!("{a}-{b}-{c}-{d}-{e}"))
+    Some(Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
 // --- routing ---
@@ -128,8 +122,7 @@ fn route(rest: &str) -> Route {
     if key.is_empty() {
         return Route::None;
     }
-    let (decoded, complete) = percent_decode_bytes(key);
-    if !complete || core::str::from_utf8(&decoded).is_err() {
+    if !is_decodable(key) {
         return Route::Undecodable;
     }
     let call = path.strip_prefix(key).unwrap_or_default();

@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::Instrument as _;
+use uuid::{Builder, Uuid};
 
 use crate::connection::Held;
 use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError};
@@ -131,9 +132,8 @@ fn random() -> Result<([u8; 32], [u64; 3]), BuildError> {
 
 /// A UUID, version 4 (RFC 9562 §5.4).
 fn uuid([high, low]: [u64; 2]) -> String {
-    let (a, b, c) = (high >> 32, high >> 16 & 0xFFFF, high & 0xFFF | 0x4000);
-    let (d, e) = (low >> 48 & 0x3FFF | 0x8000, low & 0xFFFF_FFFF_FFFF);
-    format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+    let random = Uuid::from_u64_pair(high, low).into_bytes();
+    Builder::from_random_bytes(random).into_uuid().to_string()
 }
 
 struct Driver {
