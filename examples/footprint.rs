@@ -1,6 +1,8 @@
-//! What idle peers and connections cost in memory, both ends in this process: `cargo run --release -p peer-examples --example footprint`.
+//! What idle peers and connections cost in memory, both ends in this process: `cargo run --release
+//! -p peer-examples --example footprint`.
 //!
-//! Linux only: reads the resident set from /proc. The first peer pays for what all share, so it is not counted.
+//! Linux only: reads the resident set from /proc. The first peer pays for what all share, so it is
+//! not counted.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Much over the native stack: many messages, many connections, many ends; and the memory of it is given back.
+//! Much over the native stack: many messages, many connections, many ends; and the memory of it is
+//! given back.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
@@ -145,8 +146,8 @@ async fn memory_is_given_back() -> Outcome {
     const CONNECTIONS: usize = 64;
     const MESSAGES: usize = 4;
     const LEN: usize = 64 << 10;
-    /// With its full memory each of the 128 ends has 1.9 MiB more. What ICE keeps of its own, up to 1 MiB after a
-    /// burst, is not given back.
+    /// With its full memory each of the 128 ends has 1.9 MiB more. What ICE keeps of its own, up to
+    /// 1 MiB after a burst, is not given back.
     const SPARE: usize = CONNECTIONS * 2 * (640 << 10);
     let _alone = ALONE.lock().await;
     let (_broker, alice, bob) = peers().await;

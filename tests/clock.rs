@@ -1,5 +1,5 @@
-//! Steps of the wall clock, as NTP or a user makes them, under an open connection. A library loaded before libc's
-//! sets the clock of a second run of this program; nobody else's.
+//! Steps of the wall clock, as NTP or a user makes them, under an open connection. A library loaded
+//! before libc's sets the clock of a second run of this program; nobody else's.
 #![cfg(target_os = "linux")]
 
 use core::future::IntoFuture as _;
@@ -17,8 +17,8 @@ type Outcome = Result<(), Box<dyn core::error::Error>>;
 
 /// No test decides by this time; it only ends one that hangs.
 const HANG: Duration = Duration::from_secs(120);
-/// Silence until a connection is lost, and so long it has to live on after a step. Slower machines only make it last
-/// longer.
+/// Silence until a connection is lost, and so long it has to live on after a step. Slower machines
+/// only make it last longer.
 const SILENCE: Duration = Duration::from_secs(6);
 /// Names the file with the offset of the clock in seconds: eight bytes of this machine's order.
 const OFFSET: &str = "PEER_TEST_CLOCK";

@@ -46,7 +46,8 @@ async fn connections_that_end_while_dead_servers_are_waited_for() -> Outcome {
         let (_, files_before) = census()?;
         // Nobody has that name.
         let connection = peer.connect(format!("nobody-{round}")).start().await?;
-        // The host's socket and one a server; if others end at the same moment it is not waited for long.
+        // The host's socket and one a server; if others end at the same moment it is not waited for
+        // long.
         let begun = Instant::now();
         while census()?.1 < files_before + 3 && begun.elapsed() < Duration::from_secs(1) {
             sleep(Duration::from_millis(1)).await;

@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use peer_net::Stack;
 
-/// Returns the stack of the next peer of a test, by the variable `PEER_STACK`: `native`, `webrtc-rs`, or `cross`, the one
-/// and the other in turns. Without it the default.
+/// Returns the stack of the next peer of a test, by the variable `PEER_STACK`: `native`,
+/// `webrtc-rs`, or `cross`, the one and the other in turns. Without it the default.
 ///
 /// # Panics
 /// On any other value.

@@ -159,7 +159,8 @@ async fn two_peers_that_may_only_be_relayed() -> Outcome {
     let bob = soon(relay("bob").open()).await?;
     let (ours, theirs) = connected(&alice, &bob).await;
     exchange(&ours, &theirs).await?;
-    // Neither side gathers anything else, and the server let both send to the other's relayed address.
+    // Neither side gathers anything else, and the server let both send to the other's relayed
+    // address.
     assert!(
         turn.count("ALLOCATE processed, success") >= 2,
         "{}",

@@ -1,7 +1,8 @@
 //! Bytes that wait, counted over all connections.
 //!
-//! A peer counts what waits to be received so ([`PeerBuilder::inbox_bytes`](crate::PeerBuilder::inbox_bytes)); a
-//! program that keeps what it received may count it the same way, as the command `peer` does.
+//! A peer counts what waits to be received so
+//! ([`PeerBuilder::inbox_bytes`](crate::PeerBuilder::inbox_bytes)); a program that keeps what it
+//! received may count it the same way, as the command `peer` does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,9 @@ pub const SHARE: usize = 64 << 10;
 /// One pool of bytes for many accounts.
 ///
 /// An account holds [`SHARE`] of its own. What it holds beyond comes out of the common pool; when
-/// that is used up, whoever asks waits, and who holds least is served first. A request that is larger
-/// than the pool is served once nobody holds anything of it, so that one large message always fits.
+/// that is used up, whoever asks waits, and who holds least is served first. A request that is
+/// larger than the pool is served once nobody holds anything of it, so that one large message
+/// always fits.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Mutex<Pool>>);
 

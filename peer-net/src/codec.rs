@@ -19,7 +19,8 @@ use crate::limits::JSON_VALUE_DEPTH_MAX;
 use crate::rtc::Message;
 use crate::value::{Budget, MAX_VALUES, Value, ValueSeed};
 
-/// Longest message in `json`. PeerJS sends none of 16,300 bytes or more (`lib/util.ts`, `chunkedMTU`).
+/// Longest message in `json`. PeerJS sends none of 16,300 bytes or more (`lib/util.ts`,
+/// `chunkedMTU`).
 pub(crate) const JSON_MAX: usize = CHUNKED_MTU - 1;
 /// `null` in BinaryPack.
 const PACKED_NULL: &[u8] = &[0xC0];
@@ -88,7 +89,8 @@ pub(crate) fn frames(id: NonZeroU32, packed: &[u8]) -> impl Iterator<Item = Mess
     })
 }
 
-/// Encodes a value. `json_as_text`: the remote speaks JSON in text frames, as PeerJS did before 1.5.
+/// Encodes a value. `json_as_text`: the remote speaks JSON in text frames, as PeerJS did before
+/// 1.5.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     serialization: Serialization,
     json_as_text: bool,
@@ -248,7 +250,8 @@ pub(crate) fn decode_as<T: DeserializeOwned>(
     }
 }
 
-/// JSON as the browser's `TextDecoder` reads it: without a byte order mark, U+FFFD for what is not UTF-8.
+/// JSON as the browser's `TextDecoder` reads it: without a byte order mark, U+FFFD for what is not
+/// UTF-8.
 fn json_text(payload: &Payload) -> Cow<'_, str> {
     match payload {
         Payload::Text(text) => text.as_str().into(),
@@ -258,8 +261,8 @@ fn json_text(payload: &Payload) -> Cow<'_, str> {
     }
 }
 
-/// Writes escapes of one half of a surrogate pair, which a JavaScript string can hold and ours cannot, as that of
-/// U+FFFD.
+/// Writes escapes of one half of a surrogate pair, which a JavaScript string can hold and ours
+/// cannot, as that of U+FFFD.
 fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
     let escape = |at: usize| {
         let digits = json.get(at..)?.strip_prefix("\\u")?.get(..4)?;

@@ -337,7 +337,8 @@ pub enum CloseReason {
     /// The path, or the stack below it on either side, failed.
     #[error("the path to the remote peer was lost: {0}")]
     Lost(Arc<str>),
-    /// This side closed it for another remote, since its own held more than its share of the places.
+    /// This side closed it for another remote, since its own held more than its share of the
+    /// places.
     #[error(
         "this side closed it: its remote held more than its share of the connections (remote_share)"
     )]

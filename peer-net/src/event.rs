@@ -14,7 +14,8 @@ use crate::error::{CloseReason, ConnectionFailure, PeerFailure};
 use crate::rtc::Stack;
 use crate::value::Value;
 
-/// Events that wait for a slow consumer. At the limit the oldest go, and [`Event::Lagged`] says how many.
+/// Events that wait for a slow consumer. At the limit the oldest go, and [`Event::Lagged`] says how
+/// many.
 pub const EVENTS_MAX: usize = 128;
 
 /// Something that happened. Cheap to clone.
@@ -23,15 +24,15 @@ pub const EVENTS_MAX: usize = 128;
 pub enum Event {
     /// The broker knows the peer under this id. PeerJS: `open`.
     Open(PeerId),
-    /// A remote peer wants a connection. [`Peer::accept`](crate::Peer::accept) gives it once it is open.
-    /// PeerJS: `connection`.
+    /// A remote peer wants a connection. [`Peer::accept`](crate::Peer::accept) gives it once it is
+    /// open. PeerJS: `connection`.
     Connection(Arc<ConnectionInfo>),
     /// Both sides of a connection may send. PeerJS: `open` of the connection.
     ConnectionOpen(Arc<ConnectionInfo>),
     /// A connection that had opened is over. PeerJS: `close` of the connection.
     ConnectionClosed(Arc<ConnectionInfo>, CloseReason),
-    /// A connection never opened, and never will. PeerJS: `error` of the connection. Also an offer that was refused
-    /// since something in it exceeds a limit, which the failure's detail names.
+    /// A connection never opened, and never will. PeerJS: `error` of the connection. Also an offer
+    /// that was refused since something in it exceeds a limit, which the failure's detail names.
     ConnectionFailed(Arc<ConnectionInfo>, ConnectionFailure),
     /// Something went wrong on a connection that goes on. PeerJS: `error` of the connection.
     ConnectionError(Arc<ConnectionInfo>, ConnectionError),

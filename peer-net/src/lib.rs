@@ -1,14 +1,16 @@
-// Links of the pages lead to pages: to modules here, to files elsewhere. The first definition counts.
+// Links of the pages lead to pages: to modules here, to files elsewhere. The first definition
+// counts.
 #![doc = "[peerjs-api]: docs::peerjs_api\n[command]: docs::command"]
 #![doc = "[json-lines]: docs::json_lines\n[figures]: docs::figures\n"]
 #![doc = include_str!("../README.md")]
 //!
 //! # Inside
 //!
-//! [`Peer`] and [`DataConnection`] are handles. One task a peer drives the engine of `peer_core`: it owns the
-//! socket to the broker and decides what happens to connections. Messages do not pass it: each connection has a
-//! task of its own that takes them from its channel, joins chunks and fills a bounded queue, and decodes where
-//! `recv` is called. So connections run side by side, and a slow reader holds up nobody but its sender.
+//! [`Peer`] and [`DataConnection`] are handles. One task a peer drives the engine of `peer_core`:
+//! it owns the socket to the broker and decides what happens to connections. Messages do not pass
+//! it: each connection has a task of its own that takes them from its channel, joins chunks and
+//! fills a bounded queue, and decodes where `recv` is called. So connections run side by side, and
+//! a slow reader holds up nobody but its sender.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use tokio::time::Instant;
 
-/// What "for ever" means here: some thirty years. Longer waits would overflow the clock of some systems.
+/// What "for ever" means here: some thirty years. Longer waits would overflow the clock of some
+/// systems.
 pub(crate) const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 /// So much later, whatever the application chose as a wait.

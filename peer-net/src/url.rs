@@ -29,14 +29,15 @@ pub(crate) fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, COMPONENT).to_string()
 }
 
-/// As `URLSearchParams` reads a value: `+` is a space, a broken escape stays as it is, bytes that are
-/// not UTF-8 become U+FFFD.
+/// As `URLSearchParams` reads a value: `+` is a space, a broken escape stays as it is, bytes that
+/// are not UTF-8 become U+FFFD.
 pub(crate) fn percent_decode(text: &str) -> String {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
-/// Whether JavaScript's `decodeURIComponent` takes it: every escape is whole, and the bytes are UTF-8.
+/// Whether JavaScript's `decodeURIComponent` takes it: every escape is whole, and the bytes are
+/// UTF-8.
 pub(crate) fn is_decodable(text: &str) -> bool {
     let mut escapes = text.split('%').skip(1).map(str::as_bytes);
     let is_hex = |escape: &[u8]| escape.iter().all(u8::is_ascii_hexdigit);

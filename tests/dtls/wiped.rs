@@ -133,8 +133,8 @@ impl<C: Crypto> Crypto for Watched<C> {
 /// Which pieces stand in the session's memory.
 fn found<C: Crypto>(end: &End<Watched<C>>) -> Vec<&'static str> {
     let start = (&raw const end.dtls).cast::<u8>();
-    // SAFETY: the bytes lie within the session. What was never written is read, too: whatever it is,
-    // it is compared and not trusted.
+    // SAFETY: the bytes lie within the session. What was never written is read, too: whatever it
+    // is, it is compared and not trusted.
     let memory: Vec<u8> = (0..size_of_val(&end.dtls))
         .map(|at| unsafe { start.add(at).read_volatile() })
         .collect();

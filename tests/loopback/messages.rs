@@ -290,8 +290,8 @@ async fn many_that_flood_hold_no_more_than_the_budget_of_the_inboxes() -> Outcom
             Ok::<_, SendError>(ours)
         }));
     }
-    // What left the channels: the budget, the share of each, and a message of each that waits for room. Alone each
-    // inbox would hold as much as the budget.
+    // What left the channels: the budget, the share of each, and a message of each that waits for
+    // room. Alone each inbox would hold as much as the budget.
     let arrived = || {
         unread
             .iter()

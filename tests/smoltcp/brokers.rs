@@ -31,7 +31,7 @@ use crate::{
     router::forward,
 };
 
-// ---- the servers -----------------------------------------------------------------------------------------------
+// ---- the servers --------------------------------------------------------------------------------
 
 /// A broker that can be stopped and started again at the same port.
 trait Server {
@@ -198,7 +198,7 @@ impl Far {
     }
 }
 
-// ---- a whole life ----------------------------------------------------------------------------------------------
+// ---- a whole life -------------------------------------------------------------------------------
 
 fn life(server: &mut dyn Server, setup: Setup) {
     let runtime = Runtime::new().unwrap();

@@ -1,8 +1,9 @@
-//! What the device does, whatever the board: readings to every page that is connected, and what pages ask for.
+//! What the device does, whatever the board: readings to every page that is connected, and what
+//! pages ask for.
 //!
 //! Nothing a page does can stop it. All messages are read as they come; answers wait in a queue of
-//! [`ANSWERS_MAX`] a page, and those that find it full are dropped and counted. A reading that could not be
-//! sent before the next one is old news.
+//! [`ANSWERS_MAX`] a page, and those that find it full are dropped and counted. A reading that
+//! could not be sent before the next one is old news.
 
 use core::fmt;
 
@@ -146,7 +147,8 @@ impl App {
         }
     }
 
-    /// Does what is due, and says when it has to be called again at the latest. Call it after events, too.
+    /// Does what is due, and says when it has to be called again at the latest. Call it after
+    /// events, too.
     pub fn run(&mut self, now: Instant, peer: &mut Peer<'_>, board: &mut impl Hardware) -> Instant {
         if self.reconnect_at.is_some_and(|at| at <= now) {
             self.reconnect_at = None;

@@ -1,12 +1,13 @@
-//! All that is particular to the board: ARM's MPS2+ with the AN386 image, a Cortex-M4 at 25 MHz, as QEMU's
-//! `mps2-an386` has it. For another board write this file anew; nothing else knows registers.
+//! All that is particular to the board: ARM's MPS2+ with the AN386 image, a Cortex-M4 at 25 MHz, as
+//! QEMU's `mps2-an386` has it. For another board write this file anew; nothing else knows
+//! registers.
 //!
 //! Two UARTs: one to the gateway, received by interrupt into a ring; one for log lines. A third one
 //! for the frames of `defmt`, with that feature. SysTick gives the time. No DMA, no heap. The file
 //! has all `unsafe` of the firmware.
 //!
-//! The board has no source of randomness at all: no generator, and a clock whose jitter is none. See
-//! [`Board::random`] for where its random numbers come from in QEMU.
+//! The board has no source of randomness at all: no generator, and a clock whose jitter is none.
+//! See [`Board::random`] for where its random numbers come from in QEMU.
 
 use core::{
     cell::{Cell, RefCell},
@@ -30,8 +31,9 @@ const CLOCK: u32 = 25_000_000;
 const LINK_BAUD: u32 = 460_800;
 /// Bits a second of the log.
 const LOG_BAUD: u32 = 115_200;
-/// Bytes from the gateway that wait for the main loop. When they are as many the UART is no longer read: QEMU then holds
-/// back the other end, as RTS would. Without either the link repairs what is lost.
+/// Bytes from the gateway that wait for the main loop. When they are as many the UART is no longer
+/// read: QEMU then holds back the other end, as RTS would. Without either the link repairs what is
+/// lost.
 const RING: usize = 1024;
 /// The host's random device, which QEMU opens for the firmware; a C string for the host.
 const RANDOM_DEVICE: &[u8] = b"/dev/urandom\0";
@@ -68,7 +70,8 @@ impl Board {
         lines::start();
         #[cfg(feature = "defmt")]
         FRAMES.start(LOG_BAUD, 0);
-        // SAFETY: the handler shares data with the rest through a `Mutex` only, so it may run from now on.
+        // SAFETY: the handler shares data with the rest through a `Mutex` only, so it may run from
+        // now on.
         unsafe { NVIC::unmask(Interrupt::LinkReceive) };
         Some(Self { leds: 0 })
     }
@@ -78,8 +81,9 @@ impl Board {
         Instant::from_millis(free(|token| MILLIS.borrow(token).get()))
     }
 
-    /// Reads 32 bytes for ids and nonces, fresh at each call. `None`: there are none, and the firmware
-    /// must not go on; a substitute that others can guess would give them its token and its nonces.
+    /// Reads 32 bytes for ids and nonces, fresh at each call. `None`: there are none, and the
+    /// firmware must not go on; a substitute that others can guess would give them its token and
+    /// its nonces.
     ///
     /// This is for QEMU only: it asks the host for `/dev/urandom` by ARM's semihosting, and needs
     /// `-semihosting-config enable=on,target=native`. Without that the call ends in [`HardFault`],
@@ -113,7 +117,8 @@ impl Board {
 
     /// Sleeps until an interrupt: a byte from the gateway or the next millisecond.
     pub fn rest(&self) {
-        // Sleep only where nothing came meanwhile; a pending interrupt ends `wfi` even while it is masked.
+        // Sleep only where nothing came meanwhile; a pending interrupt ends `wfi` even while it is
+        // masked.
         free(|token| {
             if RECEIVED.borrow(token).borrow().is_empty() {
                 cortex_m::asm::wfi();
@@ -131,7 +136,8 @@ impl Board {
         let (bottom, top) = stack_bounds();
         let untouched = (bottom..top)
             .step_by(4)
-            // SAFETY: words of the RAM between the statics and the stack's start; nobody else writes below the stack's end.
+            // SAFETY: words of the RAM between the statics and the stack's start; nobody else
+            // writes below the stack's end.
             .take_while(|at| unsafe { (*at as *const u32).read_volatile() } == PAINT)
             .count();
         (top - bottom - untouched * 4, top - bottom)
@@ -193,7 +199,7 @@ pub fn stop() -> ! {
     }
 }
 
-// ---- random numbers, from QEMU's host -----------------------------------------------------------------
+// ---- random numbers, from QEMU's host -----------------------------------------------------------
 
 /// Whether the host is being asked, for the fault handler: a breakpoint without a host is a fault.
 static ASKING_HOST: AtomicBool = AtomicBool::new(false);
@@ -216,7 +222,7 @@ fn read_random_device() -> Option<[u8; 32]> {
     (missing == 0 && random != [0; 32]).then_some(random)
 }
 
-// ---- what peer-core logs ------------------------------------------------------------------------------
+// ---- what peer-core logs ------------------------------------------------------------------------
 
 /// Each as a line among the firmware's own.
 #[cfg(feature = "log")]
@@ -293,7 +299,7 @@ mod frames {
     }
 }
 
-// ---- the stack: between the statics and the end of RAM, growing down ----------------------------------
+// ---- the stack: between the statics and the end of RAM, growing down ----------------------------
 
 /// What untouched stack holds.
 const PAINT: u32 = 0x5741_4e45;
@@ -316,13 +322,13 @@ fn paint_stack() {
     let (bottom, _) = stack_bounds();
     let end = (cortex_m::register::msp::read() as usize).saturating_sub(PAINT_MARGIN);
     for at in (bottom..end).step_by(4) {
-        // SAFETY: words of RAM above the statics and well below the stack pointer; interrupts' frames that land there
-        // meanwhile are below the margin only when they are over.
+        // SAFETY: words of RAM above the statics and well below the stack pointer; interrupts'
+        // frames that land there meanwhile are below the margin only when they are over.
         unsafe { (at as *mut u32).write_volatile(PAINT) };
     }
 }
 
-// ---- UARTs: the CMSDK APB UART ----------------------------------------------------------------------
+// ---- UARTs: the CMSDK APB UART ------------------------------------------------------------------
 
 const TX_FULL: u32 = 1;
 const RX_FULL: u32 = 1 << 1;
@@ -371,7 +377,8 @@ impl Uart {
     }
 
     fn read(self, register: usize) -> u32 {
-        // SAFETY: only the constants above make a `Uart`; these are its registers, which may be read at any time.
+        // SAFETY: only the constants above make a `Uart`; these are its registers, which may be
+        // read at any time.
         unsafe { ((self.0 + register) as *const u32).read_volatile() }
     }
 
@@ -381,7 +388,7 @@ impl Uart {
     }
 }
 
-// ---- interrupts -------------------------------------------------------------------------------------
+// ---- interrupts ---------------------------------------------------------------------------------
 
 /// Says what it can, and stops.
 #[exception(trampoline = true)]
@@ -428,7 +435,8 @@ unsafe impl cortex_m::interrupt::InterruptNumber for Interrupt {
     }
 }
 
-/// The vectors behind the core's own, as many as this firmware uses. `cortex-m-rt` puts them in place.
+/// The vectors behind the core's own, as many as this firmware uses. `cortex-m-rt` puts them in
+/// place.
 // SAFETY: the name and the section are those `cortex-m-rt` wants; the one entry is a handler.
 #[unsafe(link_section = ".vector_table.interrupts")]
 #[unsafe(no_mangle)]

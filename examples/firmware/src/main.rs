@@ -1,7 +1,9 @@
-//! A microcontroller without a network that is a PeerJS peer: a browser talks to it as to any other.
+//! A microcontroller without a network that is a PeerJS peer: a browser talks to it as to any
+//! other.
 //!
-//! It runs the engine of `peer-core` itself. Over a UART a gateway lends it what it lacks: the broker's socket and the
-//! WebRTC stack. See `app` for what it does, and `board` for what a port to another board has to change.
+//! It runs the engine of `peer-core` itself. Over a UART a gateway lends it what it lacks: the
+//! broker's socket and the WebRTC stack. See `app` for what it does, and `board` for what a port to
+//! another board has to change.
 #![no_std]
 #![no_main]
 
@@ -19,10 +21,12 @@ use peer_core::{
 
 /// Who it is to browsers.
 const PEER_ID: &str = "greenhouse";
-/// Who it is to its gateway, and the key that both know. A real device has its own from when it was made.
+/// Who it is to its gateway, and the key that both know. A real device has its own from when it was
+/// made.
 const LEAF: &str = "greenhouse";
 const KEY: [u8; 32] = *b"the key of a demo is not secret.";
-/// Owns the peer id at the broker. The same after a restart, so that the device can take over from its former self.
+/// Owns the peer id at the broker. The same after a restart, so that the device can take over from
+/// its former self.
 const TOKEN: &str = "greenhouse-of-the-demo";
 /// How often the log says how things are.
 const REPORT: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! What firmware and page say to each other: objects, in the connection's serialization. On a raw connection, which
-//! has no objects, they are JSON texts.
+//! What firmware and page say to each other: objects, in the connection's serialization. On a raw
+//! connection, which has no objects, they are JSON texts.
 
 use peer_core::{
     connection::{ReceiveError, SendError},
@@ -58,8 +58,8 @@ pub(crate) enum Say<'m> {
     Blob {
         bytes: usize,
     },
-    /// A part of the history, on a JSON connection. On a raw one a part is binary: its place in 4 bytes, the highest first,
-    /// and the bytes.
+    /// A part of the history, on a JSON connection. On a raw one a part is binary: its place in 4
+    /// bytes, the highest first, and the bytes.
     Part {
         at: usize,
         text: &'m str,
@@ -75,8 +75,8 @@ pub(crate) enum Say<'m> {
     },
 }
 
-/// Reads the next message and lets `obey` see it; `None` when there is none. A message that is no command is
-/// `Err`.
+/// Reads the next message and lets `obey` see it; `None` when there is none. A message that is no
+/// command is `Err`.
 pub(crate) fn hear<T>(
     connection: &mut DataConnection<'_>,
     obey: impl FnOnce(Command<'_>) -> T,

@@ -48,8 +48,8 @@ pub(crate) struct Args {
     #[arg(long = "alive_timeout", alias = "alive-timeout", value_name = "MS")]
     #[arg(default_value_t = 60_000)]
     alive_timeout: u64,
-    /// Clients that can be connected at once. When it is nearly full, one of an address that has most
-    /// gives way to one of an address that has none.
+    /// Clients that can be connected at once. When it is nearly full, one of an address that has
+    /// most gives way to one of an address that has none.
     #[arg(
         short,
         long = "concurrent_limit",
@@ -67,7 +67,8 @@ pub(crate) struct Args {
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     proxied: bool,
-    /// Connections that one client address may have at once; more get status 429. npm's has no such limit.
+    /// Connections that one client address may have at once; more get status 429. npm's has no such
+    /// limit.
     #[arg(
         long = "max_connections_per_address",
         alias = "max-connections-per-address",
@@ -75,8 +76,8 @@ pub(crate) struct Args {
     )]
     #[arg(default_value_t = BrokerLimits::default().connections_per_address)]
     max_connections_per_address: usize,
-    /// Origins of web pages that may use the HTTP API, letter by letter; none after it: no page may. Default:
-    /// all.
+    /// Origins of web pages that may use the HTTP API, letter by letter; none after it: no page
+    /// may. Default: all.
     #[arg(long, num_args = 0.., value_name = "ORIGIN")]
     cors: Option<Vec<String>>,
     /// PEM file with the TLS key; needs --sslcert.

@@ -39,7 +39,8 @@ pub(crate) const JSON: &str = "application/json";
 /// A media type and what is of it.
 pub(crate) type Answer = (&'static str, Bytes);
 
-/// Serves what `answer` has for a path, until the program ends or the task is aborted. Gives the address it is at.
+/// Serves what `answer` has for a path, until the program ends or the task is aborted. Gives the
+/// address it is at.
 pub(crate) async fn serve(
     address: SocketAddr,
     answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,

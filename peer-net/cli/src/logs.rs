@@ -82,8 +82,8 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
     }
 }
 
-/// Whether the commands do not say it themselves: the library logs each event of a peer, and they tell
-/// those that matter.
+/// Whether the commands do not say it themselves: the library logs each event of a peer, and they
+/// tell those that matter.
 fn is_not_told(of: &Metadata<'_>) -> bool {
     of.target() != "peer_net::event"
 }

@@ -24,7 +24,8 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 use logs::{LogFormat, LogLevel};
 
-/// PeerJS without a browser: take an id at a broker, open data connections to other peers and to web pages.
+/// PeerJS without a browser: take an id at a broker, open data connections to other peers and to
+/// web pages.
 ///
 /// Try it:   peer demo
 /// Two terminals and a broker of your own:

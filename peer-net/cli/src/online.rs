@@ -1,6 +1,6 @@
 //! A peer that the broker knows, and what is told when it is lost.
 
-use peer_net::{Event, Events, Peer, PeerError};
+use peer_net::{Event, Events, Peer, PeerError, PeerFailure};
 use tokio::sync::watch;
 
 use crate::failure::{Failure, sentence};
@@ -88,10 +88,11 @@ async fn first(
     while let Some(event) = events.next().await {
         match event {
             Event::Open(id) => return Ok(id.to_string()),
-            Event::Error(failure) if start == Start::Once => return Err(sentence(&failure)),
+            Event::Error(failure) if start == Start::Once => return Err(refused(&failure)),
             Event::Error(failure) => {
-                let now = Some(sentence(&failure));
-                // One that was refused is destroyed by now. The others fail for the same reason, mostly.
+                let now = Some(refused(&failure));
+                // One that was refused is destroyed by now. The others fail for the same reason,
+                // mostly.
                 if now != told
                     && !peer.is_destroyed()
                     && let Some(why) = &now
@@ -106,6 +107,18 @@ async fn first(
         }
     }
     Err(why.unwrap_or_else(|| "the peer was ended".to_owned()))
+}
+
+/// Why the broker did not take the peer, and what helps where an id is in use.
+fn refused(failure: &PeerFailure) -> String {
+    let why = sentence(failure);
+    if failure.error() == PeerError::UnavailableId {
+        return format!(
+            "{why}; whoever had it last keeps it for up to a minute, and --state or the same \
+             --token takes it back at once"
+        );
+    }
+    why
 }
 
 /// Tells how the peer fares with its broker, until it is over. Why it is.

@@ -30,19 +30,20 @@ pub(crate) struct PeerOptions {
     #[arg(long)]
     id: Option<String>,
 
-    /// The secret that owns the id: with the same token a restarted program gets its id back at once.
+    /// The secret that owns the id: with the same token a restarted program gets its id back at
+    /// once.
     #[arg(long, env = "PEER_TOKEN", hide_env_values = true)]
     token: Option<String>,
 
-    /// A folder that keeps the id and the token, so that this command gets its id back at once when it
-    /// starts again, after a loss of power too. It is made where there is none; one for each running
-    /// command and broker.
+    /// A folder that keeps the id and the token, so that this command gets its id back at once when
+    /// it starts again, after a loss of power too. It is made where there is none; one for each
+    /// running command and broker.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
-    /// End with status 3 when the broker is lost. Without it the command comes back to the broker by
-    /// itself, with the same id, and connections live on meanwhile; `listen` and `receive` also wait
-    /// for a broker that cannot be reached when they start, as before the network is up.
+    /// End with status 3 when the broker is lost. Without it the command comes back to the broker
+    /// by itself, with the same id, and connections live on meanwhile; `listen` and `receive` also
+    /// wait for a broker that cannot be reached when they start, as before the network is up.
     #[arg(long)]
     no_reconnect: bool,
 
@@ -67,8 +68,8 @@ pub(crate) struct PeerOptions {
     )]
     stack: Stack,
 
-    /// Certificates (PEM) to trust besides those of the system, when the broker is spoken to over TLS:
-    /// those of a private authority, or the broker's own, self-signed one.
+    /// Certificates (PEM) to trust besides those of the system, when the broker is spoken to over
+    /// TLS: those of a private authority, or the broker's own, self-signed one.
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
 
@@ -76,8 +77,8 @@ pub(crate) struct PeerOptions {
     #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS)]
     max_connections: usize,
 
-    /// Most connections of one remote, by its id and by its address, while more than half of all are
-    /// in use; 0 is a quarter of all.
+    /// Most connections of one remote, by its id and by its address, while more than half of all
+    /// are in use; 0 is a quarter of all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     remote_share: usize,
 
@@ -89,12 +90,13 @@ pub(crate) struct PeerOptions {
     #[arg(long, value_name = "N", default_value_t = REMOTE_OFFERS_PER_SECOND)]
     remote_offer_rate: u32,
 
-    /// The largest message to take, in bytes; larger ones are dropped, and stderr or an error says so.
+    /// The largest message to take, in bytes; larger ones are dropped, and stderr or an error says
+    /// so.
     #[arg(long, value_name = "BYTES", default_value_t = MAX_MESSAGE_SIZE)]
     max_message_size: usize,
 
-    /// Bytes of messages that wait to be received, over all connections, and 64 KiB more for each. At
-    /// the limit remotes wait.
+    /// Bytes of messages that wait to be received, over all connections, and 64 KiB more for each.
+    /// At the limit remotes wait.
     #[arg(long, value_name = "BYTES", default_value_t = INBOX_BYTES)]
     inbox_bytes: usize,
 }
@@ -176,8 +178,8 @@ impl PeerOptions {
     }
 }
 
-/// `turn:USER:PASSWORD@HOST:PORT` carries the credentials that browsers keep apart. The user name of
-/// a TURN server with passwords for a time is `TIME:NAME`.
+/// `turn:USER:PASSWORD@HOST:PORT` carries the credentials that browsers keep apart. The user name
+/// of a TURN server with passwords for a time is `TIME:NAME`.
 fn ice_server(url: &str) -> IceServer {
     let Some((scheme, rest)) = url.split_once(':') else {
         return IceServer::new(url);

@@ -59,8 +59,8 @@ pub(crate) fn page(bytes: &[u8]) -> String {
     shown
 }
 
-/// Tells a person something on stderr, in one line and with [`Shown`]'s escapes. Nobody may be there
-/// to read it.
+/// Tells a person something on stderr, in one line and with [`Shown`]'s escapes. Nobody may be
+/// there to read it.
 pub(crate) fn write_stderr(text: &str) {
     use std::io::Write as _;
     let line = format!("{}\n", Shown(text));

@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM, which end a command in order, and SIGHUP, which makes one read its configuration again.
+//! Ctrl-C and SIGTERM, which end a command in order, and SIGHUP, which makes one read its
+//! configuration again.
 
 use std::io;
 
-/// Is ready once the user or the system wants the program to end. From this call on, not from the first poll,
-/// the signals no longer kill the process.
+/// Is ready once the user or the system wants the program to end. From this call on, not from the
+/// first poll, the signals no longer kill the process.
 pub(crate) fn interrupted() -> impl Future<Output = ()> {
     let signals = Signals::new();
     async move {

@@ -90,8 +90,8 @@ impl State {
     }
 }
 
-/// What the file says. An empty one says nothing, and neither does one that was cut off by a loss of
-/// power.
+/// What the file says. An empty one says nothing, and neither does one that was cut off by a loss
+/// of power.
 fn read(file: &mut File) -> io::Result<Identity> {
     let mut text = String::new();
     file.take(FILE_MAX).read_to_string(&mut text)?;

@@ -1,5 +1,5 @@
-//! stdout: one writer for all, on a thread of its own, so that many short lines go out in few writes
-//! and a reader that is slow blocks no task.
+//! stdout: one writer for all, on a thread of its own, so that many short lines go out in few
+//! writes and a reader that is slow blocks no task.
 
 use core::time::Duration;
 use std::io::{self, IsTerminal as _, Write as _};

@@ -9,8 +9,8 @@ pub struct RealmOptions {
     pub key: String,
     /// How long messages wait for an absent peer before their sender gets EXPIRE. 5 s.
     pub expire_timeout: Duration,
-    /// How long a client may go without HEARTBEAT before it is disconnected. 90 s; PeerServer's command
-    /// has 60 s.
+    /// How long a client may go without HEARTBEAT before it is disconnected. 90 s; PeerServer's
+    /// command has 60 s.
     pub alive_timeout: Duration,
     /// Ids that can be connected at once, 5,000. One more gets ERROR.
     pub concurrent_limit: usize,
@@ -35,12 +35,12 @@ impl Default for RealmOptions {
 
 /// What a [`Realm`](crate::Realm) holds at most.
 ///
-/// A message that would pass a `queue_…`, `queued_…`, `absent_…` or `source_…` limit is refused: its
-/// sender gets EXPIRE at once instead of after `expire_timeout`, and what already waits stays. The
-/// `source_…` limits are one sender's share, so that no single one fills the queues for all. Nor do
-/// hundreds together: half of `queued_bytes` is only for senders with up to 16 KiB waiting, half of
-/// `absent_destinations` for those with up to 4 destinations, and one sender gets half of what is free in a
-/// queue.
+/// A message that would pass a `queue_…`, `queued_…`, `absent_…` or `source_…` limit is refused:
+/// its sender gets EXPIRE at once instead of after `expire_timeout`, and what already waits stays.
+/// The `source_…` limits are one sender's share, so that no single one fills the queues for all.
+/// Nor do hundreds together: half of `queued_bytes` is only for senders with up to 16 KiB waiting,
+/// half of `absent_destinations` for those with up to 4 destinations, and one sender gets half of
+/// what is free in a queue.
 #[derive(Clone, Debug)]
 pub struct RealmLimits {
     /// Longest message from a client, 1 MiB. Beyond: its socket is closed (1009).

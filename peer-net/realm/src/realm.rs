@@ -1,7 +1,7 @@
 //! The broker without sockets: who is there, who may talk to whom, what waits and when it expires.
 //!
-//! A [`Realm`] performs no I/O and reads no clock. Every call is told the time and returns what is to
-//! be done, in order. The server drives it with real sockets, the simulator with none.
+//! A [`Realm`] performs no I/O and reads no clock. Every call is told the time and returns what is
+//! to be done, in order. The server drives it with real sockets, the simulator with none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -74,8 +74,8 @@ pub struct RealmStats {
 /// The state of a broker.
 ///
 /// As PeerServer 1.0.2, but: attaching again with the same token answers OPEN and closes the old
-/// socket; LEAVE and EXPIRE from clients are dropped, not relayed; waiting messages expire per sender,
-/// and are bounded by [`RealmLimits`](crate::RealmLimits).
+/// socket; LEAVE and EXPIRE from clients are dropped, not relayed; waiting messages expire per
+/// sender, and are bounded by [`RealmLimits`](crate::RealmLimits).
 #[derive(Debug)]
 pub struct Realm {
     options: RealmOptions,
@@ -134,9 +134,10 @@ impl Realm {
 
     /// As [`connect`](Self::connect), of a client whose origin is known.
     ///
-    /// While seven eighths of [`concurrent_limit`](RealmOptions::concurrent_limit) are in use, who has
-    /// most gives way to who has none: a client of an origin that has none takes the place of the
-    /// newest one of the origin that has most, if that has several. That one gets ERROR and is closed.
+    /// While seven eighths of [`concurrent_limit`](RealmOptions::concurrent_limit) are in use, who
+    /// has most gives way to who has none: a client of an origin that has none takes the place of
+    /// the newest one of the origin that has most, if that has several. That one gets ERROR and is
+    /// closed.
     #[must_use = "the actions are for the caller to perform"]
     pub fn connect_from(
         &mut self,
@@ -296,7 +297,8 @@ impl Realm {
         }
     }
 
-    /// The message of an [`Action::Relay`] could not be delivered because `to` has too much to read.
+    /// The message of an [`Action::Relay`] could not be delivered because `to` has too much to
+    /// read.
     #[must_use = "the actions are for the caller to perform"]
     pub fn refused(&mut self, from: SessionId, to: SessionId) -> Vec<Action> {
         self.stats.refused += 1;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use peer_realm::Origin;
 
-/// What networks have that are wider than one client's: the bits in front, and how many times the most of
-/// one client they may have. Whoever has a /48 has 65,536 of /64.
+/// What networks have that are wider than one client's: the bits in front, and how many times the
+/// most of one client they may have. Whoever has a /48 has 65,536 of /64.
 const WIDER: [(u32, usize); 3] = [(56, 2), (48, 4), (32, 16)];
 
 /// Connections counted by network. At most a few entries for each connection.
@@ -87,8 +87,8 @@ pub(super) fn origin(address: IpAddr) -> Origin {
     })
 }
 
-/// The network of one client, and those around it, each with how many times the most of one client it
-/// may have.
+/// The network of one client, and those around it, each with how many times the most of one client
+/// it may have.
 fn networks(address: IpAddr) -> impl Iterator<Item = (Network, usize)> {
     let wider = if address.is_ipv6() { &WIDER[..] } else { &[] };
     let all = core::iter::once(&(64, 1)).chain(wider);

@@ -13,8 +13,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Half of the budget is for those who hold no more than this, so that a few who take all they can do not
-    /// leave nothing to the others.
+    /// Half of the budget is for those who hold no more than this, so that a few who take all they
+    /// can do not leave nothing to the others.
     pub(super) const SMALL: usize = 16 * 1024;
 
     pub(super) fn new(max: usize) -> Self {

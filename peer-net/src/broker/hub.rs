@@ -135,8 +135,8 @@ impl Hub {
         self.lock().realm.ids()
     }
 
-    /// The ids as a JSON array. It is made once for all who ask before somebody comes or goes: whoever asks
-    /// often costs the others nothing. `None`: there is no room for one more.
+    /// The ids as a JSON array. It is made once for all who ask before somebody comes or goes:
+    /// whoever asks often costs the others nothing. `None`: there is no room for one more.
     pub(super) fn list(&self) -> Option<Bytes> {
         let mut latest = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let (membership, ids) = {

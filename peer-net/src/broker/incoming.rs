@@ -19,8 +19,9 @@ pub(super) const PONGS_MAX: usize = 16 * 1024;
 
 /// A stream whose longest message counts against a budget of all sessions.
 ///
-/// Without it every session could hold a buffer for a message of the full size at the same time. Each
-/// may hold [`FREE`](Self::FREE) bytes in any case, so that small messages pass whatever others do.
+/// Without it every session could hold a buffer for a message of the full size at the same time.
+/// Each may hold [`FREE`](Self::FREE) bytes in any case, so that small messages pass whatever
+/// others do.
 #[derive(Debug)]
 pub(super) struct Incoming<S> {
     stream: S,
@@ -82,7 +83,8 @@ impl Unfinished {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// A ping of `payload` bytes came, which will be answered by as many. Whether the client reads the answers.
+    /// A ping of `payload` bytes came, which will be answered by as many. Whether the client reads
+    /// the answers.
     pub(super) fn ping(&self, payload: usize) -> bool {
         let bytes = payload + PONG_HEADER;
         let waiting = self.pongs.fetch_add(bytes, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! What a broker can be told: PeerServer's options under their own names, and the limits it has not.
+//! What a broker can be told: PeerServer's options under their own names, and the limits it has
+//! not.
 
 use core::fmt;
 use core::time::Duration;
@@ -33,9 +34,9 @@ pub struct BrokerOptions {
     pub concurrent_limit: usize,
     /// Whether `GET …/peers` lists the ids. Off: 401.
     pub allow_discovery: bool,
-    /// A reverse proxy is in front, and sets `X-Forwarded-For`. The last address in it names the client
-    /// in the log and counts for [`BrokerLimits::connections_per_address`]; those before it are the
-    /// client's own words. Not to be set without a proxy: anybody could name any address.
+    /// A reverse proxy is in front, and sets `X-Forwarded-For`. The last address in it names the
+    /// client in the log and counts for [`BrokerLimits::connections_per_address`]; those before it
+    /// are the client's own words. Not to be set without a proxy: anybody could name any address.
     pub proxied: bool,
     /// How often expired messages are looked for. 1 s.
     pub cleanup_out_msgs: Duration,
@@ -110,7 +111,8 @@ pub struct CorsOptions {
     pub origin: CorsOrigin,
 }
 
-/// The origins that may read answers of the HTTP API. The WebSocket is open to all, as PeerServer's.
+/// The origins that may read answers of the HTTP API. The WebSocket is open to all, as
+/// PeerServer's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CorsOrigin {
@@ -121,12 +123,13 @@ pub enum CorsOrigin {
     Any,
     /// This one, whoever asks. `origin: "http://a.example"` of the npm package `cors`.
     Fixed(String),
-    /// These, letter by letter, `*` as well; others get no header and the browser refuses them the answer.
-    /// An empty list allows none.
+    /// These, letter by letter, `*` as well; others get no header and the browser refuses them the
+    /// answer. An empty list allows none.
     List(Vec<String>),
 }
 
-/// A source of ids. Called again while the id is taken, at most [`GenerateClientId::ATTEMPTS`] times.
+/// A source of ids. Called again while the id is taken, at most [`GenerateClientId::ATTEMPTS`]
+/// times.
 #[derive(Clone)]
 pub struct GenerateClientId(Arc<dyn Fn() -> String + Send + Sync>);
 
@@ -152,8 +155,9 @@ impl fmt::Debug for GenerateClientId {
 
 /// What a broker spends at most.
 ///
-/// With the defaults that is at most 64 MiB for what clients do not read, 128 MiB to read long messages
-/// into, 32 MiB for what waits for absent peers, and some 100 KiB for each connection (TLS included).
+/// With the defaults that is at most 64 MiB for what clients do not read, 128 MiB to read long
+/// messages into, 32 MiB for what waits for absent peers, and some 100 KiB for each connection (TLS
+/// included).
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
     /// The limits of the realm.
@@ -161,38 +165,40 @@ pub struct BrokerLimits {
     /// TCP connections at once, WebSockets included. 8,192. The next one waits in the listen queue.
     pub connections: usize,
     /// TCP connections of one address at once, WebSockets included: 1,024. For IPv6 an address is a
-    /// network of 64 bits. Behind a proxy ([`BrokerOptions::proxied`]) it is WebSockets by the address
-    /// that the proxy tells. Beyond: status 429; when very many are being told so, closed.
+    /// network of 64 bits. Behind a proxy ([`BrokerOptions::proxied`]) it is WebSockets by the
+    /// address that the proxy tells. Beyond: status 429; when very many are being told so, closed.
     pub connections_per_address: usize,
-    /// Largest HTTP request head, 16 KiB as in Node (at least 8 KiB). Beyond: status 431 and closed.
+    /// Largest HTTP request head, 16 KiB as in Node (at least 8 KiB). Beyond: status 431 and
+    /// closed.
     pub request_head_bytes: usize,
     /// Time for the TLS handshake, and for one request head. 10 s. Beyond: closed.
     pub handshake_timeout: Duration,
     /// Time a connection may be without a new request before its upgrade. 15 s. Beyond: closed.
     pub idle_timeout: Duration,
-    /// Messages waiting for one client to read them. 1,024, of which one sender may hold a quarter. A
-    /// sender whose message does not fit is not read from until it does; after
+    /// Messages waiting for one client to read them. 1,024, of which one sender may hold a quarter.
+    /// A sender whose message does not fit is not read from until it does; after
     /// [`relay_timeout`](Self::relay_timeout) the message is refused, and the sender gets EXPIRE. A
     /// client that lets the *broker's own* messages overflow is disconnected.
     pub outbox_messages: usize,
     /// The same in bytes, 4 MiB. At least twice [`RealmLimits::queue_bytes`] is sensible.
     pub outbox_bytes: usize,
-    /// How long a sender waits for room in the receiver's outbox. 5 s. When one waited in vain nobody
-    /// waits for that receiver until it takes a message.
+    /// How long a sender waits for room in the receiver's outbox. 5 s. When one waited in vain
+    /// nobody waits for that receiver until it takes a message.
     pub relay_timeout: Duration,
-    /// Bytes in the outboxes of all clients, 64 MiB. Three quarters for relayed messages, half of that only
-    /// for outboxes of up to 16 KiB; the rest for the broker's own, and for lists of peers that are being
-    /// read. Beyond: as for a single full outbox; for a list status 503.
+    /// Bytes in the outboxes of all clients, 64 MiB. Three quarters for relayed messages, half of
+    /// that only for outboxes of up to 16 KiB; the rest for the broker's own, and for lists of
+    /// peers that are being read. Beyond: as for a single full outbox; for a list status 503.
     pub outboxes_bytes: usize,
-    /// Bytes to read messages into, over all clients, 128 MiB: each client's longest message counts while it
-    /// is connected, without its first 16 KiB. Half is only for messages of up to 32 KiB. Beyond: the client
-    /// whose message it is is disconnected.
+    /// Bytes to read messages into, over all clients, 128 MiB: each client's longest message counts
+    /// while it is connected, without its first 16 KiB. Half is only for messages of up to 32 KiB.
+    /// Beyond: the client whose message it is is disconnected.
     pub incoming_bytes: usize,
     /// Messages and pings that are taken from one client in a second, 1,000, and as many at once.
     /// Beyond: it is not read from until it is its turn again; nothing is lost.
     pub messages_per_second: u32,
-    /// Time for a client to take one message, and, once it is to be closed, all that waits for it. 30 s.
-    /// Beyond: it does not read, it is disconnected. So is one that leaves answers to its pings unread.
+    /// Time for a client to take one message, and, once it is to be closed, all that waits for it.
+    /// 30 s. Beyond: it does not read, it is disconnected. So is one that leaves answers to its
+    /// pings unread.
     pub write_timeout: Duration,
     /// Time for a client to answer a closing handshake. 3 s. Beyond: cut.
     pub close_timeout: Duration,

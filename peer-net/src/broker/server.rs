@@ -30,7 +30,8 @@ use crate::url::percent_encode;
 
 /// Header fields of a request. Beyond: status 431.
 const HEADERS_MAX: usize = 100;
-/// Connections that are being told that their address has too many. The next one is closed without a word.
+/// Connections that are being told that their address has too many. The next one is closed without
+/// a word.
 const REFUSALS_MAX: usize = 64;
 
 /// Why a broker could not be started.
@@ -132,7 +133,8 @@ impl Broker {
         self.hub.stats()
     }
 
-    /// Takes another key and certificate, such as a renewed one, for the connections that come from now on.
+    /// Takes another key and certificate, such as a renewed one, for the connections that come from
+    /// now on.
     ///
     /// # Errors
     /// They cannot be used, or the broker was started without TLS; nothing has changed.
@@ -233,7 +235,8 @@ impl Entry {
         slot: Option<OwnedSemaphorePermit>,
         refusals: &Arc<Semaphore>,
     ) -> Option<Self> {
-        // Behind a proxy all connections have its address; clients are told apart by their requests.
+        // Behind a proxy all connections have its address; clients are told apart by their
+        // requests.
         if hub.options.proxied {
             return Some(Self::Served {
                 _slot: slot,

@@ -27,7 +27,8 @@ const READ_BUFFER: usize = 4 * 1024;
 /// Most of a message that goes into one frame, in bytes.
 const FRAME_MAX: usize = 16 * 1024;
 
-/// Serves an upgraded connection of a client at `address` until it ends. `query` is the request's, undecoded.
+/// Serves an upgraded connection of a client at `address` until it ends. `query` is the request's,
+/// undecoded.
 pub(super) async fn run<S>(hub: &Hub, stream: S, address: IpAddr, query: &str)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -143,7 +144,8 @@ where
     }
 }
 
-/// Sends one message, a long one in several frames: the buffer stays as large as its largest frame was.
+/// Sends one message, a long one in several frames: the buffer stays as large as its largest frame
+/// was.
 async fn send<S>(sink: &mut S, text: String) -> Result<(), Error>
 where
     S: Sink<Message, Error = Error> + Unpin,

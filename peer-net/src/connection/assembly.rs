@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-/// Messages of one connection that may be incomplete at a time. At the limit the oldest is dropped and counted.
+/// Messages of one connection that may be incomplete at a time. At the limit the oldest is dropped
+/// and counted.
 pub(crate) const PARTIAL_MAX: usize = 64;
 /// What a chunk costs besides its bytes, so that empty ones are not free.
 const CHUNK_OVERHEAD: usize = 64;
-/// Incomplete messages of all connections of a peer together, in multiples of its largest message. At the limit
-/// the message whose chunk came last is dropped and counted.
+/// Incomplete messages of all connections of a peer together, in multiples of its largest message.
+/// At the limit the message whose chunk came last is dropped and counted.
 const BUDGET_MESSAGES: usize = 4;
 /// The same where messages are small, in bytes.
 const BUDGET_MIN: usize = 1 << 20;
@@ -69,7 +70,8 @@ struct Partial {
     parts: BTreeMap<u32, Bytes>,
     /// Of the parts, without overhead.
     bytes: usize,
-    /// Given up; later parts are of no use either, and are counted so that the id is freed with the last.
+    /// Given up; later parts are of no use either, and are counted so that the id is freed with the
+    /// last.
     dropped: Option<u32>,
 }
 
@@ -97,8 +99,8 @@ impl Assembly {
         }
     }
 
-    /// Takes a part; gives the message when it was the last. Parts may come in any order and more than once; the
-    /// first `total` of a message counts, a place outside of it does not exist.
+    /// Takes a part; gives the message when it was the last. Parts may come in any order and more
+    /// than once; the first `total` of a message counts, a place outside of it does not exist.
     ///
     /// `Err` for every message that is given up, at most once each.
     pub(crate) fn insert(&mut self, part: Part) -> Result<Option<Bytes>, Dropped> {

@@ -20,10 +20,10 @@ const PIECE_MAX: usize = 16 << 10;
 /// A [`DataConnection`] as a stream of bytes: tokio's `AsyncRead` and `AsyncWrite`, for example for
 /// [`copy_bidirectional`](tokio::io::copy_bidirectional).
 ///
-/// What is written leaves by itself in messages of at most 16 KiB; where one ends has no meaning. Messages are read
-/// one after the other, texts as their UTF-8. `shutdown` delivers everything and closes the connection, for both
-/// directions: a data channel has no end of one direction only. Reading ends without an error when either side closed
-/// the connection, else with the reason.
+/// What is written leaves by itself in messages of at most 16 KiB; where one ends has no meaning.
+/// Messages are read one after the other, texts as their UTF-8. `shutdown` delivers everything and
+/// closes the connection, for both directions: a data channel has no end of one direction only.
+/// Reading ends without an error when either side closed the connection, else with the reason.
 pub struct ByteStream {
     connection: DataConnection,
     reader: Reader<Inbox, Arrived>,

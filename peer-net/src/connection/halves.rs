@@ -41,10 +41,11 @@ impl Deref for Inbox {
     }
 }
 
-/// The sending half of a [`DataConnection`], and a handle of it: a [`Sink`] of everything that can be serialized.
+/// The sending half of a [`DataConnection`], and a handle of it: a [`Sink`] of everything that can
+/// be serialized.
 ///
-/// `flush` waits until the channel has everything, `close` as [`DataConnection::close_flush`]. Dropping it closes
-/// nothing while another handle is there.
+/// `flush` waits until the channel has everything, `close` as [`DataConnection::close_flush`].
+/// Dropping it closes nothing while another handle is there.
 #[must_use = "it sends nothing by itself"]
 pub struct SendHalf {
     connection: DataConnection,
@@ -135,8 +136,9 @@ impl core::fmt::Debug for SendHalf {
     }
 }
 
-/// The receiving half of a [`DataConnection`], and a handle of it: a [`Stream`] of its messages that ends when the
-/// connection is over and everything was read. Dropping it closes nothing while another handle is there.
+/// The receiving half of a [`DataConnection`], and a handle of it: a [`Stream`] of its messages
+/// that ends when the connection is over and everything was read. Dropping it closes nothing while
+/// another handle is there.
 #[must_use = "it receives nothing by itself"]
 pub struct ReceiveHalf {
     connection: DataConnection,

@@ -1,4 +1,5 @@
-//! A connection to another peer: its handles, its two queues, and the tasks between them and the channel.
+//! A connection to another peer: its handles, its two queues, and the tasks between them and the
+//! channel.
 //!
 //! It knows its peer only as an [`Owner`].
 
@@ -43,9 +44,10 @@ pub(crate) type KeepAlive = Arc<dyn core::any::Any + Send + Sync>;
 
 /// A connection to another peer. PeerJS's `DataConnection`.
 ///
-/// Handles are cheap to clone; a message that several wait for goes to one of them. When the last handle is
-/// dropped, the connection is closed after what was sent has been delivered, as long as the program lives to do it.
-/// A connection keeps its [`Peer`](crate::Peer) alive, so the handle of the peer may be dropped before.
+/// Handles are cheap to clone; a message that several wait for goes to one of them. When the last
+/// handle is dropped, the connection is closed after what was sent has been delivered, as long as
+/// the program lives to do it. A connection keeps its [`Peer`](crate::Peer) alive, so the handle of
+/// the peer may be dropped before.
 ///
 /// ```no_run
 /// # async fn run(connection: peer_net::DataConnection) -> Result<(), Box<dyn std::error::Error>> {
@@ -148,11 +150,12 @@ impl DataConnection {
         self.held.plane.opened().await
     }
 
-    /// Sends a value, after waiting until the connection is open and not congested. Messages go in the order in which
-    /// their `send` was first polled.
+    /// Sends a value, after waiting until the connection is open and not congested. Messages go in
+    /// the order in which their `send` was first polled.
     ///
-    /// Byte slices are sequences of numbers to serde: send bytes with [`send_bytes`](Self::send_bytes). A future that
-    /// is dropped before it is ready has sent nothing.
+    /// Byte slices are sequences of numbers to serde: send bytes with
+    /// [`send_bytes`](Self::send_bytes). A future that is dropped before it is ready has sent
+    /// nothing.
     ///
     /// # Errors
     /// [`SendError`]; the connection stays as it was.
@@ -163,10 +166,12 @@ impl DataConnection {
             .await
     }
 
-    /// Sends a value, or says why not now. It never goes before what was sent or is waiting in `send`.
+    /// Sends a value, or says why not now. It never goes before what was sent or is waiting in
+    /// `send`.
     ///
     /// # Errors
-    /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its errors.
+    /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its
+    /// errors.
     pub fn try_send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
         self.held
             .plane
@@ -194,10 +199,12 @@ impl DataConnection {
             .await
     }
 
-    /// The next message; `None` once the connection is over and everything that had come was read. Cancel safe.
+    /// The next message; `None` once the connection is over and everything that had come was read.
+    /// Cancel safe.
     ///
-    /// In `raw` a text is [`Value::String`] and a binary message [`Value::Bytes`]. In `postcard`, which does not
-    /// describe itself, the message comes as bytes: use [`recv_as`](Self::recv_as) there.
+    /// In `raw` a text is [`Value::String`] and a binary message [`Value::Bytes`]. In `postcard`,
+    /// which does not describe itself, the message comes as bytes: use [`recv_as`](Self::recv_as)
+    /// there.
     ///
     /// # Errors
     /// [`ReceiveError`] about this one message; the connection goes on.
@@ -215,8 +222,9 @@ impl DataConnection {
             .await
     }
 
-    /// Waits for a message without taking it: its bytes in its serialization, before [`recv`](Self::recv) decodes
-    /// it. `None` once the connection is over and everything was read. Cancel safe.
+    /// Waits for a message without taking it: its bytes in its serialization, before
+    /// [`recv`](Self::recv) decodes it. `None` once the connection is over and everything was read.
+    /// Cancel safe.
     pub async fn next_size(&self) -> Option<usize> {
         self.held.plane.inbox.next_size().await
     }
@@ -236,8 +244,8 @@ impl DataConnection {
             .transpose()
     }
 
-    /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount` and PeerJS's `bufferSize`
-    /// together: those in the queue of the connection, and those in the channel.
+    /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount` and PeerJS's
+    /// `bufferSize` together: those in the queue of the connection, and those in the channel.
     pub fn buffered_amount(&self) -> usize {
         self.held.plane.buffered_amount()
     }
@@ -247,25 +255,28 @@ impl DataConnection {
         self.held.plane.close(CloseReason::Local);
     }
 
-    /// Closes once everything that was sent has been delivered, and waits for it. What is to be sent from now on is
-    /// refused. Dropping the future leaves the closing to go on. PeerJS: `close({flush: true})`, without its losses
-    /// on unordered channels.
+    /// Closes once everything that was sent has been delivered, and waits for it. What is to be
+    /// sent from now on is refused. Dropping the future leaves the closing to go on. PeerJS:
+    /// `close({flush: true})`, without its losses on unordered channels.
     pub async fn close_flush(&self) -> CloseReason {
         self.held.plane.close_later();
         self.held.plane.closed().await
     }
 
-    /// Splits the connection into a half to send, a [`Sink`](futures_util::Sink), and one to receive, a
-    /// [`Stream`](futures_util::Stream), for two tasks. Each of them is a handle like this one.
+    /// Splits the connection into a half to send, a [`Sink`](futures_util::Sink), and one to
+    /// receive, a [`Stream`](futures_util::Stream), for two tasks. Each of them is a handle like
+    /// this one.
     pub fn split(self) -> (SendHalf, ReceiveHalf) {
         (SendHalf::new(self.clone()), ReceiveHalf::new(self))
     }
 
-    /// Makes a stream of bytes, [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), of a
-    /// connection that is [`reliable`](Self::reliable) and [`Serialization::Raw`].
+    /// Makes a stream of bytes, [`AsyncRead`](tokio::io::AsyncRead) and
+    /// [`AsyncWrite`](tokio::io::AsyncWrite), of a connection that is [`reliable`](Self::reliable)
+    /// and [`Serialization::Raw`].
     ///
     /// # Errors
-    /// The connection as it is, if it is not both: its messages would come in another order, or have another form.
+    /// The connection as it is, if it is not both: its messages would come in another order, or
+    /// have another form.
     pub fn into_byte_stream(self) -> Result<ByteStream, Self> {
         if self.reliable() && self.serialization() == Serialization::Raw {
             Ok(ByteStream::new(self))

@@ -1,5 +1,5 @@
-//! Thousands of orders in which tasks may run around a queue, chosen by shuttle: none waits for ever, nothing is lost
-//! or changes its place. An order that fails is printed, to be run again.
+//! Thousands of orders in which tasks may run around a queue, chosen by shuttle: none waits for
+//! ever, nothing is lost or changes its place. An order that fails is printed, to be run again.
 
 mod sync {
     pub(super) use shuttle::sync::Mutex;

@@ -1,5 +1,5 @@
-//! What the handles of one connection, its reader, its writer and the driver share. Messages pass here and never
-//! through the driver.
+//! What the handles of one connection, its reader, its writer and the driver share. Messages pass
+//! here and never through the driver.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
@@ -25,11 +25,11 @@ use crate::event::ConnectionInfo;
 use crate::rtc::{ChannelReceiver, ChannelSender, Message};
 use crate::sync::{Mutex, lock};
 
-/// Bytes of one connection that wait for `recv`; one message fits always. At the limit the reader of the channel
-/// waits, then the channel's window closes and the remote waits.
+/// Bytes of one connection that wait for `recv`; one message fits always. At the limit the reader
+/// of the channel waits, then the channel's window closes and the remote waits.
 pub(super) const INBOX_BYTES_MAX: usize = 1 << 20;
-/// Bytes of one connection that were sent and wait for the channel; one message fits always. At the limit `send`
-/// waits.
+/// Bytes of one connection that were sent and wait for the channel; one message fits always. At the
+/// limit `send` waits.
 pub(super) const OUTBOX_BYTES_MAX: usize = 256 << 10;
 /// How long a remote that was asked to close may take. PeerJS before 1.5 does not know the request.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
@@ -52,7 +52,8 @@ pub(crate) struct DataPlane {
     pub(super) outbox: Queue<Outgoing>,
     pub(super) owner: Arc<dyn Owner>,
     pub(super) channel: OnceLock<ChannelSender>,
-    /// The remote's last JSON came as text, so it may be a PeerJS from before 1.5 that knows no other.
+    /// The remote's last JSON came as text, so it may be a PeerJS from before 1.5 that knows no
+    /// other.
     pub(super) json_as_text: AtomicBool,
     /// Bytes handed to the channel. Wraps.
     pub(super) handed_over: AtomicUsize,
@@ -68,8 +69,8 @@ pub(crate) struct DataPlane {
 }
 
 impl DataPlane {
-    /// `message_max`: bytes of the largest message taken. `budget`: what the connections of a peer have together for
-    /// incomplete ones. `account`: what it has of the bytes of all inboxes.
+    /// `message_max`: bytes of the largest message taken. `budget`: what the connections of a peer
+    /// have together for incomplete ones. `account`: what it has of the bytes of all inboxes.
     pub(crate) fn new(
         info: Arc<ConnectionInfo>,
         handle: ConnectionHandle,
@@ -243,8 +244,8 @@ impl DataPlane {
 
     /// Waits for delivery, asks the remote to close, and closes if it does not.
     ///
-    /// Delivery comes first even where messages keep their order: on an unordered channel the request would
-    /// overtake them.
+    /// Delivery comes first even where messages keep their order: on an unordered channel the
+    /// request would overtake them.
     async fn finish(self: Arc<Self>) {
         let over = async {
             self.settled().await;

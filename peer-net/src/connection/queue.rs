@@ -1,4 +1,5 @@
-//! A bounded queue between two tasks: messages of one connection that wait for the application, or for the channel.
+//! A bounded queue between two tasks: messages of one connection that wait for the application, or
+//! for the channel.
 //!
 //! Nothing but a lock and wakers, so that a test can try every order in which tasks may run.
 
@@ -9,7 +10,8 @@ use std::collections::VecDeque;
 use super::sync::{Mutex, lock};
 use super::waiters::{Place, Waiters, wake};
 
-/// Messages that may wait. At the limit whoever puts one in waits: nothing is lost, and no other connection notices.
+/// Messages that may wait. At the limit whoever puts one in waits: nothing is lost, and no other
+/// connection notices.
 pub(super) const MESSAGES_MAX: usize = 1024;
 
 /// Messages in order, each with its size in bytes.
@@ -80,8 +82,8 @@ impl<T> Queue<T> {
 
     // Putting in.
 
-    /// Appends a message once there is room for it and it is its turn: messages have the order in which their pushes
-    /// were polled first. Dropping the future appends nothing.
+    /// Appends a message once there is room for it and it is its turn: messages have the order in
+    /// which their pushes were polled first. Dropping the future appends nothing.
     pub(super) async fn push(&self, item: T, len: usize) -> Result<(), Ended> {
         let mut item = Some(item);
         let mut writer = Writer::new(self);
@@ -133,8 +135,8 @@ impl<T> Queue<T> {
         poll_fn(|context| reader.poll_next_size(context)).await
     }
 
-    /// As [`pop`](Self::pop), with the size. The message counts until [`release`](Self::release) is told so many
-    /// bytes.
+    /// As [`pop`](Self::pop), with the size. The message counts until [`release`](Self::release) is
+    /// told so many bytes.
     pub(super) async fn lend(&self) -> Option<(T, usize)> {
         let mut reader = Reader::new(self);
         poll_fn(|context| reader.poll_take(context, true)).await

@@ -14,14 +14,16 @@ use crate::codec::Payload;
 use crate::error::CloseReason;
 use crate::rtc::{ChannelReceiver, Message};
 
-/// How deep chunked messages may be nested in chunked messages. Deeper ones are dropped and counted.
+/// How deep chunked messages may be nested in chunked messages. Deeper ones are dropped and
+/// counted.
 const NESTED_MAX: usize = 4;
 /// What a message in an inbox costs besides its bytes.
 const MESSAGE_COST: usize = 128;
 /// A JSON text longer than this is not looked through for a close request; PeerJS's has 31 bytes.
 const CLOSE_TEXT_MAX: usize = 256;
 
-/// Takes messages from the channel, joins chunks and puts whole messages into the inbox; waits while that is full.
+/// Takes messages from the channel, joins chunks and puts whole messages into the inbox; waits
+/// while that is full.
 pub(super) async fn read(plane: Arc<DataPlane>, mut receiver: ChannelReceiver) {
     let mut assembly = plane.assembly();
     while let Some(message) = receiver.recv().await {
@@ -51,8 +53,8 @@ pub(super) struct Arrived {
     _held: Held,
 }
 
-/// Waits until all inboxes together have room for a message. Nothing more comes after the end, and nothing stays after
-/// the last handle is gone: there is no wait then.
+/// Waits until all inboxes together have room for a message. Nothing more comes after the end, and
+/// nothing stays after the last handle is gone: there is no wait then.
 async fn room(plane: &DataPlane, len: usize) -> Held {
     let cost = len.saturating_add(MESSAGE_COST);
     tokio::select! {
@@ -106,7 +108,8 @@ fn sort_packed(plane: &DataPlane, assembly: &mut Assembly, mut bytes: Bytes) -> 
                 return None;
             }
         };
-        // A part shares the frame it came in, unless that would keep much more than the part in memory.
+        // A part shares the frame it came in, unless that would keep much more than the part in
+        // memory.
         let data = if chunk.data.len() >= bytes.len() / 2 && !chunk.data.is_empty() {
             bytes.slice_ref(chunk.data)
         } else {

@@ -18,7 +18,8 @@ use crate::rtc::{self, ChannelSender, Message};
 const FLUSH_STALL: Duration = Duration::from_secs(10);
 
 impl DataPlane {
-    /// Puts a message into the queue, whole, when there is room. Dropping the future puts in nothing.
+    /// Puts a message into the queue, whole, when there is room. Dropping the future puts in
+    /// nothing.
     pub(super) async fn send(
         &self,
         encode: impl FnOnce(Serialization, bool) -> Result<Outgoing, SendError>,

@@ -23,7 +23,8 @@ pub struct GatewayOptions {
     /// The broker of all leaves. Default: PeerJS's public one.
     pub broker: BrokerAddress,
     /// Certificates (PEM) that are trusted besides the system's, as roots and each as the broker's
-    /// own; see [`BrokerClient::root_certificates`](crate::broker::BrokerClient::root_certificates).
+    /// own; see
+    /// [`BrokerClient::root_certificates`](crate::broker::BrokerClient::root_certificates).
     /// Default: none.
     pub root_certificates: Vec<u8>,
     /// How sessions are made. Sizes of messages and buffers are not taken from here but follow from

@@ -73,7 +73,8 @@ impl PeerBuilder {
         self
     }
 
-    /// Host, port, path, key and TLS in one: `ws://127.0.0.1:9000/myapp?key=peerjs`, or `wss`, `http`, `https`.
+    /// Host, port, path, key and TLS in one: `ws://127.0.0.1:9000/myapp?key=peerjs`, or `wss`,
+    /// `http`, `https`.
     pub fn broker(mut self, url: impl AsRef<str>) -> Self {
         let url = url.as_ref();
         match url.parse() {
@@ -86,16 +87,18 @@ impl PeerBuilder {
         self
     }
 
-    /// Trusts certificates besides the system's, a PEM text with at least one: as roots, and each as the certificate
-    /// of the broker itself, whatever name and dates are in it, as long as the broker has its key. So a broker with a
-    /// certificate of its own making (`openssl req -x509`) is trusted by that certificate.
+    /// Trusts certificates besides the system's, a PEM text with at least one: as roots, and each
+    /// as the certificate of the broker itself, whatever name and dates are in it, as long as the
+    /// broker has its key. So a broker with a certificate of its own making (`openssl req -x509`)
+    /// is trusted by that certificate.
     pub fn root_certificates(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.options.certificates.extend_from_slice(pem.as_ref());
         self.options.certificates.push(b'\n');
         self
     }
 
-    /// The secret that owns the id. Default: random. Give the same one to take the id over after a crash.
+    /// The secret that owns the id. Default: random. Give the same one to take the id over after a
+    /// crash.
     pub fn token(mut self, token: impl AsRef<str>) -> Self {
         match Token::from_wire(token.as_ref()) {
             Ok(token) => self.options.token = Some(token),
@@ -104,19 +107,22 @@ impl PeerBuilder {
         self
     }
 
-    /// STUN and TURN servers, PeerJS's `config.iceServers`. Default: PeerJS's own. Empty: direct paths only.
+    /// STUN and TURN servers, PeerJS's `config.iceServers`. Default: PeerJS's own. Empty: direct
+    /// paths only.
     pub fn ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
         self.options.rtc.ice_servers = servers.into_iter().collect();
         self
     }
 
-    /// Whether only relayed paths are used, PeerJS's `config.iceTransportPolicy`. Default: all paths.
+    /// Whether only relayed paths are used, PeerJS's `config.iceTransportPolicy`. Default: all
+    /// paths.
     pub fn ice_transport_policy(mut self, policy: IceTransportPolicy) -> Self {
         self.options.rtc.ice_transport_policy = policy;
         self
     }
 
-    /// Every option of the WebRTC stack at once, ICE servers and connect timeout included: PeerJS's `config`.
+    /// Every option of the WebRTC stack at once, ICE servers and connect timeout included: PeerJS's
+    /// `config`.
     pub fn rtc(mut self, config: RtcConfig) -> Self {
         self.options.rtc = config;
         self
@@ -134,10 +140,11 @@ impl PeerBuilder {
         self
     }
 
-    /// Come back to the broker by itself, with the same id and token, for ever, with pauses that grow to
-    /// [`RECONNECT_PAUSE_MAX`](crate::RECONNECT_PAUSE_MAX): after the socket was lost, and before the first time as long as the broker cannot be
-    /// reached. A broker that refuses the first time (id taken, wrong key) still ends the peer. Without an id of
-    /// yours the peer makes one itself, as PeerServer would. Default `false`, as in PeerJS.
+    /// Come back to the broker by itself, with the same id and token, for ever, with pauses that
+    /// grow to [`RECONNECT_PAUSE_MAX`](crate::RECONNECT_PAUSE_MAX): after the socket was lost, and
+    /// before the first time as long as the broker cannot be reached. A broker that refuses the
+    /// first time (id taken, wrong key) still ends the peer. Without an id of yours the peer makes
+    /// one itself, as PeerServer would. Default `false`, as in PeerJS.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.options.reconnect = reconnect;
         self
@@ -150,22 +157,25 @@ impl PeerBuilder {
     }
 
     /// Incoming connections that one remote may hold, open or not, while more than half of
-    /// [`max_connections`](Self::max_connections) are in use: a remote is an id, and once connected an address. At the
-    /// limit its offers are refused, and what it opens is closed. Default 0: one quarter, at least one.
+    /// [`max_connections`](Self::max_connections) are in use: a remote is an id, and once connected
+    /// an address. At the limit its offers are refused, and what it opens is closed. Default 0: one
+    /// quarter, at least one.
     pub fn remote_share(mut self, connections: usize) -> Self {
         self.options.remote_share = connections;
         self
     }
 
     /// Offers a second that are taken from all remotes together, after a burst of
-    /// [`OFFER_BURST`](crate::OFFER_BURST) times as many. Default [`OFFERS_PER_SECOND`](crate::OFFERS_PER_SECOND).
+    /// [`OFFER_BURST`](crate::OFFER_BURST) times as many. Default
+    /// [`OFFERS_PER_SECOND`](crate::OFFERS_PER_SECOND).
     pub fn offer_rate(mut self, per_second: u32) -> Self {
         self.options.offer_rates.all = PerSecond(per_second);
         self
     }
 
-    /// Offers a second that are taken from one remote, after a burst of [`OFFER_BURST`](crate::OFFER_BURST) times as
-    /// many. Default [`REMOTE_OFFERS_PER_SECOND`](crate::REMOTE_OFFERS_PER_SECOND).
+    /// Offers a second that are taken from one remote, after a burst of
+    /// [`OFFER_BURST`](crate::OFFER_BURST) times as many. Default
+    /// [`REMOTE_OFFERS_PER_SECOND`](crate::REMOTE_OFFERS_PER_SECOND).
     pub fn remote_offer_rate(mut self, per_second: u32) -> Self {
         self.options.offer_rates.remote = PerSecond(per_second);
         self
@@ -184,21 +194,24 @@ impl PeerBuilder {
         self
     }
 
-    /// Asked for each offer before anything is created for it, and before it counts for any rate; `false` refuses the
-    /// offer, which is counted and logged. Called on the peer's own task: it must not block. If it panics, that offer
-    /// is refused. A peer that only connects may refuse all.
+    /// Asked for each offer before anything is created for it, and before it counts for any rate;
+    /// `false` refuses the offer, which is counted and logged. Called on the peer's own task: it
+    /// must not block. If it panics, that offer is refused. A peer that only connects may refuse
+    /// all.
     ///
-    /// PeerJS knows no answer that refuses an offer. The remote is sent EXPIRE, as if nobody were here, for brokers
-    /// that pass it on: npm `peer` does, [`Broker`](crate::broker::Broker) does not. PeerJS then emits
-    /// `peer-unavailable`; behind any other broker the remote waits until its own time is up. It is not sent while
-    /// another connection with that remote is here, nor more often than
-    /// [`offer_rate`](Self::offer_rate) takes offers. LEAVE is never sent: it would end the remote's other connections.
+    /// PeerJS knows no answer that refuses an offer. The remote is sent EXPIRE, as if nobody were
+    /// here, for brokers that pass it on: npm `peer` does, [`Broker`](crate::broker::Broker) does
+    /// not. PeerJS then emits `peer-unavailable`; behind any other broker the remote waits until
+    /// its own time is up. It is not sent while another connection with that remote is here, nor
+    /// more often than [`offer_rate`](Self::offer_rate) takes offers. LEAVE is never sent: it would
+    /// end the remote's other connections.
     pub fn on_offer(mut self, admit: impl Fn(&Offer) -> bool + Send + Sync + 'static) -> Self {
         self.options.on_offer = Some(Arc::new(admit));
         self
     }
 
-    /// Starts the peer and returns at once, before the broker knows it. Needs a tokio runtime around it.
+    /// Starts the peer and returns at once, before the broker knows it. Needs a tokio runtime
+    /// around it.
     ///
     /// # Errors
     /// [`BuildError`]: an option cannot be used.

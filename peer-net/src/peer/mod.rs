@@ -28,9 +28,10 @@ const COMMANDS_MAX: usize = 32;
 
 /// A peer with an id at a broker, and its data connections. PeerJS's `Peer`.
 ///
-/// Handles are cheap to clone and all mean the same peer. Its connections keep it alive, too: when the last handle of
-/// the peer and of its connections is dropped, what was sent is delivered and the peer destroyed. Without a handle of
-/// the peer itself nobody can accept, so offers are refused.
+/// Handles are cheap to clone and all mean the same peer. Its connections keep it alive, too: when
+/// the last handle of the peer and of its connections is dropped, what was sent is delivered and
+/// the peer destroyed. Without a handle of the peer itself nobody can accept, so offers are
+/// refused.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -85,7 +86,8 @@ impl Peer {
         self.inner.shared.status().id.clone()
     }
 
-    /// Waits until the broker knows the peer. With the option `reconnect` it waits through lost sockets.
+    /// Waits until the broker knows the peer. With the option `reconnect` it waits through lost
+    /// sockets.
     ///
     /// # Errors
     /// [`PeerFailure`]: the broker cannot be reached or did not take the peer.
@@ -140,7 +142,8 @@ impl Peer {
         }
     }
 
-    /// Comes back to the broker with the same id and token, and waits until it is open. PeerJS: `reconnect`.
+    /// Comes back to the broker with the same id and token, and waits until it is open. PeerJS:
+    /// `reconnect`.
     ///
     /// # Errors
     /// [`ReconnectError`]: there is nothing to come back from, or the broker did not take the peer.
@@ -152,21 +155,23 @@ impl Peer {
         Ok(self.opened().await?)
     }
 
-    /// Closes every connection and leaves the broker, for good. Await [`closed`](Self::closed) to know it done.
-    /// PeerJS: `destroy`.
+    /// Closes every connection and leaves the broker, for good. Await [`closed`](Self::closed) to
+    /// know it done. PeerJS: `destroy`.
     pub fn destroy(&self) {
         self.inner.shared.destroy();
     }
 
-    /// Ends the peer in order: refuses what is new, delivers what its connections were given to send, closes them as
-    /// [`DataConnection::close_flush`] does, leaves the broker, and waits until all has ended. Dropping the future
-    /// leaves that to go on. A connection that delivers nothing for 10 s is closed without the rest.
+    /// Ends the peer in order: refuses what is new, delivers what its connections were given to
+    /// send, closes them as [`DataConnection::close_flush`] does, leaves the broker, and waits
+    /// until all has ended. Dropping the future leaves that to go on. A connection that delivers
+    /// nothing for 10 s is closed without the rest.
     pub async fn shutdown(&self) {
         self.inner.shared.shutdown();
         self.closed().await;
     }
 
-    /// Waits until the peer is destroyed and everything below it has ended. Dropping the future changes nothing.
+    /// Waits until the peer is destroyed and everything below it has ended. Dropping the future
+    /// changes nothing.
     pub async fn closed(&self) {
         self.inner.commands.closed().await;
     }
@@ -174,12 +179,14 @@ impl Peer {
     /// The ids of all peers at the broker, if the broker tells. PeerJS: `listAllPeers`.
     ///
     /// # Errors
-    /// [`ListError`]: the broker is not reachable, or does not allow it (PeerServer's `allow_discovery`).
+    /// [`ListError`]: the broker is not reachable, or does not allow it (PeerServer's
+    /// `allow_discovery`).
     pub async fn list_all_peers(&self) -> Result<Vec<String>, ListError> {
         self.inner.shared.list_all_peers().await
     }
 
-    /// What happens, as a stream. The first stream begins at the peer's start, each other one at its call.
+    /// What happens, as a stream. The first stream begins at the peer's start, each other one at
+    /// its call.
     pub fn events(&self) -> Events {
         self.inner.shared.events()
     }

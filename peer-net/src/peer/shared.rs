@@ -24,8 +24,8 @@ const EVENTS: &str = "peer_net::event";
 pub struct Stats {
     /// What the engine counts.
     pub engine: peer_core::peer::Stats,
-    /// Offers that were not taken, whatever the reason: `on_offer`, a rate, a share, a limit, no place. The log says
-    /// which.
+    /// Offers that were not taken, whatever the reason: `on_offer`, a rate, a share, a limit, no
+    /// place. The log says which.
     pub refused_offers: u64,
     /// Incoming connections closed because nobody accepted them.
     pub unaccepted: u64,
@@ -48,7 +48,8 @@ pub(crate) struct Status {
     pub(crate) returning: bool,
 }
 
-/// What handles ask of the driver without waiting. Bounded: a connection asks for each thing a few times at most.
+/// What handles ask of the driver without waiting. Bounded: a connection asks for each thing a few
+/// times at most.
 #[derive(Default)]
 pub(crate) struct Requests {
     pub(crate) destroy: bool,
@@ -57,7 +58,8 @@ pub(crate) struct Requests {
     pub(crate) close: Vec<ConnectionHandle>,
 }
 
-/// Held by the handles of a peer and of its connections. When the last of them is gone, the peer ends.
+/// Held by the handles of a peer and of its connections. When the last of them is gone, the peer
+/// ends.
 pub(crate) struct Alive(Arc<Shared>);
 
 impl Drop for Alive {
@@ -190,8 +192,8 @@ impl Shared {
         }
     }
 
-    /// Everything goes to `tracing`; a subscriber filters by level and target: events have one of their own, so that
-    /// who tells them himself can leave them out.
+    /// Everything goes to `tracing`; a subscriber filters by level and target: events have one of
+    /// their own, so that who tells them himself can leave them out.
     fn log(&self, event: &Event) {
         let id = self.status.borrow().id.clone();
         let id = id.as_ref().map_or("", PeerId::as_str);

@@ -75,7 +75,8 @@ impl Association {
         }
     }
 
-    /// Opens the channel, or waits until the remote does. Once, after [`associate`](Self::associate).
+    /// Opens the channel, or waits until the remote does. Once, after
+    /// [`associate`](Self::associate).
     pub(super) async fn open(&self) -> Result<Channel, Failure> {
         match self {
             #[cfg(feature = "webrtc-rs")]
@@ -124,8 +125,8 @@ impl Association {
         }
     }
 
-    /// Tells the remote that we are gone, and takes everything down. After an end of the remote's the receiver may
-    /// still read what had come.
+    /// Tells the remote that we are gone, and takes everything down. After an end of the remote's
+    /// the receiver may still read what had come.
     pub(super) async fn close(&self) {
         match self {
             #[cfg(feature = "webrtc-rs")]

@@ -5,8 +5,8 @@ use webrtc_dtls::crypto;
 /// SHA-256 of a certificate in DER: RFC 8122.
 pub(super) type Fingerprint = [u8; 32];
 
-/// A self-signed ECDSA P-256 certificate. Each session has its own, as in browsers, so that two sessions of one
-/// peer cannot be linked by it.
+/// A self-signed ECDSA P-256 certificate. Each session has its own, as in browsers, so that two
+/// sessions of one peer cannot be linked by it.
 pub(super) struct Certificate {
     pub(super) inner: crypto::Certificate,
     pub(super) fingerprint: Fingerprint,

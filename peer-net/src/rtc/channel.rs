@@ -37,8 +37,8 @@ impl Message {
         self.len() == 0
     }
 
-    /// How it travels: its payload protocol identifier (RFC 8831, section 8) and its bytes. SCTP has no empty
-    /// messages; one byte stands for them.
+    /// How it travels: its payload protocol identifier (RFC 8831, section 8) and its bytes. SCTP
+    /// has no empty messages; one byte stands for them.
     fn into_wire(self) -> (u32, Bytes) {
         const NOTHING: Bytes = Bytes::from_static(&[0]);
         match self {
@@ -71,8 +71,8 @@ pub enum SendError {
     /// The message is larger than [`ChannelSender::max_message_size`].
     #[error("the message is larger than the remote peer accepts; send it in parts")]
     TooBig,
-    /// As much as [`RtcConfig::send_buffer`](super::RtcConfig::send_buffer) waits already. Only from
-    /// [`ChannelSender::try_send`].
+    /// As much as [`RtcConfig::send_buffer`](super::RtcConfig::send_buffer) waits already. Only
+    /// from [`ChannelSender::try_send`].
     #[error("the data channel is congested; wait until it is drained")]
     Full,
 }
@@ -85,7 +85,8 @@ pub struct ChannelSender {
 }
 
 impl ChannelSender {
-    /// Hands a message over; waits while the channel is congested. Dropping the future sends nothing.
+    /// Hands a message over; waits while the channel is congested. Dropping the future sends
+    /// nothing.
     ///
     /// # Errors
     /// [`SendError::Closed`], [`SendError::TooBig`].
@@ -93,8 +94,8 @@ impl ChannelSender {
         self.hand_over(message, false).await
     }
 
-    /// As [`send`](Self::send), for the last message: the remote reads it after everything that it has acknowledged, which
-    /// on an unordered channel another message could overtake.
+    /// As [`send`](Self::send), for the last message: the remote reads it after everything that it
+    /// has acknowledged, which on an unordered channel another message could overtake.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -150,7 +151,8 @@ impl ChannelSender {
         self.line.room.is_closed()
     }
 
-    /// Waits until the remote has acknowledged something since this call: `true`. `false`: the channel is closed.
+    /// Waits until the remote has acknowledged something since this call: `true`. `false`: the
+    /// channel is closed.
     pub fn acknowledged(&self) -> impl Future<Output = bool> + '_ {
         let acknowledged = self.line.below.acknowledged().notified();
         async {
@@ -194,8 +196,8 @@ pub struct ChannelReceiver {
 }
 
 impl ChannelReceiver {
-    /// The next message; `None` once the channel is closed and everything received before is read. Dropping the
-    /// future loses nothing.
+    /// The next message; `None` once the channel is closed and everything received before is read.
+    /// Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Message> {
         self.inbox.recv().await.map(|(message, _)| message)
     }
@@ -363,7 +365,8 @@ impl Inbox {
     }
 
     #[cfg(feature = "webrtc-rs")]
-    /// Hands a message over. Where nobody listens any more it is dropped, so that the remote is not held up.
+    /// Hands a message over. Where nobody listens any more it is dropped, so that the remote is not
+    /// held up.
     pub(super) async fn deliver(&self, message: Message, permit: Option<OwnedSemaphorePermit>) {
         if let Some(permit) = permit {
             let _ = self.messages.send((message, permit)).await;

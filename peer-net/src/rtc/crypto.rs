@@ -1,6 +1,7 @@
-//! [`Crypto`] by `ring` where that is fast and can be asked: each packet's AEAD, SHA-256, HMAC and randomness. Keys of
-//! P-256 stay with `p256`: `ring` takes neither a scalar for ECDH nor a digest to sign, and both are asked once a
-//! handshake. Its signatures are those of RFC 6979, so that both implementations say the same where they draw the same.
+//! [`Crypto`] by `ring` where that is fast and can be asked: each packet's AEAD, SHA-256, HMAC and
+//! randomness. Keys of P-256 stay with `p256`: `ring` takes neither a scalar for ECDH nor a digest
+//! to sign, and both are asked once a handshake. Its signatures are those of RFC 6979, so that both
+//! implementations say the same where they draw the same.
 
 use core::fmt;
 
@@ -47,7 +48,8 @@ impl Default for RingCrypto {
 }
 
 impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> RingCrypto<R> {
-    /// With randomness of one's own: `random` fills a slice from a CSPRNG, or fails with [`CryptoError::Random`].
+    /// With randomness of one's own: `random` fills a slice from a CSPRNG, or fails with
+    /// [`CryptoError::Random`].
     pub const fn new(random: R) -> Self {
         Self {
             curve: RustCrypto::new(random),

@@ -14,11 +14,12 @@ use webrtc_util::Conn;
 use super::certificate::{Certificate, Fingerprint, fingerprint};
 use super::guard::Guard;
 
-/// Between two retransmissions of a flight. The crate neither backs off nor gives up; the session's deadline does.
+/// Between two retransmissions of a flight. The crate neither backs off nor gives up; the session's
+/// deadline does.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(300);
 
-/// After the remote refused with a plaintext alert, which anybody may have sent, the handshake has this long to
-/// succeed nevertheless.
+/// After the remote refused with a plaintext alert, which anybody may have sent, the handshake has
+/// this long to succeed nevertheless.
 const REFUSED_GRACE: Duration = Duration::from_secs(3);
 const REFUSED_POLL: Duration = Duration::from_millis(250);
 
@@ -57,7 +58,8 @@ impl Dtls {
     }
 }
 
-/// Shakes hands. Succeeds only with a remote that owns a certificate with one of `accepted` fingerprints.
+/// Shakes hands. Succeeds only with a remote that owns a certificate with one of `accepted`
+/// fingerprints.
 pub(super) async fn handshake(
     path: Arc<dyn Conn + Send + Sync>,
     certificate: &Certificate,
@@ -76,8 +78,8 @@ pub(super) async fn handshake(
         client_auth: ClientAuthType::RequireAnyClientCert,
         extended_master_secret: ExtendedMasterSecretType::Require,
         flight_interval: FLIGHT_INTERVAL,
-        // A browser offers media too, and the crate refuses whom it cannot match. Nothing is ever sent by it. As
-        // the client we do not ask, and so need no answer.
+        // A browser offers media too, and the crate refuses whom it cannot match. Nothing is ever
+        // sent by it. As the client we do not ask, and so need no answer.
         srtp_protection_profiles: if client {
             Vec::new()
         } else {

@@ -22,8 +22,8 @@ use super::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Between two rounds of checks while no pair works.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// Checks of one pair until it is given up: 30 s of them, longer than the agent stays in `Checking`. The crate's
-/// own 7 would be over before a slow remote has its candidates.
+/// Checks of one pair until it is given up: 30 s of them, longer than the agent stays in
+/// `Checking`. The crate's own 7 would be over before a slow remote has its candidates.
 const MAX_BINDING_REQUESTS: u16 = 300;
 /// Between two consent checks of the pair in use.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -34,20 +34,22 @@ const RELAY_WAIT: Duration = Duration::from_millis(500);
 const LOCAL_CANDIDATES: usize = 64;
 /// URLs of STUN and TURN servers; each costs a socket an address. More are passed over.
 const MAX_SERVERS: usize = 8;
-/// The same of all sessions of this process that wait for their servers. A dead one is waited for up to 8 s, whatever
-/// becomes of its session, and a name that is not resolved takes two of tokio's 512 blocking threads, which SCTP needs
-/// for every packet. A session that comes when they are taken does without servers, and says so in the log.
+/// The same of all sessions of this process that wait for their servers. A dead one is waited for
+/// up to 8 s, whatever becomes of its session, and a name that is not resolved takes two of tokio's
+/// 512 blocking threads, which SCTP needs for every packet. A session that comes when they are
+/// taken does without servers, and says so in the log.
 static SERVERS: Semaphore = Semaphore::const_new(128);
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
-/// The agent judges silence by the wall clock, so it must not judge: [`Minder`] does. Failing altogether is off with
-/// zero, and disconnecting comes after this.
+/// The agent judges silence by the wall clock, so it must not judge: [`Minder`] does. Failing
+/// altogether is off with zero, and disconnecting comes after this.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The agent's own close can wait for its locks.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// Gathering that is under way when an agent closes cannot be ended: the crate has no way yet (`agent/mod.rs`). It goes on
-/// until its servers answered or were waited for, 5 s for STUN and 8 s for TURN, and only then can its sockets be
-/// closed. So long somebody waits, looking this often, and no longer than this.
+/// Gathering that is under way when an agent closes cannot be ended: the crate has no way yet
+/// (`agent/mod.rs`). It goes on until its servers answered or were waited for, 5 s for STUN and 8 s
+/// for TURN, and only then can its sockets be closed. So long somebody waits, looking this often,
+/// and no longer than this.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 const SWEEPS_MAX: u32 = 120;
 /// One that was about to begin does not show yet.
@@ -177,8 +179,8 @@ impl Ice {
         self.agent.gather_candidates()
     }
 
-    /// Takes a candidate of the remote. Those that cannot be used are dropped: other transports, names unless mDNS
-    /// is on, garbage.
+    /// Takes a candidate of the remote. Those that cannot be used are dropped: other transports,
+    /// names unless mDNS is on, garbage.
     pub(super) fn add_candidate(&self, line: &str) {
         match parse_candidate(line, self.mdns) {
             Ok(candidate) => {
@@ -201,8 +203,8 @@ impl Ice {
         self.state.subscribe()
     }
 
-    /// Waits until it is certain that there will be no path, and says why: gathering left nothing that the policy
-    /// allows, or the remote checks from too many addresses.
+    /// Waits until it is certain that there will be no path, and says why: gathering left nothing
+    /// that the policy allows, or the remote checks from too many addresses.
     pub(super) async fn hopeless(&self) -> &'static str {
         let mut hopeless = self.hopeless.subscribe();
         // The sender lives in `self`.
@@ -212,9 +214,9 @@ impl Ice {
         }
     }
 
-    /// Waits until the remote has not been heard for a while, once for each look. What it sends then, in answer to
-    /// whatever it is sent, ends the silence. The agent's own checks do not come while the wall clock is behind
-    /// where it was (`agent_internal.rs`, `check_keepalive`).
+    /// Waits until the remote has not been heard for a while, once for each look. What it sends
+    /// then, in answer to whatever it is sent, ends the silence. The agent's own checks do not come
+    /// while the wall clock is behind where it was (`agent_internal.rs`, `check_keepalive`).
     pub(super) async fn quiet(&self) {
         self.quiet.notified().await;
     }
@@ -292,7 +294,8 @@ fn claim(servers: &'static Semaphore, urls: Vec<Url>) -> (Vec<Url>, Claim) {
     }
 }
 
-/// Whether a closed agent still gathers. It does not tell, but a restart is refused for another reason then.
+/// Whether a closed agent still gathers. It does not tell, but a restart is refused for another
+/// reason then.
 async fn is_gathering(agent: &Agent) -> bool {
     let refusal = agent.restart(String::new(), String::new()).await;
     matches!(refusal, Err(webrtc_ice::Error::ErrRestartWhenGathering))
@@ -306,7 +309,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn ip_filter(config: &RtcConfig) -> IpFilterFn {
     let only = config.ip_filter.clone();
     Box::new(move |ip| {
-        // A link-local IPv6 address cannot be bound without its scope, which candidates do not carry.
+        // A link-local IPv6 address cannot be bound without its scope, which candidates do not
+        // carry.
         let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         !link_local && !ip.is_unspecified() && (only.is_empty() || only.contains(&ip))
     })

@@ -1,5 +1,6 @@
-//! What the ICE agent has to be told or asked from time to time, since it does not tell by itself: that it should
-//! nominate, whether the remote fell silent, how many addresses it has taken for candidates.
+//! What the ICE agent has to be told or asked from time to time, since it does not tell by itself:
+//! that it should nominate, whether the remote fell silent, how many addresses it has taken for
+//! candidates.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -13,15 +14,16 @@ use webrtc_ice::state::ConnectionState;
 
 use super::silence::Silence;
 
-/// Between two looks whether a pair works that could be nominated: an eighth of the time gone by, so that they make
-/// connecting no more than that slower, within these limits.
+/// Between two looks whether a pair works that could be nominated: an eighth of the time gone by,
+/// so that they make connecting no more than that slower, within these limits.
 const HASTE_MIN: Duration = Duration::from_millis(1);
 const HASTE_MAX: Duration = Duration::from_millis(25);
-/// How often the agent is prompted to nominate. It is once for each pair that works, usually once in all.
+/// How often the agent is prompted to nominate. It is once for each pair that works, usually once
+/// in all.
 const PROMPTS_MAX: u16 = 32;
-/// Addresses a remote may check from, its candidates included. The agent takes every new one for a candidate, without a
-/// limit (`agent_internal.rs`, `handle_inbound`); with more the session ends. Looked at as often as for silence: a flood
-/// had added some hundreds by then, less than 1 MB.
+/// Addresses a remote may check from, its candidates included. The agent takes every new one for a
+/// candidate, without a limit (`agent_internal.rs`, `handle_inbound`); with more the session ends.
+/// Looked at as often as for silence: a flood had added some hundreds by then, less than 1 MB.
 const MAX_REMOTE_ADDRESSES: usize = 128;
 /// Longest time between two looks for silence.
 const LOOK_MAX: Duration = Duration::from_millis(500);
@@ -112,10 +114,11 @@ impl Minder {
             .count()
     }
 
-    /// Has the controlling agent nominate a pair that works. By itself it looks only once an interval of checks, or
-    /// when the remote happens to check that pair again (`agent_selector.rs`, `contact_candidates`). Nothing of its own
-    /// makes it look for us; a new candidate of the remote does, and one over TCP has no other effect, since nothing
-    /// here is paired with it.
+    /// Has the controlling agent nominate a pair that works. By itself it looks only once an
+    /// interval of checks, or when the remote happens to check that pair again
+    /// (`agent_selector.rs`, `contact_candidates`). Nothing of its own makes it look for us; a new
+    /// candidate of the remote does, and one over TCP has no other effect, since nothing here is
+    /// paired with it.
     fn prompt(&self, number: u16) {
         let line = format!(
             "1 1 tcp 1 192.0.2.1 {} typ host tcptype passive",

@@ -1,11 +1,13 @@
 //! WebRTC sessions: ICE, DTLS and SCTP for one data channel each.
 //!
-//! A [`Session`] is one `RTCPeerConnection` with one `RTCDataChannel`, as PeerJS uses them. It runs in tasks of
-//! its own, is fed descriptions and candidates, and answers with [`SessionEvent`]s. Once [`SessionEvent::Open`]
-//! has come, messages go through [`ChannelSender`] and [`ChannelReceiver`] without passing anybody else's task.
+//! A [`Session`] is one `RTCPeerConnection` with one `RTCDataChannel`, as PeerJS uses them. It runs
+//! in tasks of its own, is fed descriptions and candidates, and answers with [`SessionEvent`]s.
+//! Once [`SessionEvent::Open`] has come, messages go through [`ChannelSender`] and
+//! [`ChannelReceiver`] without passing anybody else's task.
 //!
-//! Known limits of the stack below: a path that dies is not replaced by another; and while a session ends that still
-//! waits for STUN or TURN servers, its tasks and sockets stay until those have been waited for, 8 s at most.
+//! Known limits of the stack below: a path that dies is not replaced by another; and while a
+//! session ends that still waits for STUN or TURN servers, its tasks and sockets stay until those
+//! have been waited for, 8 s at most.
 //!
 //! Whose SCTP carries the data is a setting, [`Stack`]; both ends may have different ones.
 //!
@@ -44,8 +46,8 @@ const CLOSE_STEP: Duration = Duration::from_millis(500);
 
 /// Whose SCTP carries the data. ICE and DTLS are those of webrtc-rs with either.
 ///
-/// Its names, as [`Display`](fmt::Display), [`FromStr`] and serde have them, are `webrtc-rs` and `native`. The default is
-/// webrtc-rs where it is built.
+/// Its names, as [`Display`](fmt::Display), [`FromStr`] and serde have them, are `webrtc-rs` and
+/// `native`. The default is webrtc-rs where it is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -55,8 +57,8 @@ pub enum Stack {
     #[cfg_attr(docsrs, doc(cfg(feature = "webrtc-rs")))]
     #[default]
     WebrtcRs,
-    /// `peer_core::rtc::sctp`: one task a session, quick where packets are lost, nothing of the blocking pool. Of the
-    /// feature `native`.
+    /// `peer_core::rtc::sctp`: one task a session, quick where packets are lost, nothing of the
+    /// blocking pool. Of the feature `native`.
     #[cfg(feature = "native")]
     #[cfg_attr(docsrs, doc(cfg(feature = "native")))]
     #[cfg_attr(not(feature = "webrtc-rs"), default)]
@@ -113,37 +115,41 @@ impl fmt::Display for UnknownStack {
 
 impl core::error::Error for UnknownStack {}
 
-/// How sessions are made. The defaults suit a machine on an ordinary network; every wait and buffer is bounded.
+/// How sessions are made. The defaults suit a machine on an ordinary network; every wait and buffer
+/// is bounded.
 #[derive(Clone, Debug)]
 pub struct RtcConfig {
     /// Whose SCTP carries the data. Default: that of webrtc-rs, where it is built.
     pub stack: Stack,
-    /// STUN and TURN servers. Default: none, so only host candidates. While 128 of them are waited for in this process,
-    /// a further session does without.
+    /// STUN and TURN servers. Default: none, so only host candidates. While 128 of them are waited
+    /// for in this process, a further session does without.
     pub ice_servers: Vec<IceServer>,
     /// Which local candidates are used: PeerJS's `config.iceTransportPolicy`. Default: all.
     pub ice_transport_policy: IceTransportPolicy,
-    /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by their own checks.
+    /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by
+    /// their own checks.
     pub mdns: bool,
-    /// From the start until the channel is open, the remote's answer included; over it, the session fails with
-    /// the stage it had reached. Default: 30 s. Connectivity checks alone get no more than
-    /// `disconnected_timeout` and `failed_timeout` together.
+    /// From the start until the channel is open, the remote's answer included; over it, the session
+    /// fails with the stage it had reached. Default: 30 s. Connectivity checks alone get no more
+    /// than `disconnected_timeout` and `failed_timeout` together.
     pub connect_timeout: Duration,
-    /// Silence until [`IceState::Disconnected`] is reported. Default: 5 s. By the monotonic clock, as is the next.
+    /// Silence until [`IceState::Disconnected`] is reported. Default: 5 s. By the monotonic clock,
+    /// as is the next.
     pub disconnected_timeout: Duration,
-    /// Further silence until the session ends. Default: 10 s, so 15 s in all. Time in which the program was stopped
-    /// does not count.
+    /// Further silence until the session ends. Default: 10 s, so 15 s in all. Time in which the
+    /// program was stopped does not count.
     pub failed_timeout: Duration,
     /// The largest message in bytes the remote is told it may send. Default: 262,144, as Chromium.
     pub max_message_size: u32,
-    /// SCTP receive window in bytes: received, and not yet read by the session. Default: 1 MiB. Values below
-    /// twice [`max_message_size`](Self::max_message_size) are raised to it.
+    /// SCTP receive window in bytes: received, and not yet read by the session. Default: 1 MiB.
+    /// Values below twice [`max_message_size`](Self::max_message_size) are raised to it.
     pub receive_window: u32,
-    /// Bytes of messages that wait in one [`ChannelReceiver`]. When it is full the window closes and the remote
-    /// has to wait. Default: 4 MiB; at least one message always fits.
+    /// Bytes of messages that wait in one [`ChannelReceiver`]. When it is full the window closes
+    /// and the remote has to wait. Default: 4 MiB; at least one message always fits.
     pub receive_buffer: usize,
-    /// Bytes handed to one [`ChannelSender`] and not yet acknowledged; about as much makes `send` wait, half of it
-    /// in a queue, half on its way. Default: 1 MiB; at least one message always fits.
+    /// Bytes handed to one [`ChannelSender`] and not yet acknowledged; about as much makes `send`
+    /// wait, half of it in a queue, half on its way. Default: 1 MiB; at least one message always
+    /// fits.
     pub send_buffer: usize,
     /// Gathers candidates on loopback interfaces too: for tests on one machine. Default: off.
     pub include_loopback: bool,
@@ -182,14 +188,15 @@ pub enum IceTransportPolicy {
     /// Every one.
     #[default]
     All,
-    /// Only relayed ones, so the remote never learns this machine's addresses. A session fails, with
-    /// [`RtcFailure::Ice`], as soon as no TURN server gave a relayed address.
+    /// Only relayed ones, so the remote never learns this machine's addresses. A session fails,
+    /// with [`RtcFailure::Ice`], as soon as no TURN server gave a relayed address.
     Relay,
 }
 
 /// A STUN or TURN server: `RTCIceServer`.
 ///
-/// `stun:` and `turn:` over UDP work. `stuns:`, `turns:` and `?transport=tcp` are logged and passed over.
+/// `stun:` and `turn:` over UDP work. `stuns:`, `turns:` and `?transport=tcp` are logged and passed
+/// over.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct IceServer {
     /// For example `stun:stun.example.org:3478`. In JSON one string or a list.
@@ -243,14 +250,16 @@ pub enum SessionEvent {
     LocalCandidate(String),
     /// The ICE transport moved.
     IceState(IceState),
-    /// DTLS has shaken hands, with the remote of the description. The [`IceState`] that made it possible may come after.
+    /// DTLS has shaken hands, with the remote of the description. The [`IceState`] that made it
+    /// possible may come after.
     DtlsConnected,
     /// The data channel is open.
     Open(ChannelSender, ChannelReceiver),
-    /// The session is over: closed by either side. What arrived before may still wait in the [`ChannelReceiver`].
+    /// The session is over: closed by either side. What arrived before may still wait in the
+    /// [`ChannelReceiver`].
     Closed,
-    /// The session never opened; or it had, and the path or the stack failed, with what arrived before still in the
-    /// [`ChannelReceiver`]. The sentence says why, for people.
+    /// The session never opened; or it had, and the path or the stack failed, with what arrived
+    /// before still in the [`ChannelReceiver`]. The sentence says why, for people.
     Failed(RtcFailure, String),
 }
 

@@ -1,4 +1,5 @@
-//! One session: its handle, and the tasks that take it from descriptions to an open channel and to its end.
+//! One session: its handle, and the tasks that take it from descriptions to an open channel and to
+//! its end.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -78,8 +79,8 @@ impl Session {
         });
     }
 
-    /// Gives either side a candidate of the remote, `candidate:…`. What cannot be used is dropped, and so are
-    /// more than 32 of them.
+    /// Gives either side a candidate of the remote, `candidate:…`. What cannot be used is dropped,
+    /// and so are more than 32 of them.
     pub fn add_candidate(&self, candidate: String) {
         if self.candidates.try_send(candidate).is_err() {
             self.candidates_dropped.fetch_add(1, Ordering::Relaxed);
@@ -98,8 +99,8 @@ impl Session {
             .remote_address()
     }
 
-    /// Closes the session; the remote notices at once. What was sent and is not yet acknowledged is lost. Closing
-    /// twice is harmless.
+    /// Closes the session; the remote notices at once. What was sent and is not yet acknowledged is
+    /// lost. Closing twice is harmless.
     pub fn close(&self) {
         self.closing.send_replace(true);
     }
@@ -139,7 +140,8 @@ enum Role {
     Answer { offer: String },
 }
 
-/// What the session has made so far; it has to be taken down in order, whatever happens to the task that made it.
+/// What the session has made so far; it has to be taken down in order, whatever happens to the task
+/// that made it.
 #[derive(Default)]
 struct Progress {
     stage: AtomicU8,
@@ -199,8 +201,8 @@ impl Progress {
     }
 }
 
-/// Runs the negotiation in a task of its own, where a panic in the stack ends no more than this session, and cleans
-/// up after it.
+/// Runs the negotiation in a task of its own, where a panic in the stack ends no more than this
+/// session, and cleans up after it.
 async fn supervise(
     negotiation: Negotiation,
     progress: Arc<Progress>,
@@ -357,8 +359,8 @@ impl Negotiation {
                 }
             }
         };
-        // Whatever ends it, what came before was acknowledged and is handed over: a remote's ABORT and its close_notify
-        // come together, and either may be seen first.
+        // Whatever ends it, what came before was acknowledged and is handed over: a remote's ABORT
+        // and its close_notify come together, and either may be seen first.
         association.end();
         let _ = timeout(DRAIN_DEADLINE, drained).await;
         end

@@ -1,8 +1,9 @@
 //! How long the remote has been silent.
 //!
-//! The agent below notes by the wall clock when it heard the remote, and would judge the age of that note by the
-//! wall clock too: set forward by a minute, it would end every session at once. Here a note that changes means that
-//! something came, whatever it says, and time is measured by the monotonic clock.
+//! The agent below notes by the wall clock when it heard the remote, and would judge the age of
+//! that note by the wall clock too: set forward by a minute, it would end every session at once.
+//! Here a note that changes means that something came, whatever it says, and time is measured by
+//! the monotonic clock.
 
 use core::time::Duration;
 use std::time::{Instant, SystemTime};
@@ -18,8 +19,8 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// `stride`: somewhat more than the time between two looks. A program that was stopped for longer did not
-    /// listen, so the rest of that time says nothing about the remote.
+    /// `stride`: somewhat more than the time between two looks. A program that was stopped for
+    /// longer did not listen, so the rest of that time says nothing about the remote.
     pub(super) const fn new(stride: Duration, now: Instant) -> Self {
         Self {
             stride,

@@ -73,7 +73,8 @@ async fn last(events: &mut mpsc::Receiver<SessionEvent>) -> SessionEvent {
     timeout(PATIENCE, wait).await.expect("the session ends")
 }
 
-/// Starts both and carries signals between them until both are open. The answerer may run somewhere else.
+/// Starts both and carries signals between them until both are open. The answerer may run somewhere
+/// else.
 async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -> (End, End) {
     let there = there.unwrap_or_else(Handle::current);
     let (events, mut from_a) = mpsc::channel(16);
@@ -233,7 +234,8 @@ async fn closing_is_noticed_and_leaves_nothing_behind() {
     settle(before).await;
 }
 
-/// Waits until no more tasks are there than `before`: the crates' own end a moment after they were told to.
+/// Waits until no more tasks are there than `before`: the crates' own end a moment after they were
+/// told to.
 async fn settle(before: usize) {
     let metrics = Handle::current().metrics();
     let settled = async {
@@ -261,7 +263,8 @@ async fn what_was_flushed_before_a_close_arrives() {
     assert!(matches!(b.last().await, SessionEvent::Closed));
 }
 
-/// The receiver pauses until the sender has been stuck for a while; the closed window then opens again.
+/// The receiver pauses until the sender has been stuck for a while; the closed window then opens
+/// again.
 async fn a_pause_stalls_nothing(from_offerer: bool) {
     const MESSAGES: usize = 512;
     const SIZE: usize = 65_536;
@@ -276,7 +279,8 @@ async fn a_pause_stalls_nothing(from_offerer: bool) {
     });
     for i in 0..MESSAGES {
         if i == MESSAGES / 4 {
-            // The sender's timer has backed off to 8 s by then: it cannot be what makes things go on.
+            // The sender's timer has backed off to 8 s by then: it cannot be what makes things go
+            // on.
             tokio::time::sleep(Duration::from_secs(8)).await;
             assert!(from.sender.buffered_amount() > 0, "the sender had to wait");
         }
@@ -445,7 +449,8 @@ async fn closing_before_anything_happened() {
     assert!(matches!(last(&mut events).await, SessionEvent::Closed));
 }
 
-/// The crate forgets to acknowledge a lone packet; its sender would then wait a second for its timer each time.
+/// The crate forgets to acknowledge a lone packet; its sender would then wait a second for its
+/// timer each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lone_messages_are_acknowledged() {
     let (a, mut b) = pair(true).await;
@@ -469,7 +474,8 @@ async fn a_remote_that_vanishes_is_noticed() {
         failed_timeout: Duration::from_millis(1000),
         ..config()
     };
-    // The answerer runs in a thread that stops where it is, with its sockets open: no ABORT, no alert.
+    // The answerer runs in a thread that stops where it is, with its sockets open: no ABORT, no
+    // alert.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

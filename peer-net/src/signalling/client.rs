@@ -79,9 +79,9 @@ impl BrokerClient {
         })
     }
 
-    /// Trusts the certificates in `pem` besides the system's: as roots, and each as the certificate of the broker
-    /// itself. One that the broker shows exactly as it is here is taken whatever name and dates are in it, as that of
-    /// `openssl req -x509`, if the broker has its key.
+    /// Trusts the certificates in `pem` besides the system's: as roots, and each as the certificate
+    /// of the broker itself. One that the broker shows exactly as it is here is taken whatever name
+    /// and dates are in it, as that of `openssl req -x509`, if the broker has its key.
     ///
     /// # Errors
     /// There is no certificate in `pem`.
@@ -91,7 +91,8 @@ impl BrokerClient {
         Ok(self)
     }
 
-    /// Sets the time for name, TCP, TLS and the HTTP answer together, [`CONNECT_TIMEOUT`] by default.
+    /// Sets the time for name, TCP, TLS and the HTTP answer together, [`CONNECT_TIMEOUT`] by
+    /// default.
     #[must_use]
     pub fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
         self.connect_timeout = connect_timeout;
@@ -130,7 +131,8 @@ impl BrokerClient {
     /// Asks the broker for the ids of all its peers.
     ///
     /// # Errors
-    /// [`BrokerError::DiscoveryOff`] when the broker does not allow it; else the stage it failed at.
+    /// [`BrokerError::DiscoveryOff`] when the broker does not allow it; else the stage it failed
+    /// at.
     pub async fn list_all_peers(&self) -> Result<Vec<String>, BrokerError> {
         const CALL: &str = "the request for the list of peers";
         let body = match self.call(CALL, "peers", PEERS_MAX).await {
@@ -143,8 +145,8 @@ impl BrokerClient {
         })
     }
 
-    /// Opens the WebSocket for `id`. What the broker says first (OPEN, ERROR, ID-TAKEN) is left to the
-    /// receiver.
+    /// Opens the WebSocket for `id`. What the broker says first (OPEN, ERROR, ID-TAKEN) is left to
+    /// the receiver.
     ///
     /// # Errors
     /// [`BrokerError`] says at which stage it failed.
@@ -307,7 +309,8 @@ impl BrokerClient {
 
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for (tried, &address) in addresses.iter().enumerate() {
-            // Each address gets its share of what is left, so that one black hole does not eat it all.
+            // Each address gets its share of what is left, so that one black hole does not eat it
+            // all.
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
             match timeout(share, TcpStream::connect(address)).await {

@@ -1,4 +1,5 @@
-//! The client's side of a broker: where it is, its HTTP calls, its WebSocket, and one of them at a time for a driver.
+//! The client's side of a broker: where it is, its HTTP calls, its WebSocket, and one of them at a
+//! time for a driver.
 
 mod address;
 mod backoff;

@@ -1,5 +1,5 @@
-//! A driver's side of the broker: one HTTP call or one socket at a time, each in a task of its own. The peer's driver
-//! and the gateway have one each.
+//! A driver's side of the broker: one HTTP call or one socket at a time, each in a task of its own.
+//! The peer's driver and the gateway have one each.
 
 use core::future::pending;
 use core::time::Duration;
@@ -12,13 +12,14 @@ use tokio::time::timeout;
 
 use super::{BrokerClient, BrokerError};
 
-/// Signals that wait for the socket. At the limit whoever has more waits, see [`BrokerSocket::has_room`]; a socket
-/// that takes none for [`SEND_TIMEOUT`](super::SEND_TIMEOUT) is lost.
+/// Signals that wait for the socket. At the limit whoever has more waits, see
+/// [`BrokerSocket::has_room`]; a socket that takes none for [`SEND_TIMEOUT`](super::SEND_TIMEOUT)
+/// is lost.
 const SIGNALS_MAX: usize = 256;
 /// Messages of the broker that wait for the driver. At the limit the socket is not read.
 const MESSAGES_MAX: usize = 32;
-/// How long a socket that was closed may take to end, and the next one waits for it: the broker should see the
-/// old one go before the new one comes.
+/// How long a socket that was closed may take to end, and the next one waits for it: the broker
+/// should see the old one go before the new one comes.
 const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 /// What came of a command, or over the socket.
@@ -107,7 +108,8 @@ impl BrokerSocket {
         }));
     }
 
-    /// Whether [`send`](Self::send) would take a signal. Without a socket it does: the signal goes nowhere.
+    /// Whether [`send`](Self::send) would take a signal. Without a socket it does: the signal goes
+    /// nowhere.
     pub(crate) fn has_room(&self) -> bool {
         match &self.signals {
             Some(signals) => signals.capacity() > 0 || signals.is_closed(),
@@ -224,7 +226,8 @@ async fn run(
         while let Some(text) = signals.recv().await {
             sender.send(text).await?;
         }
-        // The driver let go. The other side may now answer the closing frame, which ends the reading.
+        // The driver let go. The other side may now answer the closing frame, which ends the
+        // reading.
         let _ = timeout(CLOSE_WAIT, sender.close()).await;
         tokio::time::sleep(CLOSE_WAIT).await;
         Ok::<_, BrokerError>(())

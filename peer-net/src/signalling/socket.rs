@@ -84,8 +84,8 @@ pub struct SocketReceiver {
 }
 
 impl SocketReceiver {
-    /// The next message, at most [`MESSAGE_MAX`] bytes, as it came. `None`: the socket is closed, and
-    /// [`error`](Self::error) says whether in order. Cancel safe.
+    /// The next message, at most [`MESSAGE_MAX`] bytes, as it came. `None`: the socket is closed,
+    /// and [`error`](Self::error) says whether in order. Cancel safe.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         while self.error.is_none() {
             match self.stream.next().await? {

@@ -34,7 +34,8 @@ pub enum TlsError {
     NoRoots,
 }
 
-/// The client's side: the system's root certificates and these, either as roots or as the server's own.
+/// The client's side: the system's root certificates and these, either as roots or as the server's
+/// own.
 pub(super) fn client_config(
     trusted: &[CertificateDer<'static>],
 ) -> Result<Arc<ClientConfig>, TlsError> {
@@ -67,9 +68,9 @@ pub(super) fn client_config(
     Ok(Arc::new(config))
 }
 
-/// Takes what the roots vouch for, and a certificate that is trusted itself: as most private servers have, it is its
-/// own authority and often names no host, so WebPKI would refuse it. Whether the server has its key is checked in
-/// either case.
+/// Takes what the roots vouch for, and a certificate that is trusted itself: as most private
+/// servers have, it is its own authority and often names no host, so WebPKI would refuse it.
+/// Whether the server has its key is checked in either case.
 #[derive(Debug)]
 struct Verifier {
     trusted: Vec<CertificateDer<'static>>,

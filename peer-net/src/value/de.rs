@@ -36,15 +36,16 @@ impl Budget {
     }
 }
 
-/// Reads one value within a budget; bytes borrowed from `source` are shared with it where that is worth it.
+/// Reads one value within a budget; bytes borrowed from `source` are shared with it where that is
+/// worth it.
 #[derive(Clone, Copy)]
 pub(crate) struct ValueSeed<'s> {
     pub(crate) budget: &'s Budget,
     pub(crate) source: Option<&'s Bytes>,
 }
 
-/// Bytes are shared with the message they came in when they are at least this part of it, so that a few
-/// bytes cannot keep a large message in memory.
+/// Bytes are shared with the message they came in when they are at least this part of it, so that a
+/// few bytes cannot keep a large message in memory.
 const SHARED_FROM: usize = 4;
 
 impl ValueSeed<'_> {

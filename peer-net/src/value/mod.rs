@@ -13,11 +13,12 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 /// Most values in one received message, nested ones counted. A message with more is
-/// [`ReceiveError::TooManyValues`](crate::ReceiveError::TooManyValues): one byte on the wire can stand for
-/// a whole value in memory.
+/// [`ReceiveError::TooManyValues`](crate::ReceiveError::TooManyValues): one byte on the wire can
+/// stand for a whole value in memory.
 pub const MAX_VALUES: usize = 1 << 20;
 
-/// Any value that PeerJS can send. Bytes stay bytes, and numbers compare as in JavaScript: `5 == 5.0`.
+/// Any value that PeerJS can send. Bytes stay bytes, and numbers compare as in JavaScript: `5 ==
+/// 5.0`.
 ///
 /// ```
 /// use peer_net::Value;

@@ -2,11 +2,13 @@
 
 use serde::ser::{Serialize, Serializer};
 
-/// A number. Whole ones keep all 64 bits; equality is that of the number, not of its type, and NaN equals nothing.
+/// A number. Whole ones keep all 64 bits; equality is that of the number, not of its type, and NaN
+/// equals nothing.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Number(Repr);
 
-/// Canonical: a whole number in the range of `i64` is `Int`, of `u64` above that `Large`, all else `Float`.
+/// Canonical: a whole number in the range of `i64` is `Int`, of `u64` above that `Large`, all else
+/// `Float`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Repr {
     Int(i64),
@@ -62,7 +64,8 @@ impl From<u64> for Number {
 impl From<f64> for Number {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn from(value: f64) -> Self {
-        // The casts are exact: the value is whole and in range. -0 becomes 0, as BinaryPack and JSON have it.
+        // The casts are exact: the value is whole and in range. -0 becomes 0, as BinaryPack and
+        // JSON have it.
         Self(if value.fract() != 0.0 {
             Repr::Float(value)
         } else if (-TWO_63..TWO_63).contains(&value) {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::Value;
 
-/// Members by name, in order. Equal to another whatever the order, as a JavaScript programmer expects.
+/// Members by name, in order. Equal to another whatever the order, as a JavaScript programmer
+/// expects.
 #[derive(Clone, Debug, Default)]
 pub struct Object(Vec<(String, Value)>);
 

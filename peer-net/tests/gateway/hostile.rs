@@ -142,7 +142,8 @@ async fn one_that_floods_or_lies_harms_no_other() -> Outcome {
         talk(&good, ours, &theirs).await?;
     }
 
-    // Garbage in its own session harms nobody, not even itself; a lie ends it, and it may begin anew.
+    // Garbage in its own session harms nobody, not even itself; a lie ends it, and it may begin
+    // anew.
     fast.noise([0xA5; 3_000]).await;
     until_status(&gateway, |status| status.leaves[0].link.garbage > 0).await;
     let lies = (0..=255).flat_map(|number| sealed(&[0x10, number, 1]));

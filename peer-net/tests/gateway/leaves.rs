@@ -145,7 +145,8 @@ async fn the_remotes_of_a_leaf_that_dies_notice() -> Outcome {
     soon(theirs.closed()).await;
     until_status(&gateway, |status| status.present == 0).await;
 
-    // It comes back under the same id, and once more on a second line while the first is still there.
+    // It comes back under the same id, and once more on a second line while the first is still
+    // there.
     let leaf = Device::open(&gateway, "one", 1).await;
     let (theirs, _) = from_bob(&bob, &leaf, "one", Serialization::Binary).await;
     let again = Device::open(&gateway, "one", 1).await;
@@ -172,7 +173,8 @@ async fn a_leaf_that_says_little_at_a_time_is_told_that_it_arrived() -> Outcome 
     let (theirs, ours) = from_bob(&bob, &leaf, "one", Serialization::Binary).await;
     for _ in 0..3 {
         talk(&leaf, ours, &theirs).await?;
-        // Otherwise the engine would believe more and more to be on its way, and stop at its high-water mark.
+        // Otherwise the engine would believe more and more to be on its way, and stop at its
+        // high-water mark.
         until(async || {
             let buffered =
                 move |engine: &mut Engine<'_>, _| Some(engine.connection(ours)?.buffered_amount());

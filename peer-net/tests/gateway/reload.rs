@@ -91,7 +91,8 @@ async fn a_reload_changes_where_leaves_come_from() -> Outcome {
     let (to_one, ours) = from_bob(&bob, &one, "one", Serialization::Json).await;
     let before = gateway.local_addrs()[0];
 
-    // An address that somebody else has: nothing changes, and the leaves named with it do not count either.
+    // An address that somebody else has: nothing changes, and the leaves named with it do not count
+    // either.
     let taken = TcpListener::bind("127.0.0.1:0").await?;
     let mut bad = options.clone();
     bad.listen = vec![([127, 0, 0, 1], 0).into(), taken.local_addr()?];

@@ -147,8 +147,8 @@ async fn a_reload_changes_serial_ports() -> Outcome {
     Ok(())
 }
 
-/// A cable from a device to wherever it is plugged, which is a new pseudo-terminal each time. While it is nowhere what the
-/// device says is lost, as on a UART.
+/// A cable from a device to wherever it is plugged, which is a new pseudo-terminal each time. While
+/// it is nowhere what the device says is lost, as on a UART.
 struct Cable {
     /// A link to the pseudo-terminal of now, as those below /dev/serial/by-id.
     link: PathBuf,

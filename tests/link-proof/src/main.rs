@@ -1,6 +1,6 @@
-//! The proof that peer-core is what it says: a program without `std` and without an allocator that uses every
-//! public module. Were either needed anywhere, it would not link. It exits with 0 when everything worked, else
-//! with the number of the part that did not.
+//! The proof that peer-core is what it says: a program without `std` and without an allocator that
+//! uses every public module. Were either needed anywhere, it would not link. It exits with 0 when
+//! everything worked, else with the number of the part that did not.
 #![no_std]
 #![no_main]
 
@@ -41,6 +41,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     abort()
 }
 
-/// The precompiled `core` was built for unwinding and names this; with `panic = "abort"` nothing calls it.
+/// The precompiled `core` was built for unwinding and names this; with `panic = "abort"` nothing
+/// calls it.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}

@@ -56,8 +56,8 @@ pub struct Read {
 
 /// One end of an association without I/O: it is told the time, and who has it carries its packets.
 ///
-/// Times count from the start of the run. After any call [`transmit`](Self::transmit) is asked until
-/// it has no more, and [`timeout`](Self::timeout) after that.
+/// Times count from the start of the run. After any call [`transmit`](Self::transmit) is asked
+/// until it has no more, and [`timeout`](Self::timeout) after that.
 pub trait End {
     /// Takes a packet from the network.
     fn receive(&mut self, now: Duration, packet: &[u8]);

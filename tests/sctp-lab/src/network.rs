@@ -17,8 +17,8 @@ pub enum Loss {
     /// Each with this probability, independent of the others.
     Random(f64),
     /// In bursts (Gilbert–Elliott): while the line is bad, each packet is lost with probability
-    /// `lost`; while it is good, none is. The line may turn in each [slot](SLOT) of time, whether or
-    /// not there is a packet, so a burst ends while an end is silent.
+    /// `lost`; while it is good, none is. The line may turn in each [slot](SLOT) of time, whether
+    /// or not there is a packet, so a burst ends while an end is silent.
     Bursts {
         /// Probability that a good line turns bad.
         begin: f64,

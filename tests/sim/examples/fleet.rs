@@ -1,6 +1,8 @@
-//! A fleet of sensors reports through a gateway to a dashboard. In the middle the gateway loses power for ten seconds.
+//! A fleet of sensors reports through a gateway to a dashboard. In the middle the gateway loses
+//! power for ten seconds.
 //!
-//! `cargo run -p peer-sim --example fleet`. The test `tests/fleet.rs` runs the same and asserts what the dashboard saw.
+//! `cargo run -p peer-sim --example fleet`. The test `tests/fleet.rs` runs the same and asserts
+//! what the dashboard saw.
 
 use peer_core::peer::ConnectOptions;
 use peer_core::serialization::Serialization;
@@ -185,7 +187,8 @@ impl Fleet {
     }
 }
 
-/// The story: half a minute of peace, the gateway is away from second 30 to 40, and a minute later all is well.
+/// The story: half a minute of peace, the gateway is away from second 30 to 40, and a minute later
+/// all is well.
 pub(crate) fn run(seed: u64, sensors: usize) -> Fleet {
     let mut fleet = Fleet::new(seed, sensors);
     fleet.run_for(Duration::from_secs(30));

@@ -1,7 +1,8 @@
-//! Runs the hard scenario over many seeds: `cargo run -p peer-sim --example soak -- --seeds 10000 [--from N]`.
+//! Runs the hard scenario over many seeds: `cargo run -p peer-sim --example soak -- --seeds 10000
+//! [--from N]`.
 //!
-//! Ends at the first seed that fails; with `--all` it runs the others too and lists those that failed. Exits with 1
-//! where one did, and with 2 where it was called in a wrong way.
+//! Ends at the first seed that fails; with `--all` it runs the others too and lists those that
+//! failed. Exits with 1 where one did, and with 2 where it was called in a wrong way.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;

@@ -21,7 +21,8 @@ pub enum Action {
     Resume(HostId),
     /// The host's clock jumps by so many seconds.
     Jump(HostId, i32),
-    /// The host's NAT forgets it: the address others know leads nowhere, the broker's socket is dead.
+    /// The host's NAT forgets it: the address others know leads nowhere, the broker's socket is
+    /// dead.
     Rebind(HostId),
     /// The NAT of a site forgets all its hosts.
     RebindSite(SiteId),
@@ -37,7 +38,8 @@ pub enum Action {
     Cut(HostId, HostId),
     /// All partitions and cuts end.
     Heal,
-    /// The broker ends and forgets all. `orderly`: its sockets are closed; otherwise its machine just dies.
+    /// The broker ends and forgets all. `orderly`: its sockets are closed; otherwise its machine
+    /// just dies.
     StopBroker {
         /// Whether its clients are told.
         orderly: bool,

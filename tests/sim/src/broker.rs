@@ -12,12 +12,15 @@ use crate::lan::WireId;
 use crate::link::BROKER;
 use crate::sim::{Happening, Sim};
 
-/// First retransmission of a segment; doubles up to [`RETRY_MAX`] (RFC 6298 with a floor as in Linux).
+/// First retransmission of a segment; doubles up to [`RETRY_MAX`] (RFC 6298 with a floor as in
+/// Linux).
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(4);
-/// A segment nobody acknowledged for so long breaks the socket. Linux's `TCP_USER_TIMEOUT` in a sensible setting.
+/// A segment nobody acknowledged for so long breaks the socket. Linux's `TCP_USER_TIMEOUT` in a
+/// sensible setting.
 const BREAKS_AFTER: Duration = Duration::from_secs(20);
-/// Messages that wait for one socket. What the realm relays beyond is refused; a client's own break the socket.
+/// Messages that wait for one socket. What the realm relays beyond is refused; a client's own break
+/// the socket.
 const LANE_MAX: usize = 1_024;
 /// Signals remembered for [`Action::RepeatSignal`](crate::Action::RepeatSignal) and its like.
 const REMEMBERED: usize = 64;
@@ -271,7 +274,8 @@ impl Sim {
             } else {
                 (BROKER, client)
             };
-            // A kernel acknowledges, or resets, as long as its machine runs. A rebound NAT has forgotten the way in.
+            // A kernel acknowledges, or resets, as long as its machine runs. A rebound NAT has
+            // forgotten the way in.
             let listens = direction == UP || (host.runs() && host.address_epoch == socket.epoch);
             let lane = &mut socket.lanes[direction];
             let Some(segment) = lane.waiting.front() else {
@@ -397,7 +401,8 @@ impl Sim {
         let rebound = socket.epoch != self.hosts[id.0].address_epoch;
         let knows = socket.server_open || matches!(segment, Segment::Upgrade { .. });
         if !self.broker.up || !knows || rebound {
-            // From a process or binding that does not exist any more. The server's own end learns nothing.
+            // From a process or binding that does not exist any more. The server's own end learns
+            // nothing.
             if !matches!(segment, Segment::End) && self.net.is_reachable(BROKER, id.node()) {
                 let at = now + self.net.latency(BROKER, id.node());
                 self.schedule(at, Happening::Reset(index, DOWN));

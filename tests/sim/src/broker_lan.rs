@@ -1,4 +1,5 @@
-//! The broker as a machine on the LAN: HTTP and WebSocket over smoltcp's TCP, in front of the same realm.
+//! The broker as a machine on the LAN: HTTP and WebSocket over smoltcp's TCP, in front of the same
+//! realm.
 
 use std::collections::BTreeMap;
 
@@ -120,7 +121,8 @@ impl Sim {
         }
     }
 
-    /// A NAT forgot this client: what the broker sends to it goes nowhere, what it sends comes from somewhere else.
+    /// A NAT forgot this client: what the broker sends to it goes nowhere, what it sends comes from
+    /// somewhere else.
     pub(crate) fn broker_lan_forgets(&mut self, id: HostId) {
         if let Some(lan) = &mut self.broker.lan {
             for wire in lan.server.forget(address(id.node())) {

@@ -1,7 +1,8 @@
-//! A model of one SCTP stream with user messages: reliable, ordered or not, with a window and repetitions.
+//! A model of one SCTP stream with user messages: reliable, ordered or not, with a window and
+//! repetitions.
 //!
-//! A message is one unit that is lost as soon as one of its packets is. The window does not adapt; acknowledgements
-//! are one a message.
+//! A message is one unit that is lost as soon as one of its packets is. The window does not adapt;
+//! acknowledgements are one a message.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -17,7 +18,8 @@ use crate::sim::Sim;
 
 /// Bytes on the way at once.
 const WINDOW: usize = 64 * 1024;
-/// Bytes a receiver holds for an application that does not read. Beyond: not acknowledged, so sent again.
+/// Bytes a receiver holds for an application that does not read. Beyond: not acknowledged, so sent
+/// again.
 pub(crate) const RECEIVE_WINDOW: usize = 256 * 1024;
 /// A message is repeated first after this; doubles up to [`REPEAT_MAX`].
 const REPEAT_FIRST: Duration = Duration::from_millis(600);
@@ -72,7 +74,8 @@ pub(crate) struct Sender {
 const CREDIT_MAX: usize = 24 * 1024;
 
 impl Sender {
-    /// What it has room for. A message of which the end has not come takes none: it is sent when it is whole.
+    /// What it has room for. A message of which the end has not come takes none: it is sent when it
+    /// is whole.
     pub(crate) fn room(&self) -> usize {
         let partial = self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len());
         CREDIT_MAX.saturating_sub(self.buffered - partial)
@@ -235,7 +238,8 @@ impl Sim {
         let Some(end) = self.ends[id].as_deref_mut() else {
             return;
         };
-        // The association may be up at the remote while our last flight was lost: its data is repeated.
+        // The association may be up at the remote while our last flight was lost: its data is
+        // repeated.
         if end.stage != Stage::Established {
             return;
         }

@@ -409,8 +409,8 @@ impl Sim {
         Some(handle)
     }
 
-    /// The end of a connection's session. At a gateway one of the same name may be left of a leaf that has started
-    /// again.
+    /// The end of a connection's session. At a gateway one of the same name may be left of a leaf
+    /// that has started again.
     pub(crate) fn end_of(&self, id: HostId, handle: ConnectionHandle) -> Option<EndId> {
         let host = &self.hosts[id.0];
         let end = *host.ends.get(&handle)?;
@@ -473,8 +473,9 @@ impl Sim {
         } else {
             host.told
         };
-        // A device polls its engine only while there is room for what it may say. How long nothing moves is limited;
-        // something that moves slowly, and then no more, takes a few times as long.
+        // A device polls its engine only while there is room for what it may say. How long nothing
+        // moves is limited; something that moves slowly, and then no more, takes a few times as
+        // long.
         let slack = match host.options.access {
             Access::Modelled => OUTCOME_SLACK,
             Access::Tcp => 2 * SocketTiming::default().stall_timeout,
@@ -493,7 +494,8 @@ impl Sim {
             let (since, local_since) = *record.late_since.get_or_insert((now, told));
             let mut late_by = now.saturating_duration_since(since);
             if is_device {
-                // The waits of what is around its engine are by its clock, which loses time when it is set back.
+                // The waits of what is around its engine are by its clock, which loses time when it
+                // is set back.
                 late_by = late_by.min(told.saturating_duration_since(local_since));
             }
             if late_by > slack {

@@ -1,6 +1,8 @@
-//! A device on the LAN: an engine, what `peer_core::net` and `peer_core::link` put around it, and smoltcp.
+//! A device on the LAN: an engine, what `peer_core::net` and `peer_core::link` put around it, and
+//! smoltcp.
 //!
-//! One [turn](Device::turn) is the loop of a program on such a device, as the documentation of [`peer_core::net`] has it.
+//! One [turn](Device::turn) is the loop of a program on such a device, as the documentation of
+//! [`peer_core::net`] has it.
 
 use core::fmt::Write as _;
 
@@ -211,7 +213,8 @@ impl<'m> Device<'m> {
         }
     }
 
-    /// The loop of a program, once, up to an event, which the application may want to look into. `None`: no device.
+    /// The loop of a program, once, up to an event, which the application may want to look into.
+    /// `None`: no device.
     pub(crate) fn turn(&mut self, now: Instant) -> Option<Batch> {
         let Self { peer, face } = self;
         let mut commands = Vec::new();
@@ -325,7 +328,8 @@ impl Sim {
             return Batch::default();
         };
         if core::mem::replace(&mut host.malformed, malformed) != malformed {
-            // Documented: a message too large for the memory is dropped and reported. The link does not say which.
+            // Documented: a message too large for the memory is dropped and reported. The link does
+            // not say which.
             let handles: Vec<_> = host.records.iter().map(|record| record.handle).collect();
             for handle in handles {
                 self.excuse(id, handle);

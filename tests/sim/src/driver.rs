@@ -19,8 +19,8 @@ use crate::trace;
 const BATCH_MAX: usize = 64;
 /// A driver that polls late does so at most this much later.
 const LAZY_MAX: Duration = Duration::from_millis(30);
-/// A `BrokerSocket` that was lost comes back by itself within 30 s. One that the engine closed does not, so the
-/// application comes after.
+/// A `BrokerSocket` that was lost comes back by itself within 30 s. One that the engine closed does
+/// not, so the application comes after.
 const SOCKET_COMES_BACK: Duration = Duration::from_secs(40);
 
 /// A piece of a message on its way into an engine.
@@ -71,7 +71,8 @@ impl Sim {
         self.poll_soon(id);
     }
 
-    /// A driver that is told of less buffered looks how much it is now, not how much it was when that happened.
+    /// A driver that is told of less buffered looks how much it is now, not how much it was when
+    /// that happened.
     pub(crate) fn up_to_date(&mut self, id: HostId, stimulus: Stimulus) -> Stimulus {
         let Stimulus::Rtc(handle, rtc) = &stimulus else {
             return stimulus;
@@ -121,8 +122,8 @@ impl Sim {
         }
     }
 
-    /// Polls at most so many outputs, for which it takes of the room, and does what they say; whether the engine waits
-    /// now.
+    /// Polls at most so many outputs, for which it takes of the room, and does what they say;
+    /// whether the engine waits now.
     fn poll_some(&mut self, id: HostId, at_most: usize, room: &mut Room) -> bool {
         let presses = *room != Room::UNLIMITED && self.rng_hosts.chance(0.5);
         let now = *room;
@@ -177,7 +178,8 @@ impl Sim {
         }
     }
 
-    /// Feeds a message whole, or cut at random where the driver gets it in pieces: then perhaps the rest later.
+    /// Feeds a message whole, or cut at random where the driver gets it in pieces: then perhaps the
+    /// rest later.
     fn feed_message(
         &mut self,
         id: HostId,
@@ -419,7 +421,8 @@ impl Sim {
         };
         // Whoever sets a timer has just looked at its clock.
         host.local(now);
-        // An engine takes what it was told last for the time. What is around a device's goes by the clock.
+        // An engine takes what it was told last for the time. What is around a device's goes by the
+        // clock.
         let at = if wanted <= host.told && !host.is_device() {
             now
         } else {
@@ -618,7 +621,8 @@ impl Sim {
             return;
         };
         if lost {
-            // Documented: what was read may have been all that a message coming in could stay beside.
+            // Documented: what was read may have been all that a message coming in could stay
+            // beside.
             self.excuse(id, handle);
         }
         for (kind, bytes) in messages {
@@ -628,7 +632,8 @@ impl Sim {
         self.feed_held(id, handle);
     }
 
-    /// The application reads all there is in pieces, so that messages may be longer than its memory.
+    /// The application reads all there is in pieces, so that messages may be longer than its
+    /// memory.
     fn read_pieces(&mut self, id: HostId, handle: ConnectionHandle) {
         loop {
             let Some(engine) = &mut self.hosts[id.0].engine else {

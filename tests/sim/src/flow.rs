@@ -1,5 +1,5 @@
-//! Applications that let back-pressure through: an echo that reads only when it can write, and a source that writes
-//! whenever there is room. And the check that they never stop for ever.
+//! Applications that let back-pressure through: an echo that reads only when it can write, and a
+//! source that writes whenever there is room. And the check that they never stop for ever.
 
 use peer_core::connection::SendError;
 use peer_core::peer::ConnectionHandle;
@@ -10,7 +10,8 @@ use crate::host::{Conn, HostId, HostState};
 use crate::session::{End, Stage};
 use crate::sim::Sim;
 
-/// How long nothing may move that an application waits for, while the path is good and everybody runs.
+/// How long nothing may move that an application waits for, while the path is good and everybody
+/// runs.
 const STANDSTILL_MAX: Duration = Duration::from_secs(60);
 /// What a message has besides its text.
 const HEAD: usize = 24;
@@ -28,7 +29,8 @@ pub(crate) enum Flow {
     /// Nothing.
     #[default]
     None,
-    /// Answers each message with one as long. It reads the next one only when the answer was accepted.
+    /// Answers each message with one as long. It reads the next one only when the answer was
+    /// accepted.
     Echo {
         /// The length of an answer that was not accepted yet.
         owed: Option<usize>,
@@ -45,8 +47,9 @@ impl Flow {
 }
 
 impl Sim {
-    /// Sends `count` messages of about `len` bytes as fast as the engine accepts them. The application goes on with it
-    /// by itself until they are sent or the connection ends. Does nothing where it echoes.
+    /// Sends `count` messages of about `len` bytes as fast as the engine accepts them. The
+    /// application goes on with it by itself until they are sent or the connection ends. Does
+    /// nothing where it echoes.
     pub fn fill_up(&mut self, conn: Conn, count: usize, len: usize) {
         let echoes = matches!(self.flow(conn.host, conn.handle), Flow::Echo { .. });
         if !self.is_current(conn) || echoes {

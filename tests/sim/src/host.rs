@@ -39,7 +39,8 @@ impl HostId {
     }
 }
 
-/// Names one connection at one of its two hosts. Stale once the connection is over or the host crashed.
+/// Names one connection at one of its two hosts. Stale once the connection is over or the host
+/// crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conn {
     /// Where.
@@ -61,8 +62,8 @@ pub enum Access {
     /// By the models of this crate.
     #[default]
     Modelled,
-    /// Its broker by [`peer_core::net`]: HTTP and a WebSocket over smoltcp's TCP, whose frames travel over the links.
-    /// Its sessions are modelled.
+    /// Its broker by [`peer_core::net`]: HTTP and a WebSocket over smoltcp's TCP, whose frames
+    /// travel over the links. Its sessions are modelled.
     Tcp,
     /// Broker and sessions by [`peer_core::link`] over smoltcp's TCP through this
     /// [gateway](Sim::add_gateway), whose sessions are modelled.
@@ -88,31 +89,34 @@ pub struct HostOptions {
     pub access: Access,
     /// What its engine may use.
     pub capacity: Capacity,
-    /// The application comes back after it lost the broker, first after this long, doubled up to 30 s, with a random
-    /// half. Default: 1 s. `None`: it does not. With [`Access::Tcp`]
-    /// [`BrokerSocket`](peer_core::net::BrokerSocket) does it with its own pauses, and the application after 35 to
-    /// 70 s what that leaves to it.
+    /// The application comes back after it lost the broker, first after this long, doubled up to 30
+    /// s, with a random half. Default: 1 s. `None`: it does not. With [`Access::Tcp`]
+    /// [`BrokerSocket`](peer_core::net::BrokerSocket) does it with its own pauses, and the
+    /// application after 35 to 70 s what that leaves to it.
     pub reconnect: Option<Duration>,
     /// The application reads a message at most so much later than it could. Default: at once.
     pub reads_after: Duration,
-    /// Probability that the driver polls late after an input, so that inputs come back to back. Default: 0.
+    /// Probability that the driver polls late after an input, so that inputs come back to back.
+    /// Default: 0.
     pub lazy: f64,
-    /// The application answers each message of a connection that came in with one as long, and reads the next one
-    /// only when that was accepted. Default: no.
+    /// The application answers each message of a connection that came in with one as long, and
+    /// reads the next one only when that was accepted. Default: no.
     pub echoes: bool,
-    /// The application reads messages in pieces, and so takes longer ones than its memory holds. Kept messages are
-    /// not among them. Default: no.
+    /// The application reads messages in pieces, and so takes longer ones than its memory holds.
+    /// Kept messages are not among them. Default: no.
     pub streams_in: bool,
-    /// Probability that its driver gets a message in pieces, which it feeds as they come. Default: 0.
+    /// Probability that its driver gets a message in pieces, which it feeds as they come. Default:
+    /// 0.
     pub cuts: f64,
-    /// Probability that there is little room for what the engine says, or none, when its driver polls. Default: 0.
+    /// Probability that there is little room for what the engine says, or none, when its driver
+    /// polls. Default: 0.
     pub tight: f64,
     /// Whether its WebRTC stack counts credit. Default: no.
     pub credit: bool,
     /// Whether messages are kept for [`Sim::take_messages`]. They are checked anyway. Default: yes.
     pub keeps_messages: bool,
-    /// Whether the driver puts its clock through [`monotonic`](peer_core::time::monotonic) before it tells the engine, as it has to when the
-    /// clock may be set back. Default: yes.
+    /// Whether the driver puts its clock through [`monotonic`](peer_core::time::monotonic) before
+    /// it tells the engine, as it has to when the clock may be set back. Default: yes.
     pub monotonic: bool,
     /// Changes the engine's configuration.
     pub tune: fn(&mut Config),
@@ -546,7 +550,8 @@ impl Sim {
     pub(crate) fn jump_clock(&mut self, id: HostId, seconds: i32) {
         self.hosts[id.0].offset += i64::from(seconds) * 1_000_000;
         self.note(id, format_args!("clock jumps {seconds} s"));
-        // Whoever sleeps for a while sleeps as long, whatever the clock says: nobody sees a step back before.
+        // Whoever sleeps for a while sleeps as long, whatever the clock says: nobody sees a step
+        // back before.
         if seconds > 0 || !self.hosts[id.0].options.monotonic {
             self.arm(id);
         }

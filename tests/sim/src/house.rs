@@ -31,8 +31,8 @@ impl<T: Tenant> Jobs<T> {
 
 /// A tenant and the memory it borrows.
 ///
-/// A struct cannot hold both. An async block can: this is one that makes the memory, then does whatever job is handed
-/// to it, as the task of a real driver does. Nobody ever awaits it.
+/// A struct cannot hold both. An async block can: this is one that makes the memory, then does
+/// whatever job is handed to it, as the task of a real driver does. Nobody ever awaits it.
 pub(crate) struct House<T: Tenant> {
     task: Pin<Box<dyn Future<Output = ()>>>,
     jobs: Rc<Cell<Option<Job<T>>>>,

@@ -128,8 +128,8 @@ pub(crate) enum Rtc {
     Close,
 }
 
-/// Outputs until an event, which the application may want to look into before the next poll, or until there are no
-/// more: then with the time of the timeout.
+/// Outputs until an event, which the application may want to look into before the next poll, or
+/// until there are no more: then with the time of the timeout.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) commands: Vec<Command>,
@@ -174,8 +174,8 @@ pub(crate) fn kind_of(text: &str) -> &str {
 
 /// Polls at most so many outputs that fit this room, and not beyond an event.
 ///
-/// With `presses`: when there is nothing more that fits, polls once with all the room there is, to see that
-/// nothing else was held back.
+/// With `presses`: when there is nothing more that fits, polls once with all the room there is, to
+/// see that nothing else was held back.
 pub(crate) fn poll(peer: &mut Peer<'_>, at_most: usize, room: Room, presses: bool) -> Batch {
     let (mut batch, mut left) = (Batch::default(), room);
     while batch.commands.len() < at_most {

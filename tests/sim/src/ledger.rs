@@ -11,8 +11,8 @@ use crate::sim::{Happening, Sim};
 
 /// How long something may be undelivered on a channel that is idle.
 const DELIVERY_SLACK: Duration = Duration::from_secs(2);
-/// The same for a device, which does not poll its engine while its TCP takes nothing. What travels over a link is not
-/// looked into either.
+/// The same for a device, which does not poll its engine while its TCP takes nothing. What travels
+/// over a link is not looked into either.
 const DEVICE_SLACK: Duration = Duration::from_secs(40);
 
 /// PeerJS's close message in BinaryPack and in JSON.
@@ -55,7 +55,8 @@ impl Sim {
         }
     }
 
-    /// Whether a connection that the remote closed with a flush brought all that was accepted before.
+    /// Whether a connection that the remote closed with a flush brought all that was accepted
+    /// before.
     pub(crate) fn check_flushed(&mut self, id: HostId, handle: ConnectionHandle) {
         let Some(record) = self.hosts[id.0].record(handle) else {
             return;
@@ -154,8 +155,8 @@ impl Sim {
         }
     }
 
-    /// Everything this end handed to its channel has been acknowledged: whether it was read, too, and whether its
-    /// application knows that there is room, is looked at a little later.
+    /// Everything this end handed to its channel has been acknowledged: whether it was read, too,
+    /// and whether its application knows that there is room, is looked at a little later.
     pub(crate) fn check_delivered(&mut self, end: EndId) {
         let slack = if self.is_of_device(end) {
             DEVICE_SLACK

@@ -87,8 +87,8 @@
 //!   it [with leaves](scenario::Hard::leaves).
 //! - `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred`: one seed of it; `forty`: with leaves.
 //! - `PEER_SIM_RENEW=1 cargo test -p peer-sim --test snapshots`: writes the stored traces anew.
-//! - `cargo run -p peer-sim --example soak -- --seeds 10000 [--from N] [--leaves]`: as many seeds as
-//!   you like; `--hosts`, `--actions`.
+//! - `cargo run -p peer-sim --example soak -- --seeds 10000 [--from N] [--leaves]`: as many seeds
+//!   as you like; `--hosts`, `--actions`.
 //! - `PEER_SIM_LINES=20000`, before any of these: a failure shows so many lines of its trace, not
 //!   60.
 //! - `cargo run --release -p peer-sim --example crowd`: 10,000 idle peers, then 1,000 peers with
@@ -96,9 +96,9 @@
 //! - `cargo run -p peer-sim --example fleet`: the fleet, as a picture.
 //!
 //! # Invariants
-//! [`INVARIANTS`] lists them. All are on, for devices too, whose links and sockets may add their own
-//! documented waits; [`Sim::waive`] switches one off. A violation panics with the seed, the step,
-//! the last lines of the trace and the command to replay it, which a scenario sets with
+//! [`INVARIANTS`] lists them. All are on, for devices too, whose links and sockets may add their
+//! own documented waits; [`Sim::waive`] switches one off. A violation panics with the seed, the
+//! step, the last lines of the trace and the command to replay it, which a scenario sets with
 //! [`Sim::set_replay`]. So does any other panic while a [`Sim`] lives.
 
 #![forbid(unsafe_code)]

@@ -109,7 +109,8 @@ pub(crate) const BROKER: Node = 0;
 /// Where gateways and the broker listen on the LAN, and the longest IP packet there.
 pub(crate) const LAN_PORT: u16 = 9_000;
 pub(crate) const MTU: usize = 1_500;
-/// How long a NAT keeps a mapping that nobody inside uses (RFC 4787, section 4.3: two minutes or more).
+/// How long a NAT keeps a mapping that nobody inside uses (RFC 4787, section 4.3: two minutes or
+/// more).
 const NAT_FORGETS: Duration = Duration::from_secs(120);
 
 /// A node's address on the LAN, in 10/8.
@@ -118,7 +119,8 @@ pub(crate) fn address(node: Node) -> Ipv4Addr {
     Ipv4Addr::new(10, a, b, c)
 }
 
-/// Whom an Ethernet frame is for. A question who has an address goes to whoever has it: there is no broadcast.
+/// Whom an Ethernet frame is for. A question who has an address goes to whoever has it: there is no
+/// broadcast.
 pub(crate) fn destination(frame: &[u8]) -> Option<Node> {
     let target = match frame.get(12..14)? {
         [0x08, 0x00] => frame.get(30..34)?,
@@ -129,14 +131,14 @@ pub(crate) fn destination(frame: &[u8]) -> Option<Node> {
     (u32::from_be_bytes([0, a, b, c]) as usize).checked_sub(1)
 }
 
-/// What a site is like: a LAN, each of whose hosts has its own link, behind one uplink to the internet that they
-/// share. What stays at the site does not use the uplink.
+/// What a site is like: a LAN, each of whose hosts has its own link, behind one uplink to the
+/// internet that they share. What stays at the site does not use the uplink.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SiteOptions {
     /// The way out. Default: [`Link::cable_modem`].
     pub uplink: Link,
-    /// Whether there is a NAT, which lets in only what its site has asked for: packets from an address that a host
-    /// has sent to before, 120 s at most. Default: no.
+    /// Whether there is a NAT, which lets in only what its site has asked for: packets from an
+    /// address that a host has sent to before, 120 s at most. Default: no.
     pub nat: bool,
 }
 
@@ -308,8 +310,8 @@ impl Network {
         path.iter().flatten().map(|link| link.latency).sum()
     }
 
-    /// Sends so many bytes in as many packets as they need: when they are there, if all get through, and when a
-    /// duplicate is.
+    /// Sends so many bytes in as many packets as they need: when they are there, if all get
+    /// through, and when a duplicate is.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -367,7 +369,8 @@ impl Network {
         queue(&mut down.queues.down_free, there, down.link.rate, bytes)
     }
 
-    /// Whether NATs on the way let a packet through. They let in what was asked for, address by address.
+    /// Whether NATs on the way let a packet through. They let in what was asked for, address by
+    /// address.
     fn translate(&mut self, now: Instant, from: Node, to: Node) -> bool {
         let [leaves, enters] = self.borders(from, to);
         if let Some(site) = leaves

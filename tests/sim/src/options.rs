@@ -8,11 +8,13 @@ use crate::link::Link;
 /// What a simulation is like, besides its hosts.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
-    /// The broker's options. Default: those of the real one, `alive_timeout` 60 s as its command has it.
+    /// The broker's options. Default: those of the real one, `alive_timeout` 60 s as its command
+    /// has it.
     pub realm: RealmOptions,
     /// The broker's access to the network. Default: 5 ms, no loss.
     pub broker_link: Link,
-    /// Whether sessions live on when a NAT gives one end a new address, as browsers' do; webrtc-ice's fail. Default: no.
+    /// Whether sessions live on when a NAT gives one end a new address, as browsers' do;
+    /// webrtc-ice's fail. Default: no.
     pub follows_rebinding: bool,
     /// Probability that the stack below a connection fails: no resources, DTLS, SCTP. Default: 0.
     pub stack_fails: f64,

@@ -55,9 +55,10 @@ impl Hard {
     }
 }
 
-/// The hard scenario: hosts on links from perfect to bad connect, send and close at random while hosts crash, stand
-/// still and come back, clocks jump, NATs forget, the network falls apart and the broker restarts. Then all heals, and
-/// must be well: every peer that was not destroyed is online, and any two can connect and talk.
+/// The hard scenario: hosts on links from perfect to bad connect, send and close at random while
+/// hosts crash, stand still and come back, clocks jump, NATs forget, the network falls apart and
+/// the broker restarts. Then all heals, and must be well: every peer that was not destroyed is
+/// online, and any two can connect and talk.
 ///
 /// # Panics
 /// An invariant was violated, or the healed world is not well.
@@ -108,7 +109,8 @@ pub fn hard_with(seed: u64, hard: Hard) -> Sim {
         match gateways.get(number % gateways.len().max(1)) {
             Some(gateway) if number < hard.leaves => {
                 options.access = Access::Leaf(*gateway);
-                // A gateway forgets whom the broker has named how, and then does not let the leaf be that.
+                // A gateway forgets whom the broker has named how, and then does not let the leaf
+                // be that.
                 options.id = Some(format!("leaf-{number}"));
                 options.site = sim.site(*gateway);
             }
@@ -364,7 +366,8 @@ fn send_any(sim: &mut Sim, conn: Conn) {
         _ => sim.rng().index(60),
     };
     let text = "x".repeat(len);
-    // Refused where the outbox is full or too small. Whatever is accepted is followed by the invariants.
+    // Refused where the outbox is full or too small. Whatever is accepted is followed by the
+    // invariants.
     let _ = sim.send(conn, Reading { number, text });
 }
 
@@ -434,8 +437,9 @@ pub struct Crowd {
     pub failed: usize,
 }
 
-/// Many peers: each of `peers` starts `connects / peers` connections to random others within a minute, greets on each
-/// that opens, and keeps it. Half-way the broker restarts and is away for 5 s.
+/// Many peers: each of `peers` starts `connects / peers` connections to random others within a
+/// minute, greets on each that opens, and keeps it. Half-way the broker restarts and is away for 5
+/// s.
 ///
 /// # Panics
 /// An invariant was violated.

@@ -1,9 +1,9 @@
 //! A model of ICE, DTLS and SCTP: descriptions, candidates and the set-up, up to an open channel.
 //!
-//! What of it is real: descriptions and candidates are texts as browsers write them, read by `peer_core::wire`;
-//! each step of the set-up is a packet that can be late, lost, repeated or overtaken. What is not: packets hold a
-//! number instead of cryptography, a candidate pair is one path, and only the end that is DTLS client repeats a
-//! flight.
+//! What of it is real: descriptions and candidates are texts as browsers write them, read by
+//! `peer_core::wire`; each step of the set-up is a packet that can be late, lost, repeated or
+//! overtaken. What is not: packets hold a number instead of cryptography, a candidate pair is one
+//! path, and only the end that is DTLS client repeats a flight.
 
 use std::rc::Rc;
 
@@ -433,8 +433,8 @@ impl Sim {
             return;
         };
         let host = end.machine;
-        // Credentials and keys: packets from anyone but the described remote are refused, checks excepted, whose
-        // credentials are ours.
+        // Credentials and keys: packets from anyone but the described remote are refused, checks
+        // excepted, whose credentials are ours.
         if !matches!(body, Body::Check) && end.remote != Some(from) {
             return;
         }
@@ -514,7 +514,8 @@ impl Sim {
             return;
         }
         if n <= end.got {
-            // A repetition: what answered it was lost. Only the last one's answer is worth sending again.
+            // A repetition: what answered it was lost. Only the last one's answer is worth sending
+            // again.
             if end.offerer && n == end.got && end.sent == n + 1 {
                 let again = end.sent;
                 self.transmit(id, Body::Flight(again));

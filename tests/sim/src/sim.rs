@@ -83,9 +83,10 @@ impl Ord for Scheduled {
 
 /// Peers, a broker and a network in virtual time.
 ///
-/// One seed and the same calls give the same trace, bit for bit. Nothing runs by itself: [`step`](Self::step),
-/// [`run_for`](Self::run_for), [`run_until`](Self::run_until) and [`wait`](Self::wait) let time pass. After every
-/// step the [invariants](crate::INVARIANTS) are checked; a violation panics with the seed and the way to replay it.
+/// One seed and the same calls give the same trace, bit for bit. Nothing runs by itself:
+/// [`step`](Self::step), [`run_for`](Self::run_for), [`run_until`](Self::run_until) and
+/// [`wait`](Self::wait) let time pass. After every step the [invariants](crate::INVARIANTS) are
+/// checked; a violation panics with the seed and the way to replay it.
 ///
 /// ```
 /// use peer_core::peer::ConnectOptions;
@@ -446,7 +447,8 @@ impl Sim {
             .collect()
     }
 
-    /// Calls the engine of a host that runs with its time, then polls it. For what has no method of its own.
+    /// Calls the engine of a host that runs with its time, then polls it. For what has no method of
+    /// its own.
     pub fn call<R: 'static>(
         &mut self,
         host: HostId,
@@ -489,7 +491,8 @@ impl Sim {
         &self.hosts[host.0].name
     }
 
-    /// Takes what happened at a host, oldest first; at most the latest [`KEPT_MAX`](crate::KEPT_MAX).
+    /// Takes what happened at a host, oldest first; at most the latest
+    /// [`KEPT_MAX`](crate::KEPT_MAX).
     pub fn take_events(&mut self, host: HostId) -> Vec<HostEvent> {
         self.hosts[host.0].events.drain(..).collect()
     }
@@ -576,7 +579,8 @@ impl Sim {
         self.run_until(self.now + duration);
     }
 
-    /// Lets time pass until the condition holds, at most so long; whether it holds. It is looked at after every step.
+    /// Lets time pass until the condition holds, at most so long; whether it holds. It is looked at
+    /// after every step.
     pub fn wait(&mut self, at_most: Duration, mut condition: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now + at_most;
         while !condition(self) {

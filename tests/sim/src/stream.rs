@@ -1,4 +1,5 @@
-//! Messages that an application sends piece by piece, as a sensor does that has no room for all of it.
+//! Messages that an application sends piece by piece, as a sensor does that has no room for all of
+//! it.
 
 use peer_core::connection::SendError;
 use peer_core::peer::ConnectionHandle;
@@ -53,9 +54,10 @@ impl Streaming {
 }
 
 impl Sim {
-    /// Sends `len` bytes of chance as one BinaryPack message, piece by piece as there is room, in chunks of `chunk`
-    /// bytes: so it may be longer than the outbox. The application goes on with it by itself, until it is whole, the
-    /// connection ends, or [`abort_stream`](Self::abort_stream). See
+    /// Sends `len` bytes of chance as one BinaryPack message, piece by piece as there is room, in
+    /// chunks of `chunk` bytes: so it may be longer than the outbox. The application goes on with
+    /// it by itself, until it is whole, the connection ends, or
+    /// [`abort_stream`](Self::abort_stream). See
     /// [`DataConnection::stream`](peer_core::peer::DataConnection::stream).
     ///
     /// # Errors

@@ -253,8 +253,8 @@ fn a_device_behind_a_nat_that_forgets_comes_back() {
     assert_eq!(sim.realm().stats().clients, 1);
 }
 
-/// Bob, who reads late, pumps 600 KB into an echo that reads only when it can write: more than all that lies between
-/// them holds.
+/// Bob, who reads late, pumps 600 KB into an echo that reads only when it can write: more than all
+/// that lies between them holds.
 fn echoes(access: impl FnOnce(&mut Sim) -> Access) {
     let mut sim = Sim::new(9);
     let access = access(&mut sim);

@@ -1,8 +1,8 @@
 //! Traces of small worlds, as they were: a change of behaviour shows as a difference in a file.
 //!
-//! When the difference is meant, `PEER_SIM_RENEW=1 cargo test -p peer-sim --test snapshots` writes the files anew, for
-//! the review to look at. A file holds how long the whole trace is and its hash, which covers every frame on the LAN,
-//! then the beginning of it.
+//! When the difference is meant, `PEER_SIM_RENEW=1 cargo test -p peer-sim --test snapshots` writes
+//! the files anew, for the review to look at. A file holds how long the whole trace is and its
+//! hash, which covers every frame on the LAN, then the beginning of it.
 
 use std::fmt::Write as _;
 use std::path::Path;

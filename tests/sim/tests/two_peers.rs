@@ -205,7 +205,8 @@ fn a_clock_that_jumps_ahead_fails_what_was_due_and_nothing_else() {
     assert_eq!(sim.take_messages(here.host).len(), 1);
 }
 
-/// What a driver owes an engine whose clock may be set back, and what an engine does that is not given it.
+/// What a driver owes an engine whose clock may be set back, and what an engine does that is not
+/// given it.
 #[test]
 fn a_clock_that_is_set_back_costs_nothing_or_the_time_until_it_has_caught_up() {
     for monotonic in [true, false] {
@@ -338,7 +339,8 @@ fn every_serialization_passes() {
     }
 }
 
-/// A message that is streamed and never finished does not hold up a close that delivers what was sent before.
+/// A message that is streamed and never finished does not hold up a close that delivers what was
+/// sent before.
 #[test]
 fn a_flush_close_amid_a_streamed_message_closes_at_once() {
     let (mut sim, here, there) = connected(SimOptions::default(), Link::lan(), true);
@@ -405,7 +407,8 @@ fn an_offer_that_is_not_admitted_makes_no_session() {
     assert!(sim.wait(40 * SECOND, |sim| sim.is_over(refused)));
 }
 
-/// Messages of any length pass through an inbox of 2 KB where they are read in pieces, cut anywhere on the way.
+/// Messages of any length pass through an inbox of 2 KB where they are read in pieces, cut anywhere
+/// on the way.
 #[test]
 fn messages_longer_than_the_inbox_are_read_in_pieces() {
     for serialization in [Serialization::Binary, Serialization::Json] {

@@ -35,8 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
 
-    /// PeerJS's script for the page, `peerjs.min.js`. By default the one that `npm install` put into
-    /// examples/browser, else the page takes it from PeerJS's public address.
+    /// PeerJS's script for the page, `peerjs.min.js`. By default the one that `npm install` put
+    /// into examples/browser, else the page takes it from PeerJS's public address.
     #[arg(long, value_name = "FILE", env = "PEERJS_FILE")]
     peerjs: Option<PathBuf>,
 }
@@ -152,10 +152,11 @@ async fn serve_page(args: &Args, broker: &Broker) -> Result<Vec<String>, Failure
         .collect())
 }
 
-/// Addresses under which other machines of this network reach this one: those that it would send from.
-/// Nothing is sent.
+/// Addresses under which other machines of this network reach this one: those that it would send
+/// from. Nothing is sent.
 fn own_addresses(listening: IpAddr) -> impl Iterator<Item = IpAddr> {
-    // Documentation addresses (RFC 5737, RFC 3849): any that is not here takes the way to all others.
+    // Documentation addresses (RFC 5737, RFC 3849): any that is not here takes the way to all
+    // others.
     let all = [
         (
             IpAddr::from([0, 0, 0, 0]),

@@ -1,4 +1,5 @@
-//! The demo's web page: four embedded files, PeerJS from npm when it is installed, and the configuration.
+//! The demo's web page: four embedded files, PeerJS from npm when it is installed, and the
+//! configuration.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// `config` is the JSON that the page's script reads; `peerjs` names PeerJS's file, else it is looked for.
+    /// `config` is the JSON that the page's script reads; `peerjs` names PeerJS's file, else it is
+    /// looked for.
     pub(super) fn new(config: String, peerjs: Option<&Path>) -> std::io::Result<Self> {
         let found = peerjs.map(Path::to_path_buf).or_else(find_peerjs);
         let peerjs = found.map(std::fs::read).transpose()?.map(Bytes::from);

@@ -52,8 +52,8 @@ impl Readings {
         }
     }
 
-    /// Prints readings for ever, on a terminal in one line, else now and then in a new one; and what
-    /// pages say.
+    /// Prints readings for ever, on a terminal in one line, else now and then in a new one; and
+    /// what pages say.
     pub(super) async fn print(&self, said: &mut mpsc::Receiver<String>) -> Result<(), Failure> {
         let live = std::io::stdout().is_terminal();
         loop {

@@ -58,8 +58,8 @@ enum Command {
 
 /// Answers every connection until the peer ends.
 ///
-/// What a page says, a text or another interval, goes to `said` as a line; it is not printed when it
-/// finds no room there.
+/// What a page says, a text or another interval, goes to `said` as a line; it is not printed when
+/// it finds no room there.
 pub(super) async fn serve(peer: &Peer, said: mpsc::Sender<String>) {
     let interval = watch::Sender::new(INTERVAL_MS);
     let readings = broadcast::Sender::new(READINGS_MAX);
@@ -108,7 +108,8 @@ async fn attend(
     loop {
         tokio::select! {
             reading = readings.recv() => match reading {
-                // A reading that finds the connection congested is old news by the time it could go.
+                // A reading that finds the connection congested is old news by the time it could
+                // go.
                 Ok(reading) => drop(connection.try_send(&reading)),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return,

@@ -29,8 +29,8 @@ pub(crate) struct SendArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// Give up when nothing got on for so many seconds. Until then a lost network, broker or receiver
-    /// is waited for.
+    /// Give up when nothing got on for so many seconds. Until then a lost network, broker or
+    /// receiver is waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
     timeout: f64,
 

@@ -1,7 +1,7 @@
 //! What received files are called.
 
-/// Longest file name, in bytes; what common file systems take, less room for a number or a part of the
-/// checksum.
+/// Longest file name, in bytes; what common file systems take, less room for a number or a part of
+/// the checksum.
 const NAME_MAX: usize = 230;
 /// How many ` (1)`, ` (2)` … are tried before the name gets a part of the checksum.
 const NUMBERS_MAX: u32 = 100;
@@ -13,8 +13,8 @@ const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 /// The part of a remote's file name that may be used here; where nothing is left, a name of the
 /// checksum.
 ///
-/// Folders, control characters, those that turn text around, leading dots and dashes, and what Windows
-/// forbids go.
+/// Folders, control characters, those that turn text around, leading dots and dashes, and what
+/// Windows forbids go.
 pub(super) fn safe_name(name: &str, sha256: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let kept: String = last
@@ -52,8 +52,8 @@ fn part(sha256: &str) -> &str {
     sha256.get(..12).unwrap_or(sha256)
 }
 
-/// `name`, `name (1)`, `name (2)` …, with the number before the extension; after so many with a part
-/// of the checksum, too. `None` when enough were tried.
+/// `name`, `name (1)`, `name (2)` …, with the number before the extension; after so many with a
+/// part of the checksum, too. `None` when enough were tried.
 pub(super) fn numbered(name: &str, number: u32, sha256: &str) -> Option<String> {
     let mark = match number {
         0 => return Some(name.to_owned()),

@@ -52,8 +52,8 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, and waits for one. While somebody waits, the slowest transfer whose place is not
-    /// new any more gives way.
+    /// Takes a place, and waits for one. While somebody waits, the slowest transfer whose place is
+    /// not new any more gives way.
     pub(super) async fn take(self: &Arc<Self>, remote: &str) -> Place {
         loop {
             let freed = self.freed.notified();

@@ -1,4 +1,5 @@
-//! What sender and receiver say to each other: JSON texts and the file's bytes on one `raw`, ordered connection.
+//! What sender and receiver say to each other: JSON texts and the file's bytes on one `raw`,
+//! ordered connection.
 //!
 //! ```text
 //! sender    {"type":"file","name":"a.bin","size":5,"sha256":"…"}
@@ -6,8 +7,8 @@
 //! sender    bytes from the offset on, in binary messages
 //! receiver  {"type":"done"}                     or  {"type":"refuse","reason":"…"}
 //! ```
-//! The sender may then offer the next file. A sender that lost the connection connects and offers again; the
-//! receiver then accepts from where it stopped.
+//! The sender may then offer the next file. A sender that lost the connection connects and offers
+//! again; the receiver then accepts from where it stopped.
 
 use std::time::Duration;
 

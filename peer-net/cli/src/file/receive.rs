@@ -126,8 +126,8 @@ struct Receiver {
     store: Arc<Store>,
     min_rate: u64,
     places: Arc<Places>,
-    /// Files that come now. A sender that lost its connection offers again before this side has noticed
-    /// the loss: the new transfer then ends the old one, which is of the same remote.
+    /// Files that come now. A sender that lost its connection offers again before this side has
+    /// noticed the loss: the new transfer then ends the old one, which is of the same remote.
     running: Mutex<HashMap<Key, Running>>,
     finished: mpsc::Sender<Finished>,
 }
@@ -202,7 +202,8 @@ impl Receiver {
         outcome
     }
 
-    /// Tells a running transfer of the same file to end; gives this one's own signal and the file's turn.
+    /// Tells a running transfer of the same file to end; gives this one's own signal and the file's
+    /// turn.
     fn replace(&self, key: &Key) -> (watch::Receiver<bool>, Arc<tokio::sync::Mutex<()>>) {
         let mut running = self.running();
         let turn = match running.remove(key) {

@@ -22,13 +22,13 @@ use crate::shown::tell;
 use crate::signals::interrupted;
 use crate::stdout::print;
 
-/// Pause before a lost connection is made again. It doubles with each attempt that brings nothing, to
-/// [`PAUSE_MAX`].
+/// Pause before a lost connection is made again. It doubles with each attempt that brings nothing,
+/// to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
-/// How long one attempt to connect may take. Offers to a receiver that is away are answered by nobody,
-/// and the next attempt may find it back.
+/// How long one attempt to connect may take. Offers to a receiver that is away are answered by
+/// nobody, and the next attempt may find it back.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often it is looked whether something got on.
 const LOOK: Duration = Duration::from_secs(1);

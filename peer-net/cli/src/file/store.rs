@@ -52,8 +52,8 @@ pub(super) struct Limits {
     pub(super) free: u64,
 }
 
-/// Which unfinished file: the remote's, and of this checksum. So nobody can write into, or end, what
-/// another sends, although checksums are no secrets.
+/// Which unfinished file: the remote's, and of this checksum. So nobody can write into, or end,
+/// what another sends, although checksums are no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     remote: String,
@@ -163,8 +163,8 @@ impl Store {
         }
     }
 
-    /// Makes room for a file, and begins or goes on with it. One of a key comes at a time; the caller
-    /// sees to that.
+    /// Makes room for a file, and begins or goes on with it. One of a key comes at a time; the
+    /// caller sees to that.
     ///
     /// # Errors
     /// A sentence for both sides.
@@ -370,7 +370,8 @@ impl Partial {
                     return Ok(target);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                // File systems without hard links (FAT): claim the name, then rename over the claim.
+                // File systems without hard links (FAT): claim the name, then rename over the
+                // claim.
                 Err(_) => match File::create_new(&target).await {
                     Ok(_) => {
                         fs::rename(&partial, &target).await?;

@@ -36,8 +36,8 @@ pub(crate) struct Args {
     /// The configuration, TOML.
     #[arg(short, long, value_name = "FILE", required_unless_present = "example")]
     config: Option<PathBuf>,
-    /// Certificates (PEM) to trust besides those of the system and of `cafile` in the configuration,
-    /// when the broker is spoken to over TLS. SIGHUP reads them again, too.
+    /// Certificates (PEM) to trust besides those of the system and of `cafile` in the
+    /// configuration, when the broker is spoken to over TLS. SIGHUP reads them again, too.
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
     /// Only say whether the configuration can be used.

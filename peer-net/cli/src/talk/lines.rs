@@ -25,7 +25,8 @@ use crate::stdout::Stdout;
 
 /// Bytes of lines that wait for the peers of a `listen`, beyond the share of each.
 const LINES_MAX: usize = 32 << 20;
-/// How long a connection that ends may deliver nothing of what was sent before the rest is given up.
+/// How long a connection that ends may deliver nothing of what was sent before the rest is given
+/// up.
 const FLUSH_STALL: Duration = Duration::from_secs(10);
 /// How often it is looked whether everything is delivered.
 const FLUSH_LOOK: Duration = Duration::from_millis(20);
@@ -51,8 +52,8 @@ impl Printer {
         self.budget.account()
     }
 
-    /// Runs until `work` is done, stdout fails, the broker is lost for good or somebody wants the end;
-    /// then ends the peer and waits for what is printed.
+    /// Runs until `work` is done, stdout fails, the broker is lost for good or somebody wants the
+    /// end; then ends the peer and waits for what is printed.
     pub(super) async fn run(
         &self,
         online: &Online,

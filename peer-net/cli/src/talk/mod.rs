@@ -42,7 +42,8 @@ struct TalkOptions {
     #[arg(long)]
     echo: bool,
 
-    /// Speak JSON lines on stdin and stdout (<https://docs.rs/peer-net/latest/peer_net/docs/json_lines>).
+    /// Speak JSON lines on stdin and stdout
+    /// (<https://docs.rs/peer-net/latest/peer_net/docs/json_lines>).
     #[arg(long)]
     json: bool,
 

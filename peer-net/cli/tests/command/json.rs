@@ -124,7 +124,8 @@ async fn commands_are_answered_with_their_tags() -> Outcome {
         Some("[1]")
     );
     remotes[0].send(&value).await?;
-    // As text: serde_json, with the features of this workspace, reads such an object as another value.
+    // As text: serde_json, with the features of this workspace, reads such an object as another
+    // value.
     let line = process.line().await;
     assert!(line.ends_with(&format!("\"data\":{odd}}}")), "{line}");
 

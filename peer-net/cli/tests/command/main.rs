@@ -1,5 +1,5 @@
-//! The command as a process: what it says, how it ends, and what it does when something is lost. Over
-//! our broker and real ICE, DTLS and SCTP on 127.0.0.1.
+//! The command as a process: what it says, how it ends, and what it does when something is lost.
+//! Over our broker and real ICE, DTLS and SCTP on 127.0.0.1.
 #![cfg(unix)]
 
 mod broker;

@@ -1,8 +1,9 @@
-//! The command in a network that fails: the path is gone for a while, addresses change, the broker is
-//! lost with it.
+//! The command in a network that fails: the path is gone for a while, addresses change, the broker
+//! is lost with it.
 //!
-//! Each test has a network of its own, in network namespaces: as root, or where users may make them.
-//! The outages take `PEER_TEST_OUTAGE` seconds, by default few; `tests/run long outages` runs longer ones.
+//! Each test has a network of its own, in network namespaces: as root, or where users may make
+//! them. The outages take `PEER_TEST_OUTAGE` seconds, by default few; `tests/run long outages` runs
+//! longer ones.
 #![cfg(target_os = "linux")]
 
 mod net;

@@ -16,7 +16,8 @@ const HOME: &str = "10.7.0.1";
 /// The hosts are on one bridge, and the test is its first host.
 pub(crate) struct Net(());
 
-/// Runs a test in namespaces of its own, which are gone at its end however it ends. `name`: the test's.
+/// Runs a test in namespaces of its own, which are gone at its end however it ends. `name`: the
+/// test's.
 pub(crate) fn alone(name: &str, test: impl AsyncFnOnce(Net) -> Outcome) -> Outcome {
     if std::env::var_os(INSIDE).is_some() {
         return tokio::runtime::Runtime::new()?.block_on(async {

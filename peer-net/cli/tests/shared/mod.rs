@@ -45,8 +45,8 @@ impl Drop for Folder {
     }
 }
 
-/// The stacks of the command and of the library's peers, by the variable `PEER_STACK`: `native`, `webrtc-rs`, or `cross`,
-/// where the command's is the native one.
+/// The stacks of the command and of the library's peers, by the variable `PEER_STACK`: `native`,
+/// `webrtc-rs`, or `cross`, where the command's is the native one.
 pub(crate) fn stacks() -> [Stack; 2] {
     match std::env::var("PEER_STACK") {
         Ok(name) if name == "cross" => [Stack::Native, Stack::WebrtcRs],
@@ -91,7 +91,8 @@ pub(crate) fn limited(args: &[&str], descriptors: u32) -> Command {
 pub(crate) fn busy(child: &Child) -> Duration {
     let id = child.id().expect("it lives");
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("it lives");
-    // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field
+    // after it.
     let (_, fields) = stat.rsplit_once(") ").expect("proc(5)");
     let ticks = fields.split(' ').skip(11).take(2);
     let ticks: u64 = ticks

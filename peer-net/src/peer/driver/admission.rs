@@ -1,5 +1,6 @@
-//! Who may start a connection, decided before anything is created for it: what an offer says, the application's rule,
-//! the rate of its remote, the rate of all. The engine adds the share of its remote, and who gives way.
+//! Who may start a connection, decided before anything is created for it: what an offer says, the
+//! application's rule, the rate of its remote, the rate of all. The engine adds the share of its
+//! remote, and who gives way.
 
 use core::panic::AssertUnwindSafe;
 use std::collections::HashMap;
@@ -13,9 +14,11 @@ use crate::options::{Admission, Offer, Rates};
 use crate::rate::Rate;
 use crate::time::engine_now;
 
-/// Remotes of which a rate is remembered. At the limit those are forgotten that have their whole burst, then all.
+/// Remotes of which a rate is remembered. At the limit those are forgotten that have their whole
+/// burst, then all.
 const REMOTES_MAX: usize = 1024;
-/// Refusals that are logged at once, and a second after that. The others are counted, and their number is logged.
+/// Refusals that are logged at once, and a second after that. The others are counted, and their
+/// number is logged.
 const LOGGED: (u32, u32) = (20, 1);
 
 /// The front door.
@@ -46,8 +49,8 @@ impl Gate {
         }
     }
 
-    /// Whether the offer may go on. The rule is asked first, so what it refuses costs nobody anything; a rate is spent
-    /// only by an offer that can be answered, or has to be told of.
+    /// Whether the offer may go on. The rule is asked first, so what it refuses costs nobody
+    /// anything; a rate is spent only by an offer that can be answered, or has to be told of.
     pub(super) fn admits(&mut self, offer: &Offer, problem: Option<Unread>) -> Result<(), Refusal> {
         if let Some(rule) = &self.rule {
             match catch_unwind(AssertUnwindSafe(|| rule(offer))) {

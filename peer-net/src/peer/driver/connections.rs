@@ -42,7 +42,8 @@ pub(super) struct Connections {
     rtc: Arc<RtcConfig>,
     gate: Gate,
     max_connections: usize,
-    /// Incoming connections that one address may hold while more than half of the places are in use.
+    /// Incoming connections that one address may hold while more than half of the places are in
+    /// use.
     remote_share: usize,
     /// Connections that have opened.
     opened: u64,
@@ -172,7 +173,8 @@ impl Connections {
         if *why != Refusal::Rule {
             self.gate.log(&received.src, why);
         }
-        // What is beyond a limit is told on the connection; strangers can make it no more often than their rate.
+        // What is beyond a limit is told on the connection; strangers can make it no more often
+        // than their rate.
         let offer = match &received.offer {
             Ok(offer) => Some(offer),
             Err(untold) => untold.cut.as_deref(),
@@ -199,9 +201,10 @@ impl Connections {
             .emit(Event::ConnectionFailed(Arc::new(info), failure));
     }
 
-    /// What tells a remote that was refused that nobody is there, for brokers that pass it on: npm `peer` does, and
-    /// PeerJS then tells its user `peer-unavailable`. Others drop it. Not while there is another connection with that
-    /// remote: it would give up that one, too, if it waits for an answer.
+    /// What tells a remote that was refused that nobody is there, for brokers that pass it on: npm
+    /// `peer` does, and PeerJS then tells its user `peer-unavailable`. Others drop it. Not while
+    /// there is another connection with that remote: it would give up that one, too, if it waits
+    /// for an answer.
     pub(super) fn expire(&mut self, received: &Received) -> Option<String> {
         let src = received.src.as_str();
         let is_known = |slot: &Slot| slot.plane.info.peer.as_str() == src;
@@ -214,8 +217,9 @@ impl Connections {
         })
     }
 
-    /// Where every place is taken by connections that are open: one gives way, of the address that holds most, if that
-    /// is more than its share. Among those that are not open the engine chooses.
+    /// Where every place is taken by connections that are open: one gives way, of the address that
+    /// holds most, if that is more than its share. Among those that are not open the engine
+    /// chooses.
     fn make_room(&mut self, engine: &mut Engine<'_>) {
         let is_pending = |slot: &Slot| slot.plane.info.incoming && slot.address.is_none();
         if self.slots.len() < self.max_connections || self.slots.values().any(is_pending) {
@@ -414,7 +418,8 @@ impl Connections {
 
     // Ends.
 
-    /// The peer is to end: connections end once they have delivered what was sent, those that nobody has at once.
+    /// The peer is to end: connections end once they have delivered what was sent, those that
+    /// nobody has at once.
     pub(super) fn leave(&mut self, engine: &mut Engine<'_>) {
         self.leaving = true;
         for (handle, slot) in &mut self.slots {

@@ -1,4 +1,5 @@
-//! What the driver feeds the engine: what handles ask for, and what comes from the broker and from sessions.
+//! What the driver feeds the engine: what handles ask for, and what comes from the broker and from
+//! sessions.
 
 use peer_core::config::JSON_DEPTH_MAX;
 use peer_core::peer::{
@@ -176,8 +177,8 @@ impl Driver {
         }
     }
 
-    /// Feeds an input; when the engine has no room, does first what it says. `false`: there is no room, since the
-    /// broker's socket takes no signal, and the input is to be fed again.
+    /// Feeds an input; when the engine has no room, does first what it says. `false`: there is no
+    /// room, since the broker's socket takes no signal, and the input is to be fed again.
     #[must_use]
     fn feed(
         &mut self,

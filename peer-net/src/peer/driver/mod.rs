@@ -1,8 +1,8 @@
-//! The one task a peer has: it drives the engine, its socket to the broker and its sessions. Control only:
-//! no message of a connection passes here.
+//! The one task a peer has: it drives the engine, its socket to the broker and its sessions.
+//! Control only: no message of a connection passes here.
 //!
-//! A turn: do what the engine says until it waits; then one input, from whoever has one; then again. The engine
-//! says only what inputs made it say, so a turn ends.
+//! A turn: do what the engine says until it waits; then one input, from whoever has one; then
+//! again. The engine says only what inputs made it say, so a turn ends.
 
 mod admission;
 mod connections;
@@ -39,13 +39,14 @@ use crate::signalling::{Backoff, BrokerClient, BrokerEvent, BrokerSocket};
 use crate::time::{engine_now, of_engine, sleep_until};
 use connections::Connections;
 
-/// What the engine has for signals on their way, in bytes: several of the largest descriptions either way. When it is
-/// full, sessions wait.
+/// What the engine has for signals on their way, in bytes: several of the largest descriptions
+/// either way. When it is full, sessions wait.
 const CONTROL_BYTES: usize = 256 << 10;
-/// Signals of sessions that the engine had no room for, since the broker's socket takes none. At the limit sessions are
-/// not read.
+/// Signals of sessions that the engine had no room for, since the broker's socket takes none. At
+/// the limit sessions are not read.
 const SIGNALS_MAX: usize = 1024;
-/// What closing the broker's socket takes of the room of the engine's outputs. It goes where no signal does.
+/// What closing the broker's socket takes of the room of the engine's outputs. It goes where no
+/// signal does.
 const CLOSE_COST: usize = 1;
 /// How long the broker may take to answer an open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -88,7 +89,8 @@ pub(crate) fn prepare(
     config.token = options.token.clone();
     config.id = match &options.id {
         Some(id) => Some(id.clone()),
-        // The first failure to be given one would be the end. This one is made as PeerServer makes them.
+        // The first failure to be given one would be the end. This one is made as PeerServer makes
+        // them.
         None if options.reconnect => PeerId::from_wire(&uuid(for_id)).ok(),
         None => None,
     };
@@ -179,7 +181,8 @@ enum Turn {
 
 impl Driver {
     async fn run(mut self, config: Config) {
-        // On the heap piece by piece: nothing large passes over the stack, and what is never used is never touched.
+        // On the heap piece by piece: nothing large passes over the stack, and what is never used
+        // is never touched.
         let mut slots: Vec<_> = (0..self.max_connections)
             .map(|_| ConnectionSlot::default())
             .collect();
@@ -203,7 +206,8 @@ impl Driver {
             if self.finished {
                 self.connections.accept_no_more();
                 self.shared.end_events();
-                // Whoever waits for the end may leave the process after it: the remotes shall know by then.
+                // Whoever waits for the end may leave the process after it: the remotes shall know
+                // by then.
                 let _ = timeout(END_WAIT, self.ended()).await;
                 return;
             }
@@ -331,7 +335,8 @@ impl Driver {
                     });
                 }
                 if engine.state() == PeerState::Destroyed {
-                    // Whoever hears of it can tell an end from a failure that is followed by another attempt.
+                    // Whoever hears of it can tell an end from a failure that is followed by
+                    // another attempt.
                     self.sync_status(engine);
                 }
                 self.shared.emit(Event::Error(failure));

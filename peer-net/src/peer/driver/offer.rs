@@ -1,4 +1,5 @@
-//! An OFFER, read before the engine has it: what it says, whether it can be answered, and which limit it exceeds.
+//! An OFFER, read before the engine has it: what it says, whether it can be answered, and which
+//! limit it exceeds.
 
 use core::fmt;
 
@@ -138,7 +139,8 @@ struct Description<'a> {
     sdp: Option<&'a RawValue>,
 }
 
-/// Reads a message of the broker. `None`: it is no offer of a data connection, or the engine knows better.
+/// Reads a message of the broker. `None`: it is no offer of a data connection, or the engine knows
+/// better.
 pub(super) fn read(message: &[u8], own: Option<&PeerId>) -> Option<Received> {
     // Most messages are not; whatever is said here about them is said by the engine as well.
     if !message.windows(5).any(|window| window == b"OFFER") {

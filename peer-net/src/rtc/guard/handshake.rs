@@ -8,7 +8,8 @@ use super::record::{
 };
 use super::{DATAGRAM_MAX, GuardStats, Refusal, message};
 
-/// Longest handshake message, in bytes: it must fit one record. Browsers' certificates have some 300.
+/// Longest handshake message, in bytes: it must fit one record. Browsers' certificates have some
+/// 300.
 const MESSAGE_MAX: usize = 8000;
 /// Messages ahead of the next one that are put together at the same time.
 const WINDOW: u16 = 8;
@@ -20,8 +21,9 @@ const BYTES_MAX: usize = 64 * 1024;
 const NUDGES_MAX: u32 = 256;
 /// ChangeCipherSpec records passed. One suffices, as `dtls` keeps it until its time.
 const CIPHER_CHANGES_MAX: u32 = 16;
-/// Encrypted records passed before there can be keys, and again until the handshake is done; `dtls` may have to
-/// keep them. And how many can be handshake messages, that is, the Finished and its repetitions.
+/// Encrypted records passed before there can be keys, and again until the handshake is done; `dtls`
+/// may have to keep them. And how many can be handshake messages, that is, the Finished and its
+/// repetitions.
 const EARLY_MAX: u32 = 128;
 const EARLY_HANDSHAKE_MAX: u32 = 48;
 /// Longest such record. A Finished has 48 bytes, the first SCTP packets a few hundred.
@@ -72,13 +74,14 @@ impl Handshake {
         self.fatal_alert
     }
 
-    /// Frees what was kept of unfinished messages. What is ready stays: the far side's first data may be in it.
+    /// Frees what was kept of unfinished messages. What is ready stays: the far side's first data
+    /// may be in it.
     pub(super) fn release(&mut self) {
         self.partial = BTreeMap::new();
     }
 
-    /// Takes a datagram of the peer; what passes is then there to [`pop`](Self::pop). Returns whether the peer's
-    /// handshake went on.
+    /// Takes a datagram of the peer; what passes is then there to [`pop`](Self::pop). Returns
+    /// whether the peer's handshake went on.
     pub(super) fn screen(&mut self, datagram: &[u8], stats: &GuardStats) -> bool {
         let mut out = Outgoing::default();
         let mut advanced = false;
@@ -115,7 +118,8 @@ impl Handshake {
         advanced
     }
 
-    /// Takes the fragments of a record and passes the messages that are now whole; returns whether there were any.
+    /// Takes the fragments of a record and passes the messages that are now whole; returns whether
+    /// there were any.
     fn fragments_of(&mut self, body: &[u8], out: &mut Outgoing, stats: &GuardStats) -> bool {
         let (mut rest, mut nudge, mut advanced) = (body, None, false);
         while !rest.is_empty() {
@@ -145,7 +149,8 @@ impl Handshake {
                 kind,
                 message::CLIENT_KEY_EXCHANGE | message::SERVER_HELLO_DONE
             ) {
-                // From here on the peer has keys. What was forged before must not cost it its Finished.
+                // From here on the peer has keys. What was forged before must not cost it its
+                // Finished.
                 (self.early, self.early_handshake) = (0, 0);
             }
             self.next = self.next.saturating_add(1);
@@ -154,8 +159,8 @@ impl Handshake {
         if let Some(fragment) = nudge
             && self.nudges < NUDGES_MAX
         {
-            // A repeated hello may ask for a repeated answer. An empty fragment of the same message says so
-            // without filling anything.
+            // A repeated hello may ask for a repeated answer. An empty fragment of the same message
+            // says so without filling anything.
             self.nudges += 1;
             let header =
                 record::fragment_header(fragment.kind, fragment.total, fragment.sequence, 0);
@@ -201,8 +206,8 @@ impl Handshake {
             return Err(Refusal::Duplicate);
         }
         let partial = self.partial.entry(sequence).or_insert_with(fresh);
-        // A fragment that contradicts the ones before begins the message anew: the peer repeats its flight
-        // whole, a forger's bits lose.
+        // A fragment that contradicts the ones before begins the message anew: the peer repeats its
+        // flight whole, a forger's bits lose.
         if whole || partial.kind != kind || partial.body.len() != total {
             *partial = fresh();
         }

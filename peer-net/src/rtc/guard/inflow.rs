@@ -1,23 +1,25 @@
-//! What the far side's data makes `webrtc-sctp` keep: fragments of unfinished messages, and messages whose turn has
-//! not come. It sorts each kind anew on every chunk, so their number is what has to be bounded; the receive window
-//! bounds their bytes alone, a million of one byte each.
+//! What the far side's data makes `webrtc-sctp` keep: fragments of unfinished messages, and
+//! messages whose turn has not come. It sorts each kind anew on every chunk, so their number is
+//! what has to be bounded; the receive window bounds their bytes alone, a million of one byte each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::packet::SctpRefusal;
 
-/// How far a TSN may be ahead of what we acknowledged: what has to be sorted, and what one packet may skip.
+/// How far a TSN may be ahead of what we acknowledged: what has to be sorted, and what one packet
+/// may skip.
 pub(super) const TSN_WINDOW: u32 = 16_384;
-/// How far it may be behind, repeated by a slow path. Not half the circle: the crate may have taken more than it
-/// acknowledged, and what is just behind for us would be two thousand million ahead for it.
+/// How far it may be behind, repeated by a slow path. Not half the circle: the crate may have taken
+/// more than it acknowledged, and what is just behind for us would be two thousand million ahead
+/// for it.
 const TSN_BEHIND_MAX: u32 = 1 << 24;
 /// Streams the far side may use. PeerJS uses one.
 const STREAMS_MAX: usize = 64;
 /// Ordered messages of a stream that may come before one that is missing.
 const ORDERED_AHEAD_MAX: u16 = 4096;
-/// Fragments of unfinished messages: these, and one more for every so many bytes of them. Senders fill their packets, but
-/// of a message just longer than a packet the second fragment is short: when a burst of 2 MB is lost but for those, all of
-/// them wait.
+/// Fragments of unfinished messages: these, and one more for every so many bytes of them. Senders
+/// fill their packets, but of a message just longer than a packet the second fragment is short:
+/// when a burst of 2 MB is lost but for those, all of them wait.
 const FRAGMENTS_MIN: usize = 2048;
 const FRAGMENT_MEAN: usize = 128;
 
@@ -59,8 +61,8 @@ struct Run {
 }
 
 impl Inflow {
-    /// Takes the initial TSN of an INIT or INIT ACK. It cannot change: the crate's idea of it must not become
-    /// another than ours.
+    /// Takes the initial TSN of an INIT or INIT ACK. It cannot change: the crate's idea of it must
+    /// not become another than ours.
     pub(super) fn begin(&mut self, tsn: u32) -> Result<(), SctpRefusal> {
         let before = tsn.wrapping_sub(1);
         if *self.cumulative.get_or_insert(before) != before {
@@ -117,7 +119,8 @@ impl Inflow {
     /// How far a TSN is ahead of what was acknowledged; 0 if it is not.
     ///
     /// # Errors
-    /// [`SctpRefusal::Window`], also without an INIT: the crate has no association to file anything in then.
+    /// [`SctpRefusal::Window`], also without an INIT: the crate has no association to file anything
+    /// in then.
     pub(super) fn check_tsn(&self, tsn: u32) -> Result<u32, SctpRefusal> {
         let cumulative = self.cumulative.ok_or(SctpRefusal::Window)?;
         match tsn.wrapping_sub(cumulative) {
@@ -144,7 +147,8 @@ impl Inflow {
         }
     }
 
-    /// Notes a FORWARD-TSN: what was unfinished up to there is given up, for each stream up to an SSN.
+    /// Notes a FORWARD-TSN: what was unfinished up to there is given up, for each stream up to an
+    /// SSN.
     pub(super) fn skip(&mut self, tsn: u32, streams: impl Iterator<Item = (u16, u16)>) {
         let Ok(ahead @ 1..) = self.check_tsn(tsn) else {
             return;

@@ -1,5 +1,5 @@
-//! Form of handshake messages (RFC 5246, section 7.4). `dtls` indexes past the end of malformed hellos and key
-//! exchanges; nothing malformed gets there.
+//! Form of handshake messages (RFC 5246, section 7.4). `dtls` indexes past the end of malformed
+//! hellos and key exchanges; nothing malformed gets there.
 
 pub(super) const CLIENT_HELLO: u8 = 1;
 pub(super) const SERVER_HELLO: u8 = 2;
@@ -13,7 +13,8 @@ pub(super) const CLIENT_KEY_EXCHANGE: u8 = 16;
 
 const NAMED_CURVE: u8 = 3;
 
-/// Whether a plaintext message of this kind can come to this role, as this message of the handshake.
+/// Whether a plaintext message of this kind can come to this role, as this message of the
+/// handshake.
 pub(super) fn is_expected(kind: u8, is_client: bool, sequence: u16) -> bool {
     match (is_client, sequence) {
         (true, 0) => matches!(kind, SERVER_HELLO | HELLO_VERIFY_REQUEST),
@@ -56,7 +57,8 @@ pub(super) fn is_well_formed(kind: u8, body: &[u8]) -> bool {
 
 fn client_hello(reader: &mut Reader<'_>) -> Option<()> {
     reader.take(2 + 32)?;
-    // `dtls` reads on as if the session id were empty. It is, in every hello of DTLS 1.2 without resumption.
+    // `dtls` reads on as if the session id were empty. It is, in every hello of DTLS 1.2 without
+    // resumption.
     reader.vector8().filter(|id| id.is_empty())?;
     reader.vector8()?;
     let suites = reader.vector16()?;

@@ -1,9 +1,9 @@
 //! The guards between a stranger's packets and the protocol crates below us.
 //!
-//! Whoever knows a peer's id can make it answer an offer and reach DTLS and, by then authenticated, SCTP. As
-//! released, both crates can be aborted, spun or swollen from there. [`Guard`] stands between ICE and `dtls`,
-//! `SctpGuard` between `dtls` and `webrtc-sctp`. Neither trusts a byte; what they refuse is dropped and counted,
-//! never answered with an error the crates would die of.
+//! Whoever knows a peer's id can make it answer an offer and reach DTLS and, by then authenticated,
+//! SCTP. As released, both crates can be aborted, spun or swollen from there. [`Guard`] stands
+//! between ICE and `dtls`, `SctpGuard` between `dtls` and `webrtc-sctp`. Neither trusts a byte;
+//! what they refuse is dropped and counted, never answered with an error the crates would die of.
 
 mod handshake;
 #[cfg(feature = "webrtc-rs")]
@@ -32,9 +32,11 @@ use self::record::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record};
 #[cfg(feature = "webrtc-rs")]
 pub(crate) use self::sctp::SctpGuard;
 
-/// Largest datagram either way, in bytes. `dtls` reads into 8,192 and loses what is longer without a word.
+/// Largest datagram either way, in bytes. `dtls` reads into 8,192 and loses what is longer without
+/// a word.
 pub(crate) const DATAGRAM_MAX: usize = 8190;
-/// Errors of the transport in a row after which it is held for dead. They are 20 ms, 40 ms, … apart.
+/// Errors of the transport in a row after which it is held for dead. They are 20 ms, 40 ms, …
+/// apart.
 const RECV_ERRORS_MAX: u32 = 6;
 /// Datagrams of our last flight that are kept; a flight has at most a handful.
 const FLIGHT_DATAGRAMS_MAX: usize = 16;
@@ -44,10 +46,11 @@ const REPEAT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A `Conn` that shows `dtls` only what it survives.
 ///
-/// Until [`handshake_done`](Self::handshake_done): handshake messages are put together here and passed whole, in
-/// order, once each, well-formed and of the kind the role expects; records of epoch 1 pass in small numbers;
-/// plaintext alerts do not pass, but are remembered. Afterwards only encrypted alerts and data pass, and the
-/// peer's repeated flight is answered by our last one, which `dtls` itself never does.
+/// Until [`handshake_done`](Self::handshake_done): handshake messages are put together here and
+/// passed whole, in order, once each, well-formed and of the kind the role expects; records of
+/// epoch 1 pass in small numbers; plaintext alerts do not pass, but are remembered. Afterwards only
+/// encrypted alerts and data pass, and the peer's repeated flight is answered by our last one,
+/// which `dtls` itself never does.
 pub(crate) struct Guard {
     inner: Arc<dyn Conn + Send + Sync>,
     is_client: bool,
@@ -89,8 +92,8 @@ impl Guard {
         &self.stats
     }
 
-    /// The description of the last fatal alert that came in plaintext during the handshake. It may be forged,
-    /// so it ends nothing; it explains a handshake that ran out of time.
+    /// The description of the last fatal alert that came in plaintext during the handshake. It may
+    /// be forged, so it ends nothing; it explains a handshake that ran out of time.
     pub(crate) fn plaintext_alert(&self) -> Option<u8> {
         lock(&self.handshake).fatal_alert()
     }
@@ -143,7 +146,8 @@ impl Guard {
         flight.datagrams.clone()
     }
 
-    /// An error of the transport: waits a little, for ever if it is dead. `dtls` would ask again at once.
+    /// An error of the transport: waits a little, for ever if it is dead. `dtls` would ask again at
+    /// once.
     async fn endure(&self, error: Error) -> Result<(), Error> {
         self.stats.errors.fetch_add(1, Ordering::Relaxed);
         let errors = self.errors.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! The form of SCTP packets (RFC 9260, RFC 3758, RFC 6525): every length the parsers of `webrtc-sctp` rely on.
+//! The form of SCTP packets (RFC 9260, RFC 3758, RFC 6525): every length the parsers of
+//! `webrtc-sctp` rely on.
 
 use super::DATAGRAM_MAX;
 use super::inflow::Data;
@@ -109,7 +110,8 @@ impl Header {
     }
 }
 
-/// A packet that ends the association as browsers do: ABORT, cause 12 (user initiated), `Close called`.
+/// A packet that ends the association as browsers do: ABORT, cause 12 (user initiated), `Close
+/// called`.
 pub(crate) fn abort(header: Header) -> Vec<u8> {
     let mut packet = Vec::with_capacity(32);
     packet.extend_from_slice(&header.source_port.to_be_bytes());
@@ -135,8 +137,9 @@ pub(crate) fn heartbeat(header: Header) -> Vec<u8> {
     packet
 }
 
-/// Makes the answers to [`heartbeat`] in a valid packet something the crate skips. It knows no HEARTBEAT ACK, and
-/// ends the association on what it does not know (`association_internal.rs`, `handle_chunk`, code `0b00`).
+/// Makes the answers to [`heartbeat`] in a valid packet something the crate skips. It knows no
+/// HEARTBEAT ACK, and ends the association on what it does not know (`association_internal.rs`,
+/// `handle_chunk`, code `0b00`).
 pub(super) fn hide_answers(packet: &mut [u8]) {
     let mut at = HEADER_LEN;
     let mut found = false;

@@ -81,7 +81,8 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// Whether a plaintext handshake record can be of the flight a client repeats until it has our last one.
+/// Whether a plaintext handshake record can be of the flight a client repeats until it has our last
+/// one.
 pub(super) fn is_client_flight(body: &[u8]) -> bool {
     use super::message::{CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_KEY_EXCHANGE};
     Fragment::parse(body).is_some_and(|(fragment, _)| {

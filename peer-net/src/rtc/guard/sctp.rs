@@ -1,8 +1,9 @@
 //! SCTP packets before `webrtc-sctp` sees them.
 //!
-//! Its parsers panic on chunk and parameter lengths that disagree, and one packet can keep it busy for seconds with
-//! its lock held. [`validate`] refuses the first kind; [`SctpGuard`] knows the association and refuses the second.
-//! The checksum is left to the crate, which verifies it before it parses.
+//! Its parsers panic on chunk and parameter lengths that disagree, and one packet can keep it busy
+//! for seconds with its lock held. [`validate`] refuses the first kind; [`SctpGuard`] knows the
+//! association and refuses the second. The checksum is left to the crate, which verifies it before
+//! it parses.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,8 @@ const RESETS_AHEAD_MAX: u32 = 32;
 
 /// A `Conn` between `dtls` and `webrtc-sctp`: passes valid packets, drops and counts others.
 ///
-/// It watches both directions, so it knows the tags and how far the far side's data was acknowledged.
+/// It watches both directions, so it knows the tags and how far the far side's data was
+/// acknowledged.
 pub(crate) struct SctpGuard {
     inner: Arc<dyn Conn + Send + Sync>,
     association: Mutex<Association>,
@@ -57,8 +59,8 @@ impl SctpGuard {
         let _ = self.aborted.subscribe().wait_for(|aborted| *aborted).await;
     }
 
-    /// Ends the association as browsers do, so that the far side notices at once. Nothing is sent afterwards,
-    /// and nothing at all before the far side's tag is known.
+    /// Ends the association as browsers do, so that the far side notices at once. Nothing is sent
+    /// afterwards, and nothing at all before the far side's tag is known.
     ///
     /// # Errors
     /// Those of the transport.
@@ -74,8 +76,8 @@ impl SctpGuard {
         Ok(())
     }
 
-    /// Makes the far side answer, which the association below does not notice. Nothing is sent before the association
-    /// stands and after [`abort`](Self::abort).
+    /// Makes the far side answer, which the association below does not notice. Nothing is sent
+    /// before the association stands and after [`abort`](Self::abort).
     ///
     /// # Errors
     /// Those of the transport.

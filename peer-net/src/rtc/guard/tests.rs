@@ -1,5 +1,5 @@
-//! The guards against the real crates. What each attack does to an unguarded connection is in HAZARDS order: the
-//! test's name says what is sent, the body that the connection survives it.
+//! The guards against the real crates. What each attack does to an unguarded connection is in
+//! HAZARDS order: the test's name says what is sent, the body that the connection survives it.
 
 mod any;
 mod dtls;

@@ -1,4 +1,5 @@
-//! SCTP of our own: one task a session, which owns the association, between DTLS and the channel's ends.
+//! SCTP of our own: one task a session, which owns the association, between DTLS and the channel's
+//! ends.
 
 mod open;
 mod storage;
@@ -19,7 +20,8 @@ use super::CLOSE_STEP;
 use super::association::{End, Failure, Purpose};
 use super::channel::{Below, Channel};
 
-/// Commands that may wait for the task. It is never busy for long; one too many is one of a kind that waits already.
+/// Commands that may wait for the task. It is never busy for long; one too many is one of a kind
+/// that waits already.
 const COMMANDS_MAX: usize = 4;
 
 /// The session's hold of the task.

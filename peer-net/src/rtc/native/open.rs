@@ -20,7 +20,8 @@ pub(super) struct OpenChannel {
     pub(super) drained: Option<oneshot::Sender<()>>,
     /// The message being given to the association, and how much of it was taken.
     sending: Option<(Queued, usize)>,
-    /// A message that the inbox has no room for. Until it has nothing more is read, so the window closes.
+    /// A message that the inbox has no room for. Until it has nothing more is read, so the window
+    /// closes.
     held: Option<Message>,
     /// See [`is_cramped`](Self::is_cramped).
     cramped: bool,
@@ -90,7 +91,8 @@ impl OpenChannel {
         }
     }
 
-    /// Whether there is more to send than `small` memory holds. It waits until what was given is acknowledged.
+    /// Whether there is more to send than `small` memory holds. It waits until what was given is
+    /// acknowledged.
     pub(super) const fn is_cramped(&self) -> bool {
         self.cramped
     }
@@ -100,8 +102,8 @@ impl OpenChannel {
         self.has_room() && self.inbox.is_empty()
     }
 
-    /// Gives the association what waits to be sent, as much as it takes, and returns how many bytes that was.
-    /// `small`: it could have more memory.
+    /// Gives the association what waits to be sent, as much as it takes, and returns how many bytes
+    /// that was. `small`: it could have more memory.
     pub(super) fn give(
         &mut self,
         association: &mut Association<'_>,

@@ -1,5 +1,5 @@
-//! The memory of an association: little at first, as much as was asked for while that is of use, and given back when
-//! nothing is under way.
+//! The memory of an association: little at first, as much as was asked for while that is of use,
+//! and given back when nothing is under way.
 
 use core::time::Duration;
 
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 /// Bytes of each half while little is under way.
 pub(super) const SMALL: usize = 16 * 1024;
-/// Chunks that may be under way, and gaps that are kept in what came, with little memory and with all of it. Sending
-/// waits beyond; what would make one more gap is dropped, and comes again.
+/// Chunks that may be under way, and gaps that are kept in what came, with little memory and with
+/// all of it. Sending waits beyond; what would make one more gap is dropped, and comes again.
 const CHUNKS: [usize; 2] = [256, 8192];
 const RUNS: [usize; 2] = [32, 512];
 

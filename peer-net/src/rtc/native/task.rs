@@ -24,13 +24,15 @@ use super::open::{Came, OpenChannel, Order, Ready, came, ready};
 use super::storage::{SMALL, Size, Sizes, Storage, Traffic};
 use crate::time::{engine_now, of_engine, sleep_until};
 
-/// Longest SCTP packet, in bytes: 1,200 less what DTLS (37) and a relay's channel (4) add, and something to spare.
+/// Longest SCTP packet, in bytes: 1,200 less what DTLS (37) and a relay's channel (4) add, and
+/// something to spare.
 const PACKET: u16 = 1144;
 /// The memory in which messages are put together is kept up to this size.
 const PARTIAL_KEPT: usize = 16 * 1024;
 /// How long memory is kept while little is under way.
 const IDLE_KEPT: Duration = Duration::from_secs(1);
-/// Packets that are read from DTLS before what they ask for is sent, and that are sent before some are read.
+/// Packets that are read from DTLS before what they ask for is sent, and that are sent before some
+/// are read.
 const BATCH: usize = 32;
 /// Messages may always be as long as this in bytes: DCEP's OPEN is one.
 const OPENING_LEN: u32 = 4096;
@@ -252,7 +254,8 @@ impl<'m> Work<'m> {
         }
     }
 
-    /// The memory that the association should have, if that is other than what it has: a half that is idle can get it.
+    /// The memory that the association should have, if that is other than what it has: a half that
+    /// is idle can get it.
     fn other_sizes(&mut self) -> Option<Sizes> {
         let mut sizes = self.sizes;
         let (send, receive) = (&mut sizes.send, &mut sizes.receive);

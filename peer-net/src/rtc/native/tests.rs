@@ -147,7 +147,8 @@ fn message(number: usize, length: usize) -> Message {
     Message::Binary((0..length).map(|at| (at + number) as u8).collect())
 }
 
-/// An application that does not read hears of the end at once, and still gets what was acknowledged.
+/// An application that does not read hears of the end at once, and still gets what was
+/// acknowledged.
 #[tokio::test]
 async fn the_end_does_not_wait_for_the_reader() {
     for ordered in [true, false] {
@@ -213,7 +214,8 @@ async fn a_message_above_the_size_told_is_a_failure() {
     assert_eq!(a.ended().await, End::Ended);
 }
 
-/// A close while nobody answers takes no longer than it has to, however often signs of life were asked for.
+/// A close while nobody answers takes no longer than it has to, however often signs of life were
+/// asked for.
 #[tokio::test(start_paused = true)]
 async fn closing_waits_for_nobody() {
     let [a, b] = open(true, Default::default(), 65_536).await;

@@ -1,4 +1,5 @@
-//! The data channel over webrtc-sctp: its opening, and the two tasks between its ends and the stream.
+//! The data channel over webrtc-sctp: its opening, and the two tasks between its ends and the
+//! stream.
 
 use core::cell::RefCell;
 use core::future::poll_fn;
@@ -19,7 +20,8 @@ use super::super::channel::{Below, Channel, Inbox, Line, Message, Queued, StackE
 use super::super::{RtcConfig, RtcFailure};
 use super::sctp::{Packets, Sctp};
 
-/// The id of the stream that carries nothing and is never opened at the remote: data channels end below it.
+/// The id of the stream that carries nothing and is never opened at the remote: data channels end
+/// below it.
 const NUDGE_STREAM: u16 = u16::MAX;
 /// How long a read may wait for the association's lock before the stream counts as empty.
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
@@ -34,7 +36,8 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Ends sending at once. The reader goes on as long as it has something to hand over and somebody to take it.
+    /// Ends sending at once. The reader goes on as long as it has something to hand over and
+    /// somebody to take it.
     pub(super) fn end(&self) {
         self.line.close();
         self.writer.abort();
@@ -208,12 +211,13 @@ struct Writer {
 impl Writer {
     /// Gives a message to the stream.
     ///
-    /// Of a message of 85 KiB and more the stream queues piece by piece, waits whenever the queue is full (128 KiB),
-    /// and wakes the association only at the end (`pending_queue.rs`, `append_large`). The association sends as
-    /// acknowledgements come; but if all was acknowledged before the next piece is queued, none come and both wait for
-    /// ever. Pieces are queued only while the write is polled here, so the association is woken after each poll that
-    /// leaves it waiting. Smaller messages are queued as a whole and never wait here, nor do larger ones for which
-    /// there is room.
+    /// Of a message of 85 KiB and more the stream queues piece by piece, waits whenever the queue
+    /// is full (128 KiB), and wakes the association only at the end (`pending_queue.rs`,
+    /// `append_large`). The association sends as acknowledgements come; but if all was acknowledged
+    /// before the next piece is queued, none come and both wait for ever. Pieces are queued only
+    /// while the write is polled here, so the association is woken after each poll that leaves it
+    /// waiting. Smaller messages are queued as a whole and never wait here, nor do larger ones for
+    /// which there is room.
     async fn write(&self, queued: &Queued) -> Result<usize, webrtc_sctp::Error> {
         let mut writing = pin!(
             self.stream
@@ -222,7 +226,8 @@ impl Writer {
         poll_fn(|context| {
             let written = writing.as_mut().poll(context);
             if written.is_pending() {
-                // Nothing goes out for an empty write, and it never waits: it only wakes the association.
+                // Nothing goes out for an empty write, and it never waits: it only wakes the
+                // association.
                 let nothing = Bytes::new();
                 let _ = pin!(self.nudge.write_sctp(&nothing, Ppid::Binary)).poll(context);
             }
@@ -231,8 +236,8 @@ impl Writer {
         .await
     }
 
-    /// Hands messages to the stream, one at a time: a write that is dropped half-way would break the stream, so
-    /// it must not depend on the caller of `send`.
+    /// Hands messages to the stream, one at a time: a write that is dropped half-way would break
+    /// the stream, so it must not depend on the caller of `send`.
     async fn run(self, mut queue: mpsc::Receiver<Queued>) {
         while let Some(queued) = queue.recv().await {
             loop {
@@ -263,8 +268,9 @@ impl Writer {
 
 /// Whether messages of an unordered channel may overtake each other by now, and still.
 ///
-/// A remote that is built as we are reads whatever may come in any order before what has its place. So a last message
-/// without a place would be read before earlier ones that were sent before the channel's opening was acknowledged.
+/// A remote that is built as we are reads whatever may come in any order before what has its place.
+/// So a last message without a place would be read before earlier ones that were sent before the
+/// channel's opening was acknowledged.
 #[derive(Debug, Default)]
 struct Order {
     kept: Mutex<bool>,
@@ -297,14 +303,16 @@ struct Reader {
 }
 
 thread_local! {
-    /// Where messages are put together before they are copied out, one at a time: the stream tells a message's
-    /// length only with its bytes, so a buffer of a channel's own would have to be as long as the longest.
+    /// Where messages are put together before they are copied out, one at a time: the stream tells
+    /// a message's length only with its bytes, so a buffer of a channel's own would have to be as
+    /// long as the longest.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Reader {
-    /// Moves messages from the stream to the inbox. When the inbox is full nothing is read, the window closes and
-    /// the remote waits. At the end everything that had been acknowledged is still handed over.
+    /// Moves messages from the stream to the inbox. When the inbox is full nothing is read, the
+    /// window closes and the remote waits. At the end everything that had been acknowledged is
+    /// still handed over.
     async fn run(mut self, drained: oneshot::Sender<()>) {
         let packets = Arc::clone(&self.packets);
         let mut rest = Vec::new();
@@ -339,8 +347,9 @@ impl Reader {
         }
     }
 
-    /// Reads what is left: at most the receive window, since nothing arrives any more. No packet will tell when the lock
-    /// of the stream is free, so each read keeps its place in the queue for it.
+    /// Reads what is left: at most the receive window, since nothing arrives any more. No packet
+    /// will tell when the lock of the stream is free, so each read keeps its place in the queue for
+    /// it.
     async fn drain(&mut self, rest: &mut Vec<Message>) {
         let stream = Arc::clone(&self.stream);
         let mut buffer = vec![0; self.max_message_size];
@@ -359,7 +368,8 @@ impl Reader {
     async fn read(&mut self) -> Read {
         let packets = Arc::clone(&self.packets);
         loop {
-            // All that makes a stream readable comes with a packet, as does whoever else would hold its lock.
+            // All that makes a stream readable comes with a packet, as does whoever else would hold
+            // its lock.
             let mut delivered = pin!(packets.delivered());
             delivered.as_mut().enable();
             let read = poll_fn(|context| match self.try_read(context) {

@@ -1,22 +1,27 @@
-//! What of ours is under way: when the remote is asked to acknowledge at once, and how much the association may have
-//! unacknowledged.
+//! What of ours is under way: when the remote is asked to acknowledge at once, and how much the
+//! association may have unacknowledged.
 //!
-//! The association below recovers badly. Its congestion window only grows while more waits to be sent; after a
-//! retransmission timeout it is one packet, and the remote keeps the acknowledgement of a lone packet back for
-//! 200 ms: the rest of a message then takes 200 ms a packet. And on a short path slow start ends in a burst that no
-//! socket takes, of which all but the first packets are lost, with nothing behind them to report the gap.
+//! The association below recovers badly. Its congestion window only grows while more waits to be
+//! sent; after a retransmission timeout it is one packet, and the remote keeps the acknowledgement
+//! of a lone packet back for 200 ms: the rest of a message then takes 200 ms a packet. And on a
+//! short path slow start ends in a burst that no socket takes, of which all but the first packets
+//! are lost, with nothing behind them to report the gap.
 
 use core::time::Duration;
 use std::time::Instant;
 
-/// With no more packets under way than this there is no second one soon that would make the remote acknowledge.
+/// With no more packets under way than this there is no second one soon that would make the remote
+/// acknowledge.
 const FEW: u32 = 4;
-/// Octets of a packet from which on it counts as full: the association had more to send, unless it is shorter.
+/// Octets of a packet from which on it counts as full: the association had more to send, unless it
+/// is shorter.
 const FULL: usize = 1000;
-/// Octets that fit into the smallest receive buffer in use. Browsers ask for 64 KiB, which Linux doubles and then
-/// charges 2304 octets a packet: 56 packets of ours, and some room for what is not data.
+/// Octets that fit into the smallest receive buffer in use. Browsers ask for 64 KiB, which Linux
+/// doubles and then charges 2304 octets a packet: 56 packets of ours, and some room for what is not
+/// data.
 const SOCKET: u32 = 48 * 1024;
-/// Octets the path itself is trusted to hold for each millisecond of its round trip: half a gigabit a second.
+/// Octets the path itself is trusted to hold for each millisecond of its round trip: half a gigabit
+/// a second.
 const OCTETS_PER_MS: u32 = 64 * 1024;
 
 /// The DATA packets between the association and the remote.
@@ -33,8 +38,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Notes a packet whose last DATA chunk has `tsn`; `ends_message` if a message ends in it. Whether the remote
-    /// is to acknowledge at once (RFC 7053).
+    /// Notes a packet whose last DATA chunk has `tsn`; `ends_message` if a message ends in it.
+    /// Whether the remote is to acknowledge at once (RFC 7053).
     pub(super) fn sends(
         &mut self,
         tsn: u32,
@@ -76,10 +81,11 @@ impl Flight {
         }
     }
 
-    /// The window the association is told, of one that the remote advertised: as much as a socket and the path hold.
+    /// The window the association is told, of one that the remote advertised: as much as a socket
+    /// and the path hold.
     ///
-    /// The shortest round trip ever seen counts, because queues make it longer. On a path that becomes longer later
-    /// the window stays what it was.
+    /// The shortest round trip ever seen counts, because queues make it longer. On a path that
+    /// becomes longer later the window stays what it was.
     pub(super) fn window(&self, advertised: u32) -> u32 {
         let millis = self.round_trip.map_or(0, |least| least.as_millis());
         let millis = u32::try_from(millis).unwrap_or(u32::MAX);

@@ -1,9 +1,10 @@
-//! The SCTP association, and what the crate below leaves out: an ABORT when we close, notice of the remote's end,
-//! acknowledgements that are not forgotten, a receive window that opens again, and a sending side that is told at
-//! once what arrived and does not send more than sockets take ([`Flight`]).
+//! The SCTP association, and what the crate below leaves out: an ABORT when we close, notice of the
+//! remote's end, acknowledgements that are not forgotten, a receive window that opens again, and a
+//! sending side that is told at once what arrived and does not send more than sockets take
+//! ([`Flight`]).
 //!
-//! All of it is done on the packets between the association and DTLS, by [`Packets`]; what the remote sends was
-//! checked by [`SctpGuard`] before.
+//! All of it is done on the packets between the association and DTLS, by [`Packets`]; what the
+//! remote sends was checked by [`SctpGuard`] before.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -22,10 +23,11 @@ use super::super::guard::SctpGuard;
 use super::super::guard::sctp::seal;
 use super::flight::{Flight, is_after};
 
-/// The crate keeps an acknowledgement back for a second packet, and after the first time for ever: its timer does
-/// not start again. After this long we make it send one.
+/// The crate keeps an acknowledgement back for a second packet, and after the first time for ever:
+/// its timer does not start again. After this long we make it send one.
 const ACK_DELAY: Duration = Duration::from_millis(20);
-/// Tasks and handles of a live association that hold its connection: two loops and the association itself.
+/// Tasks and handles of a live association that hold its connection: two loops and the association
+/// itself.
 const HOLDERS: usize = 3;
 const HEADER_LEN: usize = 12;
 const DATA: u8 = 0;
@@ -75,7 +77,8 @@ impl Sctp {
         })
     }
 
-    /// Whether both loops of the association run. They do until it ends, unless one of them panicked.
+    /// Whether both loops of the association run. They do until it ends, unless one of them
+    /// panicked.
     pub(super) fn is_alive(&self) -> bool {
         self.below.strong_count() >= HOLDERS
     }
@@ -145,8 +148,8 @@ impl Packets {
         self.seen().stream = Some(stream);
     }
 
-    /// Waits until the remote closed, reset the channel or broke DTLS. Everything that had arrived before is
-    /// with the association by then, and stays readable.
+    /// Waits until the remote closed, reset the channel or broke DTLS. Everything that had arrived
+    /// before is with the association by then, and stays readable.
     pub(super) async fn ended(&self) {
         let _ = self.end.subscribe().wait_for(Option::is_some).await;
     }
@@ -180,8 +183,8 @@ impl Packets {
         &self.end
     }
 
-    /// Woken after each packet that the association has processed, and each SACK it has made: whenever it may have
-    /// made a stream readable or let go of its lock.
+    /// Woken after each packet that the association has processed, and each SACK it has made:
+    /// whenever it may have made a stream readable or let go of its lock.
     pub(super) fn delivered(&self) -> tokio::sync::futures::Notified<'_> {
         self.delivered.notified()
     }
@@ -191,8 +194,9 @@ impl Packets {
         self.acknowledged.notify_waiters();
     }
 
-    /// The channel took `length` bytes from the association. If the window had been all but closed, the remote
-    /// has to be told that it is open again, or it would wait for its retransmission timer.
+    /// The channel took `length` bytes from the association. If the window had been all but closed,
+    /// the remote has to be told that it is open again, or it would wait for its retransmission
+    /// timer.
     pub(super) fn consumed(&self, length: usize) {
         let mut seen = self.seen();
         seen.read = seen
@@ -208,8 +212,9 @@ impl Packets {
         }
     }
 
-    /// Lets the association answer the remote's reset of the channel, if that is what ended the session: the remote
-    /// then sees its channel close in order. Takes for ever if the association does not answer.
+    /// Lets the association answer the remote's reset of the channel, if that is what ended the
+    /// session: the remote then sees its channel close in order. Takes for ever if the association
+    /// does not answer.
     pub(super) async fn answer_reset(&self) {
         if !self.seen().reset.is_empty() {
             self.release.notify_one();
@@ -238,7 +243,8 @@ impl Packets {
         }
     }
 
-    /// Makes every call of the association fail, which ends its loops, even if nobody holds it any more.
+    /// Makes every call of the association fail, which ends its loops, even if nobody holds it any
+    /// more.
     pub(super) fn shut(&self) {
         self.shut.store(true, Ordering::SeqCst);
         self.shutting.notify_waiters();
@@ -291,7 +297,8 @@ impl Packets {
         }
     }
 
-    /// Reports the end and keeps it from the association, which would throw away what the channel has not read.
+    /// Reports the end and keeps it from the association, which would throw away what the channel
+    /// has not read.
     async fn park(&self, buffer: &mut [u8]) -> Result<usize, webrtc_util::Error> {
         self.end();
         let shutting = self.shutting.notified();
@@ -369,8 +376,9 @@ impl Packets {
         Verdict::Pass
     }
 
-    /// The last packet with DATA once more, with the request to acknowledge at once. To the association it is a
-    /// duplicate, unless it had dropped the packet for want of room: then this is a second chance.
+    /// The last packet with DATA once more, with the request to acknowledge at once. To the
+    /// association it is a duplicate, unless it had dropped the packet for want of room: then this
+    /// is a second chance.
     fn repeated(&self, buffer: &mut [u8]) -> Option<usize> {
         let mut seen = self.seen();
         seen.owes_sack = false;
@@ -455,8 +463,8 @@ struct Leaving {
 }
 
 impl Seen {
-    /// Whether a RE-CONFIG resets the channel's stream, after everything the remote had sent on it. With data
-    /// still missing the association answers "in progress" and the remote asks again.
+    /// Whether a RE-CONFIG resets the channel's stream, after everything the remote had sent on it.
+    /// With data still missing the association answers "in progress" and the remote asks again.
     fn is_reset(&self, body: &[u8]) -> bool {
         let Some(stream) = self.stream else {
             return false;

@@ -11,7 +11,8 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::broker::{Broker, BrokerOptions};
 
-/// A server that sends `answer` to whoever connects, whatever they ask, and then waits for their end.
+/// A server that sends `answer` to whoever connects, whatever they ask, and then waits for their
+/// end.
 async fn answering(answer: impl Into<Vec<u8>>) -> BrokerClient {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

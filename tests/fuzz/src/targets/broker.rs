@@ -16,7 +16,8 @@ pub fn envelope(data: &[u8]) {
     };
     let parsed = ClientMessage::parse(text);
     let Ok(Value::Object(object)) = serde_json::from_str(text) else {
-        // A number that no double holds, or half a surrogate pair, is nothing to a broker that passes them on.
+        // A number that no double holds, or half a surrogate pair, is nothing to a broker that
+        // passes them on.
         if let Ok(message) = parsed {
             assert!(text.trim_start().starts_with('{'), "{message:?}");
         }

@@ -1,4 +1,5 @@
-//! The whole engine: arbitrary texts of a broker, inputs of sessions and calls of an application, at arbitrary times.
+//! The whole engine: arbitrary texts of a broker, inputs of sessions and calls of an application,
+//! at arbitrary times.
 
 use std::collections::HashMap;
 
@@ -428,7 +429,8 @@ impl World<'_> {
         let _ = self.input(Input::Rtc(handle, input));
     }
 
-    /// Time runs as the engine asks; it never asks for the past twice, and every connect ends in one way.
+    /// Time runs as the engine asks; it never asks for the past twice, and every connect ends in
+    /// one way.
     fn settle(&mut self) {
         self.drain();
         let settled = self.now + Duration::from_secs(30);

@@ -1,4 +1,5 @@
-//! Both ends of a link with an engine at one and a stack at the other, and somebody on the wire between them.
+//! Both ends of a link with an engine at one and a stack at the other, and somebody on the wire
+//! between them.
 
 use std::collections::HashMap;
 
@@ -32,8 +33,8 @@ impl LeafKeys for Keys {
 
 /// A script of what the application, the stack and the one on the wire do.
 ///
-/// Whatever comes: no panic, no busy loop, sessions within their number, and once the wire is left alone both ends
-/// find together again.
+/// Whatever comes: no panic, no busy loop, sessions within their number, and once the wire is left
+/// alone both ends find together again.
 pub fn link(data: &[u8]) {
     let mut bytes = Bytes::new(data);
     let mut config = Config::new([7; 32]);
@@ -67,7 +68,8 @@ pub fn link(data: &[u8]) {
         world.leaf.is_up() && world.gateway.is_up(),
         "together again"
     );
-    // A frame forged in the leaf's place swallows the leaf's own of that number: once, or until the session ends of it.
+    // A frame forged in the leaf's place swallows the leaf's own of that number: once, or until the
+    // session ends of it.
     for _ in 0..8 {
         if world.peer.state() == PeerState::Disconnected {
             world.peer.reconnect(world.now).unwrap();

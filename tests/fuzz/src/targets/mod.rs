@@ -1,5 +1,6 @@
-//! One function for each thing that is read from a network: it takes any bytes, and panics where a promise of the
-//! documentation is broken. libFuzzer calls them from `fuzz_targets`, the test `fuzz` with seeds and mutants of them.
+//! One function for each thing that is read from a network: it takes any bytes, and panics where a
+//! promise of the documentation is broken. libFuzzer calls them from `fuzz_targets`, the test
+//! `fuzz` with seeds and mutants of them.
 
 mod binarypack;
 mod broker;

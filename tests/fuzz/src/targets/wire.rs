@@ -33,7 +33,8 @@ pub fn json(data: &[u8]) {
         (Ok(theirs), Ok(ours)) => assert_eq!(&theirs, ours),
         (Ok(_), Err(error)) => assert_eq!(*error, DecodeError::Depth),
         (Err(error), Ok(_)) => {
-            // `JSON.parse` takes numbers beyond a double, lone surrogates, and here a byte order mark.
+            // `JSON.parse` takes numbers beyond a double, lone surrogates, and here a byte order
+            // mark.
             let error = error.to_string();
             let known = ["out of range", "surrogate", "hex escape"];
             assert!(
@@ -51,7 +52,8 @@ pub fn json(data: &[u8]) {
     }
 }
 
-/// Whole numbers are written without a point, and none is below zero by its sign alone, as in JavaScript.
+/// Whole numbers are written without a point, and none is below zero by its sign alone, as in
+/// JavaScript.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) => {

@@ -8,7 +8,8 @@ use smoltcp::time::Instant;
 /// Frames that wait in one direction. More are dropped, as a card does.
 const FRAMES_MAX: usize = 256;
 
-/// A network card in memory: what it is given smoltcp receives, what smoltcp sends waits to be taken.
+/// A network card in memory: what it is given smoltcp receives, what smoltcp sends waits to be
+/// taken.
 #[derive(Debug)]
 pub struct Port {
     medium: Medium,

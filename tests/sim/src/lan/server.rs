@@ -95,8 +95,8 @@ pub struct Wire {
     pub gone: bool,
 }
 
-/// A machine that ends TCP connections. One turn is [`receive`](Self::receive), something with each of
-/// [`wires`](Self::wires), then [`send`](Self::send).
+/// A machine that ends TCP connections. One turn is [`receive`](Self::receive), something with each
+/// of [`wires`](Self::wires), then [`send`](Self::send).
 pub struct Server {
     /// Its network card.
     pub port: Port,

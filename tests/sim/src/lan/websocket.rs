@@ -1,5 +1,5 @@
-//! The server's half of HTTP and WebSocket, as much as a broker needs. What clients say is taken from a simulated
-//! network: what breaks the rules is a finding, so it panics.
+//! The server's half of HTTP and WebSocket, as much as a broker needs. What clients say is taken
+//! from a simulated network: what breaks the rules is a finding, so it panics.
 
 use peer_core::wire::http::accept_key;
 use peer_core::wire::websocket::apply_mask;
@@ -33,8 +33,8 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The client's frames in some bytes, unmasked: first byte and payload. The bytes that are left over are not a whole
-/// frame.
+/// The client's frames in some bytes, unmasked: first byte and payload. The bytes that are left
+/// over are not a whole frame.
 ///
 /// # Panics
 /// A frame is not masked.

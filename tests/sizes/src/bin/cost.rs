@@ -1,5 +1,5 @@
-//! A program that uses as much of peer-core as its features say. It is linked and measured, never run: a driver's loop
-//! around inputs that the compiler cannot see through.
+//! A program that uses as much of peer-core as its features say. It is linked and measured, never
+//! run: a driver's loop around inputs that the compiler cannot see through.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The link proof on the target itself, and how deep its stack gets. Ends QEMU with success or failure.
+//! The link proof on the target itself, and how deep its stack gets. Ends QEMU with success or
+//! failure.
 #![no_std]
 #![no_main]
 

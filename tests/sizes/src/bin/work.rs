@@ -1,8 +1,9 @@
 //! How much work one call of the engine is, at most, with `PeerResources<4>`: a broker, four
 //! connections and an application that are all hostile, in instructions of an emulated Cortex-M4.
 //!
-//! Run by QEMU with `-icount shift=0`, where each instruction takes a nanosecond, so that the board's
-//! timer counts them, to 40. What it prints are rows of a table; nothing here fails but the script.
+//! Run by QEMU with `-icount shift=0`, where each instruction takes a nanosecond, so that the
+//! board's timer counts them, to 40. What it prints are rows of a table; nothing here fails but the
+//! script.
 #![no_std]
 #![no_main]
 
@@ -214,7 +215,8 @@ impl Attack {
         Some(())
     }
 
-    /// A frame that is a message, a chunk or the end of one, while the application reads now and then.
+    /// A frame that is a message, a chunk or the end of one, while the application reads now and
+    /// then.
     fn misuse(&mut self, handle: ConnectionHandle, number: u32) {
         let len = match self.roll(4) {
             0 => self.roll(FRAME_MAX as u32 - 60),

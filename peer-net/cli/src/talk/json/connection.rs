@@ -73,8 +73,8 @@ impl Named {
         }
     }
 
-    /// Something went wrong on it and it goes on. Its own errors wait for nobody: those that find no
-    /// room are counted, and told later.
+    /// Something went wrong on it and it goes on. Its own errors wait for nobody: those that find
+    /// no room are counted, and told later.
     pub(super) fn error(&self, error: ConnectionError) {
         let told = self.lines.try_line(&Line::Error {
             kind: error.as_str(),

@@ -1,5 +1,5 @@
-//! The JSON-lines contract of `--json`: commands on stdin, events on stdout. `peer-net/docs/json-lines.md`
-//! documents it.
+//! The JSON-lines contract of `--json`: commands on stdin, events on stdout.
+//! `peer-net/docs/json-lines.md` documents it.
 
 mod connection;
 mod line;
@@ -32,15 +32,16 @@ use crate::peer_options::{PeerOptions, end};
 use crate::signals::interrupted;
 use crate::stdout::Stdout;
 
-/// Bytes of messages that stdin gave and that wait to be sent, over all connections, beyond the share
-/// of each. At the limit reading from stdin waits.
+/// Bytes of messages that stdin gave and that wait to be sent, over all connections, beyond the
+/// share of each. At the limit reading from stdin waits.
 const OUTGOING_MAX: usize = 32 << 20;
 /// How long the last lines may take to go out.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(3);
 /// The name that means all connections.
 const ALL: &str = "*";
 
-/// Runs a session until it is destroyed or interrupted; with `remote`, the end of stdin ends it too.
+/// Runs a session until it is destroyed or interrupted; with `remote`, the end of stdin ends it
+/// too.
 pub(super) async fn run(
     options: &PeerOptions,
     defaults: Defaults,
@@ -196,7 +197,8 @@ impl Session {
                         let (kind, tag) = (failure.kind(), tag.as_ref());
                         self.lines.error(kind, None, &what, tag).await;
                     }
-                    // A broker that cannot be reached yet is waited for; one that refused has ended the peer.
+                    // A broker that cannot be reached yet is waited for; one that refused has ended
+                    // the peer.
                     let waits = self.stays && options.reconnects() && !self.peer.is_destroyed();
                     if !opened && !waits {
                         self.fail(Failure::broker(could_not_open(options.broker(), &what)));
@@ -248,8 +250,8 @@ impl Session {
 
     /// Gives a connection its name and its tasks.
     ///
-    /// The name is its id, which is the remote's choice: where it is taken, the name gets a number, so
-    /// that the lines never tell two connections as one.
+    /// The name is its id, which is the remote's choice: where it is taken, the name gets a number,
+    /// so that the lines never tell two connections as one.
     fn adopt(self: &Arc<Self>, connection: DataConnection, tag: Option<Value>, first: bool) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let (outgoing, lines) = (self.outgoing.account(), self.out.account());

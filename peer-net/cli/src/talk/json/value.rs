@@ -1,7 +1,7 @@
 //! Values as JSON lines write them: what JSON lacks is an object of one key that begins with `$`.
 //!
-//! Bytes are `{"$bytes":"base64"}`; NaN and infinities `{"$number":"NaN"}`, `"Infinity"`, `"-Infinity"`. An object
-//! that looks like one of these is wrapped: `{"$object":{"$bytes":"…"}}`.
+//! Bytes are `{"$bytes":"base64"}`; NaN and infinities `{"$number":"NaN"}`, `"Infinity"`,
+//! `"-Infinity"`. An object that looks like one of these is wrapped: `{"$object":{"$bytes":"…"}}`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

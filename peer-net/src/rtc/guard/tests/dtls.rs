@@ -274,7 +274,8 @@ async fn forged_plaintext_after_the_handshake_that_kills_the_connection() {
         println!("{name}");
         assert_alive(&client, &server).await;
     }
-    // In front of a true record in the same datagram, where the junk leaves the record readable; else behind it.
+    // In front of a true record in the same datagram, where the junk leaves the record readable;
+    // else behind it.
     for (name, datagram) in junk() {
         let behind = [
             "no record",

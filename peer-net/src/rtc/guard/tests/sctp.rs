@@ -1,4 +1,5 @@
-//! Rows of the table "SCTP". The far side is authenticated and hostile: its packets are valid but for the attack.
+//! Rows of the table "SCTP". The far side is authenticated and hostile: its packets are valid but
+//! for the attack.
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -514,8 +515,8 @@ fn mutate(random: &mut Random, corpus: &[Vec<u8>], live: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Runs attacks on threads of their own, so that a hang fails one test and holds up no other. Any panic on them fails
-/// it too: the crate's tasks panic where nobody looks.
+/// Runs attacks on threads of their own, so that a hang fails one test and holds up no other. Any
+/// panic on them fails it too: the crate's tasks panic where nobody looks.
 fn watched<T: Send + 'static>(
     name: &'static str,
     attacks: impl Future<Output = T> + Send + 'static,
