@@ -3,6 +3,7 @@
 mod api;
 mod door;
 mod ends;
+mod logs;
 mod messages;
 mod signalling;
 

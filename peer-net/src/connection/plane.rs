@@ -150,7 +150,7 @@ impl DataPlane {
     }
 
     /// What the log says around what happens on it.
-    fn span(&self) -> tracing::Span {
+    pub(crate) fn span(&self) -> tracing::Span {
         let (id, remote) = (self.info.connection_id.as_str(), self.info.peer.as_str());
         tracing::info_span!(target: "peer_net", "connection", id, remote)
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use peer_core::wire::candidate::{self, Address, Candidate as Parsed, CandidateKind, Transport};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 use webrtc_ice::agent::Agent;
 use webrtc_ice::agent::agent_config::{AgentConfig, InterfaceFilterFn, IpFilterFn};
 use webrtc_ice::candidate::candidate_base::unmarshal_candidate;
@@ -236,7 +237,7 @@ impl Ice {
             disconnected_timeout: self.disconnected_timeout,
             failed_timeout: self.failed_timeout,
         };
-        *lock(&self.minder) = Some(tokio::spawn(minder.run()));
+        *lock(&self.minder) = Some(tokio::spawn(minder.run().in_current_span()));
         // Dropping the future cancels; the agent's own channel for that is never used.
         let (_cancel, cancelled) = mpsc::channel(1);
         Ok(if self.controlling {

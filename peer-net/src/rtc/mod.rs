@@ -243,6 +243,7 @@ impl IceState {
 
 /// What a [`Session`] reports. Exactly one of `Closed` and `Failed` is the last.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum SessionEvent {
     /// The offer or answer to send: an SDP. Comes first, before any candidate.
     LocalDescription(String),

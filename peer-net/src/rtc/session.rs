@@ -11,6 +11,7 @@ use peer_core::wire::sdp::{self, Emit, SCTP_PORT, Setup};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument as _;
 use webrtc_ice::state::ConnectionState;
 use webrtc_util::Conn;
 
@@ -118,7 +119,9 @@ impl Session {
             remote_candidates: Some(remote_candidates),
             progress: Arc::clone(&progress),
         };
-        tokio::spawn(supervise(negotiation, Arc::clone(&progress), close, events));
+        // The span of the connection goes with the tasks.
+        let session = supervise(negotiation, Arc::clone(&progress), close, events);
+        tokio::spawn(session.in_current_span());
         Self {
             progress,
             answer,
@@ -209,7 +212,7 @@ async fn supervise(
     mut close: watch::Receiver<bool>,
     events: mpsc::Sender<SessionEvent>,
 ) {
-    let mut task = tokio::spawn(negotiation.run());
+    let mut task = tokio::spawn(negotiation.run().in_current_span());
     let end = tokio::select! {
         () = closed(&mut close) => {
             task.abort();
@@ -521,7 +524,7 @@ impl Negotiation {
         let ice = Arc::clone(ice);
         let events = self.events.clone();
         let mut state = ice.state();
-        let trickle = tokio::spawn(async move {
+        let trickle = async move {
             let mut taken = 0;
             loop {
                 let event = tokio::select! {
@@ -541,7 +544,8 @@ impl Negotiation {
                     return;
                 }
             }
-        });
+        };
+        let trickle = tokio::spawn(trickle.in_current_span());
         self.progress.parts(|parts| parts.trickle = Some(trickle));
     }
 

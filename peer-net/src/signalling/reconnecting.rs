@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use super::{BrokerClient, BrokerError};
 
@@ -81,12 +82,13 @@ impl BrokerSocket {
         let events = self.begin();
         self.retrieving = true;
         let client = self.client.clone();
-        self.task = Some(runtime.spawn(async move {
+        let retrieval = async move {
             let id = client.retrieve_id().await;
             let _ = events
                 .send(id.map(BrokerEvent::IdRetrieved).map_err(Arc::new))
                 .await;
-        }));
+        };
+        self.task = Some(runtime.spawn(retrieval.in_current_span()));
     }
 
     pub(crate) fn open(&mut self, runtime: &Handle, id: &str, token: &str) {
@@ -95,7 +97,7 @@ impl BrokerSocket {
         let (signals, queue) = mpsc::channel(SIGNALS_MAX);
         self.signals = Some(signals);
         let (client, id, token) = (self.client.clone(), id.to_owned(), token.to_owned());
-        self.task = Some(runtime.spawn(async move {
+        let socket = async move {
             if let Some(mut previous) = previous
                 && timeout(CLOSE_WAIT, &mut previous).await.is_err()
             {
@@ -105,7 +107,8 @@ impl BrokerSocket {
             let _ = events
                 .send(end.map(|()| BrokerEvent::Closed).map_err(Arc::new))
                 .await;
-        }));
+        };
+        self.task = Some(runtime.spawn(socket.in_current_span()));
     }
 
     /// Whether [`send`](Self::send) would take a signal. Without a socket it does: the signal goes

@@ -134,6 +134,7 @@ impl Connections {
     pub(super) fn create_offer(&mut self, handle: ConnectionHandle, label: &str, reliable: bool) {
         let (events, queue) = mpsc::channel(SESSION_EVENTS_MAX);
         if let Some(slot) = self.slots.get_mut(&handle) {
+            let _span = slot.plane.span().entered();
             slot.session = Some(Session::offer(
                 self.rtc.clone(),
                 label.to_owned(),
@@ -270,6 +271,7 @@ impl Connections {
         }
         let (events, queue) = mpsc::channel(SESSION_EVENTS_MAX);
         if let Some(slot) = self.slots.get_mut(&handle) {
+            let _span = slot.plane.span().entered();
             slot.session = Some(Session::answer(self.rtc.clone(), sdp, events));
             self.events.push(SessionEvents { handle, queue });
         }

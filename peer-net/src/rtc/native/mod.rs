@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use peer_core::peer::RtcFailure;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 use webrtc_util::Conn;
 
 use self::task::{Command, Task};
@@ -89,7 +90,7 @@ impl Native {
             opened: Some(opened),
             done: Some(done),
         };
-        let task = tokio::spawn(task.run(dtls));
+        let task = tokio::spawn(task.run(dtls).in_current_span());
         Self {
             commands,
             shared,

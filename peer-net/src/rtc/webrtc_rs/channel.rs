@@ -12,6 +12,7 @@ use bytes::Bytes;
 use peer_core::config::LABEL_MAX;
 use peer_core::wire::dcep::{self, OPEN_HEADER_LEN, Open, Reliability};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::Instrument as _;
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier as Ppid;
 use webrtc_sctp::stream::{ReliabilityType, Stream};
 
@@ -160,7 +161,7 @@ async fn start(
         nudge,
         packets: Arc::clone(&sctp.packets),
     };
-    let writer = tokio::spawn(writer.run(queued));
+    let writer = tokio::spawn(writer.run(queued).in_current_span());
     let reader = Reader {
         stream,
         order,
@@ -169,7 +170,7 @@ async fn start(
         unordered_after_ack,
         max_message_size: config.max_message_size as usize,
     };
-    let reader = tokio::spawn(reader.run(drained));
+    let reader = tokio::spawn(reader.run(drained).in_current_span());
     let tasks = Tasks {
         writer,
         reader,
