@@ -284,16 +284,26 @@ impl Sim {
         result
     }
 
+    /// Whether the host's program still runs and this can happen to it now. If it stands still,
+    /// that happens afterwards.
+    fn runs(&mut self, id: HostId, incarnation: u32, what: Happening) -> bool {
+        let host = &mut self.hosts[id.0];
+        let lives = host.incarnation == incarnation && host.engine.is_some();
+        if lives && host.paused {
+            host.backlog.push_back(what);
+            return false;
+        }
+        lives
+    }
+
     /// More of a message has come from the channel.
     pub(crate) fn host_feed(&mut self, id: HostId, incarnation: u32, handle: ConnectionHandle) {
         self.subject = Some(id);
-        let host = &mut self.hosts[id.0];
-        if host.incarnation != incarnation || host.engine.is_none() {
-            return;
-        }
-        if host.paused {
-            host.backlog
-                .push_back(Happening::HostFeed(id, incarnation, handle));
+        if !self.runs(
+            id,
+            incarnation,
+            Happening::HostFeed(id, incarnation, handle),
+        ) {
             return;
         }
         self.feed_held(id, handle);
@@ -549,15 +559,10 @@ impl Sim {
 
     pub(crate) fn reconnect_host(&mut self, id: HostId, incarnation: u32) {
         let now = self.now;
+        if !self.runs(id, incarnation, Happening::Reconnect(id, incarnation)) {
+            return;
+        }
         let host = &mut self.hosts[id.0];
-        if host.incarnation != incarnation || host.engine.is_none() {
-            return;
-        }
-        if host.paused {
-            host.backlog
-                .push_back(Happening::Reconnect(id, incarnation));
-            return;
-        }
         host.reconnect_pending = false;
         let local = host.local(now);
         host.told = host.told.max(local);
@@ -583,13 +588,11 @@ impl Sim {
 
     pub(crate) fn host_read(&mut self, id: HostId, incarnation: u32, handle: ConnectionHandle) {
         self.subject = Some(id);
-        let host = &mut self.hosts[id.0];
-        if host.incarnation != incarnation || host.engine.is_none() {
-            return;
-        }
-        if host.paused {
-            host.backlog
-                .push_back(Happening::HostRead(id, incarnation, handle));
+        if !self.runs(
+            id,
+            incarnation,
+            Happening::HostRead(id, incarnation, handle),
+        ) {
             return;
         }
         self.read(id, handle);
