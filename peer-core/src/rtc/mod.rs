@@ -10,9 +10,11 @@
 //! | [`ice`] | one ICE agent: which path to the remote works (RFC 8445) |
 //! | [`dtls`] | one DTLS 1.2 session, client or server (RFC 6347, RFC 8827) |
 //! | [`sctp`] | one SCTP association, as WebRTC's data channels need it (RFC 9260, RFC 8831) |
+//! | [`session`] | all of these as one data channel: datagrams in and out, one timeout |
 
 pub mod crypto;
 pub mod dtls;
 pub mod ice;
 pub mod sctp;
+pub mod session;
 pub mod stun;

@@ -63,7 +63,7 @@ use crate::time::Duration;
 pub use certificate::{CERTIFICATE_MAX, CertificateError, Identity, IdentityError};
 pub use error::{DtlsError, SealError};
 pub use protection::Suite;
-pub use session::{Dtls, Resources};
+pub use session::{Dtls, Memory, Resources};
 pub use step::Message;
 
 /// Bytes of all messages of a remote's handshake together.

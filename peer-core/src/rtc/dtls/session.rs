@@ -60,6 +60,21 @@ impl<const M: usize> Resources<M> {
             flight: [0; FLIGHT_MAX],
         }
     }
+
+    /// Lends it to a session.
+    pub const fn lend(&mut self) -> Memory<'_> {
+        Memory {
+            message: &mut self.message,
+            flight: &mut self.flight,
+        }
+    }
+}
+
+/// The memory of a session, all of it lent; see [`Resources::lend`].
+#[derive(Debug)]
+pub struct Memory<'m> {
+    message: &'m mut [u8],
+    flight: &'m mut [u8; FLIGHT_MAX],
 }
 
 impl<const M: usize> Default for Resources<M> {
@@ -161,7 +176,12 @@ impl<'m, C: Crypto> Dtls<'m, C> {
         config: &Config,
         memory: &'m mut Resources<M>,
     ) -> Self {
-        let mut flight = Flight::new(&mut memory.flight);
+        Self::with_memory(now, crypto, config, memory.lend())
+    }
+
+    /// As [`new`](Self::new), with memory that was lent before.
+    pub fn with_memory(now: Instant, crypto: &mut C, config: &Config, memory: Memory<'m>) -> Self {
+        let mut flight = Flight::new(memory.flight);
         let handshake = Handshake::begin(crypto, config, &mut flight);
         let mut core = Core {
             role: config.role,
@@ -184,7 +204,7 @@ impl<'m, C: Crypto> Dtls<'m, C> {
             Err(error) => core.tell(Event::Failed(error)),
         }
         Self {
-            fragments: Fragments::new(&mut memory.message),
+            fragments: Fragments::new(memory.message),
             core,
         }
     }

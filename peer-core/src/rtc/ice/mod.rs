@@ -224,7 +224,8 @@ pub struct Path {
     pub remote: SocketAddr,
     /// How the remote's address was learnt.
     pub kind: CandidateKind,
-    /// The round trip of the last check that was sent once.
+    /// The round trip of the last check that was sent once; until there was one, how long the first
+    /// answer took, which is no less.
     pub round_trip: Option<Duration>,
 }
 

@@ -39,6 +39,29 @@ impl Agent<'_> {
         self.hurry(now);
     }
 
+    /// Returns whether the path has not answered for [`SILENCE`], as
+    /// [`Event::Disconnected`](super::Event::Disconnected) tells.
+    pub const fn is_disconnected(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Disconnected { .. } | Phase::Expired { .. }
+        )
+    }
+
+    /// Returns why the agent gave up, as soon as it has.
+    pub const fn failure(&self) -> Option<Failure> {
+        match self.phase {
+            Phase::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Returns the shortest round trip that a check had, of any pair; `None` before an answer.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let pairs = self.memory.pairs.iter();
+        pairs.filter_map(|pair| pair.round_trip).min()
+    }
+
     fn hurry(&mut self, now: Instant) {
         self.hurried = now;
         for pair in self.memory.pairs.iter_mut() {

@@ -274,6 +274,23 @@ impl<'m> Association<'m> {
         self.owed.heartbeat = true;
     }
 
+    /// Returns how often in a row nothing was answered: data, or a question for a sign of life. At
+    /// [`Config::retransmissions`] the association ends.
+    pub fn unanswered(&self) -> u8 {
+        self.sender.errors.max(self.misses)
+    }
+
+    /// Has what was sent in vain sent again at once, for those who know that the path was dead and
+    /// is back. Nothing happens where no timer has run out since the remote acknowledged anything.
+    pub fn path_is_back(&mut self, now: Instant) {
+        self.sender.path_is_back(now);
+        if self.attempts > 1
+            && let Some(at) = &mut self.handshake
+        {
+            *at = now.min(*at);
+        }
+    }
+
     /// Returns why the association is over, as soon as it is: before
     /// [`Event::Closed`](super::Event::Closed) if something that came is yet to be read.
     pub const fn end_reason(&self) -> Option<End> {

@@ -163,6 +163,15 @@ impl Sender {
         Ok(count)
     }
 
+    /// What was sent in vain is sent again at once.
+    pub(super) fn path_is_back(&mut self, now: Instant) {
+        if self.errors > 0
+            && let Some(at) = &mut self.retransmission
+        {
+            *at = now.min(*at);
+        }
+    }
+
     /// Bytes that are taken at once.
     pub(super) fn room(&self, memory: &Memory<'_>) -> usize {
         self.queue.room(memory.bytes)

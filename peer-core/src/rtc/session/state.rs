@@ -1,0 +1,341 @@
+//! The session: its state, and what the caller tells it.
+
+use core::net::SocketAddr;
+
+use heapless::{Deque, String};
+
+use super::channel::{Channel, Dcep, Within};
+use super::end::{End, Shut, Untold};
+use super::error::{OpenError, RemoteError};
+use super::resources::Memory;
+use super::{Config, DATAGRAM_MAX, LABEL_MAX, Remote, Setup};
+use crate::rtc::crypto::{Crypto, CryptoError, DIGEST_LEN};
+use crate::rtc::dtls::{self, Dtls, Role};
+use crate::rtc::ice::turn::{HEADROOM, TAILROOM};
+use crate::rtc::ice::{self, Agent, Path, Refused, Server, SocketId, TooManyAddresses};
+use crate::rtc::sctp::{self, Association};
+use crate::time::{Duration, Instant};
+
+/// Bytes of the longest SCTP packet where nothing is relayed: DTLS, UDP and IPv6 carry it within
+/// 1,280.
+const PACKET: usize = 1_140;
+/// Through a relay less is left.
+const RELAYED_PACKET: usize =
+    (DATAGRAM_MAX - HEADROOM - TAILROOM - dtls::HEADROOM - dtls::TAILROOM) & !3;
+
+/// DTLS, once somebody may be there.
+#[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
+pub(super) enum Secure<'m, C: Crypto> {
+    /// `None` once it was lent.
+    Unborn(Option<dtls::Memory<'m>>),
+    Dtls(Dtls<'m, C>),
+}
+
+/// SCTP, once the remote has proved who it is.
+#[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
+pub(super) enum Transport<'m> {
+    /// `None` until it is lent.
+    Unborn(Option<sctp::Memory<'m>>),
+    Association(Association<'m>),
+}
+
+/// What is known of the remote beyond its credentials.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Ours.
+    pub(super) role: Role,
+    pub(super) fingerprint: [u8; DIGEST_LEN],
+    sctp_port: u16,
+    max_message_size: u32,
+}
+
+/// One data channel and all below it. See the [module](super) for the loop.
+pub struct Session<'m, C: Crypto> {
+    pub(super) config: Config,
+    pub(super) ice: Agent<'m>,
+    pub(super) secure: Secure<'m, C>,
+    pub(super) transport: Transport<'m>,
+    pub(super) remote: Option<Known>,
+    pub(super) channel: Channel,
+    pub(super) label: String<LABEL_MAX, u16>,
+    pub(super) ordered: bool,
+    pub(super) dcep: Dcep,
+    pub(super) within: Within,
+    /// Whether the association was open: then our OPEN goes out at once.
+    pub(super) established: bool,
+    /// Whether the message of which pieces are given is unordered.
+    pub(super) sends_unordered: bool,
+    /// What SCTP begins with. Wiped by nobody: it goes over the network.
+    random: [u8; 8],
+    /// Whether TURN may be between.
+    may_relay: bool,
+    /// Where data went last, and whether that path answered.
+    pub(super) path: Option<(SocketId, SocketAddr)>,
+    pub(super) silent: bool,
+    pub(super) shut: Shut,
+    pub(super) untold: Deque<Untold, 2>,
+    pub(super) end: End,
+}
+
+impl<'m, C: Crypto> Session<'m, C> {
+    /// Returns a session with ICE credentials of its own. What is random in it is drawn here, but
+    /// for DTLS's.
+    ///
+    /// `servers` are asked how each address looks from there, and to relay.
+    ///
+    /// # Errors
+    /// [`CryptoError::Random`].
+    pub fn new(
+        now: Instant,
+        crypto: &mut C,
+        config: Config,
+        memory: Memory<'m>,
+        servers: &'m [Server<'m>],
+    ) -> Result<Self, CryptoError> {
+        let mut random = [0; 8];
+        crypto.random(&mut random)?;
+        Ok(Self {
+            config,
+            ice: Agent::new(now, crypto, config.ice, memory.ice, servers)?,
+            secure: Secure::Unborn(Some(memory.dtls)),
+            transport: Transport::Unborn(memory.sctp),
+            remote: None,
+            channel: Channel::Awaited,
+            label: String::new(),
+            ordered: true,
+            dcep: Dcep::default(),
+            within: Within::Nothing,
+            established: false,
+            sends_unordered: false,
+            random,
+            may_relay: servers.iter().any(|server| server.login.is_some()),
+            path: None,
+            silent: false,
+            shut: Shut::No,
+            untold: Deque::new(),
+            end: End::No,
+        })
+    }
+
+    /// Returns the ICE agent, to read: credentials, role, path, what came of asking servers.
+    pub const fn ice(&self) -> &Agent<'m> {
+        &self.ice
+    }
+
+    /// Returns what data is sent on, if anything.
+    pub fn path(&self) -> Option<Path> {
+        self.ice.path()
+    }
+
+    /// Returns our `a=setup`: what was configured, and once the remote is known, which role it is.
+    pub const fn setup(&self) -> Setup {
+        match self.remote {
+            Some(Known {
+                role: Role::Client, ..
+            }) => Setup::Active,
+            Some(Known {
+                role: Role::Server, ..
+            }) => Setup::Passive,
+            None => self.config.setup,
+        }
+    }
+
+    /// Returns the label of the channel; empty before there is one.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Tells the addresses there are, see [`Agent::set_addresses`].
+    ///
+    /// # Errors
+    /// [`TooManyAddresses`]; so many as there is room for were taken.
+    pub fn set_addresses(
+        &mut self,
+        now: Instant,
+        addresses: &[(SocketId, SocketAddr)],
+    ) -> Result<(), TooManyAddresses> {
+        self.ice.set_addresses(now, addresses)
+    }
+
+    /// Tells the remote's description. A later one with other credentials is an ICE restart of the
+    /// remote; DTLS and SCTP go on.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; nothing has changed.
+    pub fn set_remote(&mut self, now: Instant, remote: &Remote<'_>) -> Result<(), RemoteError> {
+        let role = match (self.setup(), remote.setup) {
+            (Setup::Active, Setup::Passive | Setup::Actpass) | (Setup::Actpass, Setup::Passive) => {
+                Role::Client
+            }
+            (Setup::Passive, Setup::Active | Setup::Actpass) | (Setup::Actpass, Setup::Active) => {
+                Role::Server
+            }
+            // An offer; who answers chooses to be client (RFC 8842 §5.3). No answer may say it.
+            (Setup::Actpass, Setup::Actpass) if self.config.ice.role == ice::Role::Controlled => {
+                Role::Client
+            }
+            _ => return Err(RemoteError::Setup),
+        };
+        let known = Known {
+            role,
+            fingerprint: remote.fingerprint,
+            sctp_port: remote.sctp_port,
+            max_message_size: remote.max_message_size,
+        };
+        if self
+            .remote
+            .is_some_and(|old| old.role != role || old.fingerprint != known.fingerprint)
+        {
+            return Err(RemoteError::Changed);
+        }
+        self.ice
+            .set_remote(now, remote.ufrag, remote.password, remote.lite)
+            .map_err(RemoteError::Credentials)?;
+        self.remote = Some(known);
+        Ok(())
+    }
+
+    /// Adds the bytes of a description or a candidate of the remote, as they came, see
+    /// [`Agent::credit`]: without credit no address is checked.
+    pub const fn credit(&mut self, bytes: u32) {
+        self.ice.credit(bytes);
+    }
+
+    /// Takes a `candidate:` line of the remote, at any time.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn add_candidate(&mut self, now: Instant, line: &str) -> Result<(), Refused> {
+        self.ice.add_candidate(now, line)
+    }
+
+    /// Has every candidate told again, see [`Agent::tell_candidates_again`].
+    pub fn tell_candidates_again(&mut self) {
+        self.ice.tell_candidates_again();
+    }
+
+    /// Draws new ICE credentials, to be signalled, see [`Agent::restart`]. DTLS and SCTP go on.
+    ///
+    /// # Errors
+    /// [`CryptoError::Random`]; nothing has changed.
+    pub fn restart_ice(&mut self, now: Instant, crypto: &mut C) -> Result<(), CryptoError> {
+        self.ice.restart(now, crypto)
+    }
+
+    /// Changes how long a path may be silent.
+    pub const fn set_survive(&mut self, survive: Duration) {
+        self.ice.set_survive(survive);
+    }
+
+    /// Tells that a stream to a TURN server is open, see [`Agent::stream_opened`].
+    pub fn stream_opened(&mut self, now: Instant, stream: SocketId) {
+        self.ice.stream_opened(now, stream);
+    }
+
+    /// Tells that a stream to a TURN server has ended, see [`Agent::stream_closed`].
+    pub fn stream_closed(&mut self, now: Instant, stream: SocketId) {
+        self.ice.stream_closed(now, stream);
+    }
+
+    /// Has the channel opened by us, as soon as it can be. The remote hears label and order; the
+    /// stream's id is that of our DTLS role (RFC 8832 §6).
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(&mut self, label: &str, ordered: bool) -> Result<(), OpenError> {
+        if self.shut != Shut::No {
+            return Err(OpenError::Over);
+        }
+        if self.channel != Channel::Awaited {
+            return Err(OpenError::NotFirst);
+        }
+        self.label = String::try_from(label).map_err(|_| OpenError::LabelTooLong)?;
+        self.ordered = ordered;
+        self.channel = Channel::Wanted;
+        self.ask_for_channel();
+        Ok(())
+    }
+
+    /// Lends the memory for data to a session that was made without, at once after
+    /// [`Event::Secured`](super::Event::Secured): until then what the remote sends is dropped.
+    ///
+    /// # Errors
+    /// The memory, if there is some already.
+    pub fn lend_sctp(&mut self, memory: sctp::Memory<'m>) -> Result<(), sctp::Memory<'m>> {
+        match &mut self.transport {
+            Transport::Unborn(lent @ None) => *lent = Some(memory),
+            Transport::Unborn(Some(_)) | Transport::Association(_) => return Err(memory),
+        }
+        self.begin_association();
+        Ok(())
+    }
+
+    /// Begins DTLS, if the remote is known.
+    pub(super) fn begin_dtls(&mut self, now: Instant, crypto: &mut C) {
+        let (Secure::Unborn(memory), Some(known)) = (&mut self.secure, self.remote) else {
+            return;
+        };
+        let Some(memory) = memory.take() else {
+            return;
+        };
+        let mut config = dtls::Config::new(known.role, known.fingerprint);
+        if let Some(round_trip) = self.ice.round_trip() {
+            config.first_wait = round_trip.saturating_mul(2);
+        }
+        config.prefer = self.config.prefer;
+        config.time_limit = self.config.handshake;
+        if self.may_relay {
+            config.datagram_max = DATAGRAM_MAX - HEADROOM - TAILROOM;
+        }
+        self.secure = Secure::Dtls(Dtls::with_memory(now, crypto, &config, memory));
+    }
+
+    pub(super) const fn is_secured(&self) -> bool {
+        matches!(&self.secure, Secure::Dtls(dtls) if dtls.is_open())
+    }
+
+    /// Begins SCTP, if the remote has proved itself and there is memory.
+    pub(super) fn begin_association(&mut self) {
+        if !self.is_secured() || self.shut != Shut::No {
+            return;
+        }
+        let (Transport::Unborn(memory), Some(known)) = (&mut self.transport, self.remote) else {
+            return;
+        };
+        let Some(memory) = memory.take() else {
+            return;
+        };
+        let mut config = sctp::Config::new(self.random);
+        config.remote_port = known.sctp_port;
+        config.send_max = u64::from(known.max_message_size);
+        config.receive_max = self.config.receive_max;
+        config.overtaking = self.config.overtaking;
+        config.checksum = self.config.checksum;
+        let packet = match self.may_relay {
+            true => RELAYED_PACKET.min(PACKET),
+            false => PACKET,
+        };
+        config.packet = u16::try_from(packet).unwrap_or(config.packet);
+        let mut association = Association::new(config, memory);
+        association.connect();
+        self.transport = Transport::Association(association);
+        self.ask_for_channel();
+    }
+
+    pub(super) const fn association(&mut self) -> Option<&mut Association<'m>> {
+        match &mut self.transport {
+            Transport::Association(association) => Some(association),
+            Transport::Unborn(_) => None,
+        }
+    }
+}
+
+impl<C: Crypto> core::fmt::Debug for Session<'_, C> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Session")
+            .field("path", &self.path())
+            .field("channel", &self.channel)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
