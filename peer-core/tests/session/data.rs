@@ -142,3 +142,28 @@ fn an_outage_of_fifty_seconds_loses_nothing_and_ends_nothing() {
         assert!(net.ends.iter().all(|end| end.end().is_none()));
     }
 }
+
+#[test]
+fn an_ice_restart_keeps_the_channel() {
+    let mut net = Net::open(40, Client::Answerer, 0, true);
+    let message = Random::new(8).bytes(50_000);
+    for end in &mut net.ends {
+        end.queue.push_back((Kind::Binary, message.clone()));
+    }
+    net.run(Duration::from_millis(30));
+    let now = net.now;
+    let old = net.ends[0].session.ice().ufrag().to_owned();
+    for end in &mut net.ends {
+        end.session.restart_ice(now, &mut end.crypto).unwrap();
+        assert_eq!(end.session.path(), None);
+    }
+    assert_ne!(net.ends[0].session.ice().ufrag(), old);
+    net.describe();
+    net.until(SECOND * 10, |net| {
+        net.ends.iter().all(|end| end.messages.len() == 1)
+    });
+    for end in &net.ends {
+        assert!(end.messages[0].1 == message);
+        assert_eq!(end.end(), None);
+    }
+}

@@ -9,3 +9,7 @@ mod ends;
 mod hostile;
 mod net;
 mod pending;
+mod relay;
+#[path = "../ice/turn_server.rs"]
+#[expect(dead_code, reason = "the tests of ICE need more of it")]
+mod turn_server;

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 
 use peer_core::rtc::crypto::{CryptoError, RustCrypto};
 use peer_core::rtc::dtls::Identity;
-use peer_core::rtc::ice::{self, SocketId};
+use peer_core::rtc::ice::{self, CandidateKind, Server, SocketId};
 use peer_core::rtc::session::{
     Config, Event, Kind, Outgoing, Received, Remote, Resources, SendError, Session, Setup,
 };
 use peer_core::time::{Duration, Instant};
 
 pub(crate) type Crypto = RustCrypto<Box<dyn FnMut(&mut [u8]) -> Result<(), CryptoError>>>;
-pub(crate) type Memory = Resources<2, 8, 16, 1, 0, 1536, 16384, 256, 16384, 32>;
+pub(crate) type Memory = Resources<4, 8, 32, 2, 1, 1536, 16384, 256, 16384, 32>;
+
+use crate::turn_server::TurnServer;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const LABEL: &str = "dc_größe";
@@ -57,6 +59,10 @@ pub(crate) fn crypto(seed: u64) -> Crypto {
             .for_each(|byte| *byte = (random.next() >> 24) as u8);
         Ok(())
     }))
+}
+
+pub(crate) fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
 }
 
 /// What a path does to packets.
@@ -113,12 +119,17 @@ pub(crate) struct End {
 }
 
 impl End {
-    fn new(seed: u64, config: Config, inner: SocketAddr, outer: SocketAddr) -> Self {
+    fn new(
+        seed: u64,
+        config: Config,
+        (inner, outer): (SocketAddr, SocketAddr),
+        servers: &'static [Server<'static>],
+    ) -> Self {
         let memory: &'static mut Memory = Box::leak(Box::default());
         let mut crypto = crypto(seed);
         let identity = Identity::generate(&mut crypto).unwrap();
         let now = Instant::from_micros(1_000);
-        let session = Session::new(now, &mut crypto, config, memory.lend(), &[]).unwrap();
+        let session = Session::new(now, &mut crypto, config, memory.lend(), servers).unwrap();
         let mut end = Self {
             session,
             crypto,
@@ -236,6 +247,10 @@ pub(crate) struct Net {
     pub(crate) path: Path,
     pub(crate) random: Random,
     pub(crate) dropper: Option<Dropper>,
+    /// If there is one, nothing comes from one end to the other but through it.
+    pub(crate) turn: Option<TurnServer>,
+    /// Bytes of the longest datagram.
+    pub(crate) longest: usize,
     signals: VecDeque<(Instant, usize, String)>,
     in_flight: BinaryHeap<InFlight>,
     number: u64,
@@ -251,28 +266,28 @@ pub(crate) enum Client {
 impl Net {
     /// End 0 offers; neither has told the other anything.
     pub(crate) fn new(seed: u64, client: Client) -> Self {
-        Self::with(seed, client, |_| {})
+        Self::with(seed, client, &[])
     }
 
-    pub(crate) fn with(seed: u64, client: Client, change: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn with(seed: u64, client: Client, servers: &'static [Server<'static>]) -> Self {
         let mut configs = [ice::Role::Controlling, ice::Role::Controlled].map(Config::new);
         if client == Client::Offerer {
             configs[1].setup = Setup::Passive;
         }
-        configs.iter_mut().for_each(change);
         let [a, b] = configs;
-        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let (inner_a, outer_a) = (addr("10.0.0.2:5000"), addr("192.0.2.1:5000"));
-        let (inner_b, outer_b) = (addr("10.0.1.2:6000"), addr("203.0.113.1:6000"));
+        let at_a = (addr("10.0.0.2:5000"), addr("192.0.2.1:5000"));
+        let at_b = (addr("10.0.1.2:6000"), addr("203.0.113.1:6000"));
         Self {
             now: Instant::from_micros(1_000),
             ends: [
-                End::new(seed * 2, a, inner_a, outer_a),
-                End::new(seed * 2 + 1, b, inner_b, outer_b),
+                End::new(seed * 2, a, at_a, servers),
+                End::new(seed * 2 + 1, b, at_b, servers),
             ],
             path: Path::default(),
             random: Random::new(seed),
             dropper: None,
+            turn: None,
+            longest: 0,
             signals: VecDeque::new(),
             in_flight: BinaryHeap::new(),
             number: 0,
@@ -338,12 +353,24 @@ impl Net {
         while let Some(event) = end.session.poll_event() {
             end.events.push((self.now, event));
             end.talk();
+            if let Event::LocalCandidate(candidate) = event
+                && candidate.kind == CandidateKind::Relay
+            {
+                let line = candidate.line(end.session.ice().ufrag()).to_string();
+                let at = self.now + Duration::from_millis(30);
+                self.signals.push_back((at, 1 - from, line));
+            }
         }
     }
 
     fn send(&mut self, from: usize, to: SocketAddr, packet: Vec<u8>) {
         if packet[0] >= 20 {
             self.ends[from].records += 1;
+        }
+        self.longest = self.longest.max(packet.len());
+        let direct = self.ends.iter().any(|end| end.outer == to);
+        if direct && self.turn.is_some() {
+            return;
         }
         let dropped = self.dropper.as_mut().is_some_and(|it| it(from, &packet));
         if dropped || self.random.chance(self.path.loss) {
@@ -371,6 +398,14 @@ impl Net {
 
     fn arrive(&mut self, mut it: InFlight) {
         let now = self.now;
+        if let Some(turn) = &mut self.turn
+            && turn.address.ip() == it.to.ip()
+        {
+            for (from, to, packet) in turn.arrive(now, it.from, it.to, &it.packet) {
+                self.put(from, to, packet);
+            }
+            return;
+        }
         let to = self.ends.iter_mut().find(|end| end.outer == it.to);
         if let Some(End {
             session, crypto, ..

@@ -43,7 +43,7 @@ fn a_thousand_pending_sessions() {
 
 #[test]
 fn the_memory_for_data_can_follow() {
-    let mut net = Net::with(9, Client::Answerer, |_| {});
+    let mut net = Net::new(9, Client::Answerer);
     let memory: &'static mut net::Memory = Box::leak(Box::default());
     let lent = memory.lend();
     let (now, crypto) = (net.now, &mut net.ends[1].crypto);
