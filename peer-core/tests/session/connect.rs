@@ -139,3 +139,29 @@ fn descriptions_that_do_not_go_together() {
     let refused = a.session.set_remote(now, &short);
     assert!(matches!(refused, Err(RemoteError::Credentials(_))));
 }
+
+#[test]
+fn sctp_waits_twice_the_round_trip_too() {
+    let mut net = Net::new(8, Client::Answerer);
+    let lost = Rc::new(Cell::new([0; 2]));
+    let counted = Rc::clone(&lost);
+    net.dropper = Some(Box::new(move |from, packet| {
+        let mut count = counted.get();
+        count[from] += u32::from(packet[0] == 23);
+        counted.set(count);
+        packet[0] == 23 && count[from] <= 3
+    }));
+    net.ends[0].session.open(LABEL, true).unwrap();
+    net.describe();
+    net.until(SECOND * 5, |net| {
+        net.ends.iter().all(|end| end.has(Event::Secured))
+    });
+    let begun = net.now;
+    net.until(SECOND * 20, |net| {
+        net.ends.iter().all(|end| end.opened().is_some())
+    });
+    assert!(lost.get().iter().all(|count| *count > 3));
+    // 50 + 100 + 200 ms and the way, where RTO.Initial would make 7 s of it.
+    let took = net.now.saturating_duration_since(begun);
+    assert!(took < SECOND, "{took:?}");
+}

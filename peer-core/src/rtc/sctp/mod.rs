@@ -107,6 +107,10 @@ pub struct Config {
     pub overtaking: bool,
     /// How often in a row nothing is answered before the remote counts as gone. Default: 10.
     pub retransmissions: u8,
+    /// How long the first packet of the handshake waits for its answer, where the round trip is
+    /// known from elsewhere: twice that. Each repetition waits twice as long, up to 10 s. Kept
+    /// between 50 ms and 1 s. Default: none, which is RTO.Initial, 1 s, doubled for data, too.
+    pub first_wait: Option<Duration>,
     /// Time without traffic until the remote is asked for a sign of life. Default: 30 s.
     pub heartbeat: Duration,
     /// CRC32c of the concatenation of its arguments. Default: [`crc32c`]; a faster one can be
@@ -130,6 +134,7 @@ impl Config {
             send_max: 262_144,
             overtaking: true,
             retransmissions: 10,
+            first_wait: None,
             heartbeat: Duration::from_secs(30),
             checksum: crc32c,
             // 0 is no tag (RFC 9260, section 3.3.2).

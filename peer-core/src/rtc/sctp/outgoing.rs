@@ -3,7 +3,7 @@
 use super::association::{Association, State};
 use super::packet::{PacketWriter, kind};
 use super::{Config, End};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Streams that are asked for each way; both ends take what the other has (RFC 8831, section 6.2).
 const STREAMS: u16 = u16::MAX;
@@ -23,6 +23,12 @@ const EXTENSIONS: [u8; 12] = [
     0,
     0,
 ];
+
+/// Bounds of [`Config::first_wait`].
+const FIRST_WAIT_MIN: Duration = Duration::from_millis(50);
+const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
+/// No wait of the handshake is longer.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Association<'_> {
     /// Writes the next packet to `out` and returns its length; `None` if there is nothing to send
@@ -134,10 +140,19 @@ impl Association<'_> {
     fn is_due(&mut self, now: Instant) -> bool {
         let due = self.handshake.is_some_and(|at| now >= at);
         if due {
-            if self.attempts > 0 {
-                self.sender.rtt.back_off();
-            }
-            self.handshake = Some(now.plus(self.sender.rtt.rto()));
+            self.handshake = Some(match self.config.first_wait {
+                Some(first) => {
+                    let first = first.clamp(FIRST_WAIT_MIN, FIRST_WAIT_MAX);
+                    let times = 1_u32.checked_shl(self.attempts.into()).unwrap_or(u32::MAX);
+                    now + first.saturating_mul(times).min(WAIT_MAX)
+                }
+                None => {
+                    if self.attempts > 0 {
+                        self.sender.rtt.back_off();
+                    }
+                    now.plus(self.sender.rtt.rto())
+                }
+            });
             self.attempts = self.attempts.saturating_add(1);
         }
         due

@@ -100,13 +100,16 @@
 //! | bytes of the label | [`LABEL_MAX`] | [`OpenError::LabelTooLong`]; of the remote's: [`Failure::Channel`] |
 //! | to a remote that did not prove itself, beyond checks and alert | 6 sendings of one flight | DTLS waits for its end |
 //!
+//! # Waits
+//! DTLS and SCTP wait for the first answer to their handshakes twice the round trip that ICE
+//! measured, 50 ms to 1 s, then twice as long each time. While the path does not answer, SCTP
+//! waits for it, so that an outage ends nothing before [`ice::Config::survive`] does; when it is
+//! back, SCTP sends at once.
+//!
 //! # Order of an end
 //! [`close`](Session::close) sends SCTP's ABORT, then DTLS's `close_notify`, one packet each, and
 //! gives TURN's allocations back. What the remote sent and we acknowledged is read before its end
 //! is told. A path that died is a [`Failure`], never a [`Closed`].
-//!
-//! While the path does not answer, SCTP waits too, so that an outage ends nothing before
-//! [`ice::Config::survive`] does; when it is back, SCTP sends at once.
 
 mod channel;
 mod end;

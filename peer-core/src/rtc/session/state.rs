@@ -279,8 +279,8 @@ impl<'m, C: Crypto> Session<'m, C> {
             return;
         };
         let mut config = dtls::Config::new(known.role, known.fingerprint);
-        if let Some(round_trip) = self.ice.round_trip() {
-            config.first_wait = round_trip.saturating_mul(2);
+        if let Some(wait) = self.first_wait() {
+            config.first_wait = wait;
         }
         config.prefer = self.config.prefer;
         config.time_limit = self.config.handshake;
@@ -288,6 +288,12 @@ impl<'m, C: Crypto> Session<'m, C> {
             config.datagram_max = DATAGRAM_MAX - HEADROOM - TAILROOM;
         }
         self.secure = Secure::Dtls(Dtls::with_memory(now, crypto, &config, memory));
+    }
+
+    /// How long the first packet of a handshake waits for its answer: twice ICE's round trip.
+    fn first_wait(&self) -> Option<Duration> {
+        let round_trip = self.ice.round_trip()?;
+        Some(round_trip.saturating_mul(2))
     }
 
     pub(super) const fn is_secured(&self) -> bool {
@@ -299,6 +305,7 @@ impl<'m, C: Crypto> Session<'m, C> {
         if !self.is_secured() || self.shut != Shut::No {
             return;
         }
+        let first_wait = self.first_wait();
         let (Transport::Unborn(memory), Some(known)) = (&mut self.transport, self.remote) else {
             return;
         };
@@ -308,6 +315,7 @@ impl<'m, C: Crypto> Session<'m, C> {
         let mut config = sctp::Config::new(self.random);
         config.remote_port = known.sctp_port;
         config.send_max = u64::from(known.max_message_size);
+        config.first_wait = first_wait;
         config.receive_max = self.config.receive_max;
         config.overtaking = self.config.overtaking;
         config.checksum = self.config.checksum;
