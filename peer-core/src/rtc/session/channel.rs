@@ -16,6 +16,9 @@ use crate::wire::dcep::{
 /// Bytes of the longest OPEN that is read.
 const OPEN_MAX: usize = OPEN_HEADER_LEN + LABEL_MAX + PROTOCOL_MAX;
 
+/// The length of what does not fit.
+const TOO_LONG: usize = usize::MAX;
+
 /// Where the channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Channel {
@@ -57,7 +60,7 @@ pub(super) enum Within {
     Message,
 }
 
-/// A DCEP message in pieces. Of a longer one the bytes that fit, and its length.
+/// A DCEP message in pieces, or [`TOO_LONG`].
 #[derive(Debug)]
 pub(super) struct Dcep {
     bytes: [u8; OPEN_MAX],
@@ -313,11 +316,12 @@ impl<C: Crypto> Session<'_, C> {
                     if piece.first {
                         dcep.len = 0;
                     }
-                    let end = dcep.len.saturating_add(len);
-                    if let Some(room) = dcep.bytes.get_mut(dcep.len..end) {
-                        room.copy_from_slice(piece.bytes);
-                    }
-                    dcep.len = end;
+                    let room = dcep.bytes.get_mut(dcep.len..);
+                    let fits = room.and_then(|room| bytes::copy(room, piece.bytes));
+                    dcep.len = match fits {
+                        Some(()) => dcep.len.saturating_add(len),
+                        None => TOO_LONG,
+                    };
                     association.consume(len);
                     self.within = if last {
                         Within::Nothing
