@@ -499,6 +499,10 @@ mod tests {
             errors.push(Box::new(GatewayError::Broker(error)));
         }
         #[cfg(feature = "gateway")]
+        for error in broker() {
+            errors.push(Box::new(GatewayError::Certificates(error)));
+        }
+        #[cfg(feature = "gateway")]
         errors.push(Box::new(GatewayError::Listen {
             address: ([127, 0, 0, 1], 1).into(),
             source: io(),

@@ -11,18 +11,20 @@ mod leaf;
 mod life;
 mod logs;
 mod net;
+mod rtc;
 mod wire;
 
 use core::ffi::c_int;
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> c_int {
-    let parts: [fn() -> Option<()>; 6] = [
+    let parts: [fn() -> Option<()>; 7] = [
         life::run,
         data::run,
         wire::run,
         leaf::run,
         net::run,
+        rtc::run,
         logs::run,
     ];
     for (number, part) in (1..).zip(parts) {
