@@ -139,27 +139,28 @@ impl Congestion {
             return;
         }
         self.recovery = Some(end.before());
-        let rest = if self.queued() < QUEUED_PACKETS * self.packet {
-            self.window / 5 * 4
-        } else {
+        let rest = if self.queue_stands() {
             self.window / 2
+        } else {
+            self.window / 5 * 4
         };
         self.threshold = rest.max(LEAST_PACKETS * self.packet);
         self.window = self.threshold;
         self.partial = 0;
     }
 
-    /// Bytes of ours that stand in the queue of the path, by what the shortest round trip of the
-    /// last one is longer than the shortest of all. Everything, before there is a sample.
-    fn queued(&self) -> usize {
+    /// Whether packets of ours stand in the queue of the path: the part of the window by which the
+    /// shortest round trip of the last one is longer than the shortest of all. So it is assumed
+    /// before there is a sample.
+    fn queue_stands(&self) -> bool {
         let recent = match self.round.before {
             _ if self.round.samples > 0 => self.round.least,
             Some(before) => before,
-            None => return self.window,
+            None => return true,
         };
-        let wait = u128::from(recent.saturating_sub(self.least));
-        let queued = self.window as u128 * wait / u128::from(recent.max(1));
-        usize::try_from(queued).unwrap_or(self.window)
+        let wait = recent.saturating_sub(self.least);
+        let packets = (QUEUED_PACKETS * self.packet) as u64;
+        wait.saturating_mul(self.window as u64) >= recent.saturating_mul(packets)
     }
 
     /// Nothing was acknowledged in time.
