@@ -7,7 +7,9 @@
 //!
 //! Known limits of the stack below: a path that dies is not replaced by another; and while a
 //! session ends that still waits for STUN or TURN servers, its tasks and sockets stay until those
-//! have been waited for, 8 s at most.
+//! have been waited for, 8 s at most. No window update wakes the sending half of webrtc-sctp while
+//! something is under way: what a remote with another SCTP dropped for want of room goes again when
+//! the retransmission timer runs out, which doubles up to 60 s while the remote does not read.
 //!
 //! Whose SCTP carries the data is a setting, [`Stack`]; both ends may have different ones.
 //!

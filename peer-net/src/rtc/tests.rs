@@ -270,6 +270,12 @@ async fn a_pause_stalls_nothing(from_offerer: bool) {
     const SIZE: usize = 65_536;
     let (a, b) = pair(true).await;
     let (from, mut to) = if from_offerer { (a, b) } else { (b, a) };
+    let [offerer, answerer] = stacks().map(Stack::name);
+    // See the known limits of `rtc`: towards another SCTP, webrtc-sctp goes on by its timer.
+    let stall = match if from_offerer { offerer } else { answerer } {
+        "webrtc-rs" if offerer != answerer => PATIENCE,
+        _ => Duration::from_secs(5),
+    };
     let sender = from.sender.clone();
     let sending = tokio::spawn(async move {
         for i in 0..MESSAGES {
@@ -284,7 +290,7 @@ async fn a_pause_stalls_nothing(from_offerer: bool) {
             tokio::time::sleep(Duration::from_secs(8)).await;
             assert!(from.sender.buffered_amount() > 0, "the sender had to wait");
         }
-        let message = timeout(Duration::from_secs(5), to.receiver.recv()).await;
+        let message = timeout(stall, to.receiver.recv()).await;
         assert_eq!(message.expect("no stall").unwrap(), bytes(SIZE, i));
     }
     timeout(PATIENCE, sending).await.unwrap().unwrap();
