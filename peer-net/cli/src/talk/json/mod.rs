@@ -127,6 +127,8 @@ struct SharedState {
     failure: Option<Failure>,
     /// A command left the broker.
     left: bool,
+    /// A command destroyed the peer: what fails from then on is not why the command ends.
+    destroyed: bool,
     disconnect_tag: Option<Value>,
     reconnect_tag: Option<Value>,
     destroy_tag: Option<Value>,
@@ -200,7 +202,7 @@ impl Session {
                     // A broker that cannot be reached yet is waited for; one that refused has ended
                     // the peer.
                     let waits = self.stays && options.reconnects() && !self.peer.is_destroyed();
-                    if !opened && !waits {
+                    if !opened && !waits && !self.shared().destroyed {
                         self.fail(Failure::broker(could_not_open(options.broker(), &what)));
                         self.peer.destroy();
                     }
@@ -356,7 +358,10 @@ impl Session {
             }
             Ok(Command::Reconnect) => self.reconnect(tag),
             Ok(Command::Destroy) => {
-                self.shared().destroy_tag = tag;
+                {
+                    let mut shared = self.shared();
+                    (shared.destroyed, shared.destroy_tag) = (true, tag);
+                }
                 self.peer.destroy();
             }
         }
