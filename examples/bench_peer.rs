@@ -2,8 +2,8 @@
 //! browser.
 //!
 //! ```text
-//! bench_peer serve BROKER ID                               prints `open`, serves until it is
-//! killed bench_peer run BROKER REMOTE CONNECTS PINGS MEGABYTES    prints one JSON object
+//! bench_peer serve BROKER ID                               prints `open`, serves until it is killed
+//! bench_peer run BROKER REMOTE CONNECTS PINGS MEGABYTES    prints one JSON object
 //! ```
 //! The label says what the server does: `echo` sends everything back, `bulk:N` answers "done" after
 //! N bytes.

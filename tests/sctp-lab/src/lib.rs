@@ -10,12 +10,12 @@
 //!
 //! # Run it
 //! ```sh
-//! cargo run --release -p peer-sctp-lab -- list                 # the scenarios cargo run --release
-//! -p peer-sctp-lab -- table                # all, each implementation against itself cargo run
-//! --release -p peer-sctp-lab -- table bulk 5%        # those with both words in their names cargo
-//! run --release -p peer-sctp-lab -- table --pairs dcsctp:sctp-proto --seeds 3 bulk 0.1ms cargo run
-//! --release -p peer-sctp-lab -- trace --pairs dcsctp --from 7 echo 0.1ms 1% | less tests/run long
-//! sctp-lab                                      # all pairs, a row into tests/results
+//! cargo run --release -p peer-sctp-lab -- list                 # the scenarios
+//! cargo run --release -p peer-sctp-lab -- table                # all, each implementation against itself
+//! cargo run --release -p peer-sctp-lab -- table bulk 5%        # those with both words in their names
+//! cargo run --release -p peer-sctp-lab -- table --pairs dcsctp:sctp-proto --seeds 3 bulk 0.1ms
+//! cargo run --release -p peer-sctp-lab -- trace --pairs dcsctp --from 7 echo 0.1ms 1% | less
+//! tests/run long sctp-lab                                      # all pairs, a row into tests/results
 //! ```
 //! The tests are the laboratory's own and hold figures of ours to those of dcsctp in the same run.
 //!

@@ -9,14 +9,16 @@
 //! use peer_sim::topology::{Site, Star};
 //! use peer_sim::{Capacity, HostOptions, Link, Sim};
 //!
-//! let mut sim = Sim::new(1); // A plant with eight sensors behind a gateway, all behind a NAT on a
-//! cellular modem. let plant = Site::new("plant").uplink(Link::cellular()).nat().leaves(8,
-//! &HostOptions::default()).build(&mut sim); // An office, and in it the hub that the sensors
-//! report to. let hub = HostOptions {
+//! let mut sim = Sim::new(1);
+//! // A plant with eight sensors behind a gateway, all behind a NAT on a cellular modem.
+//! let plant = Site::new("plant").uplink(Link::cellular()).nat().leaves(8, &HostOptions::default()).build(&mut sim);
+//! // An office, and in it the hub that the sensors report to.
+//! let hub = HostOptions {
 //!     capacity: Capacity { connections: 16, control: 16_384, ..Capacity::default() },
 //!     ..HostOptions::default()
-//! }; let office = Site::new("office").hosts(1, &hub).hosts(2, &HostOptions::default()).build(&mut
-//! sim); let star = Star { hub: office.hosts[0], spokes: plant.leaves.clone() };
+//! };
+//! let office = Site::new("office").hosts(1, &hub).hosts(2, &HostOptions::default()).build(&mut sim);
+//! let star = Star { hub: office.hosts[0], spokes: plant.leaves.clone() };
 //! assert!(sim.wait(Duration::from_secs(30), |sim| star.is_online(sim)));
 //!
 //! let conns = star.connect(&mut sim);

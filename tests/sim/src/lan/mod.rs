@@ -10,10 +10,13 @@
 //! use peer_sim::lan::{Port, Server, ServerOptions, carry};
 //! use smoltcp::phy::Medium;
 //!
-//! let mut server = Server::new(ServerOptions::new([192, 0, 2, 1])); let mut device =
-//! Port::new(Medium::Ethernet, 1500); // One turn of the server: what has come, what there is to
-//! say to each connection, what goes out. let now = Instant::ZERO; carry(&mut device, &mut
-//! server.port); server.receive(now); for (_, wire) in server.wires() {
+//! let mut server = Server::new(ServerOptions::new([192, 0, 2, 1]));
+//! let mut device = Port::new(Medium::Ethernet, 1500);
+//! // One turn of the server: what has come, what there is to say to each connection, what goes out.
+//! let now = Instant::ZERO;
+//! carry(&mut device, &mut server.port);
+//! server.receive(now);
+//! for (_, wire) in server.wires() {
 //!     let echo = std::mem::take(&mut wire.received);
 //!     wire.send.extend(echo);
 //! }
