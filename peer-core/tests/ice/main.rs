@@ -3,6 +3,10 @@
 #![allow(missing_docs)]
 
 mod connect;
+#[path = "../support/datagrams.rs"]
+mod datagrams;
+#[path = "../support/flights.rs"]
+mod flights;
 mod hostile;
 mod moves;
 mod nat;

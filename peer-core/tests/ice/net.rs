@@ -1,9 +1,8 @@
 //! Two agents and the network between them, in virtual time.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use peer_core::rtc::crypto::{CryptoError, RustCrypto};
 use peer_core::rtc::ice::turn::{HEADROOM, TAILROOM};
 use peer_core::rtc::ice::{
     Agent, Candidate, Config, Event, Failure, Received, Resources, Role, Server, SocketId, Transmit,
@@ -11,74 +10,14 @@ use peer_core::rtc::ice::{
 use peer_core::rtc::stun::{Attribute, Class, Message, Writer};
 use peer_core::time::{Duration, Instant};
 
+use crate::datagrams::Datagram;
+pub(crate) use crate::datagrams::{Crypto, Path, addr, crypto};
+use crate::flights::Flights;
+pub(crate) use crate::flights::Random;
 use crate::nat::Network;
 use crate::turn_server::TurnServer;
 
-pub(crate) type Crypto = RustCrypto<Box<dyn FnMut(&mut [u8]) -> Result<(), CryptoError>>>;
 pub(crate) type Memory = Resources<8, 24, 96, 8, 4>;
-
-/// A generator of random numbers, the same from the same seed (xorshift).
-#[derive(Clone)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        for _ in 0..8 {
-            random.next();
-        }
-        random
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub(crate) fn chance(&mut self, probability: f64) -> bool {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64 <= probability && probability > 0.0
-    }
-}
-
-pub(crate) fn crypto(seed: u64) -> Crypto {
-    let mut random = Random::new(seed);
-    RustCrypto::new(Box::new(move |out| {
-        out.iter_mut()
-            .for_each(|byte| *byte = (random.next() >> 24) as u8);
-        Ok(())
-    }))
-}
-
-pub(crate) fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// What a path does to packets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Path {
-    pub(crate) delay: Duration,
-    /// Up to this much more, at random, so packets overtake each other.
-    pub(crate) jitter: Duration,
-    pub(crate) loss: f64,
-    pub(crate) double: f64,
-}
-
-impl Default for Path {
-    fn default() -> Self {
-        Self {
-            delay: Duration::from_millis(10),
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            double: 0.0,
-        }
-    }
-}
 
 /// One end, and what happened at it.
 pub(crate) struct End {
@@ -149,27 +88,6 @@ impl End {
     }
 }
 
-#[derive(PartialEq, Eq)]
-struct InFlight {
-    at: Instant,
-    number: u64,
-    from: SocketAddr,
-    to: SocketAddr,
-    packet: Vec<u8>,
-}
-
-impl Ord for InFlight {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
-
-impl PartialOrd for InFlight {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// What goes through the broker.
 enum Signal {
     Candidate(String),
@@ -192,8 +110,7 @@ pub(crate) struct Net {
     pub(crate) turn_servers: Vec<TurnServer>,
     /// Whether a packet from and to these outer addresses is lost.
     pub(crate) dropper: Option<Dropper>,
-    in_flight: BinaryHeap<InFlight>,
-    number: u64,
+    flights: Flights<Datagram>,
 }
 
 /// The address of a STUN server, if tests use one.
@@ -226,8 +143,7 @@ impl Net {
             servers: vec![addr(STUN)],
             turn_servers: Vec::new(),
             dropper: None,
-            in_flight: BinaryHeap::new(),
-            number: 0,
+            flights: Flights::new(),
         }
     }
 
@@ -368,18 +284,14 @@ impl Net {
         let times = 1 + usize::from(self.random.chance(path.double));
         for _ in 0..times {
             let jitter = self.random.below(path.jitter.as_micros() as u64 + 1);
-            self.number += 1;
-            self.in_flight.push(InFlight {
-                at: now + path.delay + Duration::from_micros(jitter),
-                number: self.number,
-                from: outer,
-                to,
-                packet: packet.clone(),
-            });
+            let at = now + path.delay + Duration::from_micros(jitter);
+            let packet = packet.clone();
+            let from = outer;
+            self.flights.push(at, Datagram { from, to, packet });
         }
     }
 
-    fn arrive(&mut self, it: InFlight) {
+    fn arrive(&mut self, it: Datagram) {
         if self.servers.contains(&it.to) {
             let answer = binding_answer(&it.packet, it.from);
             self.put(it.to, it.from, answer);
@@ -417,7 +329,7 @@ impl Net {
         for end in 0..2 {
             self.flush(end);
         }
-        let arrives = self.in_flight.peek().map(|packet| packet.at);
+        let arrives = self.flights.next();
         let timers = self.ends.iter().filter_map(|end| end.agent.timeout());
         let talks = self.ends.iter().filter(|end| end.talks);
         let talks = talks.map(|end| end.next_data);
@@ -431,10 +343,8 @@ impl Net {
             return false;
         };
         self.now = self.now.max(next);
-        while self.in_flight.peek().is_some_and(|it| it.at <= self.now)
-            && let Some(packet) = self.in_flight.pop()
-        {
-            self.arrive(packet);
+        while let Some(datagram) = self.flights.pop(self.now) {
+            self.arrive(datagram);
         }
         let mut later = Vec::new();
         for (at, to, signal) in std::mem::take(&mut self.signals) {

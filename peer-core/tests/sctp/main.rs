@@ -5,6 +5,8 @@
 
 mod amounts;
 mod ends;
+#[path = "../support/flights.rs"]
+mod flights;
 mod hostile;
 mod loss;
 mod net;

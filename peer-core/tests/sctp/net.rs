@@ -1,37 +1,10 @@
 //! Two ends and the network between them, in virtual time.
 
-use std::collections::BinaryHeap;
-
 use peer_core::rtc::sctp::{Association, Chunk, Config, Event, Memory, Outgoing, Received, Run};
 use peer_core::time::{Duration, Instant};
 
-/// A generator of random numbers, the same from the same seed (xorshift).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        for _ in 0..8 {
-            random.next();
-        }
-        random
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub(crate) fn chance(&mut self, probability: f64) -> bool {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64 <= probability && probability > 0.0
-    }
-}
+use crate::flights::Flights;
+pub(crate) use crate::flights::Random;
 
 /// What a path does to packets.
 #[derive(Clone, Copy, Debug)]
@@ -179,34 +152,14 @@ impl End {
     }
 }
 
-#[derive(PartialEq, Eq)]
-struct InFlight {
-    at: Instant,
-    number: u64,
-    to: usize,
-    packet: Vec<u8>,
-}
-
-impl Ord for InFlight {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
-
-impl PartialOrd for InFlight {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// Two ends and a network.
 pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) ends: [End; 2],
     pub(crate) paths: [Path; 2],
     pub(crate) random: Random,
-    in_flight: BinaryHeap<InFlight>,
-    number: u64,
+    /// To which end, and what.
+    flights: Flights<(usize, Vec<u8>)>,
     /// Looked at for each packet of an end: whether it is to be lost.
     #[allow(clippy::type_complexity)]
     pub(crate) dropper: Option<Box<dyn FnMut(usize, &[u8]) -> bool>>,
@@ -228,8 +181,7 @@ impl Net {
             ends: [End::new(a, sizes[0]), End::new(b, sizes[1])],
             paths: [path; 2],
             random: Random::new(seed),
-            in_flight: BinaryHeap::new(),
-            number: 0,
+            flights: Flights::new(),
             dropper: None,
         }
     }
@@ -282,13 +234,8 @@ impl Net {
         let times = 1 + usize::from(self.random.chance(path.double));
         for _ in 0..times {
             let jitter = self.random.below(path.jitter.as_micros() as u64 + 1);
-            self.number += 1;
-            self.in_flight.push(InFlight {
-                at: at + path.delay + Duration::from_micros(jitter),
-                number: self.number,
-                to: 1 - from,
-                packet: packet.clone(),
-            });
+            let at = at + path.delay + Duration::from_micros(jitter);
+            self.flights.push(at, (1 - from, packet.clone()));
         }
     }
 
@@ -299,21 +246,14 @@ impl Net {
             self.ends[end].work(self.now);
             self.flush(end);
         }
-        let arrives = self.in_flight.peek().map(|packet| packet.at);
+        let arrives = self.flights.next();
         let timers = self.ends.iter().filter_map(|end| end.association.timeout());
         let Some(next) = timers.chain(arrives).min() else {
             return false;
         };
         self.now = self.now.max(next);
-        while self
-            .in_flight
-            .peek()
-            .is_some_and(|packet| packet.at <= self.now)
-            && let Some(packet) = self.in_flight.pop()
-        {
-            self.ends[packet.to]
-                .association
-                .receive(self.now, &packet.packet);
+        while let Some((to, packet)) = self.flights.pop(self.now) {
+            self.ends[to].association.receive(self.now, &packet);
         }
         true
     }

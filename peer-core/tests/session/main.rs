@@ -5,7 +5,11 @@
 
 mod connect;
 mod data;
+#[path = "../support/datagrams.rs"]
+mod datagrams;
 mod ends;
+#[path = "../support/flights.rs"]
+mod flights;
 mod hostile;
 mod net;
 mod pending;

@@ -1,9 +1,8 @@
 //! Two sessions and the network between them, in virtual time.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use peer_core::rtc::crypto::{CryptoError, RustCrypto};
 use peer_core::rtc::dtls::Identity;
 use peer_core::rtc::ice::{self, CandidateKind, Server, SocketId};
 use peer_core::rtc::session::{
@@ -11,78 +10,20 @@ use peer_core::rtc::session::{
 };
 use peer_core::time::{Duration, Instant};
 
-pub(crate) type Crypto = RustCrypto<Box<dyn FnMut(&mut [u8]) -> Result<(), CryptoError>>>;
-pub(crate) type Memory = Resources<4, 8, 32, 2, 1, 1536, 16384, 256, 16384, 32>;
-
+use crate::datagrams::Datagram;
+pub(crate) use crate::datagrams::{Crypto, Path, addr, crypto};
+use crate::flights::Flights;
+pub(crate) use crate::flights::Random;
 use crate::turn_server::TurnServer;
+
+pub(crate) type Memory = Resources<4, 8, 32, 2, 1, 1536, 16384, 256, 16384, 32>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const LABEL: &str = "dc_größe";
 
-/// A generator of random numbers, the same from the same seed (xorshift).
-#[derive(Clone)]
-pub(crate) struct Random(u64);
-
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        for _ in 0..8 {
-            random.next();
-        }
-        random
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub(crate) fn chance(&mut self, probability: f64) -> bool {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64 <= probability && probability > 0.0
-    }
-
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| (self.next() >> 24) as u8).collect()
-    }
-}
-
-pub(crate) fn crypto(seed: u64) -> Crypto {
-    let mut random = Random::new(seed);
-    RustCrypto::new(Box::new(move |out| {
-        out.iter_mut()
-            .for_each(|byte| *byte = (random.next() >> 24) as u8);
-        Ok(())
-    }))
-}
-
-pub(crate) fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// What a path does to packets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Path {
-    pub(crate) delay: Duration,
-    /// Up to this much more, at random, so packets overtake each other.
-    pub(crate) jitter: Duration,
-    pub(crate) loss: f64,
-    pub(crate) double: f64,
-}
-
-impl Default for Path {
-    fn default() -> Self {
-        Self {
-            delay: Duration::from_millis(10),
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            double: 0.0,
-        }
     }
 }
 
@@ -217,27 +158,6 @@ impl End {
     }
 }
 
-#[derive(PartialEq, Eq)]
-struct InFlight {
-    at: Instant,
-    number: u64,
-    from: SocketAddr,
-    to: SocketAddr,
-    packet: Vec<u8>,
-}
-
-impl Ord for InFlight {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
-
-impl PartialOrd for InFlight {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// Whether a datagram of this end is lost.
 type Dropper = Box<dyn FnMut(usize, &[u8]) -> bool>;
 
@@ -252,8 +172,7 @@ pub(crate) struct Net {
     /// Bytes of the longest datagram.
     pub(crate) longest: usize,
     signals: VecDeque<(Instant, usize, String)>,
-    in_flight: BinaryHeap<InFlight>,
-    number: u64,
+    flights: Flights<Datagram>,
 }
 
 /// Who is DTLS client.
@@ -289,8 +208,7 @@ impl Net {
             turn: None,
             longest: 0,
             signals: VecDeque::new(),
-            in_flight: BinaryHeap::new(),
-            number: 0,
+            flights: Flights::new(),
         }
     }
 
@@ -386,17 +304,11 @@ impl Net {
     /// Puts a packet onto the network.
     pub(crate) fn put(&mut self, from: SocketAddr, to: SocketAddr, packet: Vec<u8>) {
         let jitter = self.random.below(self.path.jitter.as_micros() as u64 + 1);
-        self.number += 1;
-        self.in_flight.push(InFlight {
-            at: self.now + self.path.delay + Duration::from_micros(jitter),
-            number: self.number,
-            from,
-            to,
-            packet,
-        });
+        let at = self.now + self.path.delay + Duration::from_micros(jitter);
+        self.flights.push(at, Datagram { from, to, packet });
     }
 
-    fn arrive(&mut self, mut it: InFlight) {
+    fn arrive(&mut self, mut it: Datagram) {
         let now = self.now;
         if let Some(turn) = &mut self.turn
             && turn.address.ip() == it.to.ip()
@@ -419,7 +331,7 @@ impl Net {
         for end in 0..2 {
             self.flush(end);
         }
-        let arrives = self.in_flight.peek().map(|packet| packet.at);
+        let arrives = self.flights.next();
         let timers = self.ends.iter().filter_map(|end| end.session.timeout());
         let signals = self.signals.front().map(|signal| signal.0);
         timers.chain(signals).chain(arrives).min()
@@ -431,10 +343,8 @@ impl Net {
             return false;
         };
         self.now = self.now.max(next);
-        while self.in_flight.peek().is_some_and(|it| it.at <= self.now)
-            && let Some(packet) = self.in_flight.pop()
-        {
-            self.arrive(packet);
+        while let Some(datagram) = self.flights.pop(self.now) {
+            self.arrive(datagram);
         }
         while self.signals.front().is_some_and(|it| it.0 <= self.now)
             && let Some((_, to, line)) = self.signals.pop_front()
