@@ -66,8 +66,6 @@ impl Failure {
     pub(crate) fn of_connect(remote: &str, error: &ConnectError) -> Self {
         match error {
             ConnectError::Failed(failure) => Self::of_failure(remote, failure),
-            // It never was at its broker, or it left it.
-            ConnectError::Disconnected => Self::broker(could_not(remote, error)),
             ConnectError::Id { .. } | ConnectError::Label | ConnectError::Metadata(_) => {
                 Self::usage(sentence(error))
             }

@@ -34,7 +34,11 @@ async fn its_exit_status_is_that_of_the_contract() -> Outcome {
         let ended = run(args, &gone, "").await;
         ended.assert_code(3);
         assert_eq!(ended.events().last(), Some(&json!({"event": "close"})));
-        assert!(ended.stderr.contains("could not "), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("could not open at"),
+            "{}",
+            ended.stderr
+        );
     }
     for args in [
         &["listen", "--json", "--id", "-a-"][..],

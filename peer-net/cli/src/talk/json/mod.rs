@@ -408,8 +408,9 @@ impl Session {
             Err(error) => {
                 let (kind, why) = (error.kind(), sentence(&error));
                 self.lines.error(kind, None, &why, tag.as_ref()).await;
-                // Of a peer that is destroyed, its own end is told.
-                if first && !matches!(error, ConnectError::Destroyed) {
+                // Of a peer that its broker did not take, that is told, as an event.
+                let untaken = matches!(error, ConnectError::Destroyed | ConnectError::Disconnected);
+                if first && !untaken {
                     self.fail(Failure::of_connect(&wanted.remote, &error));
                 }
             }
