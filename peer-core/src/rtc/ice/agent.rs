@@ -282,17 +282,20 @@ impl<'m> Agent<'m> {
         password: &str,
         lite: bool,
     ) -> Result<(), CredentialsError> {
-        let remote = credentials::Remote::new(ufrag, password)?;
-        let other = self.remote.as_ref().is_some_and(|old| {
-            old.ufrag() != remote.ufrag() || old.password() != remote.password()
-        });
+        let credentials = credentials::Checked::new(ufrag, password)?;
+        let other = self
+            .remote
+            .as_ref()
+            .is_some_and(|old| !old.is(&credentials));
         if other {
             self.begin_anew(now);
         }
         if lite && !self.config.lite {
             self.role = Role::Controlling;
         }
-        self.remote = Some(remote);
+        self.remote
+            .get_or_insert_with(credentials::Remote::empty)
+            .set(&credentials);
         if let Phase::Checking { since } = &mut self.phase {
             *since = now;
         }

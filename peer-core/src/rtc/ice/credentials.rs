@@ -47,6 +47,27 @@ fn character(byte: &mut u8) {
         .unwrap_or(b'A');
 }
 
+/// Credentials of a remote that are legal.
+#[derive(Clone, Copy)]
+pub(super) struct Checked<'a> {
+    ufrag: &'a [u8],
+    password: &'a [u8],
+}
+
+impl<'a> Checked<'a> {
+    pub(super) fn new(ufrag: &'a str, password: &'a str) -> Result<Self, CredentialsError> {
+        let (ufrag, password) = (ufrag.as_bytes(), password.as_bytes());
+        let legal = |text: &[u8]| text.iter().all(|byte| CHARACTERS.contains(byte));
+        if !(4..=UFRAG_MAX).contains(&ufrag.len()) || !legal(ufrag) {
+            return Err(CredentialsError::Ufrag);
+        }
+        if !(22..=PASSWORD_MAX).contains(&password.len()) || !legal(password) {
+            return Err(CredentialsError::Password);
+        }
+        Ok(Self { ufrag, password })
+    }
+}
+
 /// What the remote is known by, and proves itself with.
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -57,23 +78,26 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    pub(super) fn new(ufrag: &str, password: &str) -> Result<Self, CredentialsError> {
-        let legal = |text: &str| text.bytes().all(|byte| CHARACTERS.contains(&byte));
-        if !(4..=UFRAG_MAX).contains(&ufrag.len()) || !legal(ufrag) {
-            return Err(CredentialsError::Ufrag);
-        }
-        if !(22..=PASSWORD_MAX).contains(&password.len()) || !legal(password) {
-            return Err(CredentialsError::Password);
-        }
-        let mut new = Self {
+    /// Nobody yet; see [`set`](Self::set).
+    pub(super) const fn empty() -> Self {
+        Self {
             ufrag: [0; UFRAG_MAX],
-            ufrag_len: ufrag.len(),
+            ufrag_len: 0,
             password: Secret::ZERO,
-            password_len: password.len(),
-        };
-        let copied = bytes::copy(&mut new.ufrag, ufrag.as_bytes())
-            .and(bytes::copy(new.password.as_mut(), password.as_bytes()));
-        copied.map(|()| new).ok_or(CredentialsError::Password)
+            password_len: 0,
+        }
+    }
+
+    /// Takes what a description tells. Written in place: no copy of the password is left elsewhere.
+    pub(super) fn set(&mut self, credentials: &Checked<'_>) {
+        let Checked { ufrag, password } = credentials;
+        self.ufrag_len = bytes::copy(&mut self.ufrag, ufrag).map_or(0, |()| ufrag.len());
+        let copied = bytes::copy(self.password.as_mut(), password);
+        self.password_len = copied.map_or(0, |()| password.len());
+    }
+
+    pub(super) fn is(&self, credentials: &Checked<'_>) -> bool {
+        self.ufrag() == credentials.ufrag && self.password() == credentials.password
     }
 
     pub(super) fn ufrag(&self) -> &[u8] {
