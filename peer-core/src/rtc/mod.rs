@@ -18,3 +18,14 @@ pub mod ice;
 pub mod sctp;
 pub mod session;
 pub mod stun;
+
+use crate::time::Duration;
+
+/// Returns how many microseconds the first packet of a handshake waits for its answer: `wanted`,
+/// which is twice the round trip that ICE measured, kept between 50 ms and 1 s.
+fn first_wait(wanted: Duration) -> u32 {
+    match wanted.as_secs() {
+        0 => wanted.subsec_micros().max(50_000),
+        _ => 1_000_000,
+    }
+}

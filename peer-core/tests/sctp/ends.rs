@@ -63,7 +63,12 @@ fn a_remote_that_is_silent_for_ever_is_noticed() {
 fn an_idle_association_lives() {
     let mut net = Net::open(4, Size::both(1 << 14), Path::default());
     let packets = net.ends[0].packets;
-    net.run(Duration::from_secs(3600));
+    let end = net.now + Duration::from_secs(3600);
+    while net.now < end {
+        assert!(net.step());
+        let unanswered = net.ends.each_ref().map(|end| end.association.unanswered());
+        assert_eq!(unanswered, [0, 0], "what is under way is not unanswered");
+    }
     assert!(net.ends.iter().all(|end| end.closed().is_none()));
     let packets = net.ends[0].packets - packets;
     // One each half minute, and the answers, which may go together.
@@ -98,4 +103,51 @@ fn the_reason_is_known_at_once() {
     let reason = net.ends[1].association.end_reason();
     assert!(matches!(reason, Some(End::Aborted(_))), "{reason:?}");
     assert_eq!(net.ends[1].closed(), None, "it is told after what came");
+}
+
+/// A path that fails again and again is not a remote that is gone: what was sent in vain goes again
+/// each time the path is back, and none of it counts.
+#[test]
+fn a_path_that_flaps_ends_nothing() {
+    let mut net = Net::open(7, Size::both(1 << 14), Path::default());
+    net.transfer(0, ORDERED, &[message(1, 100)], Duration::from_secs(1));
+    net.dropper = Some(Box::new(|_, _| true));
+    net.ends[0].association.send(ORDERED, b"x").unwrap();
+    net.ends[0].association.reset_stream(2).unwrap();
+    net.run(Duration::from_secs(8));
+    let end = &mut net.ends[0];
+    assert!(end.association.unanswered() > 1);
+    let packets = end.packets;
+    for _ in 0..20 {
+        net.ends[0].association.path_is_back(net.now);
+        net.flush(0);
+        let end = &mut net.ends[0];
+        end.work(net.now);
+        assert_eq!((end.association.unanswered(), end.closed()), (0, None));
+        net.now = net.now + Duration::from_millis(10);
+    }
+    // Once, and then as their timers say.
+    assert!(net.ends[0].packets - packets < 8);
+    net.dropper = None;
+    net.ends[0].association.path_is_back(net.now);
+    net.until(Duration::from_millis(100), |net| net.ends[1].count == 2);
+}
+
+/// The same while the association is not open yet.
+#[test]
+fn a_path_that_flaps_ends_no_handshake() {
+    let mut net = Net::new(8, Size::both(1 << 14), Path::default());
+    net.dropper = Some(Box::new(|_, _| true));
+    net.ends[0].association.connect();
+    net.run(Duration::from_secs(8));
+    for _ in 0..20 {
+        net.ends[0].association.path_is_back(net.now);
+        net.run(Duration::from_millis(10));
+        assert_eq!(net.ends[0].closed(), None);
+    }
+    net.dropper = None;
+    // RTO.Initial doubled, not the longest wait.
+    net.until(Duration::from_millis(2_100), |net| {
+        net.ends.iter().all(crate::net::End::is_open)
+    });
 }

@@ -73,16 +73,8 @@ pub(crate) struct End {
 
 impl End {
     pub(crate) fn new(config: Config, size: Size) -> Self {
-        let chunks = (size.send / 64).clamp(4, 8192);
-        let runs = (size.receive / 512).clamp(4, 512);
-        let memory = Memory {
-            send: Vec::leak(vec![0; size.send]),
-            chunks: Vec::leak(vec![Chunk::EMPTY; chunks]),
-            receive: Vec::leak(vec![0; size.receive]),
-            runs: Vec::leak(vec![Run::EMPTY; runs]),
-        };
         Self {
-            association: Association::new(config, memory),
+            association: Association::new(config, memory(size)),
             events: Vec::new(),
             messages: Vec::new(),
             partial: Vec::new(),
@@ -163,6 +155,18 @@ pub(crate) struct Net {
     /// Looked at for each packet of an end: whether it is to be lost.
     #[allow(clippy::type_complexity)]
     pub(crate) dropper: Option<Box<dyn FnMut(usize, &[u8]) -> bool>>,
+}
+
+/// Memory for an end, for ever.
+pub(crate) fn memory(size: Size) -> Memory<'static> {
+    let chunks = (size.send / 64).clamp(4, 8192);
+    let runs = (size.receive / 512).clamp(4, 512);
+    Memory {
+        send: Vec::leak(vec![0; size.send]),
+        chunks: Vec::leak(vec![Chunk::EMPTY; chunks]),
+        receive: Vec::leak(vec![0; size.receive]),
+        runs: Vec::leak(vec![Run::EMPTY; runs]),
+    }
 }
 
 pub(crate) fn config(n: u8) -> Config {

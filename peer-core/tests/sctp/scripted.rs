@@ -239,6 +239,25 @@ fn requests_to_reset_are_done_once() {
     assert_eq!(one.end.closed(), None);
 }
 
+/// A remote that says again and again that it is not ready for a reset has answered each time.
+#[test]
+fn a_remote_that_is_not_ready_for_a_reset_lives() {
+    let mut one = Scripted::open(Size::both(8192));
+    one.end.association.reset_stream(1).unwrap();
+    let mut sent = one.sends();
+    for _ in 0..20 {
+        assert_eq!(kinds(&sent), [RECONFIG]);
+        let number = &sent[0].2[4..8];
+        let in_progress = [&[0, 16, 0, 12][..], number, &[0, 0, 0, 6]];
+        assert_eq!(one.hears(&[chunk(RECONFIG, 0, &in_progress)]), []);
+        assert_eq!(one.end.association.unanswered(), 0);
+        sent = one.waits(1000);
+    }
+    // And what is then not answered goes again as for the first time.
+    assert_eq!(kinds(&one.waits(1000)), [RECONFIG]);
+    assert_eq!(one.end.closed(), None);
+}
+
 #[test]
 fn fragments_that_are_no_message_end_it() {
     for wrong in [
@@ -349,7 +368,9 @@ fn a_remote_may_begin_anew() {
 
 #[test]
 fn a_shutdown_is_answered_after_all_data() {
-    let mut one = Scripted::open(Size::both(8192));
+    let mut config = config(2);
+    config.first_wait = Some(Duration::from_millis(50));
+    let mut one = Scripted::with(config, Size::both(8192));
     one.end.association.send(ORDERED, b"last").unwrap();
     one.sends();
     let ours = tag(2);
@@ -359,7 +380,8 @@ fn a_shutdown_is_answered_after_all_data() {
     let shutdown = chunk(SHUTDOWN, 0, &[&ours.to_be_bytes()]);
     let sent = one.hears(&[shutdown]);
     assert_eq!(kinds(&sent), [SHUTDOWN_ACK]);
-    assert_eq!(kinds(&one.waits(1000)), [SHUTDOWN_ACK], "said again");
+    assert_eq!(kinds(&one.waits(399)), [], "the first wait is INIT's alone");
+    assert_eq!(kinds(&one.waits(601)), [SHUTDOWN_ACK], "said again");
     one.hears(&[chunk(SHUTDOWN_COMPLETE, 0, &[])]);
     assert_eq!(one.end.closed(), Some(Ended::Shutdown));
 }
@@ -428,4 +450,36 @@ fn wrong_lengths_harm_nothing() {
             }
         }
     }
+}
+
+/// A window that opens says nothing about what is under way, however often it closes and opens.
+#[test]
+fn a_window_that_opens_takes_nothing_under_way_for_lost() {
+    let mut one = Scripted::open(Size::both(65_536));
+    let ours = tag(2);
+    one.end.association.send(ORDERED, b"x").unwrap();
+    assert_eq!(kinds(&one.sends()), [DATA]);
+    // A round trip of 100 ms.
+    one.now = one.now + Duration::from_millis(100);
+    one.hears(&[sack(ours, 60_000, &[])]);
+    for n in 0..5 {
+        let content = message(n, 1000);
+        assert_eq!(one.end.association.send(ORDERED, &content), Ok(1000));
+    }
+    assert_eq!(one.sends().len(), 5);
+    let toggle = |one: &mut Scripted| {
+        one.hears(&[sack(ours, 0, &[])]);
+        one.hears(&[sack(ours, 60_000, &[])]).len()
+    };
+    one.now = one.now + Duration::from_millis(50);
+    for _ in 0..3 {
+        assert_eq!(toggle(&mut one), 0, "it is under way");
+    }
+    one.now = one.now + Duration::from_millis(50);
+    assert_eq!(toggle(&mut one), 5, "it was dropped");
+    for _ in 0..3 {
+        assert_eq!(toggle(&mut one), 0, "it is under way again");
+    }
+    // Should it be dropped again, no timer is waited for that has backed off.
+    assert_eq!(one.waits(300).len(), 1, "the probe");
 }

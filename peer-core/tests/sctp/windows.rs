@@ -1,9 +1,9 @@
 //! Applications that do not read.
 
-use peer_core::rtc::sctp::{Chunk, Memory, Outgoing, Received, Run};
+use peer_core::rtc::sctp::{Association, Outgoing, Received};
 use peer_core::time::Duration;
 
-use crate::net::{Net, Path, Size, message};
+use crate::net::{Net, Path, Size, config, memory, message};
 
 const ORDERED: Outgoing = Outgoing::message(1, 53);
 
@@ -128,16 +128,6 @@ fn a_window_that_opens_is_told_again() {
     });
 }
 
-/// Memory for an end, for ever.
-fn memory(bytes: usize) -> Memory<'static> {
-    Memory {
-        send: Vec::leak(vec![0; bytes]),
-        chunks: Vec::leak(vec![Chunk::EMPTY; bytes / 64]),
-        receive: Vec::leak(vec![0; bytes]),
-        runs: Vec::leak(vec![Run::EMPTY; 8]),
-    }
-}
-
 /// Halves that are idle get more memory or less, with nothing lost and nothing doubled.
 #[test]
 fn memory_grows_and_shrinks() {
@@ -153,11 +143,10 @@ fn memory_grows_and_shrinks() {
             let room = net.ends[1].association.receive_room();
             for end in &mut net.ends {
                 assert!(end.association.is_idle());
-                let association = std::mem::replace(
-                    &mut end.association,
-                    peer_core::rtc::sctp::Association::new(crate::net::config(9), memory(0)),
-                );
-                end.association = association.without_memory().with_memory(memory(bytes));
+                let other = Association::new(config(9), memory(Size::both(0)));
+                let association = std::mem::replace(&mut end.association, other);
+                let memory = memory(Size::both(bytes));
+                end.association = association.without_memory().with_memory(memory);
             }
             let now = net.ends[1].association.receive_room();
             assert_eq!(now > room, round % 2 == 0);

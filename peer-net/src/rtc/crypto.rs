@@ -18,7 +18,9 @@ type Source = fn(&mut [u8]) -> Result<(), CryptoError>;
 
 /// [`Crypto`] by `ring`, and by `p256` for its curve.
 ///
-/// `ring` does not wipe the keys of its AEADs; all other secrets are wiped as by [`RustCrypto`].
+/// `ring` wipes nothing of what it works with: keys of its AEADs stay in memory that is given back,
+/// and so does what its HMAC and SHA-256 keep of secrets while they run. The secrets of the curve
+/// are wiped as by [`RustCrypto`].
 ///
 /// ```
 /// use peer_core::rtc::crypto::{AeadKey, Crypto as _};

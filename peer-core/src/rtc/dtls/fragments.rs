@@ -154,11 +154,11 @@ pub(super) struct Fragments<'m> {
 }
 
 impl<'m> Fragments<'m> {
-    /// Takes as much of the memory as is of use.
-    pub(super) fn new(memory: &'m mut [u8]) -> Self {
-        let len = memory.len().min(HANDSHAKE_MAX);
+    /// Takes at most [`HANDSHAKE_MAX`] bytes of memory, so that positions have 16 bits.
+    pub(super) const fn new(memory: &'m mut [u8]) -> Self {
+        debug_assert!(memory.len() <= HANDSHAKE_MAX);
         Self {
-            memory: bytes::front_mut(memory, len),
+            memory,
             slots: [None; SLOTS],
             used: 0,
             next: 0,

@@ -25,11 +25,12 @@
 //! |---|---|
 //! | `M` bytes of [`Resources`] for a handshake message | [`DtlsError::MessageTooLong`]; what came before its turn gives way |
 //! | [`HANDSHAKE_MAX`] bytes for all messages of a remote | [`DtlsError::HandshakeTooLong`] |
-//! | 6 messages before their turn, 8 pieces with gaps of each | further ones are dropped, and come again |
-//! | 2 encrypted records before their keys | the older is dropped, and comes again |
+//! | 5 messages ahead of the one that is next, 8 pieces with gaps of each | further ones are dropped, and come again |
+//! | 2 encrypted records before their keys, of 48 bytes each | the older one, and a longer one, are dropped, and come again |
 //! | a flight is sent again after the first wait, then twice as long, up to 60 s | [`DtlsError::TimedOut`] after the time limit |
-//! | a flight is sent 6 times to a remote whose signature was not verified yet | then only time counts |
-//! | 16 answers to a remote that repeats its flight, one in half a first wait | then only time counts |
+//! | a flight is sent 6 times to a remote whose signature was not verified yet, after 4 times the wait the last time | then only time counts |
+//! | 16 answers to a verified remote that repeats its flight, one in half a first wait | then only time counts |
+//! | 5 answers to another one, of the 6 times, one in half a wait | as above |
 //! | records 64 behind the newest | dropped as replayed |
 //! | 2³⁶ records with a wrong tag | [`DtlsError::TooManyForgeries`] |
 //! | 2⁴⁸ records sent | [`SealError::Exhausted`] |

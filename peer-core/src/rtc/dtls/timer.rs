@@ -1,15 +1,14 @@
 //! When a flight is sent again (RFC 6347 §4.2.4).
 
+use crate::rtc;
 use crate::time::{Duration, Instant, earlier};
 
-/// Bounds of the first wait.
-pub(super) const FIRST_WAIT_MIN: Duration = Duration::from_millis(50);
-pub(super) const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
 /// No wait is longer (RFC 6347 §4.2.4.1).
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often a flight is sent because the remote repeated its own. After it only time counts.
 const ANSWERS_MAX: u8 = 16;
-/// How often a flight is sent to a stranger at all: what may be nobody is to cost little.
+/// How often a flight is sent to a stranger at all: what may be nobody is to cost little. The last
+/// time is not an answer, however often the stranger repeats itself.
 const STRANGER_MAX: u8 = 6;
 /// How much longer the wait before the last of them is, for a remote that only begins late.
 const LAST_TRY: u32 = 4;
@@ -40,7 +39,7 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn new(now: Instant, first_wait: Duration, time_limit: Duration) -> Self {
-        let first = first_wait.clamp(FIRST_WAIT_MIN, FIRST_WAIT_MAX);
+        let first = Duration::from_micros(rtc::first_wait(first_wait).into());
         Self {
             first,
             wait: first,
@@ -88,11 +87,12 @@ impl Timer {
         if self.remote == Remote::Stranger && self.sends == STRANGER_MAX - 1 {
             wait *= LAST_TRY;
         }
-        self.at = self.may_send().then_some(now + wait.min(WAIT_MAX));
+        let goes_on = self.remote == Remote::Known || self.sends < STRANGER_MAX;
+        self.at = goes_on.then_some(now + wait.min(WAIT_MAX));
     }
 
-    fn may_send(&self) -> bool {
-        self.remote == Remote::Known || self.sends < STRANGER_MAX
+    fn back_off(&mut self) {
+        self.wait = (self.wait * 2).min(WAIT_MAX);
     }
 
     /// Whether it is time to send the flight again. It then waits twice as long.
@@ -101,19 +101,27 @@ impl Timer {
         let expired = self.at.is_some_and(|at| now >= at);
         if expired {
             self.at = None;
-            self.wait = (self.wait * 2).min(WAIT_MAX);
+            self.back_off();
         }
         expired
     }
 
     /// Whether to send the flight again because the remote repeats itself: not if it was just sent,
-    /// since one flight of the remote's can be many records.
+    /// since one flight of the remote's can be many records. To a stranger it is as if the timer
+    /// had run out: however often it repeats itself, it is not answered ever faster.
     #[must_use]
     pub(super) fn answers(&mut self, now: Instant) -> bool {
-        let quiet = |sent: Instant| now.saturating_duration_since(sent) >= self.first / 2;
-        let answers = self.sent.is_some_and(quiet) && self.answers < ANSWERS_MAX && self.may_send();
+        let (may_send, wait) = match self.remote {
+            Remote::Known => (self.answers < ANSWERS_MAX, self.first),
+            Remote::Stranger => (self.sends + 1 < STRANGER_MAX, self.wait),
+        };
+        let quiet = |sent: Instant| now.saturating_duration_since(sent) >= wait / 2;
+        let answers = may_send && self.sent.is_some_and(quiet);
         if answers {
             self.answers += 1;
+            if self.remote == Remote::Stranger {
+                self.back_off();
+            }
         }
         answers
     }

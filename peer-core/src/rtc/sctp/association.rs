@@ -5,6 +5,7 @@ use super::receive::{self, Receiver};
 use super::reset::Resets;
 use super::send::{self, Sender};
 use super::{Chunk, Config, End, Event, Outgoing, Received, Run, SendError, Stats, Violation};
+use crate::bytes;
 use crate::time::{Instant, earlier};
 
 /// Bytes of a HEARTBEAT's information that are sent back.
@@ -23,6 +24,23 @@ pub struct Memory<'m> {
     pub receive: &'m mut [u8],
     /// One for each gap in what came.
     pub runs: &'m mut [Run],
+}
+
+impl<'m> Memory<'m> {
+    /// The memory of the receiving and of the sending half: of either as much as can be used.
+    fn halves(self) -> (receive::Memory<'m>, send::Memory<'m>) {
+        let send = self.send.len().min(BYTES_MAX);
+        let receive = self.receive.len().min(BYTES_MAX);
+        let receive = receive::Memory {
+            bytes: bytes::front_mut(self.receive, receive),
+            runs: self.runs,
+        };
+        let send = send::Memory {
+            bytes: bytes::front_mut(self.send, send),
+            chunks: self.chunks,
+        };
+        (receive, send)
+    }
 }
 
 /// Memory for one association: bytes to send, chunks under way, bytes received, gaps.
@@ -74,7 +92,7 @@ impl<const SEND: usize, const CHUNKS: usize, const RECEIVE: usize, const RUNS: u
 }
 
 /// Where an association is (RFC 9260, section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum State {
     /// Nothing was sent; an INIT of the remote is answered.
     Closed,
@@ -154,8 +172,7 @@ impl<'m> Association<'m> {
     /// Returns an association that waits for an INIT of the remote, or for
     /// [`connect`](Self::connect). Of memory beyond 1 GiB a half only so much is used.
     pub fn new(config: Config, memory: Memory<'m>) -> Self {
-        let send = memory.send.len().min(BYTES_MAX);
-        let receive = memory.receive.len().min(BYTES_MAX);
+        let (receive_memory, send_memory) = memory.halves();
         let packet = usize::from(config.packet);
         Self {
             config,
@@ -172,22 +189,16 @@ impl<'m> Association<'m> {
             misses: 0,
             resets: Resets::new(config.tsn),
             receiver: Receiver::new(config.overtaking),
-            receive_memory: receive::Memory {
-                bytes: memory.receive.get_mut(..receive).unwrap_or_default(),
-                runs: memory.runs,
-            },
+            receive_memory,
             sender: Sender::new(packet),
-            send_memory: send::Memory {
-                bytes: memory.send.get_mut(..send).unwrap_or_default(),
-                chunks: memory.chunks,
-            },
+            send_memory,
             stats: Stats::default(),
         }
     }
 
     /// Begins the handshake, if it was not begun. Both ends may.
     pub fn connect(&mut self) {
-        if self.state == State::Closed {
+        if matches!(self.state, State::Closed) {
             self.enter(State::CookieWait);
         }
     }
@@ -274,20 +285,28 @@ impl<'m> Association<'m> {
         self.owed.heartbeat = true;
     }
 
-    /// Returns how often in a row nothing was answered: data, or a question for a sign of life. At
-    /// [`Config::retransmissions`] the association ends.
+    /// Returns how often in a row nothing was answered in time: data, a HEARTBEAT, or a RE-CONFIG.
+    /// One that is under way does not count yet. Above [`Config::retransmissions`] the association
+    /// ends.
     pub fn unanswered(&self) -> u8 {
-        self.sender.errors.max(self.misses)
+        let resets = self.resets.attempts().saturating_sub(1);
+        let misses = self.misses.saturating_sub(1);
+        self.sender.errors.max(misses).max(resets)
     }
 
-    /// Has what was sent in vain sent again at once, for those who know that the path was dead and
-    /// is back. Nothing happens where no timer has run out since the remote acknowledged anything.
+    /// Has what was sent in vain sent again at once, and counts from 0 again how often nothing was
+    /// answered, for those who know that the path was dead and is back. Transmit after it. Nothing
+    /// happens where nothing was sent in vain since the remote last answered.
     pub fn path_is_back(&mut self, now: Instant) {
-        self.sender.path_is_back(now);
-        if self.attempts > 1
-            && let Some(at) = &mut self.handshake
-        {
-            *at = now.min(*at);
+        if self.unanswered() > 0 || self.attempts > 1 {
+            self.sender.rtt.end_back_off();
+        }
+        self.sender.path_is_back(&mut self.send_memory, now);
+        self.resets.path_is_back(now);
+        self.misses = 0;
+        if self.attempts > 1 {
+            self.attempts = 1;
+            self.handshake = self.handshake.map(|at| now.min(at));
         }
     }
 
@@ -356,45 +375,21 @@ impl<'m> Association<'m> {
     }
 
     /// Gives the memory back, so that other memory can be lent: more while much is under way, less
-    /// while nothing is. Until [`with_memory`](Self::with_memory) nothing else may be called.
-    #[must_use]
-    pub fn without_memory(self) -> Association<'static> {
-        self.moved(Memory {
+    /// while nothing is.
+    pub fn without_memory(self) -> Detached {
+        Detached(self.moved(Memory {
             send: &mut [],
             chunks: &mut [],
             receive: &mut [],
             runs: &mut [],
-        })
-    }
-
-    /// Lends memory to an association that gave its own back: any to a half that is idle
-    /// ([`is_send_idle`](Self::is_send_idle), [`is_receive_idle`](Self::is_receive_idle)), to
-    /// another half what it had, unchanged. Transmit after it: a window that grew may have to be
-    /// told.
-    ///
-    /// A remote may send as much as the largest window that it was told. After the receiving half
-    /// got less, what does not fit is dropped and comes again.
-    #[must_use]
-    pub fn with_memory<'n>(self, memory: Memory<'n>) -> Association<'n> {
-        let mut association = self.moved(memory);
-        association
-            .receiver
-            .window_grew(&association.receive_memory);
-        association
+        }))
     }
 
     fn moved<'n>(self, memory: Memory<'n>) -> Association<'n> {
-        let send = memory.send.len().min(BYTES_MAX);
-        let receive = memory.receive.len().min(BYTES_MAX);
+        let (receive_memory, send_memory) = memory.halves();
         Association {
-            receive_memory: receive::Memory {
-                bytes: memory.receive.get_mut(..receive).unwrap_or_default(),
-                runs: memory.runs,
-            },
-            send_memory: send::Memory {
-                bytes: memory.send.get_mut(..send).unwrap_or_default(),
-                chunks: memory.chunks,
-            },
+            receive_memory,
+            send_memory,
             config: self.config,
             state: self.state,
             local_tag: self.local_tag,
@@ -422,7 +417,7 @@ impl<'m> Association<'m> {
     }
 
     /// Whether the receiving memory is not in use, or holds a cookie.
-    const fn state_before_open(&self) -> bool {
+    pub(super) const fn state_before_open(&self) -> bool {
         matches!(
             self.state,
             State::Closed | State::CookieWait | State::CookieEchoed { .. }
@@ -470,5 +465,27 @@ impl<'m> Association<'m> {
     /// Our first TSN.
     pub(super) const fn initial_tsn(&self) -> u32 {
         self.config.tsn
+    }
+}
+
+/// An association that gave its memory back.
+#[derive(Debug)]
+#[must_use = "it goes on once it has memory again"]
+pub struct Detached(Association<'static>);
+
+impl Detached {
+    /// Lends memory: any to a half that was idle ([`is_send_idle`](Association::is_send_idle),
+    /// [`is_receive_idle`](Association::is_receive_idle)), to another half what it had, unchanged.
+    /// Transmit after it: a window that grew may have to be told.
+    ///
+    /// A remote may send as much as the largest window that it was told. After the receiving half
+    /// got less, what does not fit is dropped and comes again.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory<'_>) -> Association<'_> {
+        let mut association = self.0.moved(memory);
+        association
+            .receiver
+            .window_grew(&association.receive_memory);
+        association
     }
 }

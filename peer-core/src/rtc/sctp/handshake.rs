@@ -45,7 +45,7 @@ impl Association<'_> {
     }
 
     pub(super) fn init_ack(&mut self, init: &Init<'_>) {
-        if self.state != State::CookieWait {
+        if !matches!(self.state, State::CookieWait) {
             return;
         }
         let Some(cookie) = cookie(init.parameters) else {

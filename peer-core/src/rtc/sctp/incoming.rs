@@ -93,7 +93,7 @@ impl Association<'_> {
                 }
             }
             Chunk::ShutdownAck if is_open => self.owed.shutdown_complete = true,
-            Chunk::ShutdownComplete { .. } if self.state == State::ShutdownAckSent => {
+            Chunk::ShutdownComplete { .. } if matches!(self.state, State::ShutdownAckSent) => {
                 self.end(End::Shutdown);
                 return false;
             }

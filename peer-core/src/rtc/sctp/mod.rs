@@ -55,8 +55,15 @@
 //! | gaps in what came | the memory of the receiving half, see [`Run`] | as above |
 //! | length of a message that comes | [`Config::receive_max`] | the association ends, [`Violation::MessageTooLong`] |
 //! | length of a message that is sent | [`Config::send_max`] | [`SendError::TooLong`] |
+//! | TSNs ahead of the last one that came with all before it | 65,535 | dropped unacknowledged |
+//! | bytes of either half | 1 GiB | more are not used |
+//! | wait for an acknowledgement | 400 ms to 10 s, 1 s before a round trip is known | sent again, and then twice as long |
+//! | wait in the handshake | see [`Config::first_wait`] | sent again, and then twice as long |
 //! | retransmissions without any answer | [`Config::retransmissions`] | the association ends, [`End::Unreachable`] |
+//! | INITs whose cookie has not come back | 1 | the last one counts |
 //! | state cookie of the remote | the memory of the receiving half | the association ends, [`End::Unreachable`] |
+//! | duplicates told in one SACK | 8 | further ones are not told |
+//! | streams that one reset of the remote names | 64 | the reset is denied |
 //! | HEARTBEAT of the remote | 64 bytes of information | a longer one is not answered |
 //!
 //! # Not supported
@@ -79,7 +86,7 @@ mod tests;
 
 use core::fmt;
 
-pub use association::{Association, Memory, Resources};
+pub use association::{Association, Detached, Memory, Resources};
 pub use packet::crc32c;
 pub use receive::{Piece, Received, Run};
 pub use send::{Chunk, STREAMS_MAX};
@@ -105,11 +112,14 @@ pub struct Config {
     /// Whether whole unordered messages are delivered though earlier ones are missing. Default:
     /// yes.
     pub overtaking: bool,
-    /// How often in a row nothing is answered before the remote counts as gone. Default: 10.
+    /// How often in a row something is sent again before the remote counts as gone: the association
+    /// ends when the last of these is not answered in time either (RFC 9260, section 8.1).
+    /// Default: 10.
     pub retransmissions: u8,
     /// How long the first packet of the handshake waits for its answer, where the round trip is
     /// known from elsewhere: twice that. Each repetition waits twice as long, up to 10 s. Kept
-    /// between 50 ms and 1 s. Default: none, which is RTO.Initial, 1 s, doubled for data, too.
+    /// between 50 ms and 1 s. What is sent once the association is open waits as RFC 9260, section
+    /// 6.3 says. Default: none, which is RTO.Initial, 1 s, doubled for data, too.
     pub first_wait: Option<Duration>,
     /// Time without traffic until the remote is asked for a sign of life. Default: 30 s.
     pub heartbeat: Duration,
@@ -233,7 +243,8 @@ pub enum End {
     Aborted(u16),
     /// The remote ended it by SHUTDOWN; all we had sent was acknowledged.
     Shutdown,
-    /// The remote did not answer [`Config::retransmissions`] times.
+    /// The remote did not answer, though something was sent again [`Config::retransmissions`]
+    /// times.
     Unreachable,
     /// The remote broke the rules; it was told so.
     Violation(Violation),

@@ -1,9 +1,11 @@
 //! What goes into the next packet, and what the timers do.
 
+use super::End;
 use super::association::{Association, State};
 use super::packet::{PacketWriter, kind};
-use super::{Config, End};
-use crate::time::{Duration, Instant};
+use super::send::RTO_MAX;
+use crate::rtc;
+use crate::time::Instant;
 
 /// Streams that are asked for each way; both ends take what the other has (RFC 8831, section 6.2).
 const STREAMS: u16 = u16::MAX;
@@ -23,12 +25,6 @@ const EXTENSIONS: [u8; 12] = [
     0,
     0,
 ];
-
-/// Bounds of [`Config::first_wait`].
-const FIRST_WAIT_MIN: Duration = Duration::from_millis(50);
-const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
-/// No wait of the handshake is longer.
-const WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Association<'_> {
     /// Writes the next packet to `out` and returns its length; `None` if there is nothing to send
@@ -87,7 +83,7 @@ impl Association<'_> {
             writer.chunk(kind::HEARTBEAT_ACK, 0, &[info])?;
         }
         self.write_reset(now, &mut writer);
-        if self.state == State::ShutdownAckSent {
+        if matches!(self.state, State::ShutdownAckSent) {
             if self.is_due(now) {
                 writer.chunk(kind::SHUTDOWN_ACK, 0, &[])?;
             }
@@ -99,7 +95,7 @@ impl Association<'_> {
             writer.chunk(kind::HEARTBEAT, 0, &[&[0, 1, 0, 8], &[0; 4]])?;
         }
         if is_due {
-            self.heartbeat = Some(now + self.config.heartbeat);
+            self.wait_for_heartbeat(now);
             self.misses = self.misses.saturating_add(1);
         }
         let joins = self.receiver.sack_is_wanted() && self.sender.wants(&self.send_memory);
@@ -108,7 +104,7 @@ impl Association<'_> {
                 .write_sack(&self.receive_memory, &mut writer)?;
         }
         if self.sender.write(&mut self.send_memory, now, &mut writer) {
-            self.heartbeat = Some(now + self.config.heartbeat);
+            self.wait_for_heartbeat(now);
         }
         (!writer.is_empty()).then(|| writer.finish(self.config.checksum))?
     }
@@ -141,12 +137,12 @@ impl Association<'_> {
         let due = self.handshake.is_some_and(|at| now >= at);
         if due {
             self.handshake = Some(match self.config.first_wait {
-                Some(first) => {
-                    let first = first.clamp(FIRST_WAIT_MIN, FIRST_WAIT_MAX);
+                Some(first) if self.state_before_open() => {
                     let times = 1_u32.checked_shl(self.attempts.into()).unwrap_or(u32::MAX);
-                    now + first.saturating_mul(times).min(WAIT_MAX)
+                    let wait = rtc::first_wait(first).saturating_mul(times);
+                    now.plus(u64::from(wait).min(RTO_MAX))
                 }
-                None => {
+                _ => {
                     if self.attempts > 0 {
                         self.sender.rtt.back_off();
                     }
@@ -158,32 +154,31 @@ impl Association<'_> {
         due
     }
 
+    fn wait_for_heartbeat(&mut self, now: Instant) {
+        self.heartbeat = Some(now + self.config.heartbeat);
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
-        let Config {
-            retransmissions,
-            heartbeat,
-            ..
-        } = self.config;
+        let retransmissions = self.config.retransmissions;
         if matches!(self.state, State::Over(_)) {
             return;
         }
-        let in_vain = |attempts: u8| attempts > retransmissions;
         let waits = self.handshake.is_some_and(|at| now >= at);
-        if waits && in_vain(self.attempts) {
+        if waits && self.attempts > retransmissions {
             self.end(End::Unreachable);
             return;
         }
         if !matches!(self.state, State::Established | State::ShutdownReceived) {
             return;
         }
-        self.heartbeat.get_or_insert(now + heartbeat);
+        if self.heartbeat.is_none() {
+            self.wait_for_heartbeat(now);
+        }
         self.sender.handle_timeout(&mut self.send_memory, now);
         self.handle_reset_timeout(now);
-        let gone =
-            in_vain(self.sender.errors) || in_vain(self.misses) || in_vain(self.resets.attempts());
-        if gone {
+        if self.unanswered() > retransmissions {
             self.end(End::Unreachable);
-        } else if self.state == State::ShutdownReceived && self.sender.is_flushed() {
+        } else if matches!(self.state, State::ShutdownReceived) && self.sender.is_flushed() {
             self.enter(State::ShutdownAckSent);
         }
     }

@@ -34,16 +34,13 @@ pub(super) struct Resets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ours {
     No,
-    /// Sent so often; to be sent again at this time.
+    /// Sent so often without an answer; to be sent again at this time.
     Asked {
         attempts: u8,
         at: Instant,
     },
-    /// The remote was not ready; asked anew at this time, as attempt so many.
-    Again {
-        attempts: u8,
-        at: Instant,
-    },
+    /// The remote answered that it is not ready; asked anew at this time.
+    Again(Instant),
 }
 
 impl Resets {
@@ -67,14 +64,25 @@ impl Resets {
     pub(super) const fn timeout(&self) -> Option<Instant> {
         match self.ours {
             Ours::No => None,
-            Ours::Asked { at, .. } | Ours::Again { at, .. } => Some(at),
+            Ours::Asked { at, .. } | Ours::Again(at) => Some(at),
         }
     }
 
+    /// Has a request that was sent in vain sent again at once, as if for the first time.
+    pub(super) fn path_is_back(&mut self, now: Instant) {
+        if let Ours::Asked { attempts, at } = &mut self.ours
+            && *attempts > 1
+        {
+            *attempts = 0;
+            *at = now.min(*at);
+        }
+    }
+
+    /// How often our request was sent without an answer.
     pub(super) const fn attempts(&self) -> u8 {
         match self.ours {
-            Ours::No => 0,
-            Ours::Asked { attempts, .. } | Ours::Again { attempts, .. } => attempts,
+            Ours::No | Ours::Again(_) => 0,
+            Ours::Asked { attempts, .. } => attempts,
         }
     }
 }
@@ -146,9 +154,9 @@ impl Association<'_> {
     }
 
     fn reset_answered(&mut self, now: Instant, number: u32, answer: u32) {
-        let Ours::Asked { attempts, .. } = self.resets.ours else {
+        if !matches!(self.resets.ours, Ours::Asked { .. }) {
             return;
-        };
+        }
         if number != self.resets.number {
             self.stats.refused += 1;
             return;
@@ -157,10 +165,7 @@ impl Association<'_> {
         self.sender.streams.answered(number, again);
         self.resets.number = number.wrapping_add(1);
         self.resets.ours = if again {
-            Ours::Again {
-                attempts,
-                at: now.plus(self.sender.rtt.smoothed().unwrap_or_default()),
-            }
+            Ours::Again(now.plus(self.sender.rtt.round_trip()))
         } else {
             Ours::No
         };
@@ -168,16 +173,19 @@ impl Association<'_> {
 
     /// Begins a request where one is wanted.
     pub(super) fn handle_reset_timeout(&mut self, now: Instant) {
-        let attempts = match self.resets.ours {
-            Ours::No => 0,
-            Ours::Again { attempts, at } if now >= at => attempts,
-            _ => return,
-        };
-        if self.sender.streams.ask(self.resets.number) {
-            self.resets.ours = Ours::Asked { attempts, at: now };
-        } else {
-            self.resets.ours = Ours::No;
+        match self.resets.ours {
+            Ours::Asked { .. } => return,
+            Ours::Again(at) if now < at => return,
+            Ours::No | Ours::Again(_) => {}
         }
+        self.resets.ours = if self.sender.streams.ask(self.resets.number) {
+            Ours::Asked {
+                attempts: 0,
+                at: now,
+            }
+        } else {
+            Ours::No
+        };
     }
 
     /// Writes what is owed, and our request when its time has come.

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use peer_core::config::LABEL_MAX;
 use peer_core::peer::RtcFailure;
 use peer_core::rtc::sctp::{
-    self, Association, Config, Event, Memory, Outgoing, Received, Violation,
+    self, Association, Config, Detached, Event, Memory, Outgoing, Received, Violation,
 };
 use peer_core::wire::dcep::{self, OPEN_HEADER_LEN, Open, PPID_DCEP};
 use peer_core::wire::sdp::SCTP_PORT;
@@ -110,9 +110,9 @@ impl Why {
 }
 
 /// The task at work.
-struct Work<'m> {
+struct Work<A> {
     task: Task,
-    association: Association<'m>,
+    association: A,
     epoch: Instant,
     channel: Option<OpenChannel>,
     /// The message being put together.
@@ -153,8 +153,10 @@ impl Task {
         };
         let mut packet = vec![0; DATAGRAM_MAX];
         let mut end = self.shared.end.subscribe();
+        let mut association = Association::new(settings, nothing);
+        association.connect();
         let mut work = Work {
-            association: Association::new(settings, nothing),
+            association: association.without_memory(),
             task: self,
             epoch: Instant::now(),
             channel: None,
@@ -165,7 +167,6 @@ impl Task {
             went: Traffic::new(),
             idle_since: None,
         };
-        work.association.connect();
         loop {
             let mut housed = work.with_memory(storage.lend());
             let Some(sizes) = housed.run(&*dtls, &mut end, &mut packet).await else {
@@ -188,16 +189,14 @@ impl Task {
     }
 }
 
-impl<'m> Work<'m> {
-    fn with_memory<'n>(self, memory: Memory<'n>) -> Work<'n> {
+impl Work<Detached> {
+    fn with_memory(self, memory: Memory<'_>) -> Work<Association<'_>> {
         self.moved(|association| association.with_memory(memory))
     }
+}
 
-    fn without_memory(self) -> Work<'static> {
-        self.moved(Association::without_memory)
-    }
-
-    fn moved<'n>(self, to: impl FnOnce(Association<'m>) -> Association<'n>) -> Work<'n> {
+impl<A> Work<A> {
+    fn moved<B>(self, to: impl FnOnce(A) -> B) -> Work<B> {
         Work {
             association: to(self.association),
             task: self.task,
@@ -210,6 +209,12 @@ impl<'m> Work<'m> {
             went: self.went,
             idle_since: self.idle_since,
         }
+    }
+}
+
+impl Work<Association<'_>> {
+    fn without_memory(self) -> Work<Detached> {
+        self.moved(Association::without_memory)
     }
 
     /// Works until it is over, or until the association should have so much memory.

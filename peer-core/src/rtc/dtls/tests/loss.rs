@@ -212,6 +212,34 @@ fn the_last_flight_is_sent_again() {
     pair.talk();
 }
 
+/// What a client repeats does not use up what the server sends by itself: an outage at the start
+/// is survived, whose end neither sees.
+#[test]
+fn an_outage_at_the_start_is_survived() {
+    let mut pair = Pair::new(|_, _| {});
+    let hello = pair.client.transmit(pair.now).concat();
+    for _ in 0..40 {
+        pair.server.receive(pair.now, &hello);
+        pair.server.work(pair.now);
+        pair.server.transmit(pair.now);
+        pair.now = pair.now + Duration::from_millis(100);
+    }
+    // And no hello arrives any more.
+    pair.connect(&mut |way, n, datagram| {
+        if way == Way::ToServer && is_hello(&datagram) {
+            Vec::new()
+        } else {
+            perfect(way, n, datagram)
+        }
+    });
+    pair.talk();
+}
+
+/// Whether a datagram is a ClientHello.
+fn is_hello(datagram: &[u8]) -> bool {
+    datagram[0] == 22 && datagram[13] == 1
+}
+
 /// A hundred handshakes at 20 % loss: none fails. At 30 % a flight to a stranger is lost six times
 /// in one of them.
 #[test]

@@ -68,11 +68,7 @@ impl<C: Crypto> End<C> {
     }
 
     fn send(&mut self, data: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut buffer = std::vec![0; HEADROOM + data.len() + TAILROOM];
-        let text = HEADROOM..HEADROOM + data.len();
-        buffer[text.clone()].copy_from_slice(data);
-        let sealed = self.dtls.seal(&mut self.crypto, &mut buffer, text)?;
-        Ok(buffer[sealed].to_vec())
+        packets::seal(&mut self.dtls, &mut self.crypto, data)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Records and handshake messages, made, cut and changed.
+//! Records and handshake messages, made, cut and changed. `tests/dtls` has this module, too: what
+//! it takes from above, both have.
 
 use super::*;
 
@@ -10,25 +11,20 @@ pub(super) fn record(content: u8, epoch: u16, sequence: u64, body: &[u8]) -> Vec
     head.concat()
 }
 
-/// A handshake fragment in a record.
-pub(super) fn fragment(
+/// A fragment of a handshake message.
+pub(super) fn handshake(
     kind: u8,
-    sequence: u16,
+    sequence: [u8; 2],
     total: usize,
     offset: usize,
     body: &[u8],
 ) -> Vec<u8> {
-    let three = |n: usize| u32::try_from(n).expect("short").to_be_bytes()[1..].to_vec();
-    let sequence = sequence.to_be_bytes();
-    let parts: [&[u8]; 6] = [
-        &[kind],
-        &three(total),
-        &sequence,
-        &three(offset),
-        &three(body.len()),
-        body,
-    ];
-    record(22, 0, 0, &parts.concat())
+    let three = |n: usize| u32::try_from(n).expect("short").to_be_bytes();
+    let [_, total @ ..] = three(total);
+    let [_, offset @ ..] = three(offset);
+    let [_, len @ ..] = three(body.len());
+    let parts: [&[u8]; 6] = [&[kind], &total, &sequence, &offset, &len, body];
+    parts.concat()
 }
 
 /// The records of a datagram.
@@ -49,25 +45,39 @@ pub(super) fn rewrite(
     mut change: impl FnMut(u8, &[u8]) -> Option<Vec<u8>>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    for record in records(datagram) {
-        let plain = record[0] == 22 && record[4] == 0;
-        match plain.then(|| change(record[13], &record[25..])).flatten() {
+    for bytes in records(datagram) {
+        let plain = bytes[0] == 22 && bytes[4] == 0;
+        match plain.then(|| change(bytes[13], &bytes[25..])).flatten() {
             Some(body) => {
-                let size = u32::try_from(body.len()).expect("short").to_be_bytes();
-                let all = u16::try_from(body.len() + 12).expect("short").to_be_bytes();
-                let parts: [&[u8]; 7] = [
-                    &record[..11],
-                    &all,
-                    &record[13..14],
-                    &size[1..],
-                    &record[17..22],
-                    &size[1..],
-                    &body,
-                ];
-                out.extend(parts.concat());
+                let sequence = bytes[5..11]
+                    .iter()
+                    .fold(0, |all, byte| all << 8 | u64::from(*byte));
+                let message = handshake(bytes[13], [bytes[17], bytes[18]], body.len(), 0, &body);
+                out.extend(record(22, 0, sequence, &message));
             }
-            None => out.extend(record),
+            None => out.extend(bytes),
         }
     }
     out
+}
+
+/// The body with the only place where `from` stands changed to `to`.
+pub(super) fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at: Vec<usize> = (0..body.len())
+        .filter(|&at| body[at..].starts_with(from))
+        .collect();
+    assert_eq!(at.len(), 1, "{from:x?} stands in {body:x?}");
+    [&body[..at[0]], to, &body[at[0] + from.len()..]].concat()
+}
+
+/// Application data as a datagram.
+pub(super) fn seal<C: Crypto>(
+    dtls: &mut Dtls<'_, C>,
+    crypto: &mut C,
+    data: &[u8],
+) -> Result<Vec<u8>, SealError> {
+    let mut buffer = [&[0; HEADROOM], data, &[0; TAILROOM]].concat();
+    let text = HEADROOM..HEADROOM + data.len();
+    let sealed = dtls.seal(crypto, &mut buffer, text)?;
+    Ok(buffer[sealed].to_vec())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::packets::handshake;
 use super::*;
 use crate::rtc::dtls::fragments::{Fragment, Fragments, HEADER_LEN, Taken};
 use crate::rtc::dtls::hello::{
@@ -89,14 +90,8 @@ proptest! {
             let Some(message) = messages.get(n) else { continue };
             let at = at.min(message.len());
             let end = at.saturating_add(len).min(message.len());
-            let sequence = u16::try_from(n).expect("small");
-            let mut record = Vec::new();
-            record.push(n as u8);
-            record.extend(reader::u24(message.len()).expect("short"));
-            record.extend(sequence.to_be_bytes());
-            record.extend(reader::u24(at).expect("short"));
-            record.extend(reader::u24(end - at).expect("short"));
-            record.extend(&message[at..end]);
+            let (kind, sequence) = (n as u8, [0, n as u8]);
+            let record = handshake(kind, sequence, message.len(), at, &message[at..end]);
             prop_assert_eq!(record.len(), HEADER_LEN + end - at);
             let fragment = Fragment::read(&mut Reader::new(&record)).expect("well-formed");
             let outcome = fragments.insert(&fragment);

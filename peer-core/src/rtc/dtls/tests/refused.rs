@@ -1,19 +1,8 @@
 //! What must be refused, and by which name.
 
-use super::packets::{records, rewrite};
+use super::packets::{records, replaced, rewrite};
 use super::*;
 use crate::rtc::dtls::step::Step;
-
-/// The body with the only place where `from` stands changed to `to`.
-fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let places: Vec<usize> = (0..body.len())
-        .filter(|&at| body[at..].starts_with(from))
-        .collect();
-    assert_eq!(places.len(), 1, "{from:x?} stands in {body:x?}");
-    let mut body = body.to_vec();
-    body[places[0]..places[0] + to.len()].copy_from_slice(to);
-    body
-}
 
 /// Runs a handshake whose messages of one kind are changed on the way.
 fn changed(kind: Message, change: impl Fn(&[u8]) -> Vec<u8>) -> Pair {

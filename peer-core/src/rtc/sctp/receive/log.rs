@@ -110,7 +110,7 @@ pub(super) struct Log {
 impl Log {
     /// Bytes that are free.
     pub(super) const fn free(&self, memory: &[u8]) -> usize {
-        memory.len() - self.used
+        memory.len().saturating_sub(self.used)
     }
 
     pub(super) const fn is_empty(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What came early: runs of consecutive TSNs behind a gap.
 
+use core::mem;
+
 use super::super::serial::Tsn;
 use super::log::List;
 
@@ -93,20 +95,24 @@ impl Runs {
 
     /// Makes room for a run at `index`. `None` if there is none left.
     pub(super) fn insert(&mut self, memory: &mut [Run], index: usize, run: Run) -> Option<()> {
-        let tail = memory.get_mut(index..=self.len)?;
-        let moved = tail.len().checked_sub(1)?;
-        tail.copy_within(..moved, 1);
-        *tail.first_mut()? = run;
+        let mut moved = run;
+        for slot in memory.get_mut(index..=self.len)? {
+            mem::swap(slot, &mut moved);
+        }
         self.len += 1;
         Some(())
     }
 
     /// Takes the run at `index` out.
     pub(super) fn remove(&mut self, memory: &mut [Run], index: usize) -> Option<Run> {
-        let tail = memory.get_mut(index..self.len)?;
-        let run = *tail.first()?;
-        tail.copy_within(1.., 0);
+        let tail = memory
+            .get_mut(index..self.len)
+            .filter(|tail| !tail.is_empty())?;
         self.len -= 1;
-        Some(run)
+        let mut moved = Run::EMPTY;
+        for slot in tail.iter_mut().rev() {
+            mem::swap(slot, &mut moved);
+        }
+        Some(moved)
     }
 }

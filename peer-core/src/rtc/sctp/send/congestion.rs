@@ -29,8 +29,6 @@ pub(super) struct Congestion {
     partial: usize,
     /// Losses up to this TSN are one event.
     recovery: Option<Tsn>,
-    /// The shortest round trip of all, in microseconds.
-    least: u64,
     round: Round,
 }
 
@@ -53,7 +51,6 @@ impl Congestion {
             threshold: usize::MAX,
             partial: 0,
             recovery: None,
-            least: u64::MAX,
             round: Round {
                 end: None,
                 samples: 0,
@@ -116,7 +113,6 @@ impl Congestion {
 
     /// A round trip took `sample` microseconds.
     pub(super) fn sample(&mut self, sample: u64) {
-        self.least = self.least.min(sample);
         self.round.least = self.round.least.min(sample);
         self.round.samples = self.round.samples.saturating_add(1);
         if self.window >= self.threshold || self.round.samples < SAMPLES {
@@ -130,8 +126,9 @@ impl Congestion {
         }
     }
 
-    /// The chunk `tsn` was lost. All that was sent before `end` belongs to the same event.
-    pub(super) fn lost(&mut self, tsn: Tsn, end: Tsn) {
+    /// The chunk `tsn` was lost. All that was sent before `end` belongs to the same event. `least`
+    /// is the shortest round trip of all, in microseconds.
+    pub(super) fn lost(&mut self, tsn: Tsn, end: Tsn, least: u64) {
         if self
             .recovery
             .is_some_and(|recovery| !tsn.is_after(recovery))
@@ -139,7 +136,7 @@ impl Congestion {
             return;
         }
         self.recovery = Some(end.before());
-        let rest = if self.queue_stands() {
+        let rest = if self.queue_stands(least) {
             self.window / 2
         } else {
             self.window / 5 * 4
@@ -152,13 +149,13 @@ impl Congestion {
     /// Whether packets of ours stand in the queue of the path: the part of the window by which the
     /// shortest round trip of the last one is longer than the shortest of all. So it is assumed
     /// before there is a sample.
-    fn queue_stands(&self) -> bool {
+    fn queue_stands(&self, least: u64) -> bool {
         let recent = match self.round.before {
             _ if self.round.samples > 0 => self.round.least,
             Some(before) => before,
             None => return true,
         };
-        let wait = recent.saturating_sub(self.least);
+        let wait = recent.saturating_sub(least);
         let packets = (QUEUED_PACKETS * self.packet) as u64;
         wait.saturating_mul(self.window as u64) >= recent.saturating_mul(packets)
     }

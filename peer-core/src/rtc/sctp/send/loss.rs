@@ -111,8 +111,8 @@ impl Sender {
             0
         } else {
             let least = self.rtt.least().unwrap_or_default();
-            let smoothed = self.rtt.smoothed().unwrap_or_default();
-            (least * u64::from(self.reordering.quarters) / 4).min(smoothed)
+            let window = least * u64::from(self.reordering.quarters) / 4;
+            window.min(self.rtt.round_trip())
         };
         while let Some(index) = self.chunks.first(Which::Flight)
             && let Some(chunk) = memory.chunks.get(index)
@@ -124,16 +124,23 @@ impl Sender {
                 return;
             }
             let tsn = self.chunks.tsn(memory.chunks, index);
-            self.outstanding = self.outstanding.saturating_sub(size(chunk.len));
-            self.chunks.move_to(memory.chunks, Which::Lost, index);
+            self.lose(memory, index);
             self.lost(tsn);
         }
+    }
+
+    /// Takes a chunk that is in flight for lost.
+    pub(super) fn lose(&mut self, memory: &mut Memory<'_>, index: usize) {
+        let len = memory.chunks.get(index).map_or(0, |chunk| chunk.len);
+        self.outstanding = self.outstanding.saturating_sub(size(len));
+        self.chunks.move_to(memory.chunks, Which::Lost, index);
     }
 
     /// A loss: the congestion window answers, and the first packet goes at once.
     fn lost(&mut self, tsn: Tsn) {
         let before = self.congestion.in_recovery();
-        self.congestion.lost(tsn, self.chunks.end());
+        let least = self.rtt.least().unwrap_or(u64::MAX);
+        self.congestion.lost(tsn, self.chunks.end(), least);
         self.allowance |= !before;
     }
 }

@@ -13,7 +13,7 @@ use chunks::{Chunks, State, Which};
 use congestion::Congestion;
 use loss::Reordering;
 use queue::Queue;
-pub(super) use rtt::Rtt;
+pub(super) use rtt::{RTO_MAX, Rtt};
 pub use streams::STREAMS_MAX;
 pub(super) use streams::Streams;
 
@@ -163,12 +163,14 @@ impl Sender {
         Ok(count)
     }
 
-    /// What was sent in vain is sent again at once.
-    pub(super) fn path_is_back(&mut self, now: Instant) {
-        if self.errors > 0
-            && let Some(at) = &mut self.retransmission
-        {
-            *at = now.min(*at);
+    /// What was sent in vain is sent again at once. The path failed, not the remote: that counts
+    /// as no error.
+    pub(super) fn path_is_back(&mut self, memory: &mut Memory<'_>, now: Instant) {
+        if self.errors > 0 {
+            self.errors = 0;
+            self.send_again(memory);
+            self.allowance = true;
+            self.retransmission = Some(now.plus(self.rtt.rto()));
         }
     }
 
@@ -217,8 +219,8 @@ impl Sender {
         )
     }
 
-    /// Looks at the timers. `false` if the retransmission timer ran out.
-    pub(super) fn handle_timeout(&mut self, memory: &mut Memory<'_>, now: Instant) -> bool {
+    /// Looks at the timers.
+    pub(super) fn handle_timeout(&mut self, memory: &mut Memory<'_>, now: Instant) {
         if self.reordering.timeout().is_some_and(|at| now >= at) {
             self.find_losses(memory, now);
         }
@@ -226,7 +228,7 @@ impl Sender {
             self.probe = Probe::Due;
         }
         if self.retransmission.is_none_or(|at| now < at) {
-            return true;
+            return;
         }
         self.rtt.back_off();
         self.errors = self.errors.saturating_add(1);
@@ -234,7 +236,6 @@ impl Sender {
         self.congestion.timed_out();
         self.allowance = true;
         self.retransmission = Some(now.plus(self.rtt.rto()));
-        false
     }
 
     /// Takes all that is in flight for lost.

@@ -80,7 +80,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Bytes that one further record may have.
     pub(super) const fn room(&self, memory: &[u8]) -> usize {
-        (memory.len() - self.used).saturating_sub(HEAD_LEN)
+        memory.len().saturating_sub(self.used + HEAD_LEN)
     }
 
     /// Whether nothing waits to be cut.
@@ -114,7 +114,7 @@ impl Queue {
         } else {
             HEAD_LEN.checked_add(bytes.len())?
         };
-        if capacity - self.used < needed {
+        if capacity.saturating_sub(self.used) < needed {
             return None;
         }
         if self.used == 0 {

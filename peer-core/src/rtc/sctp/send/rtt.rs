@@ -5,7 +5,7 @@ const RTO_INITIAL: u64 = 1_000_000;
 /// RTO.Min: 200 ms, and the 200 ms by which a remote may hold an acknowledgement back.
 const RTO_MIN: u64 = 400_000;
 /// RTO.Max.
-const RTO_MAX: u64 = 10_000_000;
+pub(in super::super) const RTO_MAX: u64 = 10_000_000;
 /// A longer round trip counts as this long.
 const SAMPLE_MAX: u64 = 60_000_000;
 
@@ -45,7 +45,15 @@ impl Rtt {
             },
         };
         self.known = Some(known);
-        self.rto = (known.smoothed + known.variation * 4).clamp(RTO_MIN, RTO_MAX);
+        self.end_back_off();
+    }
+
+    /// Sets the timeout to what the round trips say, as if none had passed in vain.
+    pub(in super::super) fn end_back_off(&mut self) {
+        self.rto = match self.known {
+            Some(known) => (known.smoothed + known.variation * 4).clamp(RTO_MIN, RTO_MAX),
+            None => RTO_INITIAL,
+        };
     }
 
     /// The retransmission timeout.
@@ -67,9 +75,9 @@ impl Rtt {
         })
     }
 
-    /// The smoothed round trip time, once there is a sample.
-    pub(in super::super) fn smoothed(&self) -> Option<u64> {
-        self.known.map(|known| known.smoothed)
+    /// The smoothed round trip time; before there is a sample, the timeout.
+    pub(in super::super) fn round_trip(&self) -> u64 {
+        self.known.map_or(self.rto, |known| known.smoothed)
     }
 
     /// The shortest round trip time, once there is a sample.

@@ -70,12 +70,11 @@ impl Sender {
         self.congestion
             .acked(brought.bytes, cumulative, end, limited);
         if sack.duplicates > 0 {
-            let round_trip = self.rtt.smoothed().unwrap_or_default();
+            let round_trip = self.rtt.round_trip();
             self.reordering.duplicates(now, round_trip);
         }
         if opened && brought.bytes == 0 {
-            // What tried the closed window was dropped.
-            self.send_again(memory);
+            self.window_opened(memory, now);
         }
         self.find_losses(memory, now);
 
@@ -87,6 +86,23 @@ impl Sender {
             self.arm_probe(now);
         }
         Ok(())
+    }
+
+    /// What was sent beyond a window that has opened was dropped, unless it is still under way: of
+    /// what was sent less than a round trip ago the remote could not say anything yet.
+    fn window_opened(&mut self, memory: &mut Memory<'_>, now: Instant) {
+        let round_trip = self.rtt.round_trip();
+        while let Some(index) = self.chunks.first(Which::Flight)
+            && let Some(chunk) = memory.chunks.get(index)
+            && now.micros_since(chunk.sent) >= round_trip
+        {
+            self.lose(memory, index);
+        }
+        if self.outstanding == 0 {
+            self.retransmission = None;
+        }
+        // Not to wait for a timer that has backed off, should what is under way be dropped, too.
+        self.arm_probe(now);
     }
 
     /// Frees everything up to `cumulative`. Whether that was anything.
