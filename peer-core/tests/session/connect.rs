@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use peer_core::rtc::sctp;
 use peer_core::rtc::session::{Event, Kind, OpenError, Outgoing, RemoteError, SendError, Setup};
 use peer_core::time::Duration;
 
@@ -164,4 +165,33 @@ fn sctp_waits_twice_the_round_trip_too() {
     // 50 + 100 + 200 ms and the way, where RTO.Initial would make 7 s of it.
     let took = net.now.saturating_duration_since(begun);
     assert!(took < SECOND, "{took:?}");
+}
+
+/// What opens the channel is no message of the user (RFC 8832), however little the remote takes.
+#[test]
+fn a_small_max_message_size_bounds_messages_and_not_the_opening() {
+    for opener in 0..2 {
+        let mut net = Net::new(9, Client::Answerer);
+        net.ends[opener].session.open(LABEL, true).unwrap();
+        let [a, b] = &mut net.ends;
+        let mut offer = a.remote();
+        offer.max_message_size = 5;
+        b.session.set_remote(net.now, &offer).unwrap();
+        let mut answer = b.remote();
+        answer.max_message_size = 5;
+        a.session.set_remote(net.now, &answer).unwrap();
+        net.tell_candidates();
+        net.until(SECOND * 5, |net| {
+            net.ends.iter().all(|end| end.opened() == Some(true))
+        });
+        for end in 0..2 {
+            let session = &mut net.ends[end].session;
+            let whole = Outgoing::message(Kind::Text);
+            let too_long = Err(SendError::Sctp(sctp::SendError::TooLong));
+            assert_eq!(session.send(whole, b"sixsix"), too_long);
+            assert_eq!(session.send(whole, b"fives"), Ok(5));
+            net.until(SECOND, |net| net.ends[1 - end].messages.len() == 1);
+            assert_eq!(net.ends[1 - end].messages[0].1, b"fives");
+        }
+    }
 }

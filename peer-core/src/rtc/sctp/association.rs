@@ -7,6 +7,7 @@ use super::send::{self, Sender};
 use super::{Chunk, Config, End, Event, Outgoing, Received, Run, SendError, Stats, Violation};
 use crate::bytes;
 use crate::time::{Instant, earlier};
+use crate::wire::dcep::PPID_DCEP;
 
 /// Bytes of a HEARTBEAT's information that are sent back.
 pub(super) const HEARTBEAT_MAX: usize = 64;
@@ -214,9 +215,15 @@ impl<'m> Association<'m> {
             State::ShutdownReceived | State::ShutdownAckSent | State::Over(_) => {
                 Err(SendError::Closed)
             }
-            _ => self
-                .sender
-                .send(&mut self.send_memory, message, self.config.send_max, bytes),
+            _ => {
+                // The remote's limit is one for the messages of its user.
+                let longest = match message.ppid {
+                    PPID_DCEP => u64::MAX,
+                    _ => self.config.send_max,
+                };
+                self.sender
+                    .send(&mut self.send_memory, message, longest, bytes)
+            }
         }
     }
 

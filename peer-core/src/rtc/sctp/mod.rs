@@ -106,8 +106,8 @@ pub struct Config {
     pub packet: u16,
     /// The longest message in bytes that the remote may send. Default: 262,144.
     pub receive_max: u64,
-    /// The longest message in bytes that is sent (`a=max-message-size` of the remote). Default:
-    /// 262,144.
+    /// The longest message in bytes that is sent (`a=max-message-size` of the remote), but for
+    /// those that open channels (RFC 8832). Default: 262,144.
     pub send_max: u64,
     /// Whether whole unordered messages are delivered though earlier ones are missing. Default:
     /// yes.

@@ -60,6 +60,16 @@ pub(super) enum Within {
     Message,
 }
 
+impl Within {
+    /// What it is within after a piece of this, which may have been the last.
+    const fn after(self, last: bool) -> Self {
+        match last {
+            true => Self::Nothing,
+            false => self,
+        }
+    }
+}
+
 /// A DCEP message in pieces, or [`TOO_LONG`].
 #[derive(Debug)]
 pub(super) struct Dcep {
@@ -225,17 +235,11 @@ impl<C: Crypto> Session<'_, C> {
             Some(sctp::Received::Piece(piece)) => {
                 let all = piece.bytes.len();
                 let count = if is_empty(piece.ppid) { all } else { count };
-                let ends = piece.last && count >= all;
-                (
-                    count,
-                    if ends {
-                        Within::Nothing
-                    } else {
-                        Within::Message
-                    },
-                )
+                (count, Within::Message.after(piece.last && count >= all))
             }
-            _ => (count, Within::Nothing),
+            Some(sctp::Received::Abandoned | sctp::Received::Reset(_)) => (count, Within::Nothing),
+            // Nothing was lent; the message that was begun may yet be abandoned.
+            None => return,
         };
         association.consume(count);
         self.within = within;
@@ -323,11 +327,7 @@ impl<C: Crypto> Session<'_, C> {
                         None => TOO_LONG,
                     };
                     association.consume(len);
-                    self.within = if last {
-                        Within::Nothing
-                    } else {
-                        Within::Hidden
-                    };
+                    self.within = Within::Hidden.after(last);
                     if last {
                         self.dcep(stream);
                     }
@@ -342,11 +342,7 @@ impl<C: Crypto> Session<'_, C> {
                 sctp::Received::Piece(piece) => {
                     let (len, last) = (piece.bytes.len(), piece.last);
                     association.consume(len);
-                    self.within = if last {
-                        Within::Nothing
-                    } else {
-                        Within::Hidden
-                    };
+                    self.within = Within::Hidden.after(last);
                 }
                 sctp::Received::Abandoned if self.within == Within::Message => return,
                 sctp::Received::Abandoned => {

@@ -6,7 +6,7 @@ use crate::rtc::{dtls, ice, sctp};
 /// in [`dtls::Resources`], the four numbers of [`sctp::Resources`].
 ///
 /// All zero at first, so that a static of it costs no flash.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Resources<
     const BASES: usize,
     const REMOTES: usize,
@@ -54,25 +54,6 @@ impl<
             dtls: self.dtls.lend(),
             sctp: Some(self.sctp.lend()),
         }
-    }
-}
-
-impl<
-    const BASES: usize,
-    const REMOTES: usize,
-    const PAIRS: usize,
-    const QUESTIONS: usize,
-    const RELAYS: usize,
-    const MESSAGE: usize,
-    const SEND: usize,
-    const CHUNKS: usize,
-    const RECEIVE: usize,
-    const RUNS: usize,
-> Default
-    for Resources<BASES, REMOTES, PAIRS, QUESTIONS, RELAYS, MESSAGE, SEND, CHUNKS, RECEIVE, RUNS>
-{
-    fn default() -> Self {
-        Self::new()
     }
 }
 
