@@ -1,8 +1,9 @@
 //! What strangers and hostile remotes send.
 
+use peer_core::rtc::ice::turn::Login;
 use peer_core::rtc::ice::{
     Agent, Config, CredentialsError, Event, Failure, PEER_REFLEXIVE_MAX, REFLECTION_FACTOR,
-    Received, Role, SocketId,
+    Received, Role, Server, SocketId, Via,
 };
 use peer_core::rtc::stun::{Attribute, Class, Message, Method, NoRoom, Writer};
 use peer_core::time::Duration;
@@ -231,6 +232,73 @@ fn data_is_taken_only_from_where_the_remote_has_proved_itself() {
             .iter()
             .all(|end| end.count(Event::Disconnected) == 0)
     );
+}
+
+/// Who has the credentials, and can forge where a datagram comes from, aims nothing of ours.
+#[test]
+fn nothing_is_sent_where_nothing_may_be_sent_whoever_asks_from_there() {
+    let mut net = quiet();
+    let request = Request::right(&net);
+    let mut spoilt = Request::right(&net);
+    spoilt.attributes.remove(0);
+    for from in [
+        "192.168.1.1:53",
+        "255.255.255.255:6000",
+        "224.0.0.1:6000",
+        "0.0.0.0:6000",
+        "127.0.0.1:6000",
+        "198.51.100.66:500",
+        "198.51.100.66:0",
+        "192.168.1.1:443",
+        "[fe80::1]:6000",
+        "[::ffff:192.0.2.1]:6000",
+    ] {
+        for request in [&request, &spoilt] {
+            let sent = answers(&mut net, from, &request.write());
+            assert_eq!(sent.len(), 0, "{from}");
+        }
+    }
+    assert_eq!(answers(&mut net, REMOTE, &request.write()).len(), 1);
+}
+
+#[test]
+fn nothing_is_told_or_kept_after_the_end() {
+    let server = Server::turn(
+        addr("198.51.100.20:3478"),
+        Login {
+            username: "user",
+            password: "password",
+        },
+        Via::Stream(SocketId(9)),
+    );
+    let servers: &'static [Server<'static>] = Vec::leak(vec![server]);
+    let mut net = Net::with(
+        5,
+        [Role::Controlling, Role::Controlled].map(Config::new),
+        servers,
+    );
+    let (now, end) = (net.now, &mut net.ends[0]);
+    let sockets = [(HERE, addr("192.0.2.1:5000"))];
+    end.agent.set_addresses(now, &sockets).unwrap();
+    end.agent.close();
+    assert_eq!(end.agent.poll_event(), None);
+    let moved = [(HERE, addr("192.0.2.2:5000"))];
+    end.agent.set_addresses(now, &moved).unwrap();
+    end.agent.stream_opened(now, SocketId(9));
+    end.agent.tell_candidates_again();
+    end.agent.credit(1_000);
+    let password = "p".repeat(22);
+    assert_eq!(end.agent.set_remote(now, "abcd", &password, false), Ok(()));
+    assert_eq!(end.agent.restart(now, &mut end.crypto), Ok(()));
+    let _ = end
+        .agent
+        .add_candidate(now, "candidate:1 1 udp 1 203.0.113.1 6000 typ host");
+    let mut buffer = [0; 1200];
+    let sent = end.agent.transmit(now, &mut end.crypto, &mut buffer);
+    assert_eq!(sent, None);
+    assert_eq!(end.agent.poll_event(), None);
+    assert_eq!(end.agent.timeout(), None);
+    assert_eq!(end.agent.password(), "\0".repeat(24));
 }
 
 /// A remote that asks from a thousand addresses, or says so.

@@ -397,3 +397,27 @@ fn ends_that_move_all_the_time_keep_their_path() {
         );
     }
 }
+
+/// RFC 7675 §5.1: from the last answer on, not from the first check without one.
+#[test]
+fn consent_ends_with_the_time_of_the_last_answer() {
+    for seed in 0..10 {
+        let mut net = Net::plain(40 + seed);
+        net.connect(SECOND);
+        net.run(SECOND * 20 + SECOND / 7 * seed as u32);
+        net.dropper = Some(Box::new(|_, _, _| true));
+        net.run(SECOND * 23);
+        assert!(net.ends.iter().all(|end| end.agent.path().is_some()));
+        net.run(SECOND * 7 + SECOND / 10);
+        (0..2).for_each(|end| net.flush(end));
+        assert!(net.ends.iter().all(|end| end.agent.path().is_none()));
+        net.dropper = None;
+        net.connect(SECOND * 10);
+        assert!(net.ends.iter().all(|end| end.agent.path().is_some()));
+        // A sleep does not lengthen it.
+        net.now = net.now + SECOND * 3_600;
+        (0..2).for_each(|end| net.flush(end));
+        assert!(net.ends.iter().all(|end| end.agent.path().is_none()));
+        net.talk(SECOND);
+    }
+}

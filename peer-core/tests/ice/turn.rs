@@ -370,3 +370,64 @@ fn an_offer_makes_us_and_our_relay_send_at_most_five_times_its_bytes() {
         "{direct} {relayed} {bytes}"
     );
 }
+
+/// End 0 is reached through a relay alone; end 1 has no server.
+fn relayed_alone(seed: u64) -> Net {
+    let configs = [Role::Controlling, Role::Controlled].map(Config::new);
+    let mut net = Net::with(seed, configs, servers(&[A]));
+    net.ends[1] = End::new(77, Config::new(Role::Controlled), &[]);
+    net.turn_servers = vec![TurnServer::new(A)];
+    drop_what_is_not_relayed(&mut net);
+    net.addresses(0, &["192.0.2.1:5000"]);
+    net
+}
+
+fn drop_what_is_not_relayed(net: &mut Net) {
+    net.dropper = Some(Box::new(|_, from, to| {
+        let here = addr("192.0.2.1:5000");
+        [from, to].contains(&here) && ![from, to].contains(&addr(A))
+    }));
+}
+
+#[test]
+fn a_relayed_path_outlives_many_addresses_of_the_remote() {
+    let mut net = relayed_alone(15);
+    net.addresses(1, &["203.0.113.1:6000"]);
+    net.describe();
+    net.connect(SECOND * 10);
+    net.talk(SECOND);
+    for n in 2..40 {
+        net.run(SECOND * 20);
+        net.addresses(1, &[&format!("203.0.113.{n}:6000")]);
+        let gap = net.gap(SECOND * 20);
+        assert!(gap <= SECOND * 2, "{n}: {gap:?}");
+    }
+    // Each has its channel: data does not go in indications.
+    net.run(SECOND * 5);
+    let indications = net.turn_servers[0].indications;
+    net.run(SECOND * 5);
+    assert!(net.turn_servers[0].indications <= indications + 10);
+}
+
+/// The one that works is named first, and pushed out by those that never answer.
+#[test]
+fn of_more_remotes_than_a_server_table_holds_the_one_that_works_is_found() {
+    let mut net = relayed_alone(16);
+    net.addresses(1, &["203.0.113.1:6000"]);
+    net.describe();
+    net.run(Duration::from_millis(40));
+    let (now, agent) = (net.now, &mut net.ends[0].agent);
+    agent.credit(100_000);
+    for n in 0..20 {
+        let line = format!("candidate:{n} 1 udp 1 198.18.0.{n} 6000 typ host");
+        agent.add_candidate(now, &line).unwrap();
+    }
+    net.connect(SECOND * 70);
+    net.talk(SECOND);
+    // It stays the one that is let in when all of them are tried again.
+    net.dropper = Some(Box::new(|_, _, _| true));
+    net.run(SECOND * 40);
+    drop_what_is_not_relayed(&mut net);
+    net.connect(SECOND * 10);
+    net.talk(SECOND);
+}

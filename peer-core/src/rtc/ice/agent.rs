@@ -34,10 +34,6 @@ pub(super) enum Phase {
     Disconnected {
         since: Instant,
     },
-    /// It lasts so long that the remote's consent is over: nothing but checks is sent.
-    Expired {
-        since: Instant,
-    },
     Failed(Failure),
     Closed,
 }
@@ -163,13 +159,11 @@ impl<'m> Agent<'m> {
     /// Returns what data is sent on. `None` before there is a path, after the remote's consent has
     /// expired, and when the socket of the path is gone.
     pub fn path(&self) -> Option<Path> {
-        if matches!(
-            self.phase,
-            Phase::Expired { .. } | Phase::Failed(_) | Phase::Closed
-        ) {
+        if self.is_over() {
             return None;
         }
         let link = self.selected?;
+        let pair = self.pair(link).filter(|pair| self.has_consent(pair))?;
         let base = self.base(link)?;
         let remote = self.remote_of(link)?;
         let (socket, relayed) = match base.route {
@@ -182,7 +176,7 @@ impl<'m> Agent<'m> {
             relayed,
             remote: remote.address,
             kind: remote.kind,
-            round_trip: self.pair(link)?.round_trip,
+            round_trip: pair.round_trip,
         })
     }
 
@@ -271,7 +265,7 @@ impl<'m> Agent<'m> {
 
     /// Tells the credentials of the remote's description, and whether it is lite. Others than
     /// before are those of a remote that began anew: all that was known of the old one is
-    /// forgotten, the path, too.
+    /// forgotten, the path, too. After the end nothing is kept.
     ///
     /// # Errors
     /// [`CredentialsError`].
@@ -283,6 +277,9 @@ impl<'m> Agent<'m> {
         lite: bool,
     ) -> Result<(), CredentialsError> {
         let credentials = credentials::Checked::new(ufrag, password)?;
+        if self.is_over() {
+            return Ok(());
+        }
         let other = self
             .remote
             .as_ref()
@@ -303,11 +300,14 @@ impl<'m> Agent<'m> {
     }
 
     /// Draws new credentials and forgets the remote and the path (an ICE restart, RFC 8445
-    /// §2.4). Signal them and the candidates, which are told again.
+    /// §2.4). Signal them and the candidates, which are told again. After the end it does nothing.
     ///
     /// # Errors
     /// [`CryptoError::Random`]; nothing has changed.
     pub fn restart<C: Crypto>(&mut self, now: Instant, crypto: &mut C) -> Result<(), CryptoError> {
+        if self.is_over() {
+            return Ok(());
+        }
         self.local = credentials::Local::draw(crypto)?;
         self.begin_anew(now);
         self.remote = None;
@@ -330,10 +330,8 @@ impl<'m> Agent<'m> {
         self.last_remote = None;
         self.nominating = None;
         self.reselect = None;
-        if !matches!(self.phase, Phase::Closed | Phase::Failed(_)) {
-            self.phase = Phase::Checking { since: now };
-            self.told = Told::Nothing;
-        }
+        self.phase = Phase::Checking { since: now };
+        self.told = Told::Nothing;
     }
 
     /// Adds the bytes of a description or a candidate of the remote, as they came: they bound what
@@ -423,7 +421,7 @@ impl<'m> Agent<'m> {
     }
 
     pub(super) fn fail(&mut self, failure: Failure) {
-        if !matches!(self.phase, Phase::Closed | Phase::Failed(_)) {
+        if !self.is_over() {
             self.phase = Phase::Failed(failure);
             self.wipe();
         }

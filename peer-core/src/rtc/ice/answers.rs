@@ -57,8 +57,8 @@ impl Agent<'_> {
         if message.method() != Method::BINDING || !self.is_authentic(crypto, message) {
             return;
         }
-        let loopback = self.config.include_loopback;
-        if source.ip().is_loopback() && !loopback {
+        // Who has the credentials may name the source, too: nothing goes where nothing may.
+        if policy::check(source, self.config.include_loopback).is_err() {
             return;
         }
         // What proved itself may be checked, whoever sent it from there.
@@ -160,7 +160,6 @@ impl Agent<'_> {
         let Some(base) = self.base_of_route(route) else {
             return;
         };
-        let known = self.remote_at(source);
         let candidate = Candidate {
             kind: CandidateKind::PeerReflexive,
             address: source,
@@ -168,9 +167,6 @@ impl Agent<'_> {
             foundation: u32::from(source.port()),
             related: None,
         };
-        if known.is_none() && policy::check(source, self.config.include_loopback).is_err() {
-            return;
-        }
         let Some(remote) = self.put_remote(now, &candidate) else {
             return;
         };

@@ -20,6 +20,12 @@ const TRIES: u32 = 7;
 const NOMINATION_TRIES: u32 = 20;
 /// How many first waits follow the last: Rm.
 const LAST_WAIT: u32 = 16;
+/// How often a server is asked something over UDP.
+pub(super) const SERVER_TRIES: u32 = 5;
+/// How long the last of these is waited for.
+const SERVER_LAST_WAIT: Duration = Duration::from_secs(2);
+/// Until what a TURN server did not answer, or refused once, is asked for again.
+pub(super) const SERVER_AGAIN: Duration = Duration::from_secs(5);
 /// Until the remote is told of another mapped address. A NAT may change it all the time.
 const REMAPPED: Duration = Duration::from_millis(200);
 /// Bytes of the longest message that an agent makes by itself.
@@ -35,6 +41,14 @@ pub(super) fn wait(sent: u32) -> Duration {
     FIRST_WAIT.saturating_mul(first_waits)
 }
 
+/// The same for a question to a server.
+pub(super) fn server_wait(sent: u32) -> Duration {
+    match sent {
+        SERVER_TRIES => SERVER_LAST_WAIT,
+        sent => wait(sent),
+    }
+}
+
 impl Agent<'_> {
     /// Whether so many bytes may still go to where a pair leads.
     pub(super) fn may_check(&self, link: Link) -> bool {
@@ -48,7 +62,6 @@ impl Agent<'_> {
         let all = matches!(
             self.phase,
             Phase::Disconnected { .. }
-                | Phase::Expired { .. }
                 | Phase::Searching {
                     cause: Cause::Moved,
                     ..

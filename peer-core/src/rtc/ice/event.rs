@@ -70,31 +70,38 @@ pub(super) enum Told {
 }
 
 impl Agent<'_> {
-    /// Returns what happened and was not told yet.
+    /// Returns what happened and was not told yet. After the end only why it failed, if it did.
     pub fn poll_event(&mut self) -> Option<Event> {
+        match self.phase {
+            Phase::Closed => return None,
+            Phase::Failed(failure) => {
+                let told = core::mem::replace(&mut self.told, Told::Failed);
+                return (told != Told::Failed).then_some(Event::Failed(failure));
+            }
+            _ => {}
+        }
         if let Some(candidate) = self.untold_candidate() {
             return Some(Event::LocalCandidate(candidate));
         }
         if self.gathering_over() && !core::mem::replace(&mut self.gathering_told, true) {
             return Some(Event::GatheringDone);
         }
-        if core::mem::take(&mut self.path_untold)
+        // One without consent, or whose socket is gone, is told once it is a path.
+        if self.path_untold
             && let Some(path) = self.path()
         {
+            self.path_untold = false;
             return Some(Event::PathChanged(path));
         }
         let (now, event) = match self.phase {
-            Phase::Checking { .. } | Phase::Closed => return None,
+            Phase::Checking { .. } | Phase::Failed(_) | Phase::Closed => return None,
             Phase::Connected | Phase::Searching { .. } if self.told == Told::Nothing => {
                 (Told::Connected, Event::Connected)
             }
             // A path that is being looked for is not told as one again.
             Phase::Searching { .. } => return None,
             Phase::Connected => (Told::Connected, Event::Connected),
-            Phase::Disconnected { .. } | Phase::Expired { .. } => {
-                (Told::Disconnected, Event::Disconnected)
-            }
-            Phase::Failed(failure) => (Told::Failed, Event::Failed(failure)),
+            Phase::Disconnected { .. } => (Told::Disconnected, Event::Disconnected),
         };
         (core::mem::replace(&mut self.told, now) != now).then_some(event)
     }

@@ -4,17 +4,14 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::agent::Agent;
+use super::check::{SERVER_TRIES, server_wait};
 use super::event::Failure;
 use super::memory::{Base, Question, Route};
 use super::turn::{Login, TurnError};
-use super::{SocketId, Transmit, check};
+use super::{SocketId, Transmit};
 use crate::rtc::crypto::Crypto;
 use crate::rtc::stun::{Attribute, Class, Family, Message, Method, TransactionId, Writer};
-use crate::time::{Duration, Instant};
-
-/// How often a server is asked. The last is waited for 2 s.
-const TRIES: u32 = 5;
-const LAST_WAIT: Duration = Duration::from_secs(2);
+use crate::time::Instant;
 
 /// A STUN or TURN server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +207,7 @@ impl Agent<'_> {
             let mut questions = self.memory.questions.iter_mut();
             let question =
                 questions.find(|question| question.due().is_some_and(|due| due <= now))?;
-            if question.sent < TRIES {
+            if question.sent < SERVER_TRIES {
                 break question;
             }
             question.outcome = Outcome::NoAnswer;
@@ -220,11 +217,7 @@ impl Agent<'_> {
             return None;
         }
         question.sent += 1;
-        question.next = now
-            + match question.sent {
-                TRIES => LAST_WAIT,
-                sent => check::wait(sent),
-            };
+        question.next = now + server_wait(question.sent);
         let written = Writer::new(out, Class::Request, Method::BINDING, question.id)
             .fingerprint()
             .finish();

@@ -4,14 +4,14 @@ use core::net::SocketAddr;
 
 use heapless::{Vec, VecView};
 
-use super::turn::Turn;
+use super::turn::{Transport, Turn};
 use super::{CandidateKind, Role, SocketId};
-use crate::rtc::stun::TransactionId;
+use crate::rtc::stun::{Family, TransactionId};
 use crate::time::{Duration, Instant};
 
 /// Memory for one agent: addresses of ours (relayed ones included), addresses of the remote, pairs
 /// of the two, questions to servers, and allocations on TURN servers. At most 255 each.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Resources<
     const BASES: usize,
     const REMOTES: usize,
@@ -54,19 +54,6 @@ impl<
             questions: self.questions.as_mut_view(),
             relays: self.relays.as_mut_view(),
         }
-    }
-}
-
-impl<
-    const BASES: usize,
-    const REMOTES: usize,
-    const PAIRS: usize,
-    const QUESTIONS: usize,
-    const RELAYS: usize,
-> Default for Resources<BASES, REMOTES, PAIRS, QUESTIONS, RELAYS>
-{
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -149,8 +136,6 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) link: Link,
-    /// Those of the base and of the remote's candidate.
-    pub(super) foundation: (u32, u32),
     pub(super) state: PairState,
     /// The check under way. Its answer counts in every state.
     pub(super) check: Option<Check>,
@@ -220,9 +205,50 @@ pub(super) struct Relay {
 }
 
 impl Relay {
+    /// An allocation that is to be asked for.
+    pub(super) const fn new(
+        server: u8,
+        over: Option<u8>,
+        socket: SocketId,
+        family: Family,
+    ) -> Self {
+        Self {
+            server,
+            over,
+            socket,
+            base: None,
+            asked: 1,
+            turn: Turn::new(transport(over), family),
+        }
+    }
+
+    /// Makes it such a one, in place: it is too large for a stack.
+    pub(super) fn begin_anew(
+        &mut self,
+        server: u8,
+        over: Option<u8>,
+        socket: SocketId,
+        family: Family,
+    ) {
+        self.server = server;
+        self.over = over;
+        self.socket = socket;
+        self.base = None;
+        self.asked = 1;
+        self.turn.begin_anew(transport(over), family);
+    }
+
     /// Whether its place may be given away, and what came of it forgotten.
     pub(super) fn is_done(&self) -> bool {
         self.turn.is_over() && self.turn.error().is_none()
+    }
+}
+
+/// How a server is reached: over UDP from a base, else over a stream.
+const fn transport(over: Option<u8>) -> Transport {
+    match over {
+        Some(_) => Transport::Datagram,
+        None => Transport::Stream,
     }
 }
 

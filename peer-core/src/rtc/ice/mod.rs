@@ -61,15 +61,17 @@
 //! | what | limit | at the limit |
 //! |---|---|---|
 //! | addresses of ours, pairs, questions to servers, allocations | [`Resources`] | the last, or the worst pair, is left out |
-//! | addresses of the remote | [`Resources`] | a further candidate is [`Refused::TooMany`] |
+//! | addresses of the remote | [`Resources`] | one of those below gives way, once there has been a path any one not in use; else a further candidate is [`Refused::TooMany`] |
 //! | addresses that only the remote's checks show | [`PEER_REFLEXIVE_MAX`] | the one longest unheard gives way |
 //! | bytes to addresses that never answered | [`REFLECTION_FACTOR`] × what was [credited](Agent::credit), and 1 × its authentic requests | these are not checked any more |
 //! | datagrams that wait to be answered | [`ANSWERS_MAX`] | the oldest is not answered; it comes again |
 //! | between two checks | [`PACE`] | the next one waits |
 //! | a check | 7 times, in 39.5 s (RFC 8489 §6.2.1) | the pair has failed, until the remote asks there |
+//! | a check that nominates | 20 times, each [`CONSENT_REPEAT`] | as above |
 //! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`] |
-//! | no pair works | [`Config::patience`], twice that while some are still checked | [`Failure::NoAnswer`] or [`Failure::NoCandidates`] |
-//! | silence of the path | [`SILENCE`], then [`Config::survive`] | [`Event::Disconnected`], then [`Failure::Lost`] |
+//! | no pair works | [`Config::patience`], twice that while some are still checked; a lite agent waits for ever | [`Failure::NoAnswer`] or [`Failure::NoCandidates`] |
+//! | silence of the path | [`SILENCE`], 15 s of a lite agent, then [`Config::survive`] | [`Event::Disconnected`], then [`Failure::Lost`] |
+//! | consent | [`CONSENT`] after the last answer on the path, however long the machine slept | no [`path`](Agent::path) until it answers |
 //!
 //! Nothing is answered whose MESSAGE-INTEGRITY is not right. Answers are shorter than what they
 //! answer. A response counts when it has the transaction and the address of a check that is under
@@ -123,7 +125,9 @@ use crate::time::Duration;
 /// Between two checks of one agent, but for those that keep a path (Ta, RFC 8445 §14.2).
 pub const PACE: Duration = Duration::from_millis(50);
 /// Bytes that may go to addresses which never answered, all together, for each byte that the
-/// remote's descriptions had. Answers are not counted: they are shorter than what they answer.
+/// remote's descriptions had. Each authentic request adds its own length, once: who has the
+/// credentials gains nothing by it, as it sends so much itself. Answers are not counted: they are
+/// shorter than what they answer.
 pub const REFLECTION_FACTOR: u64 = 5;
 /// Addresses of the remote that only its checks showed.
 pub const PEER_REFLEXIVE_MAX: usize = 8;

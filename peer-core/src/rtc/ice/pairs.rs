@@ -54,6 +54,14 @@ impl Agent<'_> {
             .saturating_add(u64::from(controlling > controlled))
     }
 
+    /// What the foundation of the base is made of, and that of the remote's candidate, which is
+    /// known once that came.
+    fn foundation(&self, link: Link) -> Option<(CandidateKind, IpAddr, u32)> {
+        let base = self.base(link)?;
+        let remote = self.remote_of(link)?.foundation;
+        Some((base.kind, base.address.ip(), remote))
+    }
+
     /// Keeps an address of the remote, and returns its place; `None` if there is no room.
     pub(super) fn put_remote(&mut self, now: Instant, candidate: &Candidate) -> Option<u8> {
         if let Some(place) = self.remote_at(candidate.address) {
@@ -137,9 +145,11 @@ impl Agent<'_> {
         self.unfreeze();
     }
 
-    /// Adds a pair that can be; the worst that does nothing gives way. Whether it is there.
+    /// Adds a pair that can be; the worst that does nothing gives way. Whether it is there. One
+    /// that is known is wanted again: its TURN server is to let it in.
     pub(super) fn put_pair(&mut self, now: Instant, link: Link) -> bool {
         if self.pair(link).is_some() {
+            self.permit(now, link);
             return true;
         }
         let (Some(base), Some(remote)) = (self.base(link), self.remote_of(link)) else {
@@ -148,8 +158,6 @@ impl Agent<'_> {
         if !can_pair(base.address.ip(), remote.address.ip()) {
             return false;
         }
-        let foundation = (base.foundation(), remote.foundation);
-        let (route, address) = (base.route, remote.address);
         if self.memory.pairs.is_full() {
             let worst = self
                 .memory
@@ -169,7 +177,6 @@ impl Agent<'_> {
         }
         let pair = Pair {
             link,
-            foundation,
             state: PairState::Frozen,
             check: None,
             triggered: None,
@@ -184,7 +191,7 @@ impl Agent<'_> {
         if self.memory.pairs.push(pair).is_err() {
             return false;
         }
-        self.permit(now, route, address);
+        self.permit(now, link);
         true
     }
 
@@ -208,9 +215,10 @@ impl Agent<'_> {
                 .iter()
                 .filter(|pair| pair.state == PairState::Frozen)
                 .filter(|pair| {
+                    let foundation = self.foundation(pair.link);
                     !self.memory.pairs.iter().any(|other| {
                         matches!(other.state, PairState::Waiting | PairState::InProgress)
-                            && other.foundation == pair.foundation
+                            && self.foundation(other.link) == foundation
                     })
                 })
                 .max_by_key(|pair| self.priority(pair.link))

@@ -93,8 +93,8 @@ impl Agent<'_> {
     }
 
     /// Has the address checked that data came from: the remote may have moved there. Anybody can
-    /// send data, so it is done only while there is a path, pushes no other address out, and has
-    /// half of the bytes that may go to addresses which never answered.
+    /// send data, so it is done only once there has been a path, pushes no other address out, and
+    /// ends when half of the bytes are spent that may go to addresses which never answered.
     fn data_from_unknown(&mut self, now: Instant, base: u8, source: SocketAddr) {
         if self.last_remote.is_none()
             || self.config.lite

@@ -8,7 +8,7 @@ use super::candidate::CandidateKind;
 use super::event::Failure;
 use super::gather::{Server, Via};
 use super::memory::{Base, BaseState, Link, PairState, Relay, Route};
-use super::turn::{HEADROOM, Incoming, Login, TAILROOM, Transport, Turn, TurnError};
+use super::turn::{HEADROOM, Incoming, Login, TAILROOM, Turn, TurnError};
 use super::{SocketId, Transmit};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
@@ -43,7 +43,8 @@ impl<'m> Agent<'m> {
         }
     }
 
-    /// Has a TURN server asked for an address. Where there is no room it is left out.
+    /// Has a TURN server asked for an address. Where there is no room it is left out, and after the
+    /// end.
     pub(super) fn put_relay(
         &mut self,
         now: Instant,
@@ -55,24 +56,12 @@ impl<'m> Agent<'m> {
             login: Some(_),
             family,
             ..
-        }) = self.servers.get(server)
+        }) = self.servers.get(server).filter(|_| !self.is_over())
         else {
             return;
         };
         let Ok(server) = u8::try_from(server) else {
             return;
-        };
-        let transport = match over {
-            Some(_) => Transport::Datagram,
-            None => Transport::Stream,
-        };
-        let relay = Relay {
-            server,
-            over,
-            socket,
-            base: None,
-            asked: 1,
-            turn: Turn::new(transport, *family),
         };
         let same = |old: &Relay| old.server == server && old.over == over && old.socket == socket;
         if self
@@ -84,19 +73,17 @@ impl<'m> Agent<'m> {
             return;
         }
         let relays = &mut self.memory.relays;
-        let over = |old: &Relay| old.turn.is_over();
+        let ended = |old: &Relay| old.turn.is_over();
         let place = relays
             .iter()
-            .position(|old| over(old) && (same(old) || old.is_done()));
+            .position(|old| ended(old) && (same(old) || old.is_done()));
         let full = relays.is_full();
-        match place.or_else(|| relays.iter().position(|old| full && over(old))) {
-            Some(place) => {
-                if let Some(old) = relays.get_mut(place) {
-                    *old = relay;
-                }
-            }
+        let place = place.or_else(|| relays.iter().position(|old| full && ended(old)));
+        match place.and_then(|place| relays.get_mut(place)) {
+            Some(old) => old.begin_anew(server, over, socket, *family),
             None => {
-                if relays.push(relay).is_err() {
+                let new = Relay::new(server, over, socket, *family);
+                if relays.push(new).is_err() {
                     return;
                 }
             }
@@ -141,12 +128,7 @@ impl<'m> Agent<'m> {
         let (base, over) = (relay.base, relay.turn.is_over());
         match (relay.turn.relayed(), base) {
             (Some(address), None) => {
-                let (Ok(route), Some(order)) = (
-                    u8::try_from(place),
-                    self.servers
-                        .get(usize::from(relay.server))
-                        .map(|_| relay.server),
-                ) else {
+                let Ok(route) = u8::try_from(place) else {
                     return;
                 };
                 let base = Base {
@@ -155,7 +137,7 @@ impl<'m> Agent<'m> {
                     kind: CandidateKind::Relay,
                     address,
                     related: relay.turn.mapped(),
-                    place: usize::from(order),
+                    place: usize::from(relay.server),
                     moves: self.moves,
                 };
                 let base = self.put_base(base);
@@ -191,11 +173,7 @@ impl<'m> Agent<'m> {
         );
         if lost && relay.asked < ALLOCATIONS_MAX {
             relay.asked += 1;
-            let transport = match relay.over {
-                Some(_) => Transport::Datagram,
-                None => Transport::Stream,
-            };
-            relay.turn = Turn::new(transport, server.family);
+            relay.turn.begin_anew(relay.turn.transport(), server.family);
         }
     }
 
@@ -216,6 +194,9 @@ impl<'m> Agent<'m> {
         else {
             return;
         };
+        if !turn.refuses() {
+            return;
+        }
         for pair in self.memory.pairs.iter_mut() {
             let remote = self.memory.remotes.get(usize::from(pair.link.remote));
             if pair.link.base == *base && remote.is_some_and(|it| turn.is_refused(it.address)) {
@@ -241,21 +222,67 @@ impl<'m> Agent<'m> {
         }
     }
 
-    pub(super) fn permit(&mut self, now: Instant, route: Route, peer: SocketAddr) {
-        if let Route::Relay(place) = route
-            && let Some(relay) = self.memory.relays.get_mut(usize::from(place))
-        {
-            relay.turn.permit(now, peer);
+    /// The allocation that a pair goes through, if any, and the address of the remote.
+    fn relay_of(&mut self, link: Link) -> Option<(&mut Turn, SocketAddr)> {
+        let Route::Relay(place) = self.base(link)?.route else {
+            return None;
+        };
+        let remote = self.remote_of(link)?.address;
+        let relay = self.memory.relays.get_mut(usize::from(place))?;
+        Some((&mut relay.turn, remote))
+    }
+
+    /// Has the TURN server of a pair let the remote in.
+    pub(super) fn permit(&mut self, now: Instant, link: Link) {
+        if let Some((turn, remote)) = self.relay_of(link) {
+            turn.permit(now, remote);
         }
     }
 
+    /// Has the remote of the pair in use let in, and given a channel.
     pub(super) fn bind_channel(&mut self, now: Instant, link: Link) {
-        let remote = self.remote_of(link).map(|remote| remote.address);
-        if let (Some(Route::Relay(place)), Some(remote)) =
-            (self.base(link).map(|base| base.route), remote)
-            && let Some(relay) = self.memory.relays.get_mut(usize::from(place))
-        {
-            relay.turn.bind(now, remote);
+        if let Some((turn, remote)) = self.relay_of(link) {
+            turn.permit(now, remote);
+            turn.bind(now, remote);
+        }
+    }
+
+    /// A pair has failed: its remote gives way before those of others.
+    pub(super) fn yield_peer(&mut self, link: Link) {
+        if let Some((turn, remote)) = self.relay_of(link) {
+            turn.yields(remote);
+        }
+    }
+
+    /// Has the remote let in again where an allocation had no room to remember it: on the pairs
+    /// that are used or are about to be, and on those that are to be checked once there is room.
+    /// While a path is looked for, that is all of them.
+    pub(super) fn keep_permissions(&mut self, now: Instant) {
+        if self.is_over() || self.memory.relays.is_empty() {
+            return;
+        }
+        if let Some(link) = self.selected {
+            self.bind_channel(now, link);
+        }
+        if let Some(link) = self.nominating {
+            self.permit(now, link);
+        }
+        let searching = self.silent_since().is_some();
+        for place in 0..self.memory.pairs.len() {
+            let pair = self.memory.pairs.get(place);
+            let Some(link) = pair
+                .filter(|pair| searching || self.is_unfinished(pair))
+                .map(|pair| pair.link)
+                .filter(|link| self.is_wanted(*link))
+            else {
+                continue;
+            };
+            if let Some((turn, remote)) = self.relay_of(link)
+                && turn.has_room()
+                && !turn.knows(remote)
+            {
+                turn.permit(now, remote);
+            }
         }
     }
 
@@ -325,10 +352,11 @@ impl<'m> Agent<'m> {
             if relay.socket != socket || server.address != source {
                 continue;
             }
-            let incoming = relay.turn.receive(now, crypto, login, datagram);
-            self.follow_relay(now, place);
-            if let Incoming::Data(peer, range) = incoming {
-                return Some((Route::Relay(u8::try_from(place).ok()?), peer, range));
+            match relay.turn.receive(now, crypto, login, datagram) {
+                Incoming::Data(peer, range) => {
+                    return Some((Route::Relay(u8::try_from(place).ok()?), peer, range));
+                }
+                Incoming::Taken => self.follow_relay(now, place),
             }
         }
         None
@@ -342,40 +370,22 @@ impl<'m> Agent<'m> {
         out: &mut [u8],
         len: usize,
     ) -> Option<Transmit> {
-        let place = match route {
-            Route::Socket(socket) => {
-                return Some(Transmit {
-                    socket,
-                    destination: to,
-                    len,
-                });
-            }
-            Route::Relay(place) => usize::from(place),
-        };
-        let (server, _, relay) = self.relay_at(place)?;
-        bytes::copy_within(out, 0..len, HEADROOM)?;
-        let framed = relay.turn.frame(to, out, HEADROOM..HEADROOM + len)?;
-        let len = framed.len();
+        let relayed = matches!(route, Route::Relay(_));
+        let start = if relayed { HEADROOM } else { 0 };
+        bytes::copy_within(out, 0..len, start)?;
+        let (transmit, framed) = self.wrap(route, to, out, start..start + len)?;
         bytes::copy_within(out, framed, 0)?;
-        Some(Transmit {
-            socket: relay.socket,
-            destination: server.address,
-            len,
-        })
+        Some(transmit)
     }
 
-    /// Makes a datagram of the data there for the [path](Self::path), in place, and returns it and
-    /// where it lies. Through a relay it is wrapped: there have to be [`HEADROOM`] bytes before and
-    /// [`TAILROOM`] after the data. `None` if there is no path, or no room.
-    pub fn frame(
+    /// Makes a datagram for a route of the data there, and returns where it lies.
+    fn wrap(
         &mut self,
+        route: Route,
+        to: SocketAddr,
         buffer: &mut [u8],
         data: Range<usize>,
     ) -> Option<(Transmit, Range<usize>)> {
-        const { assert!(TAILROOM < HEADROOM) };
-        self.path()?;
-        let link = self.selected?;
-        let (route, to) = (self.base(link)?.route, self.remote_of(link)?.address);
         let (socket, destination, framed) = match route {
             Route::Socket(socket) => (socket, to, data),
             Route::Relay(place) => {
@@ -390,5 +400,20 @@ impl<'m> Agent<'m> {
             len: framed.len(),
         };
         Some((transmit, framed))
+    }
+
+    /// Makes a datagram of the data there for the [path](Self::path), in place, and returns it and
+    /// where it lies. Through a relay it is wrapped: there have to be [`HEADROOM`] bytes before and
+    /// [`TAILROOM`] after the data. `None` if there is no path, or no room.
+    pub fn frame(
+        &mut self,
+        buffer: &mut [u8],
+        data: Range<usize>,
+    ) -> Option<(Transmit, Range<usize>)> {
+        const { assert!(TAILROOM < HEADROOM) };
+        self.path()?;
+        let link = self.selected?;
+        let (route, to) = (self.base(link)?.route, self.remote_of(link)?.address);
+        self.wrap(route, to, buffer, data)
     }
 }

@@ -42,10 +42,17 @@ impl Agent<'_> {
     /// Returns whether the path has not answered for [`SILENCE`], as
     /// [`Event::Disconnected`](super::Event::Disconnected) tells.
     pub const fn is_disconnected(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Disconnected { .. } | Phase::Expired { .. }
-        )
+        matches!(self.phase, Phase::Disconnected { .. })
+    }
+
+    /// Whether the remote has said so lately that it wants to hear from us on this pair: by an
+    /// answer, or by a request where we are lite.
+    pub(super) fn has_consent(&self, pair: &Pair) -> bool {
+        let last = match self.config.lite {
+            true => pair.asked,
+            false => pair.answered,
+        };
+        last.is_some_and(|at| at + CONSENT > self.advanced)
     }
 
     /// Returns why the agent gave up, as soon as it has.
@@ -74,9 +81,7 @@ impl Agent<'_> {
     /// another connection.
     pub const fn silent_since(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Searching { since, .. }
-            | Phase::Disconnected { since }
-            | Phase::Expired { since } => Some(since),
+            Phase::Searching { since, .. } | Phase::Disconnected { since } => Some(since),
             _ => None,
         }
     }
@@ -97,6 +102,7 @@ impl Agent<'_> {
             self.choose(now);
         }
         self.give_up_checks(now);
+        self.keep_permissions(now);
         // Each step may be due after a long sleep.
         while let Some((at, next)) = self.next_phase() {
             if at > now {
@@ -121,7 +127,8 @@ impl Agent<'_> {
         }
     }
 
-    /// Nobody was there to hear an answer, as the machine slept: the time begins anew.
+    /// Nobody was there to hear an answer, as the machine slept: the time begins anew. Consent does
+    /// not, it ended with the time of the last answer.
     fn wake(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Checking { since } => *since = now,
@@ -168,8 +175,7 @@ impl Agent<'_> {
             Phase::Searching { since, .. } => {
                 Some((since + SILENCE, Phase::Disconnected { since }))
             }
-            Phase::Disconnected { since } => Some((since + CONSENT, Phase::Expired { since })),
-            Phase::Expired { since } => Some((
+            Phase::Disconnected { since } => Some((
                 since + self.config.survive.max(CONSENT),
                 Phase::Failed(Failure::Lost),
             )),
@@ -194,6 +200,7 @@ impl Agent<'_> {
             if nominated || pair.state != PairState::Succeeded {
                 pair.state = PairState::Failed;
             }
+            self.yield_peer(link);
             given_up = true;
         }
         if given_up {

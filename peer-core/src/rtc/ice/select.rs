@@ -25,7 +25,10 @@ impl Agent<'_> {
             self.goes_on();
         } else if self.role == Role::Controlling
             && nomination == Some(self.nomination)
-            && (self.nominating == Some(link) || self.is_better(now, link))
+            && (self.nominating == Some(link)
+                || self
+                    .pair(link)
+                    .is_some_and(|pair| self.is_better(now, pair, self.used())))
         {
             self.select(now, link);
         }
@@ -53,10 +56,7 @@ impl Agent<'_> {
 
     /// The path in use answers.
     fn goes_on(&mut self) {
-        if matches!(
-            self.phase,
-            Phase::Searching { .. } | Phase::Disconnected { .. } | Phase::Expired { .. }
-        ) {
+        if self.silent_since().is_some() {
             self.phase = Phase::Connected;
         }
     }
@@ -89,11 +89,12 @@ impl Agent<'_> {
 
     /// Thinks over which pair is used.
     pub(super) fn choose(&mut self, now: Instant) {
+        let used = self.used();
         let best = self
             .memory
             .pairs
             .iter()
-            .filter(|pair| self.is_better(now, pair.link))
+            .filter(|pair| self.is_better(now, pair, used))
             .max_by_key(|pair| {
                 let nominated = match self.role {
                     Role::Controlling => None,
@@ -171,19 +172,22 @@ impl Agent<'_> {
         }
     }
 
+    /// The pair in use.
+    fn used(&self) -> Option<&Pair> {
+        self.pair(self.selected?)
+    }
+
     /// Whether this pair works and is to be used instead of the one that is.
-    fn is_better(&self, now: Instant, link: Link) -> bool {
-        let Some(pair) = self.pair(link) else {
-            return false;
-        };
+    fn is_better(&self, now: Instant, pair: &Pair, used: Option<&Pair>) -> bool {
+        let link = pair.link;
         if pair.state != PairState::Succeeded || self.selected == Some(link) {
             return false;
         }
         let by_remote = self.role == Role::Controlled && pair.nominated.is_none();
-        let Some(used) = self.selected.and_then(|selected| self.pair(selected)) else {
+        let Some(used) = used else {
             // The first is the remote's choice, where that is its part. After a change of our
             // address it may not know yet that there is something to choose.
-            return !by_remote || (self.told_connected() && pair.answered.is_some());
+            return !by_remote || (self.had_path() && pair.answered.is_some());
         };
         let higher = self.priority(link) > self.priority(used.link);
         let since = |at: Option<Instant>, time: Duration| at.is_none_or(|at| at + time <= now);
@@ -214,7 +218,7 @@ impl Agent<'_> {
     }
 
     /// Whether there has been a path.
-    const fn told_connected(&self) -> bool {
+    const fn had_path(&self) -> bool {
         !matches!(self.phase, Phase::Checking { .. })
     }
 

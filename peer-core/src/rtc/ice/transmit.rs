@@ -1,6 +1,6 @@
 //! What is sent next.
 
-use super::agent::{Agent, Phase};
+use super::agent::Agent;
 use super::memory::{Link, Pair, PairState};
 use super::{PACE, Transmit};
 use crate::rtc::crypto::Crypto;
@@ -79,10 +79,7 @@ impl Agent<'_> {
         if pair.triggered.is_some() {
             return Some(Instant::ZERO);
         }
-        if matches!(
-            self.phase,
-            Phase::Searching { .. } | Phase::Disconnected { .. } | Phase::Expired { .. }
-        ) {
+        if self.silent_since().is_some() {
             return Some(pair.due);
         }
         let again = match self.is_last(pair) {

@@ -8,13 +8,13 @@ use heapless::Vec;
 use super::peers::{Channel, Peers, Permission};
 use super::{TurnError, frame};
 use crate::rtc::crypto::{Crypto, CryptoError, Secret};
-use crate::rtc::ice::check;
+use crate::rtc::ice::check::{SERVER_AGAIN, SERVER_TRIES, server_wait};
 use crate::rtc::stun::{
     Attribute, ChannelData, Class, Family, Message, Method, TransactionId, Writer, long_term_key,
 };
 use crate::time::{Duration, Instant, earlier};
 
-/// Bytes of a realm and of a nonce.
+/// Bytes of a realm.
 pub const REALM_MAX: usize = 128;
 /// Bytes of a nonce.
 pub const NONCE_MAX: usize = 256;
@@ -25,13 +25,8 @@ const UDP: u8 = 17;
 const LIFETIME: u32 = 600;
 /// Seconds that an allocation lives at least.
 const LIFETIME_MIN: u32 = 30;
-/// How often a request is sent over UDP, and how long the last is waited for.
-const TRIES: u32 = 5;
-const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long a request over a stream is waited for: as long as over UDP.
 const STREAM_WAIT: Duration = Duration::from_millis(9_500);
-/// Until a refresh that was not answered is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
 /// 401 and 438 to one request.
 const REFUSALS_MAX: u8 = 2;
 
@@ -135,6 +130,24 @@ impl Turn {
         }
     }
 
+    /// Makes it one that is to be made, in place: it is too large for a stack.
+    pub(in crate::rtc::ice) fn begin_anew(&mut self, transport: Transport, family: Family) {
+        self.transport = transport;
+        self.family = family;
+        self.state = State::Allocating;
+        self.realm.clear();
+        self.nonce.clear();
+        self.key = None;
+        self.refusals = 0;
+        self.request = None;
+        self.peers.clear();
+        self.indications = 0;
+    }
+
+    pub(in crate::rtc::ice) const fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// Returns the relayed address, while there is one.
     pub const fn relayed(&self) -> Option<SocketAddr> {
         match self.state {
@@ -176,7 +189,35 @@ impl Turn {
 
     /// Lets a peer in. `false` if there is no room for another one.
     pub fn permit(&mut self, now: Instant, peer: SocketAddr) -> bool {
-        self.peers.add(now, peer)
+        let binding = match self.request {
+            Some(Request {
+                kind: Kind::Channel(number),
+                ..
+            }) => Some(number),
+            _ => None,
+        };
+        self.peers.add(now, peer, binding)
+    }
+
+    /// Whether another peer can be let in without one that is still wanted giving way for it.
+    pub(in crate::rtc::ice) fn has_room(&self) -> bool {
+        self.peers.has_room()
+    }
+
+    /// Whether a peer was let in, is to be, or was refused.
+    pub(in crate::rtc::ice) fn knows(&self, peer: SocketAddr) -> bool {
+        self.peers.get(peer).is_some()
+    }
+
+    /// Nothing is to be sent to this peer for now: it stays until another one needs its room.
+    pub(in crate::rtc::ice) fn yields(&mut self, peer: SocketAddr) {
+        self.peers.yields(peer);
+    }
+
+    /// Whether the server does not let some peer in.
+    pub(in crate::rtc::ice) fn refuses(&self) -> bool {
+        let mut peers = self.peers.all.iter();
+        peers.any(|peer| peer.permission == Permission::Refused)
     }
 
     /// Asks the server now whether it still knows the allocation.
@@ -242,6 +283,7 @@ impl Turn {
         data: Range<usize>,
     ) -> Option<Range<usize>> {
         self.relayed()?;
+        self.peers.used(peer);
         match self.peers.get(peer) {
             Some(it) if matches!(it.channel, Channel::Bound(_)) => {
                 let padded = self.transport == Transport::Stream;
@@ -282,7 +324,7 @@ impl Turn {
         out: &mut [u8],
     ) -> Result<Option<usize>, CryptoError> {
         let tries = match self.transport {
-            Transport::Datagram => TRIES,
+            Transport::Datagram => SERVER_TRIES,
             Transport::Stream => 1,
         };
         if let Some(request) = self.request {
@@ -314,8 +356,7 @@ impl Turn {
         request.next = now
             + match (self.transport, request.sent) {
                 (Transport::Stream, _) => STREAM_WAIT,
-                (_, TRIES) => LAST_WAIT,
-                (_, sent) => check::wait(sent),
+                (Transport::Datagram, sent) => server_wait(sent),
             };
         let (kind, id) = (request.kind, request.id);
         let written = self.write(crypto, login, kind, id, out);
@@ -409,10 +450,11 @@ impl Turn {
     ) -> Incoming {
         if let Some(data) = ChannelData::parse(datagram) {
             let start = ChannelData::HEADER_LEN;
-            return match self.peers.by_channel(data.channel) {
-                Some(peer) => Incoming::Data(peer.address, start..start + data.data.len()),
-                None => Incoming::Taken,
+            let Some(peer) = self.peers.by_channel(data.channel).map(|peer| peer.address) else {
+                return Incoming::Taken;
             };
+            self.peers.used(peer);
+            return Incoming::Data(peer, start..start + data.data.len());
         }
         let Ok(message) = Message::parse(datagram) else {
             return Incoming::Taken;
@@ -427,7 +469,7 @@ impl Turn {
         Incoming::Taken
     }
 
-    fn data(&self, message: &Message<'_>, datagram: &[u8]) -> Option<Incoming> {
+    fn data(&mut self, message: &Message<'_>, datagram: &[u8]) -> Option<Incoming> {
         let (mut peer, mut data) = (None, None);
         for attribute in message.attributes() {
             match attribute {
@@ -438,9 +480,11 @@ impl Turn {
         }
         let (peer, data) = (peer?, data?);
         let start = data.as_ptr().addr().checked_sub(datagram.as_ptr().addr())?;
-        self.peers
-            .is_permitted(peer)
-            .then_some(Incoming::Data(peer, start..start + data.len()))
+        if !self.peers.is_permitted(peer) {
+            return None;
+        }
+        self.peers.used(peer);
+        Some(Incoming::Data(peer, start..start + data.len()))
     }
 
     fn answer<C: Crypto>(
@@ -555,7 +599,7 @@ impl Turn {
             Kind::Allocate => self.end(TurnError::NoAnswer),
             Kind::Refresh => match &mut self.state {
                 State::Allocated { refresh, until, .. } if *until > now => {
-                    *refresh = now + AGAIN;
+                    *refresh = now + SERVER_AGAIN;
                 }
                 _ => self.end(TurnError::NoAnswer),
             },

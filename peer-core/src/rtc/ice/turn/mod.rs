@@ -8,8 +8,8 @@
 //!
 //! | what | limit | at the limit |
 //! |---|---|---|
-//! | peers with a permission | [`PEERS_MAX`] | the one not permitted longest, else the new one, is left out |
-//! | user name, password | 512 bytes each in a datagram of 1,200 | [`TurnError::TooLong`] |
+//! | peers with a permission | [`PEERS_MAX`] | one that was refused, else one without a channel, else one with gives way, of these one whose pair has failed, else the one used longest ago; with requests under way for all of them the new one is left out |
+//! | user name | what the longest request in a datagram of 1,200 bytes leaves: 512 bytes fit always | [`TurnError::TooLong`] |
 //! | realm, nonce | [`REALM_MAX`], [`NONCE_MAX`] bytes | [`TurnError::TooLong`] |
 //! | 401 and 438 to one request | 2 | [`TurnError::Credentials`] or [`TurnError::StaleNonce`] |
 //! | a request over UDP | 5 times in 9.5 s | [`TurnError::NoAnswer`], of what is repeated anyway: again after 5 s |

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use crate::rtc::ice::check::SERVER_AGAIN;
 use crate::time::{Duration, Instant, earlier};
 
 /// Peers of one allocation.
@@ -11,8 +12,8 @@ pub(super) const BATCH: usize = 8;
 /// A permission lives 5 minutes, a channel 10 (RFC 8656 §9 and §12).
 const PERMISSION_REFRESH: Duration = Duration::from_secs(240);
 const CHANNEL_REFRESH: Duration = Duration::from_secs(540);
-/// Until what was not answered, or refused once, is asked for again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// The place among the uses of a peer that gives way before others.
+const YIELDS: u64 = 0;
 /// The first channel.
 const CHANNEL: u16 = 0x4000;
 
@@ -41,6 +42,9 @@ pub(super) struct Peer {
     pub(super) channel: Channel,
     /// Whether the request under way is about its permission.
     pub(super) asked: bool,
+    /// Its place among the uses of all peers: the least is the one longest ago, [`YIELDS`] one that
+    /// nothing is to be sent to.
+    used: u64,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(super) struct Peers {
     pub(super) batch: usize,
     /// Channels that were given to peers so far.
     numbers: u16,
+    /// Uses of peers so far: let in, bound, written to, heard.
+    uses: u64,
 }
 
 impl Peers {
@@ -58,7 +64,15 @@ impl Peers {
             all: heapless::Vec::new(),
             batch: BATCH,
             numbers: 0,
+            uses: YIELDS,
         }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.batch = BATCH;
+        self.numbers = 0;
+        self.uses = YIELDS;
     }
 
     pub(super) fn get(&self, address: SocketAddr) -> Option<&Peer> {
@@ -77,24 +91,33 @@ impl Peers {
         })
     }
 
-    /// Whether there is room. What was refused, then what has no channel, gives way.
-    pub(super) fn add(&mut self, now: Instant, address: SocketAddr) -> bool {
+    /// Takes note that a peer was written to, or heard.
+    pub(super) fn used(&mut self, address: SocketAddr) {
+        self.uses = self.uses.saturating_add(1);
+        let uses = self.uses;
+        let found = self.all.iter_mut().find(|peer| peer.address == address);
+        if let Some(peer) = found {
+            peer.used = uses;
+        }
+    }
+
+    /// Whether there is room. What was refused, then what has no channel, then what has one gives
+    /// way, and of these what was used longest ago; not what the request under way is about, with
+    /// `binding` for its channel.
+    pub(super) fn add(&mut self, now: Instant, address: SocketAddr, binding: Option<u16>) -> bool {
+        self.used(address);
         if self.get(address).is_some() {
             return true;
         }
         if self.all.is_full() {
-            let refused = self
-                .all
-                .iter()
-                .position(|it| it.permission == Permission::Refused);
-            let place = refused.or_else(|| {
-                let mut peers = self.all.iter();
-                peers.position(|it| it.channel == Channel::None && !it.asked)
+            let idle = |it: &&Peer| !it.asked && Some(it.number) != binding;
+            let gone = self.all.iter().filter(idle).min_by_key(|it| {
+                let refused = it.permission == Permission::Refused;
+                (!refused, it.channel != Channel::None, it.used)
             });
-            let Some(peer) = place.and_then(|place| self.all.get(place)) else {
+            let Some(gone) = gone.map(|it| it.address) else {
                 return false;
             };
-            let gone = peer.address;
             self.all.retain(|peer| peer.address != gone);
         }
         // A number is not used again for another peer while the server may remember it.
@@ -106,8 +129,23 @@ impl Peers {
             permission: Permission::Wanted(now),
             channel: Channel::None,
             asked: false,
+            used: self.uses,
         };
         self.all.push(peer).is_ok()
+    }
+
+    /// Lets a peer without a channel give way before others.
+    pub(super) fn yields(&mut self, address: SocketAddr) {
+        let found = self.all.iter_mut().find(|peer| peer.address == address);
+        if let Some(peer) = found {
+            peer.used = YIELDS;
+        }
+    }
+
+    /// Whether there is room, or a peer that gives way before others.
+    pub(super) fn has_room(&self) -> bool {
+        let yields = |it: &Peer| it.used == YIELDS && it.channel == Channel::None && !it.asked;
+        !self.all.is_full() || self.all.iter().any(yields)
     }
 
     pub(super) fn bind(&mut self, now: Instant, address: SocketAddr) {
@@ -171,7 +209,7 @@ impl Peers {
             peer.permission = match (refused, one) {
                 (true, true) => Permission::Refused,
                 (true, false) => Permission::Wanted(now),
-                (false, _) => Permission::Wanted(now + AGAIN),
+                (false, _) => Permission::Wanted(now + SERVER_AGAIN),
             };
         }
         if refused {
@@ -189,7 +227,7 @@ impl Peers {
     /// Without a channel data goes in Send indications.
     pub(super) fn not_bound(&mut self, now: Instant, number: u16) {
         if let Some(peer) = self.all.iter_mut().find(|peer| peer.number == number) {
-            peer.channel = Channel::Wanted(now + AGAIN);
+            peer.channel = Channel::Wanted(now + SERVER_AGAIN);
         }
     }
 }

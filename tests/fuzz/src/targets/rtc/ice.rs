@@ -60,6 +60,7 @@ impl End<'_> {
             datagrams += 1;
             assert!(datagrams < TURN_MAX, "a turn is bounded");
             assert!(Message::parse(&out[..it.len]).is_ok() || out[0] == 0x40);
+            assert!(may_be_sent_to(it.destination), "{}", it.destination);
             if it.destination == other.address {
                 let datagram = (self.address, out[..it.len].to_vec());
                 other.queue.push_back(datagram);
@@ -78,6 +79,22 @@ impl End<'_> {
         if let Some(path) = self.agent.path() {
             assert!(path.relayed || path.local == self.address);
         }
+    }
+
+    /// After the end nothing is sent or told, whatever it is told.
+    fn rest_in_silence(&mut self, now: Instant) {
+        assert_eq!(self.agent.poll_event(), None);
+        let sockets = [(SocketId(0), SocketAddr::from(([192, 0, 2, 99], 5000)))];
+        self.agent.set_addresses(now, &sockets).expect("room");
+        self.agent.stream_opened(now, SocketId(1));
+        self.agent.tell_candidates_again();
+        let remote = self.agent.set_remote(now, "abcd", &"p".repeat(22), false);
+        remote.expect("legal");
+        let mut out = [0; 1_200];
+        let sent = self.agent.transmit(now, &mut self.crypto, &mut out);
+        assert_eq!(sent, None);
+        assert_eq!(self.agent.poll_event(), None);
+        assert_eq!(self.agent.timeout(), None);
     }
 
     /// What the remote, or who has its credentials, may send it.
@@ -226,6 +243,21 @@ pub fn ice(data: &[u8]) {
     a.turn(now, b);
     b.turn(now, a);
     assert!(a.agent.path().is_none() && b.agent.timeout().is_none());
+    for end in [a, b] {
+        end.rest_in_silence(now);
+    }
+}
+
+/// Whether an address is none of those that nobody has us send to, whatever he names or forges.
+fn may_be_sent_to(address: SocketAddr) -> bool {
+    let host = match address.ip() {
+        IpAddr::V4(ip) => ip.octets()[0] != 0 && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && ip.segments()[0] & 0xffc0 != 0xfe80,
+    };
+    let ip = address.ip();
+    host && !ip.is_loopback()
+        && !ip.is_multicast()
+        && (address.port() >= 1_024 || [80, 443].contains(&address.port()))
 }
 
 /// One of some addresses, most of which nobody should send to.
@@ -234,6 +266,9 @@ fn address(n: u8) -> SocketAddr {
     match ip {
         0 => SocketAddr::from(([127, 0, 0, 1], port)),
         1 => SocketAddr::from(([0; 16], port)),
+        2 => SocketAddr::from(([255; 4], port)),
+        3 => SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, 1], port)),
+        4 => SocketAddr::from(([192, 168, 1, 1], 53 + port)),
         _ => SocketAddr::from(([203, 0, 113, ip], port)),
     }
 }
