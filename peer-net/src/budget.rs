@@ -105,6 +105,11 @@ impl Budget {
 }
 
 impl Pool {
+    fn has_waiting(&self) -> bool {
+        let mut waiting = self.waiting.iter();
+        waiting.any(|waiting| !waiting.served.is_closed())
+    }
+
     fn beyond(&self, account: u64, more: usize) -> usize {
         let before = self.held.get(&account).copied().unwrap_or_default();
         let after = before.saturating_add(more);
@@ -137,28 +142,31 @@ impl Pool {
     }
 }
 
+/// Who no longer waits is no longer in anybody's way.
+struct ServeOthers<'b>(&'b Budget);
+
+impl Drop for ServeOthers<'_> {
+    fn drop(&mut self) {
+        self.0.serve();
+    }
+}
+
 impl Account {
     /// Takes bytes, and waits until they are there. Cancel safe.
     pub async fn take(&self, bytes: usize) -> Held {
-        let served = {
-            let mut pool = self.budget.lock();
-            let own = pool.beyond(self.number, bytes) == 0;
-            // Who came before, and holds no more, comes first.
-            let turn = pool.waiting.iter().all(|other| other.served.is_closed());
-            if own || (turn && pool.fits(self.number, bytes)) {
-                pool.add(self.number, bytes);
-                return self.hold(bytes);
-            }
-            let (served, wait) = oneshot::channel();
-            pool.waiting.push(Waiting {
-                account: self.number,
-                bytes,
-                served,
-            });
-            wait
-        };
+        if let Some(held) = self.try_take(bytes) {
+            return held;
+        }
+        // Before what waits, so that it is dropped after it.
+        let _others = ServeOthers(&self.budget);
+        let (served, wait) = oneshot::channel();
+        self.budget.lock().waiting.push(Waiting {
+            account: self.number,
+            bytes,
+            served,
+        });
         self.budget.serve();
-        match served.await {
+        match wait.await {
             Ok(held) => held,
             Err(_) => {
                 debug_assert!(false, "who waits is served");
@@ -171,7 +179,8 @@ impl Account {
     pub fn try_take(&self, bytes: usize) -> Option<Held> {
         let mut pool = self.budget.lock();
         let own = pool.beyond(self.number, bytes) == 0;
-        let turn = own || pool.waiting.is_empty();
+        // Who waits comes first.
+        let turn = own || !pool.has_waiting();
         if !turn || !pool.fits(self.number, bytes) {
             return None;
         }
@@ -286,5 +295,16 @@ mod tests {
         drop(held);
         assert_eq!(common(&budget), 0);
         assert!(now(b.take(SHARE + 5)).await.is_some());
+
+        let c = budget.account();
+        let (half, own) = (a.take(SHARE + 5).await, c.take(SHARE).await);
+        let mut large = Box::pin(b.take(SHARE + 8));
+        let mut small = pin!(c.take(3));
+        assert!(now(large.as_mut()).await.is_none(), "it does not fit");
+        assert!(now(small.as_mut()).await.is_none(), "it holds more");
+        drop(large);
+        let small = now(small).await.expect("nobody else waits");
+        drop((half, own, small));
+        assert_eq!(common(&budget), 0);
     }
 }
