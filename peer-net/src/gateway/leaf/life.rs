@@ -46,7 +46,8 @@ impl LeafStream<'_> {
     pub(super) fn down(&mut self, now: Instant, reason: LinkError) {
         let cause = self.cause.take();
         self.gone(now, &cause.unwrap_or_else(|| reason.to_string()));
-        if self.is_open_to_all {
+        // One that is being closed needs no place, which another would lose.
+        if self.is_open_to_all && self.is_serving() {
             let limit = self.settings.limits.unproven;
             self.registry.unproven(&self.shown, limit);
         }
@@ -98,16 +99,15 @@ impl LeafStream<'_> {
         let mut shown = lock(&self.shown.shown);
         shown.counts.bytes_received = self.bytes_received;
         shown.counts.bytes_sent = self.output.bytes_sent;
+        let garbage = core::mem::replace(&mut self.garbage, stats.garbage);
         let Some(leaf) = &self.leaf else {
             drop(shown);
-            let more = stats.garbage.wrapping_sub(self.garbage);
+            let more = stats.garbage.wrapping_sub(garbage);
             if more > 0 {
                 self.registry.garbage(more);
             }
-            self.garbage = stats.garbage;
             return;
         };
-        self.garbage = stats.garbage;
         if shown.id != leaf.id {
             shown.id.clone_from(&leaf.id);
         }

@@ -150,9 +150,11 @@ pub(super) struct LeafStream<'m> {
     /// What of the broker the link had no room for. What it had none for of a session is held
     /// there.
     held: Option<BrokerEvent>,
-    /// Refusals to be told. The leaf is asked for nothing new before they are.
+    /// Refusals to be told, one a session and one besides. The leaf is asked for nothing new before
+    /// they are.
     answers: VecDeque<Told>,
-    /// To be done before anything new is looked for.
+    /// To be done before anything new is looked for: of each session a message and its end, and
+    /// what one command of the leaf asks.
     actions: VecDeque<Action>,
     output: Output,
     bytes_received: u64,
@@ -375,11 +377,11 @@ impl<'m> LeafStream<'m> {
     /// When to poll again at the latest.
     pub(super) fn timeout(&self) -> Option<Instant> {
         let limits = &self.settings.limits;
-        let of_course = match self.course {
-            Course::Serving => None,
+        match self.course {
+            Course::Serving => {}
             Course::Parting(_, until) => return Some(until),
             Course::Closing(_) | Course::Over => return None,
-        };
+        }
         // What the link has to say when the stream has not taken everything, or to ask of the leaf
         // while it waits, is done as soon as that ends.
         let of_link = self.link.next_timeout().filter(|at| *at > self.polled);
@@ -387,7 +389,7 @@ impl<'m> LeafStream<'m> {
         let stuck = self.output.stuck_at(limits.stall);
         let unproven = self.unproven_until();
         let stalled = self.slots.stalled_at(limits.stall);
-        let all = [of_course, of_link, silent, stuck, unproven, stalled];
+        let all = [of_link, silent, stuck, unproven, stalled];
         all.into_iter().flatten().min()
     }
 
@@ -477,7 +479,15 @@ impl<'m> LeafStream<'m> {
             settings: &settings,
             given: self.leaf.as_ref().and_then(|leaf| leaf.given.as_deref()),
         };
-        match self.link.poll_output(now, &permissions) {
+        let output = self.link.poll_output(now, &permissions);
+        let parts = commands::Parts {
+            slots: &mut self.slots,
+            remotes: &mut self.remotes,
+            leaf: self.leaf.as_mut(),
+            held: &mut self.held,
+            actions: &mut self.actions,
+        };
+        match output {
             GatewayOutput::Timeout(_) => Step::Idle,
             GatewayOutput::Up => {
                 self.up(now);
@@ -498,16 +508,7 @@ impl<'m> LeafStream<'m> {
                 tracing::info!(target: "peer_net", leaf, "the leaf wants the id '{id}', which it may not use");
                 Step::Done
             }
-            GatewayOutput::Broker(command) => {
-                let parts = commands::Parts {
-                    slots: &mut self.slots,
-                    remotes: &mut self.remotes,
-                    leaf: self.leaf.as_mut(),
-                    held: &mut self.held,
-                    actions: &mut self.actions,
-                };
-                commands::broker(now, parts, &command)
-            }
+            GatewayOutput::Broker(command) => commands::broker(now, parts, &command),
             GatewayOutput::Rtc(handle, RtcCommand::Send(fragment)) => {
                 let Some(slot) = self.slots.get(handle).filter(|slot| slot.takes_data()) else {
                     // It crossed a close, or the leaf makes things up.
@@ -528,13 +529,6 @@ impl<'m> LeafStream<'m> {
                 }
             }
             GatewayOutput::Rtc(handle, command) => {
-                let parts = commands::Parts {
-                    slots: &mut self.slots,
-                    remotes: &mut self.remotes,
-                    leaf: self.leaf.as_mut(),
-                    held: &mut self.held,
-                    actions: &mut self.actions,
-                };
                 commands::session(now, parts, &settings, room, handle, &command)
             }
         }
@@ -545,6 +539,17 @@ impl<'m> LeafStream<'m> {
             leaf.refused_commands += 1;
         }
         self.answers.push_back(told);
+        self.assert_bounds();
+    }
+
+    /// The queues have no more than their docs say.
+    fn assert_bounds(&self) {
+        let sessions = self.slots.len();
+        debug_assert!(self.answers.len() <= sessions + 1, "the leaf was asked");
+        debug_assert!(
+            self.actions.len() <= 2 * sessions + 1,
+            "more was looked for"
+        );
     }
 
     /// Hands the channels what they have room for of what the leaf sent, and grants it as much
@@ -570,6 +575,7 @@ impl<'m> LeafStream<'m> {
             }
             if let Some(message) = slot.assembly.next(now) {
                 self.actions.push_back(Action::Send(handle, message));
+                self.assert_bounds();
             }
             self.grant(handle);
         }
@@ -577,12 +583,15 @@ impl<'m> LeafStream<'m> {
 
     /// Ends a session of which something is lost.
     fn fail(&mut self, handle: ConnectionHandle, why: &dyn fmt::Display) {
-        if let Some(slot) = self.slots.get(handle) {
+        let slot = self.slots.get(handle);
+        // Once: what is still on its way to the channel may fail too.
+        if let Some(slot) = slot.filter(|slot| slot.stage != Stage::Failed) {
             tracing::warn!(target: "peer_net", "a leaf's session is closed: {why}");
             slot.fail();
             self.actions.push_back(Action::Close(handle));
             let failed = SessionInput::Failed(RtcFailure::Channel);
             self.answers.push_back(Told::Session(handle, failed));
+            self.assert_bounds();
         }
     }
 }

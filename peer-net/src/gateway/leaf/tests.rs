@@ -386,6 +386,23 @@ fn a_leaf_hears_that_its_gateway_stops() {
     assert_eq!(last_end, Some("the gateway closed its line"));
 }
 
+/// A stream that is being closed takes the place of no other that is yet to prove a key.
+#[test]
+fn a_stream_that_ends_cuts_nobody_who_is_new() {
+    let mut lab = Lab::open();
+    let mut limited = settings(7);
+    Arc::get_mut(&mut limited).unwrap().limits.unproven = 1;
+    lab.stream.set(limited.clone());
+    let new = stream(lab.registry, lab.now);
+    lab.stream.stop(lab.now, End::Stop);
+    lab.settle();
+    let is_end = |action: &Action| matches!(action, Action::End(End::Stop));
+    assert!(lab.actions.iter().any(is_end), "{:?}", lab.actions);
+    let status = lab.registry.status(lab.now, &limited);
+    assert_eq!((status.unproven, status.refused.unproven), (1, 0));
+    assert!(new.is_serving());
+}
+
 #[test]
 fn a_stream_that_takes_nothing_does_not_hold_up_the_end() {
     let (mut lab, _) = Lab::connected();
