@@ -5,7 +5,7 @@ use std::error::Error;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
-use peer_net::{BuildError, ConnectError, ConnectionFailure, PeerError};
+use peer_net::{BuildError, ConnectError, ConnectionFailure, PeerError, listener};
 
 use crate::shown::tell;
 
@@ -128,8 +128,7 @@ fn lacks_descriptors() -> bool {
     let sockets: Result<Vec<_>, _> = (0..DESCRIPTORS)
         .map(|_| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect();
-    // EMFILE and ENFILE.
-    sockets.is_err_and(|error| matches!(error.raw_os_error(), Some(23 | 24)))
+    sockets.is_err_and(|error| listener::lacks_descriptors(&error))
 }
 
 /// That a connect came to nothing, and why.

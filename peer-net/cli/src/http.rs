@@ -15,6 +15,7 @@ use hyper::{
     Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use peer_net::listener::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -47,6 +48,7 @@ pub(crate) async fn serve(
 ) -> io::Result<(SocketAddr, AbortHandle)> {
     let listener = TcpListener::bind(address).await?;
     let local = listener.local_addr()?;
+    let mut listener = Listener::new(listener, "a browser's connection");
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let answer = Arc::new(answer);
     let task = tokio::spawn(async move {
@@ -54,11 +56,7 @@ pub(crate) async fn serve(
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            let Ok((stream, _)) = listener.accept().await else {
-                // Out of descriptors: let some go before the next try.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
+            let (stream, _) = listener.accept().await;
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
                 let service = service_fn(|request: Request<Incoming>| {

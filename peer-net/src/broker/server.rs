@@ -23,7 +23,7 @@ use super::hub::Hub;
 use super::options::{BrokerOptions, Ssl};
 use super::session;
 use super::tls;
-use crate::shortage::Shortage;
+use crate::listener::Listener;
 use crate::signalling::TlsError;
 use crate::time::{FOREVER, after};
 use crate::url::percent_encode;
@@ -164,7 +164,7 @@ async fn serve(
     let slots = Arc::new(Semaphore::new(hub.options.limits.connections));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut connections = JoinSet::new();
-    let mut shortage = Shortage::default();
+    let mut listener = Listener::new(listener, "a client's connection");
     let timer = {
         let hub = hub.clone();
         async move { hub.run_timer().await }
@@ -176,20 +176,17 @@ async fn serve(
             () = told_to_stop(&mut stopped) => break,
             () = &mut timer => {}
             Some(_) = connections.join_next() => {}
-            (accepted, slot) = accept(&listener, &slots, shortage.over_at()) => match accepted {
-                Ok((stream, remote)) => {
-                    let Some(entry) = Entry::new(&hub, remote, slot, &refusals) else {
-                        tracing::debug!(%remote, "closed: too many connections of its address");
-                        continue;
-                    };
-                    let (hub, stopped) = (hub.clone(), for_connections.clone());
-                    let tls = tls.borrow().clone().map(TlsAcceptor::from);
-                    connections.spawn(async move {
-                        connection(&hub, stream, remote, &entry, tls, stopped).await;
-                    });
-                }
-                Err(error) => shortage.begin("a client's connection", &error),
-            },
+            (stream, remote, slot) = accept(&mut listener, &slots) => {
+                let Some(entry) = Entry::new(&hub, remote, slot, &refusals) else {
+                    tracing::debug!(%remote, "closed: too many connections of its address");
+                    continue;
+                };
+                let (hub, stopped) = (hub.clone(), for_connections.clone());
+                let tls = tls.borrow().clone().map(TlsAcceptor::from);
+                connections.spawn(async move {
+                    connection(&hub, stream, remote, &entry, tls, stopped).await;
+                });
+            }
         }
     }
     drop(listener);
@@ -199,21 +196,15 @@ async fn serve(
     connections.shutdown().await;
 }
 
-/// The next connection, once there is room for one more and the system may hand it over.
+/// The next connection, once there is room for one more.
 async fn accept(
-    listener: &TcpListener,
+    listener: &mut Listener,
     slots: &Arc<Semaphore>,
-    not_before: Option<Instant>,
-) -> (
-    io::Result<(TcpStream, SocketAddr)>,
-    Option<OwnedSemaphorePermit>,
-) {
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
     // Only a closed semaphore gives none, and nobody closes it.
     let slot = slots.clone().acquire_owned().await.ok();
-    if let Some(at) = not_before {
-        sleep_until(at).await;
-    }
-    (listener.accept().await, slot)
+    let (stream, remote) = listener.accept().await;
+    (stream, remote, slot)
 }
 
 /// What a connection may do, and holds while it lasts.

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_serial::SerialStream;
 
 use super::Common;
 use super::driver::serve;
 use super::leaf::{End, Line};
 use super::options::SerialPort;
-use crate::shortage::Shortage;
+use crate::listener::Listener;
 
 /// The longest frame taken.
 const FRAME: usize = 4096;
@@ -38,29 +38,18 @@ pub(super) async fn listen(
     mut stop: watch::Receiver<bool>,
     common: Arc<Common>,
 ) {
-    let mut shortage = Shortage::default();
+    let mut listener = Listener::new(listener, "a leaf's stream");
     loop {
-        let accepting = async {
-            if let Some(at) = shortage.over_at() {
-                sleep_until(at).await;
-            }
-            listener.accept().await
-        };
-        let accepted = tokio::select! {
-            accepted = accepting => accepted,
+        let (stream, from) = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = super::stopped(&mut stop) => return,
         };
-        match accepted {
-            Ok((stream, from)) => {
-                let common = common.clone();
-                let stop = common.stop.subscribe();
-                tokio::spawn(async move {
-                    let (name, from) = (format!("tcp {from}"), Some(from.ip()));
-                    let _ = tcp(stream, name, from, stop, &common).await;
-                });
-            }
-            Err(error) => shortage.begin("a leaf's stream", &error),
-        }
+        let common = common.clone();
+        let stop = common.stop.subscribe();
+        tokio::spawn(async move {
+            let (name, from) = (format!("tcp {from}"), Some(from.ip()));
+            let _ = tcp(stream, name, from, stop, &common).await;
+        });
     }
 }
 

@@ -25,6 +25,11 @@ async fn a_gateway_without_descriptors_says_so_and_serves_on() -> Outcome {
     }
     let told = process.told("no file descriptors").await;
     assert!(told.contains("ulimit -n"), "{told}");
+    // So does its page.
+    let browser = soon(TcpStream::connect(process.page.expect("it has one"))).await?;
+    let told = process.told("a browser's connection").await;
+    assert!(told.contains("no file descriptors"), "{told}");
+    drop(browser);
     let (busy, began) = (process.busy(), std::time::Instant::now());
     // Who is there is served, and nothing spins.
     talk(&one, ours, &theirs).await?;
