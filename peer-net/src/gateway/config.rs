@@ -8,6 +8,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use core::time::Duration;
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use toml::Spanned;
 use super::GatewayError;
 use super::options::{GatewayOptions, Settings};
 use crate::rtc::{IceServer, RtcConfig, Stack};
-use crate::signalling::BrokerAddress;
+use crate::signalling::{BrokerAddress, tls};
 use blame::Blame;
 
 /// Where the command's status page is when the configuration does not say: this machine only.
@@ -220,6 +221,27 @@ impl GatewayConfig {
             sentence: error.to_string(),
         })?;
         Ok(Self { options, status })
+    }
+}
+
+/// Reads a file of certificates to trust. Returns its PEM, for
+/// [`GatewayOptions::root_certificates`].
+///
+/// # Errors
+/// It cannot be read, or, as [`io::ErrorKind::InvalidData`], it holds none that can be used. The
+/// error names the file.
+pub fn read_certificates(file: &Path) -> io::Result<Vec<u8>> {
+    let cannot = |kind, why: &dyn fmt::Display| {
+        let file = file.display();
+        io::Error::new(
+            kind,
+            format!("the certificates in {file} cannot be used: {why}"),
+        )
+    };
+    let pem = std::fs::read(file).map_err(|error| cannot(error.kind(), &error))?;
+    match tls::certificates(&pem) {
+        Ok(_) => Ok(pem),
+        Err(error) => Err(cannot(io::ErrorKind::InvalidData, &error)),
     }
 }
 

@@ -87,7 +87,7 @@ use registry::Registry;
 use crate::sync::lock;
 use crate::time::engine_now;
 
-pub use config::{ConfigError, GatewayConfig, STATUS_ADDRESS};
+pub use config::{ConfigError, GatewayConfig, STATUS_ADDRESS, read_certificates};
 pub use error::GatewayError;
 pub use options::{
     CONNECTION_BYTES_MIN, CONNECTIONS_MAX, GatewayLimits, GatewayOptions, LeafOptions, RateLimit,

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use peer_net::gateway::{EXAMPLE, Gateway, GatewayConfig, StatusSource};
+use peer_net::gateway::{EXAMPLE, Gateway, GatewayConfig, StatusSource, read_certificates};
 use tokio::task::AbortHandle;
 
 use crate::failure::{Failure, sentence};
@@ -194,7 +194,10 @@ fn read(files: &Files) -> Result<GatewayConfig, (bool, String)> {
     let mut config = GatewayConfig::parse(&text, folder)
         .map_err(|error| (false, format!("{}, {error}", path.display())))?;
     if let Some(file) = &files.cafile {
-        let pem = std::fs::read(file).map_err(|error| unreadable(file, error))?;
+        let pem = read_certificates(file).map_err(|error| {
+            let is_file = error.kind() != io::ErrorKind::InvalidData;
+            (is_file, error.to_string())
+        })?;
         let trusted = &mut config.options.root_certificates;
         trusted.push(b'\n');
         trusted.extend(pem);

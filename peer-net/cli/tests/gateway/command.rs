@@ -382,6 +382,17 @@ async fn what_is_wrong_is_said_in_a_sentence() -> Outcome {
     let ended = run(&["gateway", "--check", "--config", &path]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     assert_eq!(ended.stdout, format!("{path} can be used.\n"));
+    // And so are the certificates that the command line names.
+    let cafile = folder.path("short.key");
+    let check = ["gateway", "--check", "--config", &path, "--cafile", &cafile];
+    let ended = run(&check).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert_sentence(&ended.stderr);
+    let told = &ended.stderr;
+    assert!(
+        told.contains(&cafile) && told.contains("certificate"),
+        "{told}"
+    );
     Ok(())
 }
 

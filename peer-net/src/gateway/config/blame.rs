@@ -9,10 +9,11 @@ use std::path::Path;
 use peer_core::link::KEY_LEN;
 use toml::Spanned;
 
-use super::{ConfigError, KEY_FILE_MAX, Leaf, Limits, Often, SECONDS_MAX, SPEED, Serial};
+use super::{
+    ConfigError, KEY_FILE_MAX, Leaf, Limits, Often, SECONDS_MAX, SPEED, Serial, read_certificates,
+};
 use crate::gateway::options::{GatewayLimits, LeafOptions, RateLimit, SerialPort};
 use crate::rtc::IceServer;
-use crate::signalling::tls;
 
 /// Finds the line of what is wrong.
 pub(super) struct Blame<'t> {
@@ -59,17 +60,7 @@ impl Blame<'_> {
         file: &Spanned<String>,
         folder: &Path,
     ) -> Result<Vec<u8>, ConfigError> {
-        let path = folder.join(file.get_ref());
-        let cannot = |why: &dyn fmt::Display| {
-            let path = path.display();
-            let sentence = format!("the certificates in {path} cannot be used: {why}");
-            self.at(file, sentence)
-        };
-        let pem = std::fs::read(&path).map_err(|error| cannot(&error))?;
-        match tls::certificates(&pem) {
-            Ok(_) => Ok(pem),
-            Err(error) => Err(cannot(&error)),
-        }
+        read_certificates(&folder.join(file.get_ref())).map_err(|error| self.at(file, error))
     }
 
     pub(super) fn address(&self, text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
