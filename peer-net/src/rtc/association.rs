@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use peer_core::config::LABEL_MAX;
 use peer_core::peer::RtcFailure;
+use peer_core::wire::dcep::{self, DcepMessage, OPEN_HEADER_LEN, Open};
 use tokio::sync::watch;
 use webrtc_util::Conn;
 
@@ -16,6 +19,10 @@ use super::{RtcConfig, Stack};
 /// Why a session did not open.
 pub(super) type Failure = (RtcFailure, String);
 
+/// Longest message of DCEP in bytes. Messages may always be as long, whatever else the remote
+/// takes.
+pub(super) const OPENING_LEN: u32 = 4096;
+
 /// What an association is made for.
 pub(super) struct Purpose {
     pub(super) config: Arc<RtcConfig>,
@@ -25,17 +32,79 @@ pub(super) struct Purpose {
     pub(super) opening: Opening,
 }
 
+impl Purpose {
+    /// The receive window in bytes at most.
+    pub(super) fn receive_window(&self) -> u32 {
+        let config = &self.config;
+        let two = config.max_message_size.saturating_mul(2);
+        config.receive_window.max(two)
+    }
+
+    /// The longest message in bytes that the association has to send.
+    pub(super) fn send_max(&self) -> u32 {
+        self.max_message_size.max(OPENING_LEN)
+    }
+}
+
 /// Who opens the channel.
 pub(super) enum Opening {
     /// We do.
-    Ours {
-        label: String,
-        ordered: bool,
-        /// Whether we are the DTLS client, which has the even ids (RFC 8832, section 6).
-        dtls_client: bool,
-    },
+    Ours(Ours),
     /// The remote does.
     Theirs,
+}
+
+/// A channel that we open.
+pub(super) struct Ours {
+    pub(super) label: String,
+    pub(super) ordered: bool,
+    pub(super) dtls_client: bool,
+}
+
+impl Ours {
+    /// The id of its stream: the DTLS client has the even ones (RFC 8832, section 6).
+    pub(super) fn stream(&self) -> u16 {
+        u16::from(!self.dtls_client)
+    }
+
+    /// DCEP's OPEN for it.
+    pub(super) fn message(&self) -> Result<Bytes, Failure> {
+        let mut buffer = [0; OPEN_HEADER_LEN + LABEL_MAX];
+        let open = Open {
+            ordered: self.ordered,
+            label: &self.label,
+            ..Open::default()
+        };
+        match open.write(&mut buffer) {
+            Ok(length) => Ok(Bytes::copy_from_slice(
+                buffer.get(..length).unwrap_or_default(),
+            )),
+            Err(error) => {
+                let sentence = format!("the channel's label cannot be used: {error}");
+                Err((RtcFailure::Channel, sentence))
+            }
+        }
+    }
+}
+
+/// Reads the first message of all, with which the remote opens its channel: DCEP's OPEN (RFC 8832,
+/// section 5.1).
+pub(super) fn theirs(is_dcep: bool, bytes: &[u8]) -> Result<Open<'_>, Failure> {
+    let fail = |sentence: String| (RtcFailure::Channel, sentence);
+    if !is_dcep {
+        let unopened = "the remote sent data on a channel it had not opened";
+        return Err(fail(unopened.to_owned()));
+    }
+    match dcep::parse(bytes) {
+        Ok(DcepMessage::Open(open)) => Ok(open),
+        Ok(DcepMessage::Ack) => {
+            let never = "the remote answered a channel that was never opened";
+            Err(fail(never.to_owned()))
+        }
+        Err(error) => Err(fail(format!(
+            "the channel's opening cannot be read: {error}"
+        ))),
+    }
 }
 
 /// Why an association is over.
@@ -105,16 +174,6 @@ impl Association {
         end(self.end_sender(), End::Ended);
     }
 
-    /// Whether what runs the association does.
-    pub(super) fn is_alive(&self) -> bool {
-        match self {
-            #[cfg(feature = "webrtc-rs")]
-            Self::WebrtcRs(stack) => stack.is_alive(),
-            #[cfg(feature = "native")]
-            Self::Native(stack) => stack.is_alive(),
-        }
-    }
-
     /// Makes the remote send something, for those who measure its silence.
     pub(super) async fn heartbeat(&self) {
         match self {
@@ -155,4 +214,31 @@ pub(super) fn end(sender: &watch::Sender<Option<End>>, reason: End) {
         }
         first
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_message_opens_the_channel_or_says_why_not() {
+        let ours = Ours {
+            label: "x".to_owned(),
+            ordered: false,
+            dtls_client: false,
+        };
+        assert_eq!(ours.stream(), 1);
+        let message = ours.message().unwrap();
+        let open = theirs(true, &message).unwrap();
+        assert_eq!((open.label, open.ordered), ("x", false));
+        for (is_dcep, bytes, why) in [
+            (false, &message[..], "it had not opened"),
+            (true, &dcep::ACK, "never opened"),
+            (true, &[3; 4], "cannot be read"),
+        ] {
+            let (failure, sentence) = theirs(is_dcep, bytes).unwrap_err();
+            assert_eq!(failure, RtcFailure::Channel);
+            assert!(sentence.contains(why), "{sentence}");
+        }
+    }
 }

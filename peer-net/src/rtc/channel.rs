@@ -49,6 +49,15 @@ impl Message {
         }
     }
 
+    /// Whether a message that travels so is one of an application.
+    #[cfg(feature = "native")]
+    pub(super) const fn is_ppid(ppid: u32) -> bool {
+        matches!(
+            ppid,
+            PPID_STRING | PPID_STRING_EMPTY | PPID_BINARY | PPID_BINARY_EMPTY
+        )
+    }
+
     /// The message that travelled so; `None` if it is none of an application.
     pub(super) fn from_wire(ppid: u32, bytes: &[u8]) -> Option<Self> {
         Some(match ppid {
@@ -151,8 +160,9 @@ impl ChannelSender {
         self.line.room.is_closed()
     }
 
-    /// Waits until the remote has acknowledged something since this call: `true`. `false`: the
-    /// channel is closed.
+    /// Waits until the [`buffered_amount`](Self::buffered_amount) may have become less since this
+    /// call, which is when the remote acknowledges something: `true`. `false`: the session is
+    /// over.
     pub fn acknowledged(&self) -> impl Future<Output = bool> + '_ {
         let acknowledged = self.line.below.acknowledged().notified();
         async {

@@ -36,9 +36,10 @@ const LOCAL_CANDIDATES: usize = 64;
 /// URLs of STUN and TURN servers; each costs a socket an address. More are passed over.
 const MAX_SERVERS: usize = 8;
 /// The same of all sessions of this process that wait for their servers. A dead one is waited for
-/// up to 8 s, whatever becomes of its session, and a name that is not resolved takes two of tokio's
-/// 512 blocking threads, which SCTP needs for every packet. A session that comes when they are
-/// taken does without servers, and says so in the log.
+/// up to 8 s, whatever becomes of its session, and a name that is not resolved takes two threads of
+/// tokio's blocking pool (512 unless the runtime was built otherwise), which webrtc-sctp needs for
+/// every packet. A session that comes when they are taken does without servers, and says so in the
+/// log.
 static SERVERS: Semaphore = Semaphore::const_new(128);
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;

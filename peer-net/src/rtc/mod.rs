@@ -7,9 +7,7 @@
 //!
 //! Known limits of the stack below: a path that dies is not replaced by another; and while a
 //! session ends that still waits for STUN or TURN servers, its tasks and sockets stay until those
-//! have been waited for, 8 s at most. No window update wakes the sending half of webrtc-sctp while
-//! something is under way: what a remote with another SCTP dropped for want of room goes again when
-//! the retransmission timer runs out, which doubles up to 60 s while the remote does not read.
+//! have been waited for, 8 s at most.
 //!
 //! Whose SCTP carries the data is a setting, [`Stack`]; both ends may have different ones.
 //!
@@ -55,12 +53,19 @@ const CLOSE_STEP: Duration = Duration::from_millis(500);
 #[non_exhaustive]
 pub enum Stack {
     /// The crate `webrtc-sctp`. Of the feature `webrtc-rs`.
+    ///
+    /// No window update wakes its sending half while something is under way: what a remote with
+    /// another SCTP dropped for want of room goes again when the retransmission timer runs out,
+    /// which doubles up to 60 s while the remote does not read.
     #[cfg(feature = "webrtc-rs")]
     #[cfg_attr(docsrs, doc(cfg(feature = "webrtc-rs")))]
     #[default]
     WebrtcRs,
     /// `peer_core::rtc::sctp`: one task a session, quick where packets are lost, nothing of the
     /// blocking pool. Of the feature `native`.
+    ///
+    /// On a channel that the remote opened with `maxRetransmits` or `maxPacketLifeTime` what is
+    /// sent from here is never given up: those are ignored.
     #[cfg(feature = "native")]
     #[cfg_attr(docsrs, doc(cfg(feature = "native")))]
     #[cfg_attr(not(feature = "webrtc-rs"), default)]
@@ -143,8 +148,9 @@ pub struct RtcConfig {
     pub failed_timeout: Duration,
     /// The largest message in bytes the remote is told it may send. Default: 262,144, as Chromium.
     pub max_message_size: u32,
-    /// SCTP receive window in bytes: received, and not yet read by the session. Default: 1 MiB.
-    /// Values below twice [`max_message_size`](Self::max_message_size) are raised to it.
+    /// SCTP receive window in bytes at most: received, and not yet read by the session. Default:
+    /// 1 MiB. Values below twice [`max_message_size`](Self::max_message_size) are raised to it.
+    /// `Stack::Native` tells the remote 16 KiB while little comes: no more than that in a second.
     pub receive_window: u32,
     /// Bytes of messages that wait in one [`ChannelReceiver`]. When it is full the window closes
     /// and the remote has to wait. Default: 4 MiB; at least one message always fits.

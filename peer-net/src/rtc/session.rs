@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use webrtc_ice::state::ConnectionState;
 use webrtc_util::Conn;
 
-use super::association::{Association, End, Failure, Opening, Purpose};
+use super::association::{Association, End, Failure, Opening, Ours, Purpose};
 use super::certificate::{Certificate, Fingerprint};
 use super::channel::Channel;
 use super::dtls::{self, Dtls};
@@ -25,9 +25,7 @@ use super::{CLOSE_STEP, IceState, RtcConfig, SessionEvent};
 /// How long a channel's reader may need to empty the stream after the remote's end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// What is said when what runs the association is gone without a word.
-const ASSOCIATION_DIED: &str = "the SCTP association died";
-/// Between two looks at whether the association's tasks live.
-const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const ASSOCIATION_DIED: &str = "the SCTP association died";
 
 /// One peer connection with one data channel. Dropping it closes it.
 ///
@@ -340,7 +338,6 @@ impl Negotiation {
             }
         };
         tokio::pin!(dead);
-        let mut watchdog = tokio::time::interval(WATCHDOG_INTERVAL);
         let end = loop {
             tokio::select! {
                 end = association.ended() => break progress.told(end),
@@ -355,11 +352,6 @@ impl Negotiation {
                     let _ = timeout(CLOSE_STEP, association.heartbeat()).await;
                 }
                 () = &mut dead => break Err(progress.fail("the transport failed")),
-                _ = watchdog.tick() => {
-                    if !association.is_alive() {
-                        break Err(progress.fail(ASSOCIATION_DIED));
-                    }
-                }
             }
         };
         // Whatever ends it, what came before was acknowledged and is handed over: a remote's ABORT
@@ -475,11 +467,11 @@ impl Negotiation {
 
         progress.enter(ASSOCIATE);
         let opening = match &self.role {
-            Role::Offer { label, ordered } => Opening::Ours {
+            Role::Offer { label, ordered } => Opening::Ours(Ours {
                 label: label.clone(),
                 ordered: *ordered,
                 dtls_client: remote.is_client(),
-            },
+            }),
             Role::Answer { .. } => Opening::Theirs,
         };
         let purpose = Purpose {

@@ -30,14 +30,12 @@ pub(super) struct Native {
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
     awaited: Mutex<Awaited>,
-    task: tokio::task::AbortHandle,
 }
 
 /// What the task tells once.
 struct Awaited {
     associated: Option<oneshot::Receiver<Result<(), Failure>>>,
     opened: Option<oneshot::Receiver<Result<Channel, Failure>>>,
-    done: Option<oneshot::Receiver<()>>,
 }
 
 /// What the ends of the channel see of the task.
@@ -81,25 +79,21 @@ impl Native {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (associated, when_associated) = oneshot::channel();
         let (opened, when_opened) = oneshot::channel();
-        let (done, when_done) = oneshot::channel();
         let task = Task {
             purpose,
             shared: Arc::clone(&shared),
             commands: receiver,
             associated: Some(associated),
             opened: Some(opened),
-            done: Some(done),
         };
-        let task = tokio::spawn(task.run(dtls).in_current_span());
+        tokio::spawn(task.run(dtls).in_current_span());
         Self {
             commands,
             shared,
             awaited: Mutex::new(Awaited {
                 associated: Some(when_associated),
                 opened: Some(when_opened),
-                done: Some(when_done),
             }),
-            task: task.abort_handle(),
         }
     }
 
@@ -115,21 +109,19 @@ impl Native {
         &self.shared.end
     }
 
-    pub(super) fn is_alive(&self) -> bool {
-        !self.task.is_finished()
-    }
-
     pub(super) fn heartbeat(&self) {
         // With as many commands before it the task is busy anyway.
         let _ = self.commands.try_send(Command::Heartbeat);
     }
 
     pub(super) async fn close(&self) {
-        let asked = self.commands.send(Command::Close).await.is_ok();
-        if asked && let Some(done) = self.awaited(|awaited| awaited.done.take()) {
-            // What the receiver has still to read stays with the task, which goes on by itself.
-            let _ = timeout(CLOSE_STEP, done).await;
-        }
+        let closing = async {
+            if self.commands.send(Command::Close).await.is_ok() {
+                // What the receiver has still to read stays with the task, which goes on by itself.
+                self.commands.closed().await;
+            }
+        };
+        let _ = timeout(CLOSE_STEP, closing).await;
     }
 
     fn awaited<T>(&self, change: impl FnOnce(&mut Awaited) -> T) -> T {

@@ -4,9 +4,10 @@ use core::future::pending;
 use std::sync::Arc;
 
 use peer_core::rtc::sctp::{Association, Outgoing};
-use peer_core::wire::dcep::{self, DcepError, DcepMessage, PPID_DCEP};
+use peer_core::wire::dcep::{self, DcepMessage, PPID_DCEP};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::super::association::{Failure, theirs};
 use super::super::channel::{Inbox, Line, Message, Queued, StackEnds};
 use super::Shared;
 
@@ -37,30 +38,28 @@ pub(super) enum Order {
 }
 
 /// A whole message of the remote.
-#[derive(Debug)]
 pub(super) enum Came {
     Message(Message),
-    Open {
-        ordered: bool,
-    },
+    /// The first of all: whether the channel that it opens is ordered, or why it opens none.
+    Opening(Result<bool, Failure>),
     Ack,
-    /// It is of DCEP, and cannot be read.
-    Broken(DcepError),
-    /// Of no use to anybody.
-    Nothing,
 }
 
-pub(super) fn came(ppid: u32, bytes: &[u8]) -> Came {
-    if ppid != PPID_DCEP {
-        return Message::from_wire(ppid, bytes).map_or(Came::Nothing, Came::Message);
+/// `None`: it is of no use to anybody. `is_open`: whether there is a channel.
+pub(super) fn came(is_open: bool, ppid: u32, bytes: &[u8]) -> Option<Came> {
+    let is_dcep = ppid == PPID_DCEP;
+    if !is_open {
+        let opening = theirs(is_dcep, bytes).map(|open| open.ordered);
+        return Some(Came::Opening(opening));
     }
-    match dcep::parse(bytes) {
-        Ok(DcepMessage::Open(open)) => Came::Open {
-            ordered: open.ordered,
-        },
-        Ok(DcepMessage::Ack) => Came::Ack,
-        Err(error) => Came::Broken(error),
+    if !is_dcep {
+        return Message::from_wire(ppid, bytes).map(Came::Message);
     }
+    if let Ok(DcepMessage::Ack) = dcep::parse(bytes) {
+        return Some(Came::Ack);
+    }
+    tracing::debug!("the remote opens an open channel, or says what cannot be read");
+    None
 }
 
 impl OpenChannel {

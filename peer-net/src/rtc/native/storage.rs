@@ -13,8 +13,9 @@ pub(super) const SMALL: usize = 16 * 1024;
 const CHUNKS: [usize; 2] = [256, 8192];
 const RUNS: [usize; 2] = [32, 512];
 
-/// Half of [`SMALL`] in so short a time is much.
-const MOMENT: Duration = Duration::from_millis(100);
+/// More than [`SMALL`] in so short a time is much: with little memory no more can come in one round
+/// trip, so that on a path whose round trips are shorter it is the memory that holds things up.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How much of its memory a half has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Traffic {
 
     /// Whether it was more of late than little memory is good for.
     pub(super) fn is_much(&self) -> bool {
-        self.bytes > SMALL / 2 && self.since.elapsed() <= MOMENT
+        self.bytes > SMALL && self.since.elapsed() <= MOMENT
     }
 }
 

@@ -4,20 +4,20 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use peer_core::config::LABEL_MAX;
 use peer_core::peer::RtcFailure;
 use peer_core::rtc::sctp::{
-    self, Association, Config, Detached, Event, Memory, Outgoing, Received, Violation,
+    self, Association, Config, Detached, Event, Memory, Outgoing, Piece, Received, Violation,
 };
-use peer_core::wire::dcep::{self, OPEN_HEADER_LEN, Open, PPID_DCEP};
+use peer_core::wire::dcep::{self, PPID_DCEP};
 use peer_core::wire::sdp::SCTP_PORT;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use webrtc_util::Conn;
 
-use super::super::association::{End, Failure, Opening, Purpose, end};
-use super::super::channel::{Channel, channel};
+use super::super::CLOSE_STEP;
+use super::super::association::{End, Failure, OPENING_LEN, Opening, Purpose, end};
+use super::super::channel::{Channel, Message, channel};
 use super::super::guard::DATAGRAM_MAX;
 use super::Shared;
 use super::open::{Came, OpenChannel, Order, Ready, came, ready};
@@ -34,10 +34,10 @@ const IDLE_KEPT: Duration = Duration::from_secs(1);
 /// Packets that are read from DTLS before what they ask for is sent, and that are sent before some
 /// are read.
 const BATCH: usize = 32;
-/// Messages may always be as long as this in bytes: DCEP's OPEN is one.
-const OPENING_LEN: u32 = 4096;
 /// How long the remote has to answer the reset of our stream before the association is aborted.
 const RESET_WAIT: Duration = Duration::from_millis(300);
+/// What DTLS has not sent after so long counts as lost, so that the task never hangs in it.
+const SEND_WAIT: Duration = CLOSE_STEP;
 
 /// What packets go through.
 type Dtls = dyn Conn + Send + Sync;
@@ -56,7 +56,6 @@ pub(super) struct Task {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) associated: Option<oneshot::Sender<Result<(), Failure>>>,
     pub(super) opened: Option<oneshot::Sender<Result<Channel, Failure>>>,
-    pub(super) done: Option<oneshot::Sender<()>>,
 }
 
 /// How far the session is.
@@ -117,6 +116,8 @@ struct Work<A> {
     channel: Option<OpenChannel>,
     /// The message being put together.
     partial: Vec<u8>,
+    /// Where packets are made.
+    out: Vec<u8>,
     phase: Phase,
     /// The memory that the association has.
     sizes: Sizes,
@@ -135,14 +136,12 @@ impl Task {
             self.refuse((RtcFailure::Resources, sentence.to_owned()));
             return;
         }
-        let window = config
-            .receive_window
-            .max(config.max_message_size.saturating_mul(2));
+        let window = self.purpose.receive_window();
         let mut settings = Config::new(random);
         settings.local_port = SCTP_PORT;
         settings.remote_port = self.purpose.remote_port;
         settings.packet = PACKET;
-        settings.send_max = u64::from(self.purpose.max_message_size.max(OPENING_LEN));
+        settings.send_max = u64::from(self.purpose.send_max());
         settings.receive_max = u64::from(config.max_message_size.max(OPENING_LEN));
         let mut storage = Storage::new((config.send_buffer / 2).max(SMALL), window as usize);
         let nothing = Memory {
@@ -161,6 +160,7 @@ impl Task {
             epoch: Instant::now(),
             channel: None,
             partial: Vec::new(),
+            out: vec![0; usize::from(PACKET)],
             phase: Phase::Going,
             sizes: Sizes::SMALL,
             came: Traffic::new(),
@@ -203,6 +203,7 @@ impl<A> Work<A> {
             epoch: self.epoch,
             channel: self.channel,
             partial: self.partial,
+            out: self.out,
             phase: self.phase,
             sizes: self.sizes,
             came: self.came,
@@ -225,6 +226,9 @@ impl Work<Association<'_>> {
         packet: &mut [u8],
     ) -> Option<Sizes> {
         loop {
+            if let Phase::Over(_) = self.phase {
+                return None;
+            }
             self.events();
             self.take();
             self.give();
@@ -235,27 +239,42 @@ impl Work<Association<'_>> {
             if let Some(reason) = self.association.end_reason() {
                 self.over(Why::Sctp(reason), Rest::Kept);
             }
-            let resetting = match self.phase {
-                Phase::Going => None,
-                Phase::Resetting(until) => Some(until),
-                Phase::Over(_) => return None,
-            };
-            let idle = self.idle_since.map(|since| since + IDLE_KEPT);
-            let timeout = self.association.timeout();
-            let timeout = timeout.map(|at| of_engine(self.epoch, at));
+            if let Phase::Over(_) = self.phase {
+                return None;
+            }
+            let deadline = self.deadline();
             tokio::select! {
                 received = dtls.recv(packet) => match received {
                     Ok(len) => self.received(dtls, packet, len),
-                    Err(_) => self.over(Why::Dtls, Rest::Kept),
+                    Err(error) => self.dtls_over(&error),
                 },
                 command = self.task.commands.recv() => self.command(dtls, command).await,
                 ready = ready(&mut self.channel) => self.ready(ready),
                 () = ended(end), if self.is_undrained() => self.drained(),
-                () = sleep_until(timeout) => {}
-                () = sleep_until(idle) => {}
-                () = sleep_until(resetting) => self.association.abort(),
+                () = sleep_until(deadline) => self.reset_in_time(),
                 () = core::future::ready(()), if more => {}
             }
+        }
+    }
+
+    /// When there is something to do although nothing comes.
+    fn deadline(&self) -> Option<Instant> {
+        let timeout = self.association.timeout();
+        let timeout = timeout.map(|at| of_engine(self.epoch, at));
+        let idle = self.idle_since.map(|since| since + IDLE_KEPT);
+        let resetting = match self.phase {
+            Phase::Resetting(until) => Some(until),
+            Phase::Going | Phase::Over(_) => None,
+        };
+        [timeout, idle, resetting].into_iter().flatten().min()
+    }
+
+    /// A remote that has not answered the reset of our stream by now is waited for no longer.
+    fn reset_in_time(&mut self) {
+        if let Phase::Resetting(until) = self.phase
+            && until <= Instant::now()
+        {
+            self.association.abort();
         }
     }
 
@@ -294,9 +313,7 @@ impl Work<Association<'_>> {
 
     async fn over_and_out(mut self) {
         self.task.commands.close();
-        if let Some(done) = self.task.done.take() {
-            let _ = done.send(());
-        }
+        self.out = Vec::new();
         if self.phase == Phase::Over(Rest::Kept) {
             self.deliver_rest().await;
         }
@@ -316,24 +333,36 @@ impl Work<Association<'_>> {
                 Some(Ok(len)) => self
                     .association
                     .receive(now, packet.get(..len).unwrap_or_default()),
-                Some(Err(_)) => return self.over(Why::Dtls, Rest::Kept),
+                Some(Err(error)) => return self.dtls_over(&error),
                 None => return,
             }
         }
     }
 
+    /// DTLS brings nothing more.
+    fn dtls_over(&mut self, error: &webrtc_util::Error) {
+        tracing::debug!(%error, "DTLS is over");
+        self.over(Why::Dtls, Rest::Kept);
+    }
+
     /// Sends what there is to send, so much that there may be more.
     async fn transmit(&mut self, dtls: &Dtls) -> bool {
-        let mut out = [0; PACKET as usize];
         let mut more = false;
         for count in 1..=BATCH {
             let now = engine_now(self.epoch);
-            let Some(len) = self.association.transmit(now, &mut out) else {
+            let Some(len) = self.association.transmit(now, &mut self.out) else {
                 break;
             };
-            if let Err(error) = dtls.send(out.get(..len).unwrap_or_default()).await {
-                // As if it had been lost on its way: whether the path is dead is for ICE to say.
-                tracing::debug!(%error, "an SCTP packet was not sent");
+            let packet = self.out.get(..len).unwrap_or_default();
+            // As if it had been lost on its way: whether the path is dead is for ICE to say.
+            match timeout(SEND_WAIT, dtls.send(packet)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "an SCTP packet was not sent"),
+                Err(_) => {
+                    tracing::debug!("DTLS did not send an SCTP packet");
+                    // Whoever waits for the task comes first.
+                    break;
+                }
             }
             more = count == BATCH;
         }
@@ -356,8 +385,11 @@ impl Work<Association<'_>> {
         }
     }
 
-    /// Nothing more goes or comes.
+    /// Nothing more goes or comes. The first reason counts.
     fn over(&mut self, why: Why, rest: Rest) {
+        if let Phase::Over(_) = self.phase {
+            return;
+        }
         tracing::debug!(why = why.sentence(), "the SCTP association is over");
         self.phase = Phase::Over(rest);
         let failure = if self.task.associated.is_some() {
@@ -416,32 +448,21 @@ impl Work<Association<'_>> {
 
     /// Opens the channel, if that is for us to do. Data may follow at once.
     fn open_ours(&mut self) {
-        let Opening::Ours {
-            label,
-            ordered,
-            dtls_client,
-        } = &self.task.purpose.opening
-        else {
+        let Opening::Ours(ours) = &self.task.purpose.opening else {
             return;
         };
-        let stream = u16::from(!dtls_client);
-        let order = if *ordered {
+        let stream = ours.stream();
+        let order = if ours.ordered {
             Order::Ordered
         } else {
             Order::UnorderedAfterAck
         };
-        let mut buffer = [0; OPEN_HEADER_LEN + LABEL_MAX];
-        let open = Open {
-            ordered: *ordered,
-            label,
-            ..Open::default()
-        };
-        match open.write(&mut buffer) {
-            Ok(length) => {
-                self.say(stream, buffer.get(..length).unwrap_or_default());
+        match ours.message() {
+            Ok(message) => {
+                self.say(stream, &message);
                 self.open(stream, order);
             }
-            Err(error) => self.fail(format!("the channel's label cannot be used: {error}")),
+            Err(failure) => self.fail(failure),
         }
     }
 
@@ -466,8 +487,8 @@ impl Work<Association<'_>> {
     }
 
     /// The channel will not open.
-    fn fail(&mut self, sentence: String) {
-        self.task.refuse((RtcFailure::Channel, sentence));
+    fn fail(&mut self, failure: Failure) {
+        self.task.refuse(failure);
         self.association.abort();
     }
 
@@ -484,13 +505,22 @@ impl Work<Association<'_>> {
     fn take(&mut self) {
         while self.channel.as_ref().is_none_or(OpenChannel::has_room) {
             let (stream, count, whole) = match self.association.read() {
+                Some(Received::Piece(piece)) if !is_wanted(self.channel.as_ref(), &piece) => {
+                    if piece.first {
+                        let (stream, ppid) = (piece.stream, piece.ppid);
+                        tracing::debug!(stream, ppid, "nobody asked for that message");
+                    }
+                    (piece.stream, piece.bytes.len(), None)
+                }
                 Some(Received::Piece(piece)) => {
                     // What came in one piece is copied once.
+                    let is_open = self.channel.is_some();
                     let whole = if piece.last && self.partial.is_empty() {
-                        Some(came(piece.ppid, piece.bytes))
+                        came(is_open, piece.ppid, piece.bytes)
                     } else {
                         self.partial.extend_from_slice(piece.bytes);
-                        piece.last.then(|| came(piece.ppid, &self.partial))
+                        let all = piece.last.then_some(&self.partial);
+                        all.and_then(|all| came(is_open, piece.ppid, all))
                     };
                     (piece.stream, piece.bytes.len(), whole)
                 }
@@ -510,7 +540,9 @@ impl Work<Association<'_>> {
             self.came.count(count);
             if let Some(came) = whole {
                 self.partial.clear();
-                self.partial.shrink_to(PARTIAL_KEPT);
+                if self.sizes.receive == Size::Small {
+                    self.partial.shrink_to(PARTIAL_KEPT);
+                }
                 self.came(stream, came);
             }
         }
@@ -519,29 +551,21 @@ impl Work<Association<'_>> {
     /// A whole message came.
     fn came(&mut self, stream: u16, came: Came) {
         match (came, &mut self.channel) {
-            (Came::Message(message), Some(channel)) if channel.stream == stream => {
-                channel.deliver(message);
+            (Came::Opening(Ok(ordered)), None) => {
+                self.say(stream, &dcep::ACK);
+                let order = if ordered {
+                    Order::Ordered
+                } else {
+                    Order::Unordered
+                };
+                self.open(stream, order);
             }
-            (Came::Message(_), None) => {
-                self.fail("the remote sent data on a channel it had not opened".to_owned());
+            (Came::Opening(Err(failure)), None) => self.fail(failure),
+            (Came::Message(message), Some(channel)) => channel.deliver(message),
+            (Came::Ack, Some(channel)) => channel.acknowledged(),
+            (Came::Opening(_), Some(_)) | (Came::Message(_) | Came::Ack, None) => {
+                debug_assert!(false, "it was looked whether there is a channel");
             }
-            (Came::Open { ordered }, None) => {
-                if matches!(self.task.purpose.opening, Opening::Theirs) {
-                    self.say(stream, &dcep::ACK);
-                    let order = if ordered {
-                        Order::Ordered
-                    } else {
-                        Order::Unordered
-                    };
-                    self.open(stream, order);
-                }
-            }
-            (Came::Ack, Some(channel)) if channel.stream == stream => channel.acknowledged(),
-            (Came::Broken(error), None) => {
-                self.fail(format!("the channel's opening cannot be read: {error}"));
-            }
-            (Came::Nothing, _) => {}
-            (came, _) => tracing::debug!(stream, ?came, "nobody asked for that"),
         }
     }
 
@@ -583,6 +607,12 @@ impl Work<Association<'_>> {
             }
         }
     }
+}
+
+/// Whether a piece is of a message that somebody wants. The rest is dropped as it comes.
+fn is_wanted(channel: Option<&OpenChannel>, piece: &Piece<'_>) -> bool {
+    let is_known = piece.ppid == PPID_DCEP || Message::is_ppid(piece.ppid);
+    channel.is_none_or(|channel| channel.stream == piece.stream && is_known)
 }
 
 /// The session was told to end.

@@ -12,8 +12,9 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 use webrtc_util::{Conn, Error};
 
-use super::super::association::{End, Opening, Purpose};
+use super::super::association::{End, Opening, Ours, Purpose};
 use super::super::{ChannelReceiver, ChannelSender, Message, RtcConfig};
+use super::storage::{SMALL, Traffic};
 use super::{Below as _, Native};
 
 /// Generous: it only ends a test that hangs.
@@ -27,6 +28,8 @@ struct Cable {
     from: Mutex<mpsc::Receiver<Vec<u8>>>,
     /// Whether sending fails.
     broken: AtomicBool,
+    /// Whether sending never ends.
+    stuck: AtomicBool,
 }
 
 fn cable() -> [Arc<Cable>; 2] {
@@ -37,6 +40,7 @@ fn cable() -> [Arc<Cable>; 2] {
             to,
             from: Mutex::new(from),
             broken: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
         })
     };
     [end(to_b, from_b), end(to_a, from_a)]
@@ -62,6 +66,9 @@ impl Conn for Cable {
     async fn send(&self, packet: &[u8]) -> Result<usize, Error> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(Error::Other("the network is unreachable".to_owned()));
+        }
+        if self.stuck.load(Ordering::SeqCst) {
+            return core::future::pending().await;
         }
         drop(self.to.try_send(packet.to_vec()));
         Ok(packet.len())
@@ -113,11 +120,11 @@ impl Side {
 /// An open channel. `most`: the longest message that the side that opened it sends.
 async fn open(ordered: bool, configs: [RtcConfig; 2], most: u32) -> [Side; 2] {
     let cable = cable();
-    let ours = Opening::Ours {
+    let ours = Opening::Ours(Ours {
         label: "x".to_owned(),
         ordered,
         dtls_client: true,
-    };
+    });
     let openings = [ours, Opening::Theirs];
     let mut natives = Vec::new();
     for ((config, opening), cable) in configs.into_iter().zip(openings).zip(&cable) {
@@ -230,4 +237,70 @@ async fn closing_waits_for_nobody() {
         a.sender.send(Message::Binary(Bytes::new())).await.ok(),
         None
     );
+}
+
+/// Waits until no task is left.
+async fn no_tasks() {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let gone = async {
+        while metrics.num_alive_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the tasks end");
+}
+
+/// Who closes wants nothing more: what its receiver has not got is freed at once, though the
+/// receiver lives on.
+#[tokio::test]
+async fn what_waits_is_dropped_by_a_close_of_our_own() {
+    let config = || RtcConfig {
+        receive_buffer: 1000,
+        ..RtcConfig::default()
+    };
+    let [mut a, b] = open(true, [config(), config()], 65_536).await;
+    for number in 0..50 {
+        b.sender.send(message(number, 10_000)).await.unwrap();
+    }
+    timeout(PATIENCE, b.sender.flushed()).await.unwrap();
+    a.native.close().await;
+    no_tasks().await;
+    // There was room for one.
+    assert_eq!(a.received().await, Some(message(0, 10_000)));
+    assert_eq!(a.received().await, None);
+}
+
+/// A DTLS that takes nothing for ever holds up neither a close nor the end of the task.
+#[tokio::test(start_paused = true)]
+async fn a_send_that_never_ends_is_not_waited_for() {
+    let [a, b] = open(true, Default::default(), 65_536).await;
+    a.cable.stuck.store(true, Ordering::SeqCst);
+    a.sender.send(message(1, 50_000)).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        a.native.heartbeat();
+    }
+    timeout(Duration::from_secs(1), a.native.close())
+        .await
+        .expect("it closes");
+    b.native.close().await;
+    no_tasks().await;
+}
+
+/// With the little memory that there is at first no more comes in one round trip: that it comes
+/// again within a second tells that it is too little.
+#[tokio::test(start_paused = true)]
+async fn a_long_way_gets_a_large_window() {
+    for (way, much) in [(600, true), (2000, false)] {
+        let mut traffic = Traffic::new();
+        let mut was_much = false;
+        for _ in 0..10 {
+            for _ in 0..16 {
+                traffic.count(SMALL / 16);
+                was_much |= traffic.is_much();
+            }
+            tokio::time::advance(Duration::from_millis(way)).await;
+        }
+        assert_eq!(was_much, much, "{way} ms");
+    }
 }

@@ -6,18 +6,18 @@ use core::future::poll_fn;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use peer_core::config::LABEL_MAX;
-use peer_core::wire::dcep::{self, OPEN_HEADER_LEN, Open, Reliability};
+use peer_core::wire::dcep::{self, Reliability};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier as Ppid;
 use webrtc_sctp::stream::{ReliabilityType, Stream};
 
-use super::super::association::End;
+use super::super::association::{End, OPENING_LEN, Ours, theirs};
 use super::super::channel::{Below, Channel, Inbox, Line, Message, Queued, StackEnds, channel};
+use super::super::session::ASSOCIATION_DIED;
 use super::super::{RtcConfig, RtcFailure};
 use super::sctp::{Packets, Sctp};
 
@@ -26,13 +26,14 @@ use super::sctp::{Packets, Sctp};
 const NUDGE_STREAM: u16 = u16::MAX;
 /// How long a read may wait for the association's lock before the stream counts as empty.
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
-/// Longest message read while the channel is being opened: DCEP's OPEN.
-const OPENING_LEN: usize = 4096;
+/// Between two looks at whether the association's loops run.
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The tasks of a channel, and its way to fail senders that wait.
 pub(super) struct Tasks {
     writer: tokio::task::JoinHandle<()>,
     reader: tokio::task::JoinHandle<()>,
+    watchdog: tokio::task::JoinHandle<()>,
     line: Arc<Line>,
 }
 
@@ -42,6 +43,7 @@ impl Tasks {
     pub(super) fn end(&self) {
         self.line.close();
         self.writer.abort();
+        self.watchdog.abort();
     }
 
     /// Ends both directions at once.
@@ -53,66 +55,45 @@ impl Tasks {
 
 /// As the side that offered: opens the channel. Data may follow at once.
 pub(super) async fn open(
-    sctp: &Sctp,
+    sctp: &Arc<Sctp>,
     config: &RtcConfig,
-    label: &str,
-    ordered: bool,
-    dtls_client: bool,
+    ours: &Ours,
     max_message_size: usize,
 ) -> Result<(Channel, Tasks), (RtcFailure, String)> {
-    // The DTLS client has the even ids: RFC 8832, section 6.
-    let id = u16::from(!dtls_client);
-    let mut buffer = [0; OPEN_HEADER_LEN + LABEL_MAX];
-    let length = Open {
-        ordered,
-        label,
-        ..Open::default()
-    }
-    .write(&mut buffer)
-    .map_err(|error| failure("the channel's label cannot be used", error))?;
+    let id = ours.stream();
+    let open = ours.message()?;
     let stream = sctp
         .association
         .open_stream(id, Ppid::Binary)
         .await
         .map_err(|error| failure("no stream for the channel", error))?;
     sctp.packets.watch_stream(id);
-    let open = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
     stream
         .write_sctp(&open, Ppid::Dcep)
         .await
         .map_err(|error| failure("the channel's opening was not sent", error))?;
     // Ordered until the remote's ACK, so that no message overtakes the opening.
-    start(stream, sctp, config, !ordered, max_message_size).await
+    start(stream, sctp, config, !ours.ordered, max_message_size).await
 }
 
 /// As the side that answered: waits for the remote to open a channel.
 pub(super) async fn accept(
-    sctp: &Sctp,
+    sctp: &Arc<Sctp>,
     config: &RtcConfig,
     max_message_size: usize,
 ) -> Result<(Channel, Tasks), (RtcFailure, String)> {
-    let fail = |sentence: &str| (RtcFailure::Channel, sentence.to_owned());
-    let stream = sctp
-        .association
-        .accept_stream()
-        .await
-        .ok_or_else(|| fail("the association ended before a channel was opened"))?;
+    let stream = sctp.association.accept_stream().await.ok_or_else(|| {
+        let sentence = "the association ended before a channel was opened";
+        (RtcFailure::Channel, sentence.to_owned())
+    })?;
     sctp.packets.watch_stream(stream.stream_identifier());
-    let mut buffer = vec![0; OPENING_LEN];
+    let mut buffer = vec![0; OPENING_LEN as usize];
     let (length, ppid) = stream
         .read_sctp(&mut buffer)
         .await
         .map_err(|error| failure("the channel's opening was not read", error))?;
-    if ppid != Ppid::Dcep {
-        return Err(fail("the remote sent data on a channel it had not opened"));
-    }
-    let open = match dcep::parse(buffer.get(..length).unwrap_or_default()) {
-        Ok(dcep::DcepMessage::Open(open)) => open,
-        Ok(dcep::DcepMessage::Ack) => {
-            return Err(fail("the remote answered a channel never opened"));
-        }
-        Err(error) => return Err(failure("the channel's opening cannot be read", error)),
-    };
+    let bytes = buffer.get(..length).unwrap_or_default();
+    let open = theirs(ppid == Ppid::Dcep, bytes)?;
     stream
         .write_sctp(&Bytes::from_static(&dcep::ACK), Ppid::Dcep)
         .await
@@ -132,7 +113,7 @@ fn failure(what: &str, error: impl core::fmt::Display) -> (RtcFailure, String) {
 
 async fn start(
     stream: Arc<Stream>,
-    sctp: &Sctp,
+    sctp: &Arc<Sctp>,
     config: &RtcConfig,
     unordered_after_ack: bool,
     max_message_size: usize,
@@ -171,12 +152,26 @@ async fn start(
         max_message_size: config.max_message_size as usize,
     };
     let reader = tokio::spawn(reader.run(drained).in_current_span());
+    let watchdog = watch(Arc::downgrade(sctp)).in_current_span();
     let tasks = Tasks {
         writer,
         reader,
+        watchdog: tokio::spawn(watchdog),
         line,
     };
     Ok((channel, tasks))
+}
+
+/// Tells when a loop of the association is gone without a word, which it is after a panic.
+async fn watch(sctp: Weak<Sctp>) {
+    let mut interval = tokio::time::interval(WATCHDOG_INTERVAL);
+    loop {
+        interval.tick().await;
+        let Some(sctp) = sctp.upgrade() else { return };
+        if !sctp.is_alive() {
+            return sctp.packets.fail(ASSOCIATION_DIED);
+        }
+    }
 }
 
 /// What the ends of the channel ask.

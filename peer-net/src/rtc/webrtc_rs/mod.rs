@@ -4,7 +4,6 @@ mod channel;
 mod flight;
 mod sctp;
 
-use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peer_core::peer::RtcFailure;
@@ -18,9 +17,6 @@ use self::sctp::{Packets, Sctp};
 use super::CLOSE_STEP;
 use super::association::{End, Failure, Opening, Purpose};
 use super::channel::Channel;
-
-/// DCEP's OPEN has to fit, whatever the remote says of its messages.
-const MESSAGE_MIN: u32 = 4096;
 
 /// One association of webrtc-sctp with its channel.
 pub(super) struct WebrtcRs {
@@ -37,12 +33,8 @@ struct Parts {
 
 impl WebrtcRs {
     pub(super) fn new(dtls: Arc<dyn Conn + Send + Sync>, purpose: Purpose) -> Self {
-        let config = &purpose.config;
-        let window = config
-            .receive_window
-            .max(config.max_message_size.saturating_mul(2));
         Self {
-            packets: Packets::new(dtls, window),
+            packets: Packets::new(dtls, purpose.receive_window()),
             purpose,
             parts: Mutex::default(),
         }
@@ -50,8 +42,7 @@ impl WebrtcRs {
 
     pub(super) async fn associate(&self) -> Result<(), Failure> {
         let ports = (SCTP_PORT, self.purpose.remote_port);
-        let largest = self.purpose.max_message_size.max(MESSAGE_MIN);
-        let sctp = Sctp::connect(Arc::clone(&self.packets), ports, largest)
+        let sctp = Sctp::connect(Arc::clone(&self.packets), ports, self.purpose.send_max())
             .await
             .map_err(|error| {
                 let sentence = format!("the SCTP association failed: {error}");
@@ -74,21 +65,7 @@ impl WebrtcRs {
             return Err((RtcFailure::Channel, sentence));
         };
         let (channel, tasks) = match opening {
-            Opening::Ours {
-                label,
-                ordered,
-                dtls_client,
-            } => {
-                channel::open(
-                    &sctp,
-                    config,
-                    label,
-                    *ordered,
-                    *dtls_client,
-                    max_message_size,
-                )
-                .await?
-            }
+            Opening::Ours(ours) => channel::open(&sctp, config, ours, max_message_size).await?,
             Opening::Theirs => channel::accept(&sctp, config, max_message_size).await?,
         };
         self.parts(|parts| parts.tasks = Some(tasks));
@@ -97,10 +74,6 @@ impl WebrtcRs {
 
     pub(super) fn end(&self) -> &watch::Sender<Option<End>> {
         self.packets.end_sender()
-    }
-
-    pub(super) fn is_alive(&self) -> bool {
-        self.parts(|parts| parts.sctp.as_ref().is_none_or(|sctp| sctp.is_alive()))
     }
 
     pub(super) async fn heartbeat(&self) {
@@ -132,6 +105,5 @@ impl WebrtcRs {
 
 /// What could wait for the stack has so long.
 async fn step(closing: impl Future) {
-    const STEP: Duration = CLOSE_STEP;
-    let _ = timeout(STEP, closing).await;
+    let _ = timeout(CLOSE_STEP, closing).await;
 }
