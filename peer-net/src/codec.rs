@@ -17,7 +17,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use crate::error::{ReceiveError, SendError};
 use crate::limits::JSON_VALUE_DEPTH_MAX;
 use crate::rtc::Message;
-use crate::value::{Budget, MAX_VALUES, Value, ValueSeed};
+use crate::value::{MAX_VALUES, Value, ValueSeed, ValuesLeft};
 
 /// Longest message in `json`. PeerJS sends none of 16,300 bytes or more (`lib/util.ts`,
 /// `chunkedMTU`).
@@ -184,11 +184,11 @@ pub(crate) fn decode(
     serialization: Serialization,
     payload: Payload,
 ) -> Result<Value, ReceiveError> {
-    let budget = Budget::new(MAX_VALUES);
+    let left = ValuesLeft::new(MAX_VALUES);
     let result = match (serialization, payload) {
         (Serialization::Binary | Serialization::BinaryUtf8, Payload::Binary(bytes)) => {
             let seed = ValueSeed {
-                budget: &budget,
+                left: &left,
                 source: Some(&bytes),
             };
             let mut packed = binarypack::Deserializer::new(&bytes);
@@ -200,7 +200,7 @@ pub(crate) fn decode(
             let text = without_lone_surrogates(&text);
             let mut json = serde_json::Deserializer::from_str(&text);
             let seed = ValueSeed {
-                budget: &budget,
+                left: &left,
                 source: None,
             };
             let value = seed.deserialize(&mut json);
@@ -216,7 +216,7 @@ pub(crate) fn decode(
         (_, Payload::Binary(_)) => Err(ReceiveError::Malformed("unknown serialization".to_owned())),
     };
     match result {
-        Err(_) if budget.is_exhausted() => Err(ReceiveError::TooManyValues { limit: MAX_VALUES }),
+        Err(_) if left.is_exhausted() => Err(ReceiveError::TooManyValues { limit: MAX_VALUES }),
         result => result,
     }
 }

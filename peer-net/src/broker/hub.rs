@@ -10,7 +10,7 @@ use peer_realm::{Action, ClientMessage, Realm, RealmStats, SessionId};
 use tokio::sync::Notify;
 
 use super::addresses::{Addresses, origin};
-use super::budget::{Budget, charged};
+use super::memory::{Memory, charged};
 use super::options::BrokerOptions;
 use super::outbox::Outbox;
 use crate::time::{engine_now, of_engine};
@@ -22,9 +22,9 @@ pub(super) struct Hub {
     /// [`BrokerOptions::path`] with a slash at either end.
     pub(super) base_path: String,
     /// What all sessions may have read of unfinished messages.
-    pub(super) incoming: Arc<Budget>,
+    pub(super) incoming: Arc<Memory>,
     /// What all outboxes and the lists of peers that are being read may hold.
-    pub(super) outgoing: Arc<Budget>,
+    pub(super) outgoing: Arc<Memory>,
     pub(super) addresses: Arc<Addresses>,
     state: Mutex<State>,
     /// The last list of peers and whose it is.
@@ -48,8 +48,8 @@ impl Hub {
         let realm = Realm::new(options.realm());
         Self {
             base_path: options.base_path(),
-            incoming: Arc::new(Budget::new(options.limits.incoming_bytes)),
-            outgoing: Arc::new(Budget::new(options.limits.outboxes_bytes)),
+            incoming: Arc::new(Memory::new(options.limits.incoming_bytes)),
+            outgoing: Arc::new(Memory::new(options.limits.outboxes_bytes)),
             addresses: Arc::new(Addresses::new(options.limits.connections_per_address)),
             options,
             state: Mutex::new(State {

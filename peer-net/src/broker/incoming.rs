@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::budget::Budget;
+use super::memory::Memory;
 
 /// Header of a client's control frame: two bytes and the mask.
 const CONTROL_HEADER: usize = 6;
@@ -17,7 +17,7 @@ const PONG_HEADER: usize = 2;
 /// Bytes of answers to pings that a client may leave unread, beyond what the system buffers.
 pub(super) const PONGS_MAX: usize = 16 * 1024;
 
-/// A stream whose longest message counts against a budget of all sessions.
+/// A stream whose longest message counts in the memory that all sessions share.
 ///
 /// Without it every session could hold a buffer for a message of the full size at the same time.
 /// Each may hold [`FREE`](Self::FREE) bytes in any case, so that small messages pass whatever
@@ -31,10 +31,10 @@ pub(super) struct Incoming<S> {
 /// The session's part of the account.
 #[derive(Debug)]
 pub(super) struct Unfinished {
-    budget: Arc<Budget>,
+    memory: Arc<Memory>,
     /// Bytes read since the last complete message.
     read: AtomicUsize,
-    /// Bytes taken from the budget: the longest message, beyond what is free.
+    /// Bytes taken of the memory: the longest message, beyond what is free.
     taken: AtomicUsize,
     /// What even a message in many fragments does not need.
     read_max: usize,
@@ -43,17 +43,17 @@ pub(super) struct Unfinished {
 }
 
 impl<S> Incoming<S> {
-    /// Bytes of a message that no budget has to allow.
+    /// Bytes of a message that are always allowed.
     pub(super) const FREE: usize = 16 * 1024;
 
     /// Messages have at most `message_bytes`; the frames around them may take as much again.
     pub(super) fn new(
         stream: S,
-        budget: Arc<Budget>,
+        memory: Arc<Memory>,
         message_bytes: usize,
     ) -> (Self, Arc<Unfinished>) {
         let unfinished = Arc::new(Unfinished {
-            budget,
+            memory,
             read: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             read_max: message_bytes.saturating_mul(2).saturating_add(Self::FREE),
@@ -106,7 +106,7 @@ impl Unfinished {
             .saturating_add(bytes);
         let taken = self.taken.load(Ordering::Relaxed);
         let lacking = read.saturating_sub(free).saturating_sub(taken);
-        if read > self.read_max || !self.budget.take_for(lacking, taken, 0) {
+        if read > self.read_max || !self.memory.take_for(lacking, taken, 0) {
             return Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
                 "too many clients have long messages",
@@ -119,7 +119,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.budget.give(self.taken.load(Ordering::Relaxed));
+        self.memory.give(self.taken.load(Ordering::Relaxed));
     }
 }
 
@@ -169,17 +169,17 @@ mod tests {
     #[tokio::test]
     async fn the_longest_message_counts_until_the_session_ends() {
         const FREE: usize = Incoming::<()>::FREE;
-        let budget = Arc::new(Budget::new(FREE));
+        let memory = Arc::new(Memory::new(FREE));
         let input = vec![0; 8 * FREE];
         let mut piece = vec![0; FREE];
-        let (mut one, account) = Incoming::new(&input[..], budget.clone(), FREE);
-        let (mut two, _other) = Incoming::new(&input[..], budget.clone(), FREE);
+        let (mut one, account) = Incoming::new(&input[..], memory.clone(), FREE);
+        let (mut two, _other) = Incoming::new(&input[..], memory.clone(), FREE);
 
         one.read_exact(&mut piece).await.unwrap();
         two.read_exact(&mut piece).await.unwrap();
-        assert_eq!(budget.used(), 0);
+        assert_eq!(memory.used(), 0);
         one.read_exact(&mut piece).await.unwrap();
-        assert_eq!(budget.used(), FREE);
+        assert_eq!(memory.used(), FREE);
         let error = two.read_exact(&mut piece).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
 
@@ -190,15 +190,15 @@ mod tests {
         }
         account.control(FREE / 2);
         one.read_exact(&mut piece[..FREE / 2]).await.unwrap();
-        assert_eq!(budget.used(), FREE);
+        assert_eq!(memory.used(), FREE);
         drop((one, account));
-        assert_eq!(budget.used(), 0);
+        assert_eq!(memory.used(), 0);
     }
 
     #[tokio::test]
     async fn answers_to_pings_wait_in_small_number() {
-        let budget = Arc::new(Budget::new(0));
-        let (mut stream, account) = Incoming::new(io::Cursor::new(vec![0; 1 << 16]), budget, 0);
+        let memory = Arc::new(Memory::new(0));
+        let (mut stream, account) = Incoming::new(io::Cursor::new(vec![0; 1 << 16]), memory, 0);
         let ping = 125;
         let fit = PONGS_MAX / (ping + PONG_HEADER);
         assert!((0..fit).all(|_| account.ping(ping)));
@@ -209,11 +209,11 @@ mod tests {
 
     #[tokio::test]
     async fn fragments_without_end_end() {
-        let budget = Arc::new(Budget::new(1 << 30));
+        let memory = Arc::new(Memory::new(1 << 30));
         let input = vec![0; 1 << 20];
-        let (mut stream, _account) = Incoming::new(&input[..], budget.clone(), 1_000);
+        let (mut stream, _account) = Incoming::new(&input[..], memory.clone(), 1_000);
         let mut read = Vec::new();
         assert!(stream.read_to_end(&mut read).await.is_err());
-        assert!(budget.used() < 100_000, "{}", budget.used());
+        assert!(memory.used() < 100_000, "{}", memory.used());
     }
 }

@@ -23,10 +23,10 @@
 //! - No `ETag`, `X-Powered-By`, `Keep-Alive`, nor `Content-Length` with status 204.
 
 mod addresses;
-mod budget;
 mod http;
 mod hub;
 mod incoming;
+mod memory;
 mod options;
 mod outbox;
 mod server;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use peer_realm::SessionId;
 use tokio::sync::Notify;
 
-use super::budget::Budget;
+use super::memory::Memory;
 use super::options::BrokerLimits;
 
 /// A bounded queue between the hub, which never waits, and one session's writer.
@@ -22,7 +22,7 @@ pub(super) struct Outbox {
     messages_max: usize,
     bytes_max: usize,
     /// What the outboxes of all sessions may hold.
-    budget: Arc<Budget>,
+    memory: Arc<Memory>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Outbox {
     /// What one sender may hold: this part of the whole.
     const SHARE: usize = 4;
 
-    pub(super) fn new(limits: &BrokerLimits, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(limits: &BrokerLimits, memory: Arc<Memory>) -> Self {
         Self {
             state: Mutex::default(),
             ready: Notify::new(),
@@ -58,7 +58,7 @@ impl Outbox {
             cut: Notify::new(),
             messages_max: limits.outbox_messages,
             bytes_max: limits.outbox_bytes,
-            budget,
+            memory,
         }
     }
 
@@ -68,8 +68,8 @@ impl Outbox {
         let size = text.len();
         let taken = self.fits(&state, from, size)
             && match from {
-                Some(_) => self.budget.take_for(size, state.bytes, self.reserve()),
-                None => self.budget.take(size),
+                Some(_) => self.memory.take_for(size, state.bytes, self.reserve()),
+                None => self.memory.take(size),
             };
         if !taken {
             return Err(Full);
@@ -89,7 +89,7 @@ impl Outbox {
     pub(super) fn has_room(&self, from: SessionId, size: usize) -> bool {
         let state = self.lock();
         self.fits(&state, Some(from), size)
-            && self.budget.has_for(size, state.bytes, self.reserve())
+            && self.memory.has_for(size, state.bytes, self.reserve())
     }
 
     /// Whether waiting for room was in vain before, and nothing has changed.
@@ -133,7 +133,7 @@ impl Outbox {
 
     /// The broker's own messages still get through when relayed ones do not.
     fn reserve(&self) -> usize {
-        self.budget.max() / Self::SHARE
+        self.memory.max() / Self::SHARE
     }
 
     /// Nothing more is to be added; the session closes after what waits.
@@ -146,7 +146,7 @@ impl Outbox {
     /// Ends the session without waiting for anything.
     pub(super) fn cut(&self) {
         let mut state = self.lock();
-        self.budget.give(state.bytes);
+        self.memory.give(state.bytes);
         *state = State {
             closing: true,
             ..State::default()
@@ -165,7 +165,7 @@ impl Outbox {
                 if let Some((from, text)) = state.queue.pop_front() {
                     state.stalled = false;
                     state.bytes -= text.len();
-                    self.budget.give(text.len());
+                    self.memory.give(text.len());
                     if let Some(from) = from
                         && let Some((messages, bytes)) = state.shares.get_mut(&from)
                     {
@@ -212,7 +212,7 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         let bytes = self.lock().bytes;
-        self.budget.give(bytes);
+        self.memory.give(bytes);
     }
 }
 
@@ -221,32 +221,32 @@ mod tests {
     use super::*;
 
     fn outbox(messages: usize, bytes: usize) -> Outbox {
-        sharing(messages, bytes, &Arc::new(Budget::new(1_000)))
+        sharing(messages, bytes, &Arc::new(Memory::new(1_000)))
     }
 
-    fn sharing(messages: usize, bytes: usize, budget: &Arc<Budget>) -> Outbox {
+    fn sharing(messages: usize, bytes: usize, memory: &Arc<Memory>) -> Outbox {
         let limits = BrokerLimits {
             outbox_messages: messages,
             outbox_bytes: bytes,
             ..BrokerLimits::default()
         };
-        Outbox::new(&limits, budget.clone())
+        Outbox::new(&limits, memory.clone())
     }
 
     #[tokio::test]
-    async fn all_outboxes_share_a_budget() {
-        let budget = Arc::new(Budget::new(100));
-        let (one, two) = (sharing(10, 1_000, &budget), sharing(10, 1_000, &budget));
+    async fn all_outboxes_share_their_memory() {
+        let memory = Arc::new(Memory::new(100));
+        let (one, two) = (sharing(10, 1_000, &memory), sharing(10, 1_000, &memory));
         assert_eq!(one.push(Some(SessionId(1)), "x".repeat(70)), Ok(()));
         assert_eq!(two.push(Some(SessionId(2)), "x".repeat(10)), Err(Full));
         assert_eq!(two.push(None, "x".repeat(10)), Ok(()));
         one.next().await;
         assert_eq!(two.push(Some(SessionId(2)), "x".repeat(10)), Ok(()));
-        assert_eq!(budget.used(), 20);
+        assert_eq!(memory.used(), 20);
         drop(two);
         assert_eq!(one.push(None, "x".repeat(30)), Ok(()));
         one.cut();
-        assert_eq!(budget.used(), 0);
+        assert_eq!(memory.used(), 0);
     }
 
     #[tokio::test]

@@ -13,9 +13,9 @@ pub(crate) const PARTIAL_MAX: usize = 64;
 const CHUNK_OVERHEAD: usize = 64;
 /// Incomplete messages of all connections of a peer together, in multiples of its largest message.
 /// At the limit the message whose chunk came last is dropped and counted.
-const BUDGET_MESSAGES: usize = 4;
+const INCOMPLETE_MESSAGES: usize = 4;
 /// The same where messages are small, in bytes.
-const BUDGET_MIN: usize = 1 << 20;
+const INCOMPLETE_MIN: usize = 1 << 20;
 
 /// A message was dropped: it was too big, or there was no room for its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,13 @@ pub(crate) struct Dropped;
 
 /// Bytes that all connections of a peer may hold in incomplete messages.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<AtomicUsize>);
+pub(crate) struct Incomplete(Arc<AtomicUsize>);
 
-impl Budget {
+impl Incomplete {
     pub(crate) fn new(message_max: usize) -> Self {
-        let bytes = message_max.saturating_mul(BUDGET_MESSAGES).max(BUDGET_MIN);
+        let bytes = message_max
+            .saturating_mul(INCOMPLETE_MESSAGES)
+            .max(INCOMPLETE_MIN);
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
@@ -61,7 +63,7 @@ pub(crate) struct Assembly {
     /// Ids in the order their first part came.
     order: VecDeque<u64>,
     message_max: usize,
-    budget: Budget,
+    incomplete: Incomplete,
 }
 
 #[derive(Debug)]
@@ -90,12 +92,12 @@ impl Partial {
 }
 
 impl Assembly {
-    pub(crate) fn new(message_max: usize, budget: Budget) -> Self {
+    pub(crate) fn new(message_max: usize, incomplete: Incomplete) -> Self {
         Self {
             partial: HashMap::new(),
             order: VecDeque::new(),
             message_max,
-            budget,
+            incomplete,
         }
     }
 
@@ -125,7 +127,7 @@ impl Assembly {
             return Ok(None);
         }
         let size = part.data.len();
-        if partial.bytes + size > self.message_max || !self.budget.take(size + CHUNK_OVERHEAD) {
+        if partial.bytes + size > self.message_max || !self.incomplete.take(size + CHUNK_OVERHEAD) {
             self.give_up(part.id);
             return Err(Dropped);
         }
@@ -168,7 +170,7 @@ impl Assembly {
         let Some(partial) = self.partial.get_mut(&id) else {
             return;
         };
-        self.budget.give_back(partial.cost());
+        self.incomplete.give_back(partial.cost());
         let seen = u32::try_from(partial.parts.len() + 1).unwrap_or(u32::MAX);
         partial.parts = BTreeMap::new();
         partial.bytes = 0;
@@ -181,14 +183,14 @@ impl Assembly {
     fn remove(&mut self, id: u64) -> Option<Partial> {
         let partial = self.partial.remove(&id)?;
         self.order.retain(|other| *other != id);
-        self.budget.give_back(partial.cost());
+        self.incomplete.give_back(partial.cost());
         Some(partial)
     }
 }
 
 impl Drop for Assembly {
     fn drop(&mut self) {
-        self.budget
+        self.incomplete
             .give_back(self.partial.values().map(Partial::cost).sum());
     }
 }
@@ -208,11 +210,11 @@ mod tests {
     }
 
     fn assembly(message_max: usize) -> Assembly {
-        Assembly::new(message_max, Budget::new(message_max))
+        Assembly::new(message_max, Incomplete::new(message_max))
     }
 
     fn left(assembly: &Assembly) -> usize {
-        assembly.budget.0.load(Ordering::Relaxed)
+        assembly.incomplete.0.load(Ordering::Relaxed)
     }
 
     #[test]
@@ -242,7 +244,7 @@ mod tests {
             assembly.insert(part(1, 1, 3, b"b")),
             Ok(Some(Bytes::from("abc")))
         );
-        assert_eq!(left(&assembly), BUDGET_MIN);
+        assert_eq!(left(&assembly), INCOMPLETE_MIN);
         assert_eq!(
             assembly.insert(part(3, 0, 0, b"")),
             Err(Dropped),
@@ -286,20 +288,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hostile_parts_stay_within_the_budget(
+        fn hostile_parts_stay_within_the_limit(
             parts in proptest::collection::vec((0..70_u64, any::<u32>(), 0..6_u32, 0..40_usize), 0..400),
         ) {
-            let budget = Budget(Arc::new(AtomicUsize::new(2000)));
-            let mut assembly = Assembly::new(200, budget.clone());
+            let incomplete = Incomplete(Arc::new(AtomicUsize::new(2000)));
+            let mut assembly = Assembly::new(200, incomplete.clone());
             for (id, n, total, len) in parts {
                 let data = Bytes::from(vec![0; len]);
                 let _ = assembly.insert(Part { id, n: n % 7, total, data });
                 prop_assert!(assembly.partial.len() <= PARTIAL_MAX);
                 prop_assert_eq!(assembly.order.len(), assembly.partial.len());
-                prop_assert!(budget.0.load(Ordering::Relaxed) <= 2000);
+                prop_assert!(incomplete.0.load(Ordering::Relaxed) <= 2000);
             }
             drop(assembly);
-            prop_assert_eq!(budget.0.load(Ordering::Relaxed), 2000);
+            prop_assert_eq!(incomplete.0.load(Ordering::Relaxed), 2000);
         }
     }
 }

@@ -37,8 +37,8 @@ pub struct ByteStream {
 impl ByteStream {
     pub(super) fn new(connection: DataConnection) -> Self {
         Self {
-            reader: Reader::new(Inbox(connection.held.clone())),
-            writer: Writer::new(Outbox(connection.held.clone())),
+            reader: Reader::new(Inbox(connection.tether.clone())),
+            writer: Writer::new(Outbox(connection.tether.clone())),
             rest: Bytes::new(),
             opening: None,
             closing: None,
@@ -52,10 +52,10 @@ impl ByteStream {
     }
 
     fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
-        let held = &self.connection.held;
+        let tether = &self.connection.tether;
         let closing = self.closing.get_or_insert_with(|| {
-            let held = held.clone();
-            Box::pin(async move { held.plane.closed().await })
+            let tether = tether.clone();
+            Box::pin(async move { tether.plane.closed().await })
         });
         let reason = ready!(closing.as_mut().poll(context));
         self.closing = None;
@@ -98,14 +98,14 @@ impl AsyncWrite for ByteStream {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let plane = self.connection.held.plane.clone();
+        let plane = self.connection.tether.plane.clone();
         let broken =
             |error: SendError| Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, error)));
         if plane.channel.get().is_none() && !plane.is_ending() {
-            let held = self.connection.held.clone();
+            let tether = self.connection.tether.clone();
             let opening = self
                 .opening
-                .get_or_insert_with(|| Box::pin(async move { held.plane.settled().await }));
+                .get_or_insert_with(|| Box::pin(async move { tether.plane.settled().await }));
             ready!(opening.as_mut().poll(context));
             self.opening = None;
         }
@@ -135,7 +135,7 @@ impl AsyncWrite for ByteStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.held.plane.close_later();
+        self.connection.tether.plane.close_later();
         self.poll_closed(context).map(|_| Ok(()))
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::queue::{Ended, Queue, Reader, Writer};
 use super::receiving::Arrived;
-use super::{DataConnection, Held};
+use super::{DataConnection, Tether};
 use crate::codec::{self, Outgoing};
 use crate::error::{ReceiveError, SendError};
 use crate::value::Value;
@@ -20,7 +20,7 @@ pub(super) type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The queue of what was sent.
 #[derive(Clone)]
-pub(super) struct Outbox(pub(super) Arc<Held>);
+pub(super) struct Outbox(pub(super) Arc<Tether>);
 
 impl Deref for Outbox {
     type Target = Queue<Outgoing>;
@@ -31,7 +31,7 @@ impl Deref for Outbox {
 }
 
 /// The queue of what is to be read.
-pub(super) struct Inbox(pub(super) Arc<Held>);
+pub(super) struct Inbox(pub(super) Arc<Tether>);
 
 impl Deref for Inbox {
     type Target = Queue<Arrived>;
@@ -56,7 +56,7 @@ pub struct SendHalf {
 impl SendHalf {
     pub(super) fn new(connection: DataConnection) -> Self {
         Self {
-            writer: Writer::new(Outbox(connection.held.clone())),
+            writer: Writer::new(Outbox(connection.tether.clone())),
             connection,
             pending: None,
         }
@@ -70,10 +70,10 @@ impl SendHalf {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        begin: impl FnOnce(Arc<Held>) -> Task<()>,
+        begin: impl FnOnce(Arc<Tether>) -> Task<()>,
     ) -> Poll<()> {
-        let held = &self.connection.held;
-        let pending = self.pending.get_or_insert_with(|| begin(held.clone()));
+        let tether = &self.connection.tether;
+        let pending = self.pending.get_or_insert_with(|| begin(tether.clone()));
         ready!(pending.as_mut().poll(context));
         self.pending = None;
         Poll::Ready(())
@@ -87,10 +87,10 @@ impl<T: Serialize> Sink<T> for SendHalf {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        let plane = self.connection.held.plane.clone();
+        let plane = self.connection.tether.plane.clone();
         if plane.channel.get().is_none() && !plane.is_ending() {
-            let settled = |held: Arc<Held>| -> Task<()> {
-                Box::pin(async move { held.plane.settled().await })
+            let settled = |tether: Arc<Tether>| -> Task<()> {
+                Box::pin(async move { tether.plane.settled().await })
             };
             ready!(self.poll(context, settled));
         }
@@ -99,7 +99,7 @@ impl<T: Serialize> Sink<T> for SendHalf {
     }
 
     fn start_send(self: Pin<&mut Self>, value: T) -> Result<(), SendError> {
-        let plane = &self.connection.held.plane;
+        let plane = &self.connection.tether.plane;
         let (message, len) = plane
             .message(|serialization, as_text| codec::encode(serialization, as_text, &value))?;
         plane
@@ -112,8 +112,8 @@ impl<T: Serialize> Sink<T> for SendHalf {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        ready!(self.poll(context, |held| Box::pin(async move {
-            held.plane.outbox.idle().await;
+        ready!(self.poll(context, |tether| Box::pin(async move {
+            tether.plane.outbox.idle().await;
         })));
         Poll::Ready(Ok(()))
     }
@@ -122,9 +122,9 @@ impl<T: Serialize> Sink<T> for SendHalf {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        self.connection.held.plane.close_later();
-        ready!(self.poll(context, |held| Box::pin(async move {
-            held.plane.closed().await;
+        self.connection.tether.plane.close_later();
+        ready!(self.poll(context, |tether| Box::pin(async move {
+            tether.plane.closed().await;
         })));
         Poll::Ready(Ok(()))
     }
@@ -148,7 +148,7 @@ pub struct ReceiveHalf {
 impl ReceiveHalf {
     pub(super) fn new(connection: DataConnection) -> Self {
         Self {
-            reader: Reader::new(Inbox(connection.held.clone())),
+            reader: Reader::new(Inbox(connection.tether.clone())),
             connection,
         }
     }
@@ -169,7 +169,7 @@ impl Stream for ReceiveHalf {
         let arrived = ready!(self.reader.poll_pop(context));
         let connection = &self.connection;
         let decode = |payload| codec::decode(connection.serialization(), payload);
-        Poll::Ready(arrived.map(|arrived| connection.held.read(arrived.payload, decode)))
+        Poll::Ready(arrived.map(|arrived| connection.tether.read(arrived.payload, decode)))
     }
 }
 

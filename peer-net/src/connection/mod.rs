@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 pub use byte_stream::ByteStream;
 pub use halves::{ReceiveHalf, SendHalf};
 
-pub(crate) use assembly::Budget;
+pub(crate) use assembly::Incomplete;
 pub(crate) use owner::Owner;
 pub(crate) use plane::DataPlane;
 
@@ -63,50 +63,53 @@ pub(crate) type KeepAlive = Arc<dyn core::any::Any + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct DataConnection {
-    held: Arc<Held>,
+    tether: Arc<Tether>,
     _peer: KeepAlive,
 }
 
-/// What the handles share; its drop closes the connection.
-pub(crate) struct Held {
+/// What ties the handles to their connection: the last one's drop closes it.
+pub(crate) struct Tether {
     plane: Arc<DataPlane>,
 }
 
-impl Held {
+impl Tether {
     pub(crate) fn new(plane: Arc<DataPlane>) -> Arc<Self> {
         Arc::new(Self { plane })
     }
 }
 
-impl Drop for Held {
+impl Drop for Tether {
     fn drop(&mut self) {
         self.plane.abandon();
     }
 }
 
 impl DataConnection {
-    pub(crate) fn new(held: Arc<Held>, peer: KeepAlive) -> Self {
-        Self { held, _peer: peer }
+    pub(crate) fn new(tether: Arc<Tether>, peer: KeepAlive) -> Self {
+        Self {
+            tether,
+            _peer: peer,
+        }
     }
 
     /// The remote peer's id. PeerJS: `peer`.
     pub fn peer(&self) -> &str {
-        self.held.plane.info.peer.as_str()
+        self.tether.plane.info.peer.as_str()
     }
 
     /// The connection's id on the wire. PeerJS: `connectionId`.
     pub fn connection_id(&self) -> &str {
-        self.held.plane.info.connection_id.as_str()
+        self.tether.plane.info.connection_id.as_str()
     }
 
     /// The label.
     pub fn label(&self) -> &str {
-        self.held.plane.info.label()
+        self.tether.plane.info.label()
     }
 
     /// What the offerer said about the connection; `None` when it said nothing.
     pub fn metadata(&self) -> Option<Value> {
-        self.held.plane.info.metadata()
+        self.tether.plane.info.metadata()
     }
 
     /// The metadata as a type of yours.
@@ -114,32 +117,32 @@ impl DataConnection {
     /// # Errors
     /// It is not of that shape; without metadata `null` is read.
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.held.plane.info.metadata_json().unwrap_or("null"))
+        serde_json::from_str(self.tether.plane.info.metadata_json().unwrap_or("null"))
     }
 
     /// PeerJS's `reliable`: whether messages keep their order.
     pub fn reliable(&self) -> bool {
-        self.held.plane.info.reliable
+        self.tether.plane.info.reliable
     }
 
     /// How values travel.
     pub fn serialization(&self) -> Serialization {
-        self.held.plane.info.serialization
+        self.tether.plane.info.serialization
     }
 
     /// Whether the remote started it.
     pub fn is_incoming(&self) -> bool {
-        self.held.plane.info.incoming
+        self.tether.plane.info.incoming
     }
 
     /// All of the above without the connection, as events carry it.
     pub fn info(&self) -> &Arc<ConnectionInfo> {
-        &self.held.plane.info
+        &self.tether.plane.info
     }
 
     /// Whether both sides may send. PeerJS: `open`.
     pub fn is_open(&self) -> bool {
-        self.held.plane.is_open()
+        self.tether.plane.is_open()
     }
 
     /// Waits until both sides may send. Dropping the future changes nothing.
@@ -147,7 +150,7 @@ impl DataConnection {
     /// # Errors
     /// [`ConnectionFailure`]: it never opened, with the stage it reached.
     pub async fn opened(&self) -> Result<(), ConnectionFailure> {
-        self.held.plane.opened().await
+        self.tether.plane.opened().await
     }
 
     /// Sends a value, after waiting until the connection is open and not congested. Messages go in
@@ -160,7 +163,7 @@ impl DataConnection {
     /// # Errors
     /// [`SendError`]; the connection stays as it was.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
-        self.held
+        self.tether
             .plane
             .send(|serialization, text| codec::encode(serialization, text, value))
             .await
@@ -173,7 +176,7 @@ impl DataConnection {
     /// [`SendError::NotOpenYet`] and [`SendError::Congested`], where `send` waits, and all of its
     /// errors.
     pub fn try_send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
-        self.held
+        self.tether
             .plane
             .try_send(|serialization, text| codec::encode(serialization, text, value))
     }
@@ -193,7 +196,7 @@ impl DataConnection {
     /// [`SendError::Encode`] in `json`, which has no bytes, and as [`send`](Self::send).
     pub async fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         let bytes = bytes.into();
-        self.held
+        self.tether
             .plane
             .send(|serialization, _| codec::encode_bytes(serialization, bytes))
             .await
@@ -226,41 +229,41 @@ impl DataConnection {
     /// [`recv`](Self::recv) decodes it. `None` once the connection is over and everything was read.
     /// Cancel safe.
     pub async fn next_size(&self) -> Option<usize> {
-        self.held.plane.inbox.next_size().await
+        self.tether.plane.inbox.next_size().await
     }
 
     /// Bytes of messages that arrived so far, those of chunks included. Wraps.
     pub fn bytes_received(&self) -> usize {
-        self.held.plane.received.load(Ordering::Relaxed)
+        self.tether.plane.received.load(Ordering::Relaxed)
     }
 
     async fn next<T>(
         &self,
         decode: impl FnOnce(Payload) -> Result<T, ReceiveError>,
     ) -> Result<Option<T>, ReceiveError> {
-        let arrived = self.held.plane.inbox.pop().await;
+        let arrived = self.tether.plane.inbox.pop().await;
         arrived
-            .map(|arrived| self.held.read(arrived.payload, decode))
+            .map(|arrived| self.tether.read(arrived.payload, decode))
             .transpose()
     }
 
     /// Bytes that were sent and not yet delivered, as `RTCDataChannel.bufferedAmount` and PeerJS's
     /// `bufferSize` together: those in the queue of the connection, and those in the channel.
     pub fn buffered_amount(&self) -> usize {
-        self.held.plane.buffered_amount()
+        self.tether.plane.buffered_amount()
     }
 
     /// Closes at once; what is not delivered yet is lost. PeerJS: `close()`.
     pub fn close(&self) {
-        self.held.plane.close(CloseReason::Local);
+        self.tether.plane.close(CloseReason::Local);
     }
 
     /// Closes once everything that was sent has been delivered, and waits for it. What is to be
     /// sent from now on is refused. Dropping the future leaves the closing to go on. PeerJS:
     /// `close({flush: true})`, without its losses on unordered channels.
     pub async fn close_flush(&self) -> CloseReason {
-        self.held.plane.close_later();
-        self.held.plane.closed().await
+        self.tether.plane.close_later();
+        self.tether.plane.closed().await
     }
 
     /// Splits the connection into a half to send, a [`Sink`](futures_util::Sink), and one to
@@ -287,11 +290,11 @@ impl DataConnection {
 
     /// Waits until the connection is over, and says why. Dropping the future changes nothing.
     pub async fn closed(&self) -> CloseReason {
-        self.held.plane.closed().await
+        self.tether.plane.closed().await
     }
 }
 
-impl Held {
+impl Tether {
     /// Reads a message, and counts one that cannot be.
     fn read<T>(
         &self,

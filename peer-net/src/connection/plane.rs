@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::assembly::{Assembly, Budget};
+use super::assembly::{Assembly, Incomplete};
 use super::owner::Owner;
 use super::queue::Queue;
 use super::receiving::{Arrived, read};
@@ -65,18 +65,18 @@ pub(crate) struct DataPlane {
     ending: Mutex<Option<CloseReason>>,
     finishing: AtomicBool,
     message_max: usize,
-    budget: Budget,
+    incomplete: Incomplete,
 }
 
 impl DataPlane {
-    /// `message_max`: bytes of the largest message taken. `budget`: what the connections of a peer
-    /// have together for incomplete ones. `account`: what it has of the bytes of all inboxes.
+    /// `message_max`: bytes of the largest message taken. `incomplete`: what the connections of a
+    /// peer have together for incomplete ones. `account`: what it has of the bytes of all inboxes.
     pub(crate) fn new(
         info: Arc<ConnectionInfo>,
         handle: ConnectionHandle,
         owner: Arc<dyn Owner>,
         message_max: usize,
-        budget: Budget,
+        incomplete: Incomplete,
         account: Account,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -95,7 +95,7 @@ impl DataPlane {
             ending: Mutex::default(),
             finishing: AtomicBool::new(false),
             message_max,
-            budget,
+            incomplete,
         })
     }
 
@@ -156,7 +156,7 @@ impl DataPlane {
     }
 
     pub(super) fn assembly(&self) -> Assembly {
-        Assembly::new(self.message_max, self.budget.clone())
+        Assembly::new(self.message_max, self.incomplete.clone())
     }
 
     // Its life, as the driver tells it.

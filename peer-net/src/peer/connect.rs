@@ -86,8 +86,8 @@ impl Connect {
             .send(Command::Connect(request, reply))
             .await;
         sent.map_err(|_| ConnectError::Destroyed)?;
-        let held = answer.await.map_err(|_| ConnectError::Destroyed)??;
-        Ok(self.peer.held(held))
+        let tether = answer.await.map_err(|_| ConnectError::Destroyed)??;
+        Ok(self.peer.tied(tether))
     }
 }
 

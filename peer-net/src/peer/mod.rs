@@ -15,7 +15,7 @@ use peer_core::PeerId;
 use peer_core::peer::PeerState;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::connection::{DataConnection, Held};
+use crate::connection::{DataConnection, Tether};
 use crate::error::{BuildError, ListError, PeerFailure, ReconnectError};
 use crate::event::Events;
 use crate::limits::ACCEPT_BACKLOG;
@@ -53,7 +53,7 @@ pub struct Peer {
 struct Inner {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    accepted: Mutex<mpsc::Receiver<Arc<Held>>>,
+    accepted: Mutex<mpsc::Receiver<Arc<Tether>>>,
     /// Its connections hold it as well; the driver does not.
     alive: Arc<Alive>,
 }
@@ -108,18 +108,18 @@ impl Peer {
     /// [`ACCEPT_BACKLOG`] of them wait; further ones are closed as soon as they open, and counted.
     /// PeerJS: the event `connection`, but here when both sides may send.
     pub async fn accept(&self) -> Option<DataConnection> {
-        let held = self.inner.accepted.lock().await.recv().await?;
-        Some(self.held(held))
+        let tether = self.inner.accepted.lock().await.recv().await?;
+        Some(self.tied(tether))
     }
 
-    fn held(&self, held: Arc<Held>) -> DataConnection {
-        DataConnection::new(held, self.inner.alive.clone())
+    fn tied(&self, tether: Arc<Tether>) -> DataConnection {
+        DataConnection::new(tether, self.inner.alive.clone())
     }
 
     /// All connections that somebody still holds, open or opening. PeerJS: `connections`.
     pub fn connections(&self) -> Vec<DataConnection> {
         let connections = self.inner.shared.connections().into_iter();
-        connections.map(|held| self.held(held)).collect()
+        connections.map(|tether| self.tied(tether)).collect()
     }
 
     /// The connection of that id, if somebody still holds it. PeerJS: `getConnection`.

@@ -7,8 +7,8 @@ use peer_core::peer::{ConnectionError, ConnectionHandle, PeerError, PeerState};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 
-use crate::budget;
-use crate::connection::{Budget, Held, Owner};
+use crate::budget::Budget;
+use crate::connection::{Incomplete, Owner, Tether};
 use crate::error::{ListError, PeerFailure};
 use crate::event::{ConnectionInfo, EVENTS_MAX, Event, Events};
 use crate::options::Options;
@@ -73,14 +73,14 @@ pub(crate) struct Shared {
     pub(crate) client: BrokerClient,
     pub(crate) max_message_size: usize,
     /// Of incomplete messages.
-    pub(crate) budget: Budget,
+    pub(crate) incomplete: Incomplete,
     /// Of messages that wait to be received.
-    pub(crate) inboxes: budget::Budget,
+    pub(crate) inboxes: Budget,
     status: watch::Sender<Status>,
     requests: Mutex<Requests>,
     /// Rung when `requests` has something.
     pub(crate) bell: Notify,
-    connections: Mutex<Vec<Weak<Held>>>,
+    connections: Mutex<Vec<Weak<Tether>>>,
     stats: Mutex<Stats>,
     events: Mutex<Option<broadcast::Sender<Event>>>,
     /// The first stream, which begins at the start.
@@ -106,8 +106,8 @@ impl Shared {
             runtime,
             client,
             max_message_size: options.max_message_size,
-            budget: Budget::new(options.max_message_size),
-            inboxes: budget::Budget::new(options.inbox_bytes),
+            incomplete: Incomplete::new(options.max_message_size),
+            inboxes: Budget::new(options.inbox_bytes),
             status: watch::Sender::new(status),
             requests: Mutex::default(),
             bell: Notify::new(),
@@ -165,14 +165,14 @@ impl Shared {
         core::mem::take(&mut lock(&self.requests))
     }
 
-    pub(crate) fn connections(&self) -> Vec<Arc<Held>> {
+    pub(crate) fn connections(&self) -> Vec<Arc<Tether>> {
         let connections = lock(&self.connections);
         connections.iter().filter_map(Weak::upgrade).collect()
     }
 
-    pub(crate) fn remember(&self, connection: &Arc<Held>) {
+    pub(crate) fn remember(&self, connection: &Arc<Tether>) {
         let mut connections = lock(&self.connections);
-        connections.retain(|held| held.strong_count() > 0);
+        connections.retain(|tether| tether.strong_count() > 0);
         connections.push(Arc::downgrade(connection));
     }
 

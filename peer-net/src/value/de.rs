@@ -13,14 +13,14 @@ use serde::forward_to_deserialize_any;
 use super::{MAX_VALUES, Object, Value};
 
 /// How many values may still be read.
-pub(crate) struct Budget(Cell<usize>);
+pub(crate) struct ValuesLeft(Cell<usize>);
 
-impl Budget {
+impl ValuesLeft {
     pub(crate) fn new(values: usize) -> Self {
         Self(Cell::new(values))
     }
 
-    /// Whether the budget ran out.
+    /// Whether there were more than that.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.0.get() == 0
     }
@@ -36,11 +36,11 @@ impl Budget {
     }
 }
 
-/// Reads one value within a budget; bytes borrowed from `source` are shared with it where that is
-/// worth it.
+/// Reads one value while so many are left; bytes borrowed from `source` are shared with it where
+/// that is worth it.
 #[derive(Clone, Copy)]
 pub(crate) struct ValueSeed<'s> {
-    pub(crate) budget: &'s Budget,
+    pub(crate) left: &'s ValuesLeft,
     pub(crate) source: Option<&'s Bytes>,
 }
 
@@ -70,7 +70,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.budget.spend()?;
+        self.left.spend()?;
         deserializer.deserialize_any(self)
     }
 }
@@ -154,9 +154,9 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let budget = Budget::new(MAX_VALUES);
+        let left = ValuesLeft::new(MAX_VALUES);
         ValueSeed {
-            budget: &budget,
+            left: &left,
             source: None,
         }
         .deserialize(deserializer)

@@ -4,7 +4,7 @@ mod de;
 mod number;
 mod object;
 
-pub(crate) use de::{Budget, ValueSeed};
+pub(crate) use de::{ValueSeed, ValuesLeft};
 pub use number::Number;
 pub use object::Object;
 

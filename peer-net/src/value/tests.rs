@@ -96,12 +96,12 @@ proptest! {
 #[test]
 fn a_message_of_too_many_values_is_refused() {
     let text = format!("[{}0]", "0,".repeat(20));
-    let budget = Budget::new(20);
+    let left = ValuesLeft::new(20);
     let seed = ValueSeed {
-        budget: &budget,
+        left: &left,
         source: None,
     };
     let mut json = serde_json::Deserializer::from_str(&text);
     assert!(serde::de::DeserializeSeed::deserialize(seed, &mut json).is_err());
-    assert!(budget.is_exhausted());
+    assert!(left.is_exhausted());
 }

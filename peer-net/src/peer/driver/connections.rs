@@ -14,7 +14,7 @@ use peer_core::peer::{
 };
 use tokio::sync::mpsc;
 
-use crate::connection::{DataPlane, Held};
+use crate::connection::{DataPlane, Tether};
 use crate::error::{CloseReason, ConnectionFailure};
 use crate::event::{ConnectionInfo, Event};
 use crate::options::Options;
@@ -24,7 +24,7 @@ use crate::rtc::{
 };
 
 use super::admission::Gate;
-use super::offer::{Received, Refusal, Unread};
+use super::offer::{Content, Received, Refusal, Unread};
 
 /// Events of one session that wait for the driver. At the limit the session waits.
 const SESSION_EVENTS_MAX: usize = 32;
@@ -48,7 +48,7 @@ pub(super) struct Connections {
     /// Connections that have opened.
     opened: u64,
     /// Gone once the peer is destroyed.
-    backlog: Option<mpsc::Sender<Arc<Held>>>,
+    backlog: Option<mpsc::Sender<Arc<Tether>>>,
     slots: HashMap<ConnectionHandle, Slot>,
     /// Of all sessions, those just closed included. Ends never: an empty one waits.
     pub(super) events: SelectAll<SessionEvents>,
@@ -61,7 +61,7 @@ struct Slot {
     plane: Arc<DataPlane>,
     session: Option<Session>,
     /// An incoming connection belongs to nobody until it is open.
-    unclaimed: Option<Arc<Held>>,
+    unclaimed: Option<Arc<Tether>>,
     /// What the stack said when it failed.
     detail: Option<Arc<str>>,
     ice: Option<IceState>,
@@ -72,7 +72,7 @@ struct Slot {
 impl Connections {
     pub(super) fn new(
         shared: Arc<Shared>,
-        backlog: mpsc::Sender<Arc<Held>>,
+        backlog: mpsc::Sender<Arc<Tether>>,
         options: &Options,
     ) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Connections {
         &mut self,
         engine: &mut Engine<'_>,
         handle: ConnectionHandle,
-    ) -> Option<Arc<Held>> {
+    ) -> Option<Arc<Tether>> {
         let connection = self.insert(engine, handle)?;
         if let Some(slot) = self.slots.get_mut(&handle) {
             slot.unclaimed = None;
@@ -109,12 +109,12 @@ impl Connections {
     }
 
     /// Makes a slot for a connection the engine has.
-    fn insert(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<Arc<Held>> {
+    fn insert(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<Arc<Tether>> {
         let info = Arc::new(info(engine, handle, self.rtc.stack)?);
-        let (most, budget) = (self.shared.max_message_size, self.shared.budget.clone());
+        let (most, incomplete) = (self.shared.max_message_size, self.shared.incomplete.clone());
         let account = self.shared.inboxes.account();
-        let plane = DataPlane::new(info, handle, self.shared.clone(), most, budget, account);
-        let connection = Held::new(plane.clone());
+        let plane = DataPlane::new(info, handle, self.shared.clone(), most, incomplete, account);
+        let connection = Tether::new(plane.clone());
         self.shared.remember(&connection);
         let unclaimed = Some(connection.clone());
         self.slots.insert(
@@ -148,17 +148,14 @@ impl Connections {
     /// Whether the offer may go on to the engine, for which it makes room where that is due.
     pub(super) fn admits(&mut self, engine: &mut Engine<'_>, received: &Received) -> bool {
         let backlog = self.backlog.as_ref().filter(|_| !self.leaving);
-        let refusal = match &received.offer {
+        let refusal = match &received.content {
             _ if backlog.is_none_or(mpsc::Sender::is_closed) => Some(Refusal::Unwanted),
-            Err(untold) => {
-                let told = untold.cut.as_deref();
-                let rate = told.map_or(Ok(()), |offer| self.gate.admits_remote(&offer.peer));
-                Some(
-                    rate.err()
-                        .unwrap_or(Refusal::Unread(untold.problem.clone())),
-                )
+            Content::Whole(offer, problem) => self.gate.admits(offer, problem.clone()).err(),
+            Content::Cut(offer, problem) => {
+                let rate = self.gate.admits_remote(&offer.peer).err();
+                Some(rate.unwrap_or(Refusal::Unread(problem.clone())))
             }
-            Ok(offer) => self.gate.admits(offer, received.problem.clone()).err(),
+            Content::Unknown(problem) => Some(Refusal::Unread(problem.clone())),
         };
         if let Some(refusal) = refusal {
             self.refused(received, &refusal);
@@ -176,10 +173,7 @@ impl Connections {
         }
         // What is beyond a limit is told on the connection; strangers can make it no more often
         // than their rate.
-        let offer = match &received.offer {
-            Ok(offer) => Some(offer),
-            Err(untold) => untold.cut.as_deref(),
-        };
+        let offer = received.content.offer();
         let (Refusal::Unread(problem @ Unread::Limit { .. }), Some(offer)) = (why, offer) else {
             return;
         };

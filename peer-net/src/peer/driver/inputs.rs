@@ -14,7 +14,7 @@ use crate::limits::METADATA_MAX;
 use crate::signalling::BrokerEvent;
 use std::sync::Arc;
 
-use crate::connection::Held;
+use crate::connection::Tether;
 use crate::error::{ConnectError, ReconnectError};
 use crate::rtc::SessionEvent;
 
@@ -82,7 +82,7 @@ impl Driver {
         &mut self,
         engine: &mut Engine<'_>,
         request: ConnectRequest,
-    ) -> Result<Arc<Held>, ConnectError> {
+    ) -> Result<Arc<Tether>, ConnectError> {
         if self.leaving {
             return Err(ConnectError::Destroyed);
         }

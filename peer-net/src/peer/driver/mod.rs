@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 use uuid::{Builder, Uuid};
 
-use crate::connection::Held;
+use crate::connection::Tether;
 use crate::error::{BuildError, ConnectError, PeerFailure, ReconnectError};
 use crate::event::Event;
 use crate::limits::METADATA_MAX;
@@ -57,7 +57,7 @@ const END_WAIT: Duration = Duration::from_secs(2);
 pub(crate) enum Command {
     Connect(
         ConnectRequest,
-        oneshot::Sender<Result<Arc<Held>, ConnectError>>,
+        oneshot::Sender<Result<Arc<Tether>, ConnectError>>,
     ),
     Disconnect(oneshot::Sender<()>),
     Reconnect(oneshot::Sender<Result<(), ReconnectError>>),
@@ -76,7 +76,7 @@ pub(crate) fn prepare(
     runtime: Handle,
     options: Options,
     commands: mpsc::Receiver<Command>,
-    backlog: mpsc::Sender<Arc<Held>>,
+    backlog: mpsc::Sender<Arc<Tether>>,
 ) -> Result<(Arc<Shared>, impl Future<Output = ()> + Send + 'static), BuildError> {
     let (seed, [for_pauses, for_id @ ..]) = random()?;
     let client = BrokerClient::new(options.broker.clone())

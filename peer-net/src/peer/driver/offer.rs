@@ -79,29 +79,33 @@ impl fmt::Display for Unread {
     }
 }
 
-/// An offer that the rule is not asked about.
-#[derive(Debug)]
-pub(super) struct Untold {
-    pub(super) problem: Unread,
-    /// The offer all the same, with as much of its ids as can be told.
-    pub(super) cut: Option<Box<Offer>>,
-}
-
-impl From<Unread> for Untold {
-    fn from(problem: Unread) -> Self {
-        Self { problem, cut: None }
-    }
-}
-
 /// An offer as it came.
 #[derive(Debug)]
 pub(super) struct Received {
     /// Who sent it, as far as that can be told.
     pub(super) src: String,
-    /// What the rule is asked about; `Err` where that cannot be told.
-    pub(super) offer: Result<Offer, Untold>,
-    /// Why it cannot be answered.
-    pub(super) problem: Option<Unread>,
+    pub(super) content: Content,
+}
+
+/// What an offer says, and what is wrong with it.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// The rule is asked about it. It may be that it cannot be answered all the same.
+    Whole(Offer, Option<Unread>),
+    /// Its ids are longer than any that the rule knows: as much of them as there is room for.
+    Cut(Offer, Unread),
+    /// It is not known what it offers.
+    Unknown(Unread),
+}
+
+impl Content {
+    /// The offer, as much of it as is known.
+    pub(super) const fn offer(&self) -> Option<&Offer> {
+        match self {
+            Self::Whole(offer, _) | Self::Cut(offer, _) => Some(offer),
+            Self::Unknown(_) => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -158,16 +162,16 @@ pub(super) fn read(message: &[u8], own: Option<&PeerId>) -> Option<Received> {
     if own.is_some_and(|own| own.as_str() == src) {
         return None;
     }
-    let problem = problem(&payload);
-    let offer = offer(&src, &payload);
-    Some(Received {
-        src,
-        offer,
-        problem,
-    })
+    let content = match offer(&src, &payload) {
+        Ok((offer, None)) => Content::Whole(offer, problem(&payload)),
+        Ok((offer, Some(problem))) => Content::Cut(offer, problem),
+        Err(problem) => Content::Unknown(problem),
+    };
+    Some(Received { src, content })
 }
 
-fn offer(src: &str, payload: &Payload<'_>) -> Result<Offer, Untold> {
+/// The offer, and which of its ids had to be cut.
+fn offer(src: &str, payload: &Payload<'_>) -> Result<(Offer, Option<Unread>), Unread> {
     let (peer, long_peer) = id(
         src,
         ("sender's id", "PEER_ID_MAX", PEER_ID_MAX),
@@ -196,13 +200,7 @@ fn offer(src: &str, payload: &Payload<'_>) -> Result<Offer, Untold> {
         reliable: payload.reliable.is_some_and(is_true),
         serialization,
     };
-    match long_peer.or(long_id) {
-        Some(problem) => Err(Untold {
-            problem,
-            cut: Some(Box::new(offer)),
-        }),
-        None => Ok(offer),
-    }
+    Ok((offer, long_peer.or(long_id)))
 }
 
 /// An id, or as much of one that is too long as there is room for, and then what is wrong with it.
@@ -316,11 +314,20 @@ mod tests {
         message.to_string().into_bytes()
     }
 
+    fn content(message: &[u8]) -> Content {
+        read(message, None).unwrap().content
+    }
+
+    fn whole(message: &[u8]) -> Offer {
+        match content(message) {
+            Content::Whole(offer, None) => offer,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn what_an_offer_says() {
-        let received = read(&message(|_| {}), None).unwrap();
-        assert_eq!(received.problem, None);
-        let offer = received.offer.unwrap();
+        let offer = whole(&message(|_| {}));
         assert_eq!(
             (offer.peer.as_str(), offer.label.as_str()),
             ("bob", "label")
@@ -343,39 +350,38 @@ mod tests {
             ("metadata", nested, "JSON_DEPTH_MAX"),
             ("sdp", long(SDP_MAX + 1), "SDP_MAX"),
         ] {
-            let received = read(&message(|message| message["payload"][field] = value), None);
-            match received.unwrap().problem {
-                Some(Unread::Limit { name: found, .. }) => assert_eq!(found, name),
+            match content(&message(|message| message["payload"][field] = value)) {
+                Content::Whole(_, Some(Unread::Limit { name: found, .. })) => {
+                    assert_eq!(found, name);
+                }
                 other => panic!("{field}: {other:?}"),
             }
         }
-        let received = read(&message(|message| message["src"] = long(300)), None).unwrap();
-        let untold = received.offer.unwrap_err();
-        let told = untold.problem.to_string();
+        let cut = |message: &[u8]| match content(message) {
+            Content::Cut(offer, problem) => (offer, problem.to_string()),
+            other => panic!("{other:?}"),
+        };
+        let (offer, told) = cut(&message(|message| message["src"] = long(300)));
         assert!(
             told.contains("300") && told.contains("PEER_ID_MAX"),
             "{told}"
         );
-        let cut = untold.cut.unwrap();
-        assert_eq!(cut.peer.as_str(), "x".repeat(PEER_ID_MAX));
+        assert_eq!(offer.peer.as_str(), "x".repeat(PEER_ID_MAX));
         let id = |message: &mut serde_json::Value| message["payload"]["connectionId"] = long(65);
-        let untold = read(&message(id), None).unwrap().offer.unwrap_err();
-        let told = untold.problem.to_string();
+        let (_, told) = cut(&message(id));
         assert!(told.contains("CONNECTION_ID_MAX"), "{told}");
         let garbage = message(|message| message["payload"]["sdp"] = "v=0".into());
-        let problem = read(&garbage, None).unwrap().problem;
+        let content = content(&garbage);
         assert!(
-            matches!(problem, Some(Unread::Description(_))),
-            "{problem:?}"
+            matches!(content, Content::Whole(_, Some(Unread::Description(_)))),
+            "{content:?}"
         );
     }
 
     #[test]
     fn a_label_may_have_line_ends() {
         let label = |message: &mut serde_json::Value| message["payload"]["label"] = "a\nb".into();
-        let received = read(&message(label), None).unwrap();
-        assert_eq!(received.problem, None);
-        assert_eq!(received.offer.unwrap().label, "a\nb");
+        assert_eq!(whole(&message(label)).label, "a\nb");
     }
 
     #[test]
@@ -383,7 +389,6 @@ mod tests {
         let text = String::from_utf8(message(|_| {})).unwrap();
         let text = text.replace(r#""label""#, r#""l\ud800""#);
         let text = text.replacen(r#""l\ud800":"#, r#""label":"#, 1);
-        let received = read(text.as_bytes(), None).unwrap();
-        assert_eq!(received.offer.unwrap().label, "l\u{FFFD}");
+        assert_eq!(whole(text.as_bytes()).label, "l\u{FFFD}");
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Bytes in use of a fixed number.
+/// Bytes that are in use, up to a fixed number.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct Memory {
     used: AtomicUsize,
     max: usize,
 }
 
-impl Budget {
-    /// Half of the budget is for those who hold no more than this, so that a few who take all they
+impl Memory {
+    /// Half of the memory is for those who hold no more than this, so that a few who take all they
     /// can do not leave nothing to the others.
     pub(super) const SMALL: usize = 16 * 1024;
 
@@ -74,18 +74,18 @@ impl Budget {
 }
 
 /// A text that counts while anybody has it. `None`: there is no room.
-pub(super) fn charged(text: String, budget: &Arc<Budget>) -> Option<Bytes> {
-    budget.take(text.len()).then(|| {
+pub(super) fn charged(text: String, memory: &Arc<Memory>) -> Option<Bytes> {
+    memory.take(text.len()).then(|| {
         Bytes::from_owner(Charged {
             text,
-            budget: budget.clone(),
+            memory: memory.clone(),
         })
     })
 }
 
 struct Charged {
     text: String,
-    budget: Arc<Budget>,
+    memory: Arc<Memory>,
 }
 
 impl AsRef<[u8]> for Charged {
@@ -96,7 +96,7 @@ impl AsRef<[u8]> for Charged {
 
 impl Drop for Charged {
     fn drop(&mut self) {
-        self.budget.give(self.text.len());
+        self.memory.give(self.text.len());
     }
 }
 
@@ -106,19 +106,19 @@ mod tests {
 
     #[test]
     fn those_who_take_all_they_can_leave_half_to_the_others() {
-        let budget = Budget::new(8 * Budget::SMALL);
+        let memory = Memory::new(8 * Memory::SMALL);
         let take_all = || {
             let mut held = 0;
-            while budget.take_for(Budget::SMALL / 4, held, 0) {
-                held += Budget::SMALL / 4;
+            while memory.take_for(Memory::SMALL / 4, held, 0) {
+                held += Memory::SMALL / 4;
             }
             held
         };
-        assert_eq!(take_all(), 4 * Budget::SMALL);
+        assert_eq!(take_all(), 4 * Memory::SMALL);
         for _ in 0..4 {
-            assert!(budget.has_for(Budget::SMALL, 0, 0));
-            assert!(!budget.has_for(Budget::SMALL, 0, 4 * Budget::SMALL));
-            assert_eq!(take_all(), Budget::SMALL);
+            assert!(memory.has_for(Memory::SMALL, 0, 0));
+            assert!(!memory.has_for(Memory::SMALL, 0, 4 * Memory::SMALL));
+            assert_eq!(take_all(), Memory::SMALL);
         }
         assert_eq!(take_all(), 0);
     }
