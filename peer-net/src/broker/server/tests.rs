@@ -1,4 +1,6 @@
 mod limits;
+#[cfg(target_os = "linux")]
+mod origins;
 
 use core::time::Duration;
 
