@@ -4,22 +4,13 @@
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::future::IntoFuture as _;
 use std::sync::Arc;
 
-use peer_net::broker::{Broker, BrokerOptions};
-use peer_net::{DataConnection, Peer, RtcConfig, Serialization, Stack, Value};
+use peer_net::broker::Broker;
+use peer_net::{DataConnection, Peer, Serialization, Stack, Value};
+use peer_tests::{HANG, Outcome, broker, builder, soon};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
-
-type Outcome = Result<(), Box<dyn core::error::Error + Send + Sync>>;
-
-/// No test decides by this time; it only ends one that hangs.
-const HANG: Duration = Duration::from_secs(300);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(HANG, future).await.expect("it hangs")
-}
 
 /// The system's allocator, which counts the bytes that are in use.
 struct Counting;
@@ -54,17 +45,9 @@ static ALLOCATOR: Counting = Counting;
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 async fn peers() -> (Broker, Peer, Peer) {
-    let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default())
-        .await
-        .expect("a port on 127.0.0.1");
+    let broker = broker().await;
     let open = |id| {
-        let rtc = RtcConfig {
-            stack: Stack::Native,
-            include_loopback: true,
-            ip_filter: vec![[127, 0, 0, 1].into()],
-            ..RtcConfig::default()
-        };
-        let peer = Peer::builder().broker(broker.url()).rtc(rtc).id(id);
+        let peer = builder(&broker, Stack::Native).id(id);
         peer.offer_rate(1000).remote_offer_rate(1000).open()
     };
     let (alice, bob) = (open("alice"), open("bob"));
@@ -72,19 +55,8 @@ async fn peers() -> (Broker, Peer, Peer) {
     (broker, alice.expect("it opens"), bob.expect("it opens"))
 }
 
-async fn connected(
-    from: &Peer,
-    to: &Peer,
-    serialization: Serialization,
-    reliable: bool,
-) -> (DataConnection, DataConnection) {
-    let remote = to.id().expect("it is open").to_string();
-    let connect = from
-        .connect(remote)
-        .serialization(serialization)
-        .reliable(reliable);
-    let (ours, theirs) = tokio::join!(soon(connect.into_future()), soon(to.accept()));
-    let (ours, theirs) = (ours.expect("it opens"), theirs.expect("it lives"));
+async fn connected(from: &Peer, to: &Peer, reliable: bool) -> (DataConnection, DataConnection) {
+    let (ours, theirs) = peer_tests::connected(from, to, Serialization::Raw, reliable).await;
     for end in [&ours, &theirs] {
         assert_eq!(end.info().stack(), Stack::Native);
     }
@@ -114,7 +86,7 @@ async fn lines(from: &DataConnection, to: &DataConnection, count: usize) -> Outc
 async fn short_lines_both_ways_and_messages_of_one_byte() -> Outcome {
     let _alone = ALONE.lock().await;
     let (_broker, alice, bob) = peers().await;
-    let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, true).await;
+    let (ours, theirs) = connected(&alice, &bob, true).await;
     let both = async {
         let (there, back) =
             tokio::join!(lines(&ours, &theirs, 70_000), lines(&theirs, &ours, 70_000));
@@ -153,7 +125,7 @@ async fn memory_is_given_back() -> Outcome {
     let (_broker, alice, bob) = peers().await;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
-        let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, true).await;
+        let (ours, theirs) = connected(&alice, &bob, true).await;
         connections.push((Arc::new(ours), Arc::new(theirs)));
     }
     let exchange =
@@ -231,7 +203,7 @@ async fn close_flush_on_a_busy_machine() -> Outcome {
         .collect();
     let rounds = async {
         for round in 0..ROUNDS {
-            let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, round % 2 == 0).await;
+            let (ours, theirs) = connected(&alice, &bob, round % 2 == 0).await;
             for number in 0..20 {
                 ours.send_bytes(vec![number; 10_000]).await?;
             }

@@ -2,21 +2,16 @@
 //! before libc's sets the clock of a second run of this program; nobody else's.
 #![cfg(target_os = "linux")]
 
-use core::future::IntoFuture as _;
 use core::time::Duration;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use peer_net::broker::{Broker, BrokerOptions};
-use peer_net::{DataConnection, Peer, RtcConfig, Serialization, Value};
-use tokio::time::{sleep, timeout};
+use peer_net::{DataConnection, RtcConfig, Serialization, Value};
+use peer_tests::{Outcome, broker, builder, connected, rtc, soon, stack};
+use tokio::time::sleep;
 
-type Outcome = Result<(), Box<dyn core::error::Error>>;
-
-/// No test decides by this time; it only ends one that hangs.
-const HANG: Duration = Duration::from_secs(120);
 /// Silence until a connection is lost, and so long it has to live on after a step. Slower machines
 /// only make it last longer.
 const SILENCE: Duration = Duration::from_secs(6);
@@ -83,23 +78,18 @@ async fn under_steps(offset: &Path) -> Outcome {
     // In place: the library reads it at any time.
     let offset = std::fs::OpenOptions::new().write(true).open(offset)?;
     let step_to = |seconds: i64| offset.write_all_at(&seconds.to_ne_bytes(), 0);
-    let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default()).await?;
+    let broker = broker().await;
     let open = |id: &str| {
+        let stack = stack();
         let rtc = RtcConfig {
-            stack: peer_tests::stack(),
-            include_loopback: true,
-            ip_filter: vec![[127, 0, 0, 1].into()],
             disconnected_timeout: SILENCE / 2,
             failed_timeout: SILENCE / 2,
-            ..RtcConfig::default()
+            ..rtc(stack)
         };
-        Peer::builder().broker(broker.url()).rtc(rtc).id(id).open()
+        builder(&broker, stack).rtc(rtc).id(id).open()
     };
-    let (alice, bob) = (open("alice").await?, open("bob").await?);
-    let connect = alice.connect("bob").serialization(Serialization::Raw);
-    let both = async { tokio::join!(connect.into_future(), bob.accept()) };
-    let (ours, theirs) = timeout(HANG, both).await?;
-    let (ours, theirs) = (ours?, theirs.ok_or("bob ended")?);
+    let (alice, bob) = (soon(open("alice")).await?, soon(open("bob")).await?);
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, false).await;
     exchange(&ours, &theirs).await?;
 
     // Nothing is under way any more that could come right after the step.
@@ -124,7 +114,7 @@ async fn under_steps(offset: &Path) -> Outcome {
 async fn exchange(ours: &DataConnection, theirs: &DataConnection) -> Outcome {
     for (from, to) in [(ours, theirs), (theirs, ours)] {
         from.send_text("still here").await?;
-        let arrived = timeout(HANG, to.recv()).await??;
+        let arrived = soon(to.recv()).await?;
         assert_eq!(arrived, Some(Value::from("still here")));
     }
     Ok(())

@@ -5,15 +5,11 @@ use core::time::Duration;
 use std::net::UdpSocket;
 use std::time::Instant;
 
-use peer_net::broker::{Broker, BrokerOptions};
-use peer_net::{IceServer, Peer, RtcConfig};
+use peer_net::IceServer;
+use peer_tests::{HANG, Outcome, broker, builder, soon};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-type Outcome = Result<(), Box<dyn core::error::Error>>;
-
-/// No test decides by this time; it only ends one that hangs.
-const HANG: Duration = Duration::from_secs(120);
 const CONNECTIONS: usize = 50;
 
 /// Tasks of this runtime and open files of this process.
@@ -27,25 +23,19 @@ async fn connections_that_end_while_dead_servers_are_waited_for() -> Outcome {
     // Bound and silent.
     let dead = UdpSocket::bind("127.0.0.1:0")?;
     let port = dead.local_addr()?.port();
-    let rtc = RtcConfig {
-        stack: peer_tests::stack(),
-        include_loopback: true,
-        ip_filter: vec![[127, 0, 0, 1].into()],
-        ..RtcConfig::default()
-    };
     let servers = [
         IceServer::new(format!("stun:127.0.0.1:{port}")),
         IceServer::turn(format!("turn:127.0.0.1:{port}"), "peer", "secret"),
     ];
-    let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default()).await?;
-    let builder = Peer::builder().broker(broker.url()).rtc(rtc);
-    let peer = timeout(HANG, builder.ice_servers(servers).open()).await??;
+    let (broker, stack) = (broker().await, peer_tests::stack());
+    let peer = soon(builder(&broker, stack).ice_servers(servers).open()).await?;
     let (tasks, files) = census()?;
 
     for round in 0..CONNECTIONS {
         let (_, files_before) = census()?;
         // Nobody has that name.
         let connection = peer.connect(format!("nobody-{round}")).start().await?;
+        assert_eq!(connection.info().stack(), stack);
         // The host's socket and one a server; if others end at the same moment it is not waited for
         // long.
         let begun = Instant::now();
@@ -53,7 +43,7 @@ async fn connections_that_end_while_dead_servers_are_waited_for() -> Outcome {
             sleep(Duration::from_millis(1)).await;
         }
         connection.close();
-        timeout(HANG, connection.closed()).await?;
+        soon(connection.closed()).await;
     }
     println!(
         "at the end of the last: {:?}, before: {:?}",

@@ -51,20 +51,16 @@ async fn no_duration_is_too_long() -> Outcome {
     options.limits.relay_timeout = Duration::MAX;
     options.limits.write_timeout = Duration::MAX;
     let broker = Broker::bind("127.0.0.1:0", options).await?;
-    let rtc = RtcConfig {
-        stack: peer_tests::stack(),
-        include_loopback: true,
-        ip_filter: vec![[127, 0, 0, 1].into()],
-        connect_timeout: Duration::MAX,
-        disconnected_timeout: Duration::MAX,
-        failed_timeout: Duration::MAX,
-        ..RtcConfig::default()
-    };
     let builder = || {
-        Peer::builder()
-            .broker(broker.url())
-            .rtc(rtc.clone())
-            .ping_interval(Duration::MAX)
+        let stack = peer_tests::stack();
+        let rtc = RtcConfig {
+            connect_timeout: Duration::MAX,
+            disconnected_timeout: Duration::MAX,
+            failed_timeout: Duration::MAX,
+            ..peer_tests::rtc(stack)
+        };
+        let builder = peer_tests::builder(&broker, stack).rtc(rtc);
+        builder.ping_interval(Duration::MAX)
     };
     let alice = soon(builder().id("alice").open()).await?;
     let bob = soon(builder().id("bob").open()).await?;

@@ -184,7 +184,7 @@ async fn a_remote_that_is_refused_is_told_that_nobody_is_there() -> Outcome {
         let (stream, _) = listener.accept().await?;
         let mut socket = tokio_tungstenite::accept_async(stream).await?;
         socket.send(Message::text(r#"{"type":"OPEN"}"#)).await?;
-        Ok::<_, Box<dyn std::error::Error>>(socket)
+        Ok::<_, Box<dyn core::error::Error + Send + Sync>>(socket)
     };
     let (bob, socket) = tokio::join!(soon(opening), soon(accepting));
     let (bob, mut socket) = (bob?, socket?);
@@ -258,7 +258,7 @@ async fn one_address_under_many_names_has_one_share() -> Outcome {
     let mut names = Vec::new();
     for n in 0..8 {
         let peer = soon(builder(&broker).id(format!("m{n}")).open()).await?;
-        let (ours, theirs) = connected(&peer, &bob, Serialization::Binary, true).await;
+        let (ours, theirs) = peer_tests::connected(&peer, &bob, Serialization::Binary, true).await;
         if n >= 4 {
             // Half of the places are in use, and it holds more than a quarter.
             assert!(matches!(soon(theirs.closed()).await, CloseReason::GaveWay));

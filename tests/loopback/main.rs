@@ -7,7 +7,6 @@ mod logs;
 mod messages;
 mod signalling;
 
-use core::future::{Future, IntoFuture as _};
 use core::time::Duration;
 
 use peer_net::broker::{Broker, BrokerClient, BrokerOptions, SocketReceiver, SocketSender};
@@ -15,36 +14,12 @@ use peer_net::{
     CloseReason, ConnectError, ConnectionError, DataConnection, Event, Events, Peer, PeerBuilder,
     PeerError, PeerState, RtcConfig, SendError, Serialization, Stack, Stage, Value,
 };
+use peer_tests::{Outcome, broker, soon};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-type Outcome = Result<(), Box<dyn core::error::Error>>;
-
-/// No test decides by this time; it only ends one that hangs.
-const HANG: Duration = Duration::from_secs(120);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(HANG, future).await.expect("it hangs")
-}
-
-async fn broker() -> Broker {
-    let options = BrokerOptions {
-        allow_discovery: true,
-        ..BrokerOptions::default()
-    };
-    Broker::bind("127.0.0.1:0", options)
-        .await
-        .expect("a free port on 127.0.0.1")
-}
-
 fn builder(broker: &Broker) -> PeerBuilder {
-    let rtc = RtcConfig {
-        stack: peer_tests::stack(),
-        include_loopback: true,
-        ip_filter: vec![[127, 0, 0, 1].into()],
-        ..RtcConfig::default()
-    };
-    Peer::builder().broker(broker.url()).rtc(rtc)
+    peer_tests::builder(broker, peer_tests::stack())
 }
 
 async fn peers(broker: &Broker) -> (Peer, Peer) {
@@ -67,20 +42,14 @@ fn assert_stacks(ours: &DataConnection, theirs: &DataConnection) {
     }
 }
 
-/// Both ends of a connection.
+/// Both ends of a connection of the first two peers of a test.
 async fn connected(
     from: &Peer,
     to: &Peer,
     serialization: Serialization,
     reliable: bool,
 ) -> (DataConnection, DataConnection) {
-    let remote = to.id().expect("it is open").to_string();
-    let connect = from
-        .connect(remote)
-        .serialization(serialization)
-        .reliable(reliable);
-    let (ours, theirs) = tokio::join!(soon(connect.into_future()), soon(to.accept()));
-    let (ours, theirs) = (ours.expect("it opens"), theirs.expect("it lives"));
+    let (ours, theirs) = peer_tests::connected(from, to, serialization, reliable).await;
     assert_stacks(&ours, &theirs);
     (ours, theirs)
 }
