@@ -28,7 +28,8 @@ const EXTENSIONS: [u8; 12] = [
 
 impl Association<'_> {
     /// Writes the next packet to `out` and returns its length; `None` if there is nothing to send
-    /// now. `out` should be as long as [`Config::packet`]; a shorter one makes shorter packets.
+    /// now. `out` should be as long as [`Config::packet`](super::Config::packet); a shorter one
+    /// makes shorter packets.
     ///
     /// Timers are looked at here: call it when [`timeout`](Self::timeout) has come, too.
     pub fn transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
