@@ -8,9 +8,9 @@ use peer_core::time::Instant;
 use crate::net::{self, Client, LABEL, Net, SECOND, crypto};
 
 /// Most that a session may cost until the remote has proved who it is. 3 KiB of it are DTLS's
-/// state, mostly the prepared keys of AES; 2.5 KiB its messages; 1.3 KiB ICE's state, 2.2 its
+/// state, mostly the prepared keys of AES; 2.5 KiB its messages; 1.1 KiB ICE's state, 2.1 its
 /// tables; 1.1 SCTP's state.
-const PENDING_MAX: usize = 11 * 1_024;
+const PENDING_MAX: usize = 10 * 1_024 + 512;
 
 #[test]
 fn a_thousand_pending_sessions() {

@@ -33,7 +33,7 @@ enum AnswerKind {
     RoleConflict,
     BadRequest,
     /// The types of so many attributes.
-    Unknown([u16; UNKNOWN_MAX], usize),
+    Unknown([u16; UNKNOWN_MAX], u8),
 }
 
 /// What a request says.
@@ -236,7 +236,7 @@ impl Agent<'_> {
                     .iter_mut()
                     .zip(bytes)
                     .for_each(|(to, from)| *to = *from);
-                let named = named.get(..count * 2).unwrap_or(&named);
+                let named = named.get(..usize::from(count) * 2).unwrap_or(&named);
                 writer
                     .put(error(420))
                     .put(Attribute::UnknownAttributes(named))

@@ -52,17 +52,17 @@ fn a_move_is_worth_more_than_all_before() {
 /// What 1,000 sessions that wait cost.
 #[test]
 fn sizes_are_reasonable() {
-    assert!(size_of::<Pair>() <= 264, "{}", size_of::<Pair>());
+    assert!(size_of::<Pair>() <= 176, "{}", size_of::<Pair>());
     assert!(size_of::<Remote>() <= 64, "{}", size_of::<Remote>());
     assert!(size_of::<Base>() <= 104, "{}", size_of::<Base>());
     assert!(
-        size_of::<Agent<'_>>() <= 1_536,
+        size_of::<Agent<'_>>() <= 1_152,
         "{}",
         size_of::<Agent<'_>>()
     );
     assert!(size_of::<Event>() <= 96, "{}", size_of::<Event>());
     // A device: two addresses of ours, eight of the remote, all pairs.
-    assert!(size_of::<Resources<2, 8, 16, 2, 0>>() <= 5_120);
+    assert!(size_of::<Resources<2, 8, 16, 2, 0>>() <= 3_712);
 }
 
 proptest! {
