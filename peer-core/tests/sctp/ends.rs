@@ -151,3 +151,36 @@ fn a_path_that_flaps_ends_no_handshake() {
         net.ends.iter().all(crate::net::End::is_open)
     });
 }
+
+/// A remote is asked once and so many times again as is configured, whatever it is asked for.
+#[test]
+fn each_question_is_asked_as_often() {
+    for question in ["data", "reset", "heartbeat"] {
+        let mut configs = [crate::net::config(1), crate::net::config(2)];
+        configs[0].retransmissions = 3;
+        if question != "heartbeat" {
+            configs[0].heartbeat = Duration::from_secs(3600);
+        }
+        let mut net = Net::with(9, configs, [Size::both(1 << 14); 2], Path::default());
+        net.ends[0].association.connect();
+        net.until(Duration::from_secs(5), |net| {
+            net.ends.iter().all(crate::net::End::is_open)
+        });
+        net.dropper = Some(Box::new(|_, _| true));
+        let packets = net.ends[0].packets;
+        let association = &mut net.ends[0].association;
+        match question {
+            "data" => assert_eq!(association.send(ORDERED, b"x"), Ok(1)),
+            "reset" => association.reset_stream(2).unwrap(),
+            _ => {}
+        }
+        // RTO.Initial doubled each time: 1, 2, 4 and 8 s.
+        let limit = if question == "heartbeat" { 151 } else { 16 };
+        net.until(Duration::from_secs(limit), |net| {
+            net.ends[0].closed().is_some()
+        });
+        assert_eq!(net.ends[0].closed(), Some(End::Unreachable), "{question}");
+        assert_eq!(net.ends[0].association.unanswered(), 4, "{question}");
+        assert_eq!(net.ends[0].packets - packets, 4, "{question}");
+    }
+}

@@ -366,6 +366,24 @@ fn a_remote_may_begin_anew() {
     assert_eq!(read, [&b"before"[..], b"still", b"early", b"after"]);
 }
 
+/// A reset of before is forgotten, and not asked for with no stream, which would mean all.
+#[test]
+fn a_remote_that_begins_anew_is_asked_for_no_old_reset() {
+    let mut one = Scripted::open(Size::both(8192));
+    one.end.association.reset_stream(1).unwrap();
+    assert_eq!(kinds(&one.sends()), [RECONFIG]);
+    let cookie = one.init(0xabcd);
+    let new = u32::from_be_bytes(cookie[..4].try_into().unwrap());
+    let sent = one.says(new, &[chunk(COOKIE_ECHO, 0, &[&cookie])]);
+    assert_eq!(kinds(&sent), [COOKIE_ACK]);
+    assert_eq!(kinds(&one.waits(10_000)), []);
+    // Requests have the numbers of a new association.
+    one.end.association.reset_stream(1).unwrap();
+    let sent = one.sends();
+    assert_eq!(kinds(&sent), [RECONFIG]);
+    assert_eq!(number(&sent[0].2, 4), tag(2));
+}
+
 #[test]
 fn a_shutdown_is_answered_after_all_data() {
     let mut config = config(2);
@@ -378,8 +396,14 @@ fn a_shutdown_is_answered_after_all_data() {
     assert_eq!(kinds(&one.hears(&[shutdown])), []);
     assert!(one.end.association.send(ORDERED, b"x").is_err());
     let shutdown = chunk(SHUTDOWN, 0, &[&ours.to_be_bytes()]);
-    let sent = one.hears(&[shutdown]);
+    // With data whose acknowledgement waits, and will not be sent.
+    let sent = one.hears(&[data(TSN, WHOLE, b"x"), shutdown]);
     assert_eq!(kinds(&sent), [SHUTDOWN_ACK]);
+    let again = one.now + Duration::from_millis(400);
+    assert!(
+        one.end.association.timeout() >= Some(again),
+        "the ACK's timer alone"
+    );
     assert_eq!(kinds(&one.waits(399)), [], "the first wait is INIT's alone");
     assert_eq!(kinds(&one.waits(601)), [SHUTDOWN_ACK], "said again");
     one.hears(&[chunk(SHUTDOWN_COMPLETE, 0, &[])]);

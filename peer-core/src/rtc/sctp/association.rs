@@ -120,7 +120,7 @@ pub(super) struct Owed {
     pub(super) shutdown_complete: bool,
     /// ABORT with this cause.
     pub(super) abort: Option<u16>,
-    /// HEARTBEAT that was asked for.
+    /// HEARTBEAT, asked for or due.
     pub(super) heartbeat: bool,
     /// HEARTBEAT ACK with so many bytes of [`Association::heartbeat_info`].
     pub(super) heartbeat_ack: Option<usize>,
@@ -158,8 +158,9 @@ pub struct Association<'m> {
     pub(super) handshake: Option<Instant>,
     /// How often it ran out in this state.
     pub(super) attempts: u8,
-    /// When the next HEARTBEAT is sent, and how many were not answered.
+    /// When the next HEARTBEAT is due.
     pub(super) heartbeat: Option<Instant>,
+    /// How many of these the remote has not answered, the last one included.
     pub(super) misses: u8,
     pub(super) resets: Resets,
     pub(super) receiver: Receiver,
@@ -188,7 +189,7 @@ impl<'m> Association<'m> {
             attempts: 0,
             heartbeat: None,
             misses: 0,
-            resets: Resets::new(config.tsn),
+            resets: Resets::new(config.tsn, 0),
             receiver: Receiver::new(config.overtaking),
             receive_memory,
             sender: Sender::new(packet),
@@ -296,9 +297,9 @@ impl<'m> Association<'m> {
     /// One that is under way does not count yet. Above [`Config::retransmissions`] the association
     /// ends.
     pub fn unanswered(&self) -> u8 {
-        let resets = self.resets.attempts().saturating_sub(1);
         let misses = self.misses.saturating_sub(1);
-        self.sender.errors.max(misses).max(resets)
+        let others = self.sender.errors.max(self.resets.unanswered());
+        others.max(misses)
     }
 
     /// Has what was sent in vain sent again at once, and counts from 0 again how often nothing was
@@ -309,7 +310,7 @@ impl<'m> Association<'m> {
             self.sender.rtt.end_back_off();
         }
         self.sender.path_is_back(&mut self.send_memory, now);
-        self.resets.path_is_back(now);
+        self.resets.path_is_back();
         self.misses = 0;
         if self.attempts > 1 {
             self.attempts = 1;
@@ -330,14 +331,15 @@ impl<'m> Association<'m> {
     pub fn timeout(&self) -> Option<Instant> {
         match self.state {
             State::Over(_) => return None,
-            State::Closed | State::CookieWait | State::CookieEchoed { .. } => {
-                return self.handshake;
-            }
-            _ => {}
+            State::Closed
+            | State::CookieWait
+            | State::CookieEchoed { .. }
+            | State::ShutdownAckSent => return self.handshake,
+            State::Established | State::ShutdownReceived => {}
         }
         let timers = earlier(self.receiver.timeout(), self.sender.timeout());
-        let others = earlier(self.handshake, self.heartbeat);
-        earlier(earlier(timers, others), self.resets.timeout())
+        let others = earlier(self.heartbeat, self.resets.timeout());
+        earlier(timers, others)
     }
 
     /// Returns what happened and was not told yet.

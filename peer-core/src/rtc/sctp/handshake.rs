@@ -5,6 +5,7 @@
 
 use super::association::{Association, Pending, State};
 use super::packet::{Cookie, Init, Parameters};
+use super::reset::Resets;
 use super::serial::Tsn;
 
 /// The parameter of INIT ACK that holds the state cookie.
@@ -59,7 +60,7 @@ impl Association<'_> {
             return;
         };
         self.remote_tag = init.tag;
-        self.resets.start(init.tsn.0);
+        self.resets = Resets::new(self.initial_tsn(), init.tsn.0);
         self.receiver.start(&mut self.receive_memory, init.tsn);
         self.sender.start(Tsn(self.initial_tsn()), init.window);
         self.enter(State::CookieEchoed {
@@ -94,7 +95,7 @@ impl Association<'_> {
         }
         self.local_tag = pending.local_tag;
         self.remote_tag = pending.remote_tag;
-        self.resets.start(pending.remote_tsn);
+        self.resets = Resets::new(self.initial_tsn(), pending.remote_tsn);
         self.receiver
             .start(&mut self.receive_memory, Tsn(pending.remote_tsn));
         self.owed.cookie_ack = true;

@@ -90,14 +90,9 @@ impl Association<'_> {
             }
             return (!writer.is_empty()).then(|| writer.finish(self.config.checksum))?;
         }
-        let is_due = self.heartbeat.is_some_and(|at| now >= at);
-        if core::mem::take(&mut self.owed.heartbeat) || is_due {
+        if core::mem::take(&mut self.owed.heartbeat) {
             // The information is ours alone; the answer to any counts.
             writer.chunk(kind::HEARTBEAT, 0, &[&[0, 1, 0, 8], &[0; 4]])?;
-        }
-        if is_due {
-            self.wait_for_heartbeat(now);
-            self.misses = self.misses.saturating_add(1);
         }
         let joins = self.receiver.sack_is_wanted() && self.sender.wants(&self.send_memory);
         if joins || self.receiver.sack_is_due(now) {
@@ -172,7 +167,11 @@ impl Association<'_> {
         if !matches!(self.state, State::Established | State::ShutdownReceived) {
             return;
         }
-        if self.heartbeat.is_none() {
+        if self.heartbeat.is_none_or(|at| now >= at) {
+            if self.heartbeat.is_some() {
+                self.owed.heartbeat = true;
+                self.misses = self.misses.saturating_add(1);
+            }
             self.wait_for_heartbeat(now);
         }
         self.sender.handle_timeout(&mut self.send_memory, now);

@@ -34,55 +34,51 @@ pub(super) struct Resets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ours {
     No,
-    /// Sent so often without an answer; to be sent again at this time.
+    /// To be sent, after so many times without an answer.
+    Due {
+        unanswered: u8,
+    },
+    /// Sent, after so many times without an answer; waits for one until then.
     Asked {
-        attempts: u8,
-        at: Instant,
+        unanswered: u8,
+        until: Instant,
     },
     /// The remote answered that it is not ready; asked anew at this time.
     Again(Instant),
 }
 
 impl Resets {
-    pub(super) const fn new(initial: u32) -> Self {
+    /// Requests of either end begin with its initial TSN.
+    pub(super) const fn new(initial: u32, remote_initial: u32) -> Self {
         Self {
             number: initial,
             ours: Ours::No,
-            expected: 0,
+            expected: remote_initial,
             answered: result::PERFORMED,
             owed: None,
         }
     }
 
-    /// The remote's requests begin with its initial TSN.
-    pub(super) const fn start(&mut self, remote_initial: u32) {
-        self.expected = remote_initial;
-        self.answered = result::PERFORMED;
-        self.owed = None;
-    }
-
     pub(super) const fn timeout(&self) -> Option<Instant> {
         match self.ours {
             Ours::No => None,
-            Ours::Asked { at, .. } | Ours::Again(at) => Some(at),
+            Ours::Due { .. } => Some(Instant::ZERO),
+            Ours::Asked { until: at, .. } | Ours::Again(at) => Some(at),
         }
     }
 
     /// Has a request that was sent in vain sent again at once, as if for the first time.
-    pub(super) fn path_is_back(&mut self, now: Instant) {
-        if let Ours::Asked { attempts, at } = &mut self.ours
-            && *attempts > 1
-        {
-            *attempts = 0;
-            *at = now.min(*at);
+    pub(super) const fn path_is_back(&mut self) {
+        if self.unanswered() > 0 {
+            self.ours = Ours::Due { unanswered: 0 };
         }
     }
 
-    /// How often our request was sent without an answer.
-    pub(super) const fn attempts(&self) -> u8 {
+    /// How often in a row our request was not answered in time.
+    pub(super) const fn unanswered(&self) -> u8 {
         match self.ours {
             Ours::No | Ours::Again(_) => 0,
-            Ours::Asked { attempts, .. } => attempts,
+            Ours::Due { unanswered } | Ours::Asked { unanswered, .. } => unanswered,
         }
     }
 }
@@ -154,7 +150,7 @@ impl Association<'_> {
     }
 
     fn reset_answered(&mut self, now: Instant, number: u32, answer: u32) {
-        if !matches!(self.resets.ours, Ours::Asked { .. }) {
+        if matches!(self.resets.ours, Ours::No | Ours::Again(_)) {
             return;
         }
         if number != self.resets.number {
@@ -171,18 +167,19 @@ impl Association<'_> {
         };
     }
 
-    /// Begins a request where one is wanted.
+    /// Begins a request where one is wanted, and the same again where it was not answered.
     pub(super) fn handle_reset_timeout(&mut self, now: Instant) {
-        match self.resets.ours {
-            Ours::Asked { .. } => return,
-            Ours::Again(at) if now < at => return,
-            Ours::No | Ours::Again(_) => {}
-        }
-        self.resets.ours = if self.sender.streams.ask(self.resets.number) {
-            Ours::Asked {
-                attempts: 0,
-                at: now,
+        let unanswered = match self.resets.ours {
+            Ours::No => 0,
+            Ours::Again(at) if now >= at => 0,
+            Ours::Asked { unanswered, until } if now >= until => {
+                self.sender.rtt.back_off();
+                unanswered.saturating_add(1)
             }
+            _ => return,
+        };
+        self.resets.ours = if unanswered > 0 || self.sender.streams.ask(self.resets.number) {
+            Ours::Due { unanswered }
         } else {
             Ours::No
         };
@@ -198,12 +195,9 @@ impl Association<'_> {
                 .and_then(|()| writer.chunk(kind::RECONFIG, 0, &[&value]));
             debug_assert!(written.is_some());
         }
-        let Ours::Asked { attempts, at } = self.resets.ours else {
+        let Ours::Due { unanswered } = self.resets.ours else {
             return;
         };
-        if now < at {
-            return;
-        }
         let number = self.resets.number;
         // The head of the parameter, three numbers, the streams.
         let mut value = [0; 16 + 2 * super::STREAMS_MAX];
@@ -228,12 +222,9 @@ impl Association<'_> {
             .chunk(kind::RECONFIG, 0, &[bytes::front(&value, len)])
             .is_some()
         {
-            if attempts > 0 {
-                self.sender.rtt.back_off();
-            }
             self.resets.ours = Ours::Asked {
-                attempts: attempts.saturating_add(1),
-                at: now.plus(self.sender.rtt.rto()),
+                unanswered,
+                until: now.plus(self.sender.rtt.rto()),
             };
         }
     }
