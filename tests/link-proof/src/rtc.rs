@@ -1,17 +1,21 @@
-//! `rtc`: each layer against itself, with RustCrypto.
+//! `rtc`: each layer against itself, and all of them as a session, with RustCrypto.
 
 use core::net::SocketAddr;
 
-use peer_core::rtc::crypto::{CryptoError, RustCrypto};
+use peer_core::rtc::crypto::{Crypto as _, CryptoError, RustCrypto, signature};
 use peer_core::rtc::dtls::{self, Dtls, Identity};
 use peer_core::rtc::ice::{self, Agent, Role, SocketId};
 use peer_core::rtc::sctp::{self, Association, Outgoing, Received};
+use peer_core::rtc::session::{self, Event, Kind, Remote, Session};
+use peer_core::rtc::stun::{Class, Message, Method, Writer};
 use peer_core::time::{Duration, Instant};
 
 pub(crate) fn run() -> Option<()> {
     ice()?;
     dtls()?;
-    sctp()
+    sctp()?;
+    session()?;
+    parts()
 }
 
 /// Not random: the same bytes each time.
@@ -118,4 +122,82 @@ fn sctp() -> Option<()> {
         return None;
     };
     (piece.bytes == b"hello").then_some(())
+}
+
+fn session() -> Option<()> {
+    let mut state = 3;
+    let mut crypto = RustCrypto::new(|out: &mut [u8]| bytes(out, &mut state));
+    let mut here: session::Resources<2, 4, 8, 1, 0, 1536, 4096, 16, 4096, 4> =
+        session::Resources::new();
+    let mut there: session::Resources<2, 4, 8, 1, 0, 1536, 4096, 16, 4096, 4> =
+        session::Resources::new();
+    let mine = Identity::generate(&mut crypto).ok()?;
+    let other = Identity::generate(&mut crypto).ok()?;
+    let mut now = Instant::ZERO;
+    let config = session::Config::new(Role::Controlling);
+    let mut a = Session::new(now, &mut crypto, config, here.lend(), &[]).ok()?;
+    let config = session::Config::new(Role::Controlled);
+    let mut b = Session::new(now, &mut crypto, config, there.lend(), &[]).ok()?;
+    let ours: SocketAddr = "192.0.2.1:5000".parse().ok()?;
+    let theirs: SocketAddr = "192.0.2.2:6000".parse().ok()?;
+    a.set_addresses(now, &[(SocketId(0), ours)]).ok()?;
+    b.set_addresses(now, &[(SocketId(0), theirs)]).ok()?;
+    a.open("chat", true).ok()?;
+    let offer = Remote {
+        fingerprint: *mine.fingerprint(),
+        ..Remote::new(a.ice().ufrag(), a.ice().password(), a.setup())
+    };
+    b.set_remote(now, &offer).ok()?;
+    let answer = Remote {
+        fingerprint: *other.fingerprint(),
+        ..Remote::new(b.ice().ufrag(), b.ice().password(), b.setup())
+    };
+    a.set_remote(now, &answer).ok()?;
+    a.credit(500);
+    b.credit(500);
+    a.add_candidate(now, "candidate:1 1 udp 2113937151 192.0.2.2 6000 typ host")
+        .ok()?;
+    let mut datagram = [0; session::DATAGRAM_MAX];
+    for _ in 0..40 {
+        now = now + Duration::from_millis(50);
+        while a.work(now, &mut crypto, &mine) {}
+        while let Some(it) = a.transmit(now, &mut crypto, &mut datagram) {
+            b.receive(now, &mut crypto, SocketId(0), ours, &mut datagram[..it.len]);
+        }
+        while b.work(now, &mut crypto, &other) {}
+        while let Some(it) = b.transmit(now, &mut crypto, &mut datagram) {
+            let came = &mut datagram[..it.len];
+            a.receive(now, &mut crypto, SocketId(0), theirs, came);
+        }
+        while let Some(event) = a.poll_event() {
+            if matches!(event, Event::Open { .. }) {
+                a.send(session::Outgoing::message(Kind::Text), b"hello")
+                    .ok()?;
+            }
+        }
+        while b.poll_event().is_some() {}
+    }
+    let session::Received::Piece(piece) = b.read()? else {
+        return None;
+    };
+    (piece.bytes == b"hello").then_some(())
+}
+
+/// What the others use within, by itself.
+fn parts() -> Option<()> {
+    let mut state = 4;
+    let mut crypto = RustCrypto::new(|out: &mut [u8]| bytes(out, &mut state));
+    let mut buffer = [0; 128];
+    let request = Writer::new(&mut buffer, Class::Request, Method::BINDING, [7; 12])
+        .integrity(&mut crypto, b"password")
+        .fingerprint()
+        .finish()
+        .ok()?;
+    let message = Message::parse(request).ok()?;
+    message.verify_integrity(&mut crypto, b"password").ok()?;
+    let pair = crypto.key_pair().ok()?;
+    let signed = crypto.sign(&pair.secret, &[1; 32]).ok()?;
+    let mut der = [0; signature::DER_MAX];
+    let len = signature::to_der(&signed, &mut der)?;
+    (signature::from_der(&der[..len])? == signed).then_some(())
 }
