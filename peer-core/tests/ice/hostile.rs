@@ -261,6 +261,44 @@ fn nothing_is_sent_where_nothing_may_be_sent_whoever_asks_from_there() {
     assert_eq!(answers(&mut net, REMOTE, &request.write()).len(), 1);
 }
 
+/// The remote names a pair that answered long ago: it is used, and told, once it answers again.
+#[test]
+fn a_change_of_path_is_told_once_the_remote_consents() {
+    const OTHER: &str = "203.0.113.2:6000";
+    let configs = [Role::Controlled, Role::Controlling].map(Config::new);
+    let mut net = Net::with(6, configs, &[]);
+    net.addresses(0, &["192.0.2.1:5000"]);
+    net.addresses(1, &[REMOTE, OTHER]);
+    net.describe();
+    net.connect(SECOND);
+    net.run(SECOND);
+    let mut request = Request::right(&net);
+    request.attributes = vec![Attribute::Priority(1), Attribute::IceControlling(1)];
+    let ask = |net: &mut Net, request: &Request<'_>| {
+        let (end, mut datagram) = (&mut net.ends[0], request.write());
+        let (crypto, from) = (&mut end.crypto, addr(OTHER));
+        end.agent
+            .receive(net.now, crypto, HERE, from, &mut datagram);
+    };
+    ask(&mut net, &request);
+    net.run(SECOND * 40);
+    assert_eq!(net.ends[0].remote(), Some(addr(REMOTE)));
+    let nominate = [Attribute::UseCandidate, Attribute::Nomination(99)];
+    request.attributes.extend(nominate);
+    ask(&mut net, &request);
+    let end = &mut net.ends[0];
+    assert_eq!(end.agent.path(), None);
+    assert_eq!(end.agent.poll_event(), None);
+    net.run(SECOND);
+    assert_eq!(net.ends[0].remote(), Some(addr(OTHER)));
+    let mut events = net.ends[0].events.iter().rev();
+    let told = events.find_map(|(_, event)| match event {
+        Event::PathChanged(path) => Some(path.remote),
+        _ => None,
+    });
+    assert_eq!(told, Some(addr(OTHER)));
+}
+
 #[test]
 fn nothing_is_told_or_kept_after_the_end() {
     let server = Server::turn(
