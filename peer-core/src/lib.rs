@@ -21,7 +21,7 @@
 //! | `sync` (feature `sync`) | handles for several tasks over `embassy-sync` |
 //! | `link` (feature `link`) | the engine's I/O as frames between a microcontroller and its gateway |
 //! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
-//! | `rtc` (feature `rtc`) | a WebRTC data channel in static memory; so far its STUN, ICE, DTLS and SCTP |
+//! | `rtc` (feature `rtc`) | a WebRTC data channel in static memory; STUN, ICE, TURN, DTLS, SCTP, and a session of them |
 //! | [`peerjs_wire`] | a page: what travels between PeerJS, a broker and this crate |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!

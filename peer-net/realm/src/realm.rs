@@ -332,7 +332,12 @@ impl Realm {
         if self.origins.contains_key(&origin) {
             return Vec::new();
         }
-        let most = self.origins.values().max_by_key(|clients| clients.len());
+        // Of several that have most, the one whose newest client came last: it has to be one and
+        // the same in each run.
+        let most = self.origins.values().max_by_key(|clients| {
+            let newest = clients.last_key_value().map(|(joined, _)| *joined);
+            (clients.len(), newest)
+        });
         let Some((_, session)) = most
             .filter(|clients| clients.len() > 1)
             .and_then(BTreeMap::last_key_value)

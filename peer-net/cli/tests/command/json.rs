@@ -4,6 +4,7 @@ use core::future::IntoFuture as _;
 use std::fs::File;
 use std::process::Stdio;
 
+use peer_net::broker::BrokerClient;
 use serde_json::json;
 
 use crate::process::{Outcome, Process, at, broker, command, peer, run, soon, stacks};
@@ -53,6 +54,28 @@ async fn its_exit_status_is_that_of_the_contract() -> Outcome {
             &gone
         };
         run(args, more, "").await.assert_code(2);
+    }
+    Ok(())
+}
+
+/// An end that was asked for is no failure of the connection that it cuts off.
+#[tokio::test]
+async fn an_end_that_was_asked_for_is_status_0_whatever_still_opens() -> Outcome {
+    let broker = broker().await;
+    for by_line in [true, false] {
+        // There is somebody of that id, who never answers.
+        let client = BrokerClient::new(broker.url().parse()?)?;
+        let mute = soon(client.connect("mute", "token")).await?;
+        let args = ["connect", "mute", "--json"];
+        let mut process = Process::start(&args, &at(&broker));
+        process.event("connection").await;
+        if by_line {
+            process.write("{\"destroy\":true}\n").await;
+        } else {
+            process.signal("INT").await;
+        }
+        process.ended().await.assert_code(0);
+        drop(mute);
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use peer_net::budget::{Account, Budget};
 use peer_net::{
-    ConnectError, ConnectionInfo, DataConnection, Event, Events, Peer, PeerError, ReconnectError,
-    Serialization, Value,
+    ConnectionInfo, DataConnection, Event, Events, Peer, PeerError, ReconnectError, Serialization,
+    Value,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -72,7 +72,7 @@ pub(super) async fn run(
     let tasks = [
         tokio::spawn(Arc::clone(&session).obey_stdin(remote)),
         tokio::spawn(Arc::clone(&session).accept()),
-        tokio::spawn(interrupt(interrupted, peer.clone())),
+        tokio::spawn(interrupt(interrupted, Arc::clone(&session))),
     ];
     let outcome = tokio::select! {
         outcome = session.tell(events, options) => outcome,
@@ -92,13 +92,14 @@ pub(super) async fn run(
     };
     drop(timeout(LAST_LINES_TIMEOUT, over).await);
     let flushed = stdout.flush(LAST_LINES_TIMEOUT).await;
-    let failed = session.shared().failure.take().map_or(Ok(()), Err);
+    let failed = session.shared().outcome.take().unwrap_or(Ok(()));
     outcome.and(failed).and(flushed)
 }
 
-async fn interrupt(interrupted: impl Future<Output = ()>, peer: Peer) {
+async fn interrupt(interrupted: impl Future<Output = ()>, session: Arc<Session>) {
     interrupted.await;
-    peer.destroy();
+    session.ends(Ok(()));
+    session.peer.destroy();
 }
 
 /// What the tasks of a session share.
@@ -123,12 +124,10 @@ struct Session {
 
 #[derive(Default)]
 struct SharedState {
-    /// How the command ends, where not well.
-    failure: Option<Failure>,
+    /// How the command ends: the first reason counts, and an end that was asked for is one.
+    outcome: Option<Result<(), Failure>>,
     /// A command left the broker.
     left: bool,
-    /// A command destroyed the peer: what fails from then on is not why the command ends.
-    destroyed: bool,
     disconnect_tag: Option<Value>,
     reconnect_tag: Option<Value>,
     destroy_tag: Option<Value>,
@@ -145,9 +144,13 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The command ends badly; the first reason counts.
+    /// The command ends so, unless there was a reason before.
+    fn ends(&self, how: Result<(), Failure>) {
+        self.shared().outcome.get_or_insert(how);
+    }
+
     fn fail(&self, failure: Failure) {
-        self.shared().failure.get_or_insert(failure);
+        self.ends(Err(failure));
     }
 
     async fn all_over(&self) {
@@ -202,7 +205,7 @@ impl Session {
                     // A broker that cannot be reached yet is waited for; one that refused has ended
                     // the peer.
                     let waits = self.stays && options.reconnects() && !self.peer.is_destroyed();
-                    if !opened && !waits && !self.shared().destroyed {
+                    if !opened && !waits {
                         self.fail(Failure::broker(could_not_open(options.broker(), &what)));
                         self.peer.destroy();
                     }
@@ -290,7 +293,10 @@ impl Session {
 
     /// Carries out the lines of stdin.
     async fn obey_stdin(self: Arc<Self>, remote: Option<String>) {
-        if let Some(remote) = remote {
+        // Why a broker does not take the peer is told by its event, and that alone.
+        if let Some(remote) = remote
+            && self.peer.opened().await.is_ok()
+        {
             let connect = Connect {
                 remote,
                 ..Connect::default()
@@ -358,10 +364,8 @@ impl Session {
             }
             Ok(Command::Reconnect) => self.reconnect(tag),
             Ok(Command::Destroy) => {
-                {
-                    let mut shared = self.shared();
-                    (shared.destroyed, shared.destroy_tag) = (true, tag);
-                }
+                self.shared().destroy_tag = tag;
+                self.ends(Ok(()));
                 self.peer.destroy();
             }
         }
@@ -408,9 +412,7 @@ impl Session {
             Err(error) => {
                 let (kind, why) = (error.kind(), sentence(&error));
                 self.lines.error(kind, None, &why, tag.as_ref()).await;
-                // Of a peer that its broker did not take, that is told, as an event.
-                let untaken = matches!(error, ConnectError::Destroyed | ConnectError::Disconnected);
-                if first && !untaken {
+                if first {
                     self.fail(Failure::of_connect(&wanted.remote, &error));
                 }
             }
