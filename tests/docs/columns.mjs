@@ -1,5 +1,5 @@
-// No comment of the Rust sources and no line of the pages has more than 100 columns. Exempt are rows
-// of tables, addresses, and examples with a text in them. Code is rustfmt's.
+// No comment of the Rust sources and of TOML, and no line of the pages has more than 100 columns.
+// Exempt are rows of tables, addresses, and examples with a text in them. Code is rustfmt's.
 //
 //     node tests/docs/columns.mjs
 import { execFileSync } from "node:child_process";
@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const COLUMNS = 100;
-const SCOPE = ["*.rs", "*.md", ":!tests/results"];
+const SCOPE = ["*.rs", "*.toml", "*.md", ":!tests/results"];
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const files = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard", ...SCOPE], { cwd: ROOT, encoding: "utf8" });
@@ -16,7 +16,7 @@ const files = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--
 let checked = 0;
 let failed = 0;
 for (const file of files.split("\0").filter(Boolean)) {
-  const comment = /^\s*\/\/[/!]?/;
+  const comment = file.endsWith(".toml") ? /^\s*#/ : /^\s*\/\/[/!]?/;
   checked += 1;
   let fenced = false; // an example, which is code
   for (const [index, line] of readFileSync(join(ROOT, file), "utf8").split("\n").entries()) {
@@ -24,7 +24,7 @@ for (const file of files.split("\0").filter(Boolean)) {
     const isText = !fenced && (file.endsWith(".md") || comment.test(line));
     if (text.startsWith("```")) fenced = !fenced;
     if ([...line].length <= COLUMNS) continue;
-    if (isText ? text.startsWith("|") || /^\S*https?:\/\/\S+$/.test(text) : file.endsWith(".rs") || line.includes('"')) continue;
+    if (isText ? text.startsWith("|") || /^\S*https?:\/\/\S+$/.test(text) : /\.(rs|toml)$/.test(file) || line.includes('"')) continue;
     failed += 1;
     console.log(`${file}:${index + 1}: ${[...line].length} columns`);
   }

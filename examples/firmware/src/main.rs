@@ -14,7 +14,7 @@ use cortex_m_rt::entry;
 use firmware::app::{App, CONNECTIONS, Hardware};
 use peer_core::{
     PeerId, Token,
-    link::{Key, Leaf, LeafConfig, LeafOutput, LinkResources},
+    link::{Leaf, LeafConfig, LeafOutput, LinkResources},
     peer::{Config, Event, Peer, PeerResources},
     time::{Duration, Instant},
 };
