@@ -70,28 +70,28 @@ pub async fn connected(
     (ours.expect("it opens"), theirs.expect("it lives"))
 }
 
-/// Returns the stack of the next peer of a test, by the variable `PEER_STACK`: `native`,
-/// `webrtc-rs`, or `cross`, the one and the other in turns. Without it the default.
+/// Returns the stacks of the two ends of a connection, by the variable `PEER_STACK`: `native` or
+/// `webrtc-rs` for both, `cross` for one of each. Without it the default.
 ///
 /// # Panics
 /// On any other value.
+pub fn stacks() -> [Stack; 2] {
+    match std::env::var("PEER_STACK") {
+        Ok(name) if name == "cross" => [Stack::Native, Stack::WebrtcRs],
+        Ok(name) => [name.parse().expect("PEER_STACK names a stack"); 2],
+        Err(_) => [Stack::default(); 2],
+    }
+}
+
+/// Returns the stack of the next peer of a test: of those of [`stacks`] in turns.
+///
+/// # Panics
+/// As [`stacks`] does.
 pub fn stack() -> Stack {
     thread_local! {
-        static NATIVE: Cell<bool> = const { Cell::new(false) };
+        static SECOND: Cell<bool> = const { Cell::new(false) };
     }
-    match std::env::var("PEER_STACK") {
-        Ok(name) if name == "cross" => {
-            let native = !NATIVE.get();
-            NATIVE.set(native);
-            if native {
-                Stack::Native
-            } else {
-                Stack::WebrtcRs
-            }
-        }
-        Ok(name) => name.parse().expect("PEER_STACK names a stack"),
-        Err(_) => Stack::default(),
-    }
+    stacks()[usize::from(SECOND.replace(!SECOND.get()))]
 }
 
 /// Compiles the example of the README.

@@ -253,11 +253,14 @@ async fn a_description_with_many_candidates_is_answered() -> Outcome {
 #[tokio::test]
 async fn one_address_under_many_names_has_one_share() -> Outcome {
     let broker = broker().await;
-    let bob = builder(&broker).id("bob").max_connections(8);
+    let [near, far] = peer_tests::stacks();
+    let bob = peer_tests::builder(&broker, near);
+    let bob = bob.id("bob").max_connections(8);
     let bob = soon(bob.open()).await?;
     let mut names = Vec::new();
     for n in 0..8 {
-        let peer = soon(builder(&broker).id(format!("m{n}")).open()).await?;
+        let peer = peer_tests::builder(&broker, far).id(format!("m{n}"));
+        let peer = soon(peer.open()).await?;
         let (ours, theirs) = peer_tests::connected(&peer, &bob, Serialization::Binary, true).await;
         if n >= 4 {
             // Half of the places are in use, and it holds more than a quarter.
