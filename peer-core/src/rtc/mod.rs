@@ -11,12 +11,14 @@
 //! | [`dtls`] | one DTLS 1.2 session, client or server (RFC 6347, RFC 8827) |
 //! | [`sctp`] | one SCTP association, as WebRTC's data channels need it (RFC 9260, RFC 8831) |
 //! | [`session`] | all of these as one data channel: datagrams in and out, one timeout |
+//! | [`stack`] | for which of the sessions that share sockets a datagram is |
 
 pub mod crypto;
 pub mod dtls;
 pub mod ice;
 pub mod sctp;
 pub mod session;
+pub mod stack;
 pub mod stun;
 
 use crate::time::Duration;

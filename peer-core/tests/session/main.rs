@@ -14,6 +14,7 @@ mod hostile;
 mod net;
 mod pending;
 mod relay;
+mod shared;
 #[path = "../ice/turn_server.rs"]
 #[expect(dead_code, reason = "the tests of ICE need more of it")]
 mod turn_server;

@@ -19,6 +19,7 @@ use crate::turn_server::TurnServer;
 pub(crate) type Memory = Resources<4, 8, 32, 2, 1, 1536, 16384, 256, 16384, 32>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const START: Instant = Instant::from_micros(1_000);
 pub(crate) const LABEL: &str = "dc_größe";
 
 impl Random {
@@ -60,7 +61,7 @@ pub(crate) struct End {
 }
 
 impl End {
-    fn new(
+    pub(crate) fn new(
         seed: u64,
         config: Config,
         (inner, outer): (SocketAddr, SocketAddr),
@@ -69,9 +70,8 @@ impl End {
         let memory: &'static mut Memory = Box::leak(Box::default());
         let mut crypto = crypto(seed);
         let identity = Identity::generate(&mut crypto).unwrap();
-        let now = Instant::from_micros(1_000);
-        let session = Session::new(now, &mut crypto, config, memory.lend(), servers).unwrap();
-        let mut end = Self {
+        let session = Session::new(START, &mut crypto, config, memory.lend(), servers).unwrap();
+        Self {
             session,
             crypto,
             identity,
@@ -84,11 +84,7 @@ impl End {
             queue: VecDeque::new(),
             given: 0,
             records: 0,
-        };
-        end.session
-            .set_addresses(now, &[(SocketId(0), inner)])
-            .unwrap();
-        end
+        }
     }
 
     pub(crate) fn has(&self, event: Event) -> bool {
@@ -123,7 +119,7 @@ impl End {
     }
 
     /// Gives and takes what it can.
-    fn talk(&mut self) {
+    pub(crate) fn talk(&mut self) {
         while let Some((kind, bytes)) = self.queue.front() {
             let message = Outgoing {
                 kind: *kind,
@@ -196,12 +192,17 @@ impl Net {
         let [a, b] = configs;
         let at_a = (addr("10.0.0.2:5000"), addr("192.0.2.1:5000"));
         let at_b = (addr("10.0.1.2:6000"), addr("203.0.113.1:6000"));
+        let mut ends = [
+            End::new(seed * 2, a, at_a, servers),
+            End::new(seed * 2 + 1, b, at_b, servers),
+        ];
+        for end in &mut ends {
+            let here = [(SocketId(0), end.inner)];
+            end.session.set_addresses(START, &here).unwrap();
+        }
         Self {
-            now: Instant::from_micros(1_000),
-            ends: [
-                End::new(seed * 2, a, at_a, servers),
-                End::new(seed * 2 + 1, b, at_b, servers),
-            ],
+            now: START,
+            ends,
             path: Path::default(),
             random: Random::new(seed),
             dropper: None,

@@ -156,7 +156,7 @@ impl Agent<'_> {
         out: &mut [u8],
     ) -> Option<usize> {
         let remote = self.remote.as_ref()?;
-        let mut user = [0; UFRAG_MAX + 1 + super::credentials::UFRAG_LEN];
+        let mut user = [0; UFRAG_MAX + 1 + super::LOCAL_UFRAG_LEN];
         let len = bytes::concat(&mut user, &[remote.ufrag(), b":", &self.local.ufrag])?;
         let mut writer = Writer::new(out, Class::Request, Method::BINDING, check.id)
             .put(Attribute::Username(bytes::front(&user, len)))

@@ -8,7 +8,7 @@ use crate::bytes;
 use crate::rtc::crypto::{Crypto, CryptoError, Secret};
 
 /// Characters of a local ufrag: 48 bits.
-pub(super) const UFRAG_LEN: usize = 8;
+pub const LOCAL_UFRAG_LEN: usize = 8;
 /// Characters of a local password: 144 bits.
 pub(super) const PASSWORD_LEN: usize = 24;
 /// Characters of the longest ufrag of a remote. Each check carries it to an address of the remote's
@@ -23,13 +23,13 @@ const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 /// What this end is known by, and proves itself with.
 #[derive(Debug)]
 pub(super) struct Local {
-    pub(super) ufrag: [u8; UFRAG_LEN],
+    pub(super) ufrag: [u8; LOCAL_UFRAG_LEN],
     pub(super) password: Secret<PASSWORD_LEN>,
 }
 
 impl Local {
     pub(super) fn draw<C: Crypto>(crypto: &mut C) -> Result<Self, CryptoError> {
-        let mut ufrag = [0; UFRAG_LEN];
+        let mut ufrag = [0; LOCAL_UFRAG_LEN];
         crypto.random(&mut ufrag)?;
         ufrag.iter_mut().for_each(character);
         let mut password = Secret::ZERO;

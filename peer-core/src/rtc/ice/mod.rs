@@ -114,7 +114,7 @@ use core::net::SocketAddr;
 pub use agent::{Agent, TooManyAddresses};
 pub use answers::ANSWERS_MAX;
 pub use candidate::{Candidate, CandidateKind, Line, Refused};
-pub use credentials::{CredentialsError, PASSWORD_MAX, UFRAG_MAX};
+pub use credentials::{CredentialsError, LOCAL_UFRAG_LEN, PASSWORD_MAX, UFRAG_MAX};
 pub use event::{Event, Failure};
 pub use gather::{Outcome, Report, Server, Via};
 pub use memory::{Memory, Resources};

@@ -7,7 +7,7 @@ use super::candidate::{Candidate, CandidateKind, peer_reflexive_priority};
 use super::memory::{Link, PairState, Route};
 use super::{Received, SocketId, policy};
 use crate::rtc::crypto::Crypto;
-use crate::rtc::stun::{Class, Message, Method, TransactionId};
+use crate::rtc::stun::{Class, Message, Method};
 use crate::time::Instant;
 
 impl Agent<'_> {
@@ -47,14 +47,13 @@ impl Agent<'_> {
         Received::Taken
     }
 
-    /// Whether a transaction is one of this agent, where agents share a socket.
-    pub fn is_mine(&self, id: &TransactionId) -> bool {
-        let checks = self.memory.pairs.iter().filter_map(|pair| pair.check);
-        let mut questions = self.memory.questions.iter();
-        let mut relays = self.memory.relays.iter();
-        checks.into_iter().any(|check| check.id == *id)
-            || questions.any(|question| question.id == *id)
-            || relays.any(|relay| relay.turn.is_mine(id))
+    /// Returns whether data from there is taken: the remote has proved itself there. Of relayed
+    /// data it is asked of what is in it, not of the server.
+    #[must_use]
+    pub fn hears(&self, socket: SocketId, source: SocketAddr) -> bool {
+        let base = self.base_of_route(Route::Socket(socket));
+        let link = base.zip(self.remote_at(source));
+        !self.is_over() && link.is_some_and(|(base, remote)| self.is_proved(Link { base, remote }))
     }
 
     fn stun<C: Crypto>(

@@ -182,11 +182,6 @@ impl Turn {
         matches!(self.state, State::Allocating)
     }
 
-    /// Whether a transaction is one of this allocation.
-    pub fn is_mine(&self, id: &TransactionId) -> bool {
-        self.request.is_some_and(|request| request.id == *id)
-    }
-
     /// Lets a peer in. `false` if there is no room for another one.
     pub fn permit(&mut self, now: Instant, peer: SocketAddr) -> bool {
         let binding = match self.request {
