@@ -108,5 +108,5 @@ macro_rules! replays {
 
 replays! {
     json signal sdp candidate dcep chunks binarypack http websocket link engine sctp_packets
-    sctp_pair stun dtls ice envelope realm
+    sctp_pair stun dtls handshake ice session envelope realm
 }

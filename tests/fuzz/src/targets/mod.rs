@@ -20,7 +20,7 @@ pub use chunks::chunks;
 pub use engine::engine;
 pub use framing::{http, websocket};
 pub use link::link;
-pub use rtc::{dtls, ice, stun};
+pub use rtc::{dtls, handshake, ice, session, stun};
 pub use sctp::{sctp_packets, sctp_pair};
 pub use seeds::seeds;
 pub use wire::{candidate, dcep, json, sdp, signal};
@@ -29,7 +29,7 @@ pub use wire::{candidate, dcep, json, sdp, signal};
 pub type Target = fn(&[u8]);
 
 /// Every target and its name.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("json", json),
     ("signal", signal),
     ("sdp", sdp),
@@ -45,7 +45,9 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("sctp_pair", sctp_pair),
     ("stun", stun),
     ("dtls", dtls),
+    ("handshake", handshake),
     ("ice", ice),
+    ("session", session),
     ("envelope", envelope),
     ("realm", realm),
 ];

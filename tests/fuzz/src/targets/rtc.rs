@@ -9,13 +9,19 @@ use peer_core::time::{Duration, Instant};
 use super::bytes::Bytes;
 
 mod crypto;
+mod handshake;
 mod ice;
+mod session;
+mod turn;
 
 use crypto::null::NullCrypto;
+pub use handshake::handshake;
 pub use ice::ice;
+pub use session::session;
 
-/// STUN messages: what is read is written so that it is read again.
+/// STUN messages: what is read is written so that it is read again. An allocation hears them, too.
 pub fn stun(data: &[u8]) {
+    turn::heard(data);
     if let Some(channel) = ChannelData::parse(data) {
         let mut header = [0; ChannelData::HEADER_LEN];
         ChannelData::write_header(channel.channel, channel.data.len(), &mut header).unwrap();

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use peer_core::rtc::ice::turn::Login;
 use peer_core::rtc::ice::{Agent, Config, Event, Resources, Role, Server, SocketId, Via};
 use peer_core::rtc::stun::{Attribute, Class, Message, Method, Writer};
 use peer_core::time::{Duration, Instant};
 
 use super::super::bytes::Bytes;
 use super::crypto::null::NullCrypto;
+use super::turn;
 
 /// A STUN and TURN server, of which only what the script says comes.
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 3478);
+/// Requests to it that are remembered.
+const ASKED_MAX: usize = 8;
 /// Datagrams of one turn: answers and a few checks.
 const TURN_MAX: usize = 100;
 
@@ -22,26 +24,31 @@ struct End<'m> {
     address: SocketAddr,
     /// What is under way to it, and from where.
     queue: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// What it asked the server last.
+    asked: VecDeque<Vec<u8>>,
     connected: bool,
 }
 
 type Memory = Resources<3, 6, 12, 2, 2>;
 
-fn end<'m>(n: u8, memory: &'m mut Memory, servers: &'m [Server<'m>]) -> End<'m> {
-    let role = if n == 0 {
-        Role::Controlling
-    } else {
-        Role::Controlled
-    };
+fn end<'m>(
+    n: u8,
+    role: Role,
+    lite: bool,
+    memory: &'m mut Memory,
+    servers: &'m [Server<'m>],
+) -> End<'m> {
     let mut crypto = NullCrypto::new(n.into());
     let now = Instant::from_millis(1);
-    let config = Config::new(role);
+    let mut config = Config::new(role);
+    config.lite = lite;
     let agent = Agent::new(now, &mut crypto, config, memory.lend(), servers);
     End {
         agent: agent.expect("its randomness does not fail"),
         crypto,
         address: SocketAddr::from(([192, 0, 2, n + 1], 5000)),
         queue: VecDeque::new(),
+        asked: VecDeque::new(),
         connected: false,
     }
 }
@@ -61,6 +68,9 @@ impl End<'_> {
             assert!(datagrams < TURN_MAX, "a turn is bounded");
             assert!(Message::parse(&out[..it.len]).is_ok() || out[0] == 0x40);
             assert!(may_be_sent_to(it.destination), "{}", it.destination);
+            if it.destination == SERVER {
+                self.asks(&out[..it.len]);
+            }
             if it.destination == other.address {
                 let datagram = (self.address, out[..it.len].to_vec());
                 other.queue.push_back(datagram);
@@ -78,6 +88,24 @@ impl End<'_> {
         }
         if let Some(path) = self.agent.path() {
             assert!(path.relayed || path.local == self.address);
+        }
+    }
+
+    /// Remembers a request to the server, whom nobody has let somebody in that is not to be asked.
+    fn asks(&mut self, datagram: &[u8]) {
+        let Ok(message) = Message::parse(datagram) else {
+            return;
+        };
+        for attribute in message.attributes() {
+            if let Attribute::XorPeerAddress(peer) = attribute {
+                assert!(may_be_sent_to(SocketAddr::new(peer.ip(), 1_024)), "{peer}");
+            }
+        }
+        if message.class() == Class::Request {
+            self.asked.push_back(datagram.to_vec());
+            if self.asked.len() > ASKED_MAX {
+                self.asked.pop_front();
+            }
         }
     }
 
@@ -128,17 +156,23 @@ pub fn ice(data: &[u8]) {
     let mut script = Bytes::new(data);
     let mut now = Instant::from_millis(1);
     let (mut here, mut there) = (Memory::new(), Memory::new());
-    let login = Login {
-        username: "user",
-        password: "password",
-    };
     let servers = [
         Server::stun(SERVER),
-        Server::turn(SERVER, login, Via::Udp),
-        Server::turn(SERVER, login, Via::Stream(SocketId(1))),
+        Server::turn(SERVER, turn::LOGIN, Via::Udp),
+        Server::turn(SERVER, turn::LOGIN, Via::Stream(SocketId(1))),
     ];
-    let servers = &servers[..script.below(4)];
-    let mut ends = [end(0, &mut here, servers), end(1, &mut there, servers)];
+    let decisions = script.byte();
+    let servers = &servers[..usize::from(decisions & 3)];
+    // Usually one role each; both may have the same, which is settled.
+    let roles = [decisions & 4 == 0, decisions & 8 != 0].map(|controls| match controls {
+        true => Role::Controlling,
+        false => Role::Controlled,
+    });
+    let lite = [false, decisions & 16 != 0];
+    let mut ends = [
+        end(0, roles[0], lite[0], &mut here, servers),
+        end(1, roles[1], lite[1], &mut there, servers),
+    ];
     for n in 0..2 {
         let sockets = [(SocketId(0), ends[n].address)];
         ends[n].agent.set_addresses(now, &sockets).expect("room");
@@ -146,7 +180,7 @@ pub fn ice(data: &[u8]) {
         let (ufrag, password) = (other.ufrag().to_owned(), other.password().to_owned());
         let agent = &mut ends[n].agent;
         agent
-            .set_remote(now, &ufrag, &password, false)
+            .set_remote(now, &ufrag, &password, lite[1 - n])
             .expect("legal");
         agent.credit(1_000);
     }
@@ -208,11 +242,34 @@ pub fn ice(data: &[u8]) {
                 one.receive(now, from, datagram);
             }
             11 => one.receive(now, address(script.byte()), vec![23; 50]),
-            12 => match script.byte() & 3 {
+            12 => match script.byte() & 7 {
                 0 => one.agent.suspect(now),
                 1 => one.agent.tell_candidates_again(),
                 2 => one.agent.stream_opened(now, SocketId(1)),
-                _ => one.agent.stream_closed(now, SocketId(1)),
+                3 => one.agent.stream_closed(now, SocketId(1)),
+                // The server answers, as the script has it.
+                4 | 5 => {
+                    let stream = SocketId(script.byte() & 1);
+                    let at = script.below(one.asked.len().max(1));
+                    if let Some(asked) = one.asked.remove(at) {
+                        let mut answer = turn::answer(&asked, one.address, &mut script);
+                        let (agent, crypto) = (&mut one.agent, &mut one.crypto);
+                        agent.receive(now, crypto, stream, SERVER, &mut answer);
+                    }
+                }
+                // And passes on what a peer sent.
+                _ => {
+                    let peer = match script.byte() {
+                        0 => two.address,
+                        peer => address(peer),
+                    };
+                    let channel = script.byte();
+                    let data = match one.queue.pop_front() {
+                        Some((_, datagram)) if channel & 4 == 0 => datagram,
+                        _ => script.piece().to_vec(),
+                    };
+                    one.receive(now, SERVER, turn::passed_on(peer, channel, &data));
+                }
             },
             13 => one.receive(now, SERVER, script.piece().to_vec()),
             14 if script.byte() & 7 == 0 => {
@@ -249,7 +306,7 @@ pub fn ice(data: &[u8]) {
 }
 
 /// Whether an address is none of those that nobody has us send to, whatever he names or forges.
-fn may_be_sent_to(address: SocketAddr) -> bool {
+pub(super) fn may_be_sent_to(address: SocketAddr) -> bool {
     let host = match address.ip() {
         IpAddr::V4(ip) => ip.octets()[0] != 0 && !ip.is_broadcast(),
         IpAddr::V6(ip) => !ip.is_unspecified() && ip.segments()[0] & 0xffc0 != 0xfe80,
@@ -261,7 +318,7 @@ fn may_be_sent_to(address: SocketAddr) -> bool {
 }
 
 /// One of some addresses, most of which nobody should send to.
-fn address(n: u8) -> SocketAddr {
+pub(super) fn address(n: u8) -> SocketAddr {
     let (ip, port) = (n & 15, u16::from(n >> 4) * 1_000);
     match ip {
         0 => SocketAddr::from(([127, 0, 0, 1], port)),
