@@ -331,6 +331,19 @@ fn a_lost_allocation_is_made_anew() {
     }
 }
 
+/// Of a server that is silent until the time of the allocation is over another one is wanted then
+/// and there: [`Net`] sees that nothing that is due is left for the next call.
+#[test]
+fn an_allocation_whose_time_is_over_is_asked_for_at_once() {
+    let mut net = apart(14, &[A]);
+    net.addresses(0, &["10.0.0.2:5000"]);
+    net.run(SECOND * 5);
+    assert_eq!(net.turn_servers[0].allocations(), 1);
+    net.turn_servers.clear();
+    net.run(SECOND * 900);
+    assert_eq!(verdict(&net), Some(TurnError::NoAnswer));
+}
+
 /// A server that promises no time is not asked without pause.
 #[test]
 fn a_lifetime_of_nothing_is_taken_for_half_a_minute() {

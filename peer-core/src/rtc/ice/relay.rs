@@ -300,13 +300,10 @@ impl<'m> Agent<'m> {
         crypto: &mut C,
         out: &mut [u8],
     ) -> Option<Transmit> {
-        for place in 0..self.memory.relays.len() {
-            let Some((server, login, relay)) = self.relay_at(place) else {
-                continue;
-            };
-            if relay.turn.timeout().is_none_or(|at| at > now) {
-                continue;
-            }
+        // One that has got no answer may begin anew, and have others asked: they are due as well.
+        for _ in 0..=2 * self.memory.relays.len() {
+            let place = self.relay_due(now)?;
+            let (server, login, relay) = self.relay_at(place)?;
             let (socket, destination) = (relay.socket, server.address);
             let written = relay.turn.transmit(now, crypto, login, out);
             self.follow_relay(now, place);
@@ -329,6 +326,14 @@ impl<'m> Agent<'m> {
             }
         }
         None
+    }
+
+    /// The place of an allocation that has something to do.
+    fn relay_due(&mut self, now: Instant) -> Option<usize> {
+        (0..self.memory.relays.len()).find(|place| {
+            let relay = self.relay_at(*place);
+            relay.is_some_and(|(_, _, it)| it.turn.timeout().is_some_and(|at| at <= now))
+        })
     }
 
     pub(super) fn relays_due(&self) -> Option<Instant> {
