@@ -5,14 +5,16 @@ use std::io::Read as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use peer_core::rtc::crypto::{Crypto as _, CryptoError, RustCrypto, Sha256 as _};
+use peer_core::rtc::crypto::{Crypto, CryptoError, RustCrypto, Sha256 as _};
 use peer_core::rtc::dtls::{
-    Config, DATAGRAM_MAX, Dtls, Event, HEADROOM, Identity, Resources, TAILROOM,
+    Config, DATAGRAM_MAX, Dtls, Event, HEADROOM, Identity, Resources, SealError, TAILROOM,
 };
 use peer_core::time;
 
 mod dimpl;
 mod openssl;
+#[path = "../../peer-core/src/rtc/dtls/tests/packets.rs"]
+mod packets;
 mod pair;
 mod refused;
 mod webrtc_rs;
@@ -163,14 +165,8 @@ impl Ours {
     }
 
     fn send(&mut self, data: &[u8]) {
-        let mut buffer = vec![0; HEADROOM + data.len() + TAILROOM];
-        let text = HEADROOM..HEADROOM + data.len();
-        buffer[text.clone()].copy_from_slice(data);
-        let sealed = self
-            .dtls
-            .seal(&mut self.crypto, &mut buffer, text)
-            .expect("it is open");
-        self.put(&buffer[sealed]);
+        let sealed = packets::seal(&mut self.dtls, &mut self.crypto, data);
+        self.put(&sealed.expect("it is open"));
     }
 
     /// Waits until this is the end of what came, in however many records.

@@ -2,13 +2,11 @@
 //! carries.
 
 use peer_core::rtc::crypto::{Crypto, CryptoError, RustCrypto};
-use peer_core::rtc::dtls::{
-    Config, DATAGRAM_MAX, Dtls, Event, HEADROOM, Identity, Role, SealError, TAILROOM,
-};
+use peer_core::rtc::dtls::{Config, DATAGRAM_MAX, Dtls, Event, Identity, Role, SealError};
 use peer_core::time::{Duration, Instant};
 use peer_net::rtc::crypto::RingCrypto;
 
-use super::memory;
+use super::{memory, packets};
 
 /// Randomness that is the same for the same seed.
 pub(crate) type Seeded = Box<dyn FnMut(&mut [u8]) -> Result<(), CryptoError>>;
@@ -97,11 +95,7 @@ impl<C: Crypto> End<C> {
     }
 
     pub(crate) fn send(&mut self, data: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut buffer = vec![0; HEADROOM + data.len() + TAILROOM];
-        let text = HEADROOM..HEADROOM + data.len();
-        buffer[text.clone()].copy_from_slice(data);
-        let sealed = self.dtls.seal(&mut self.crypto, &mut buffer, text)?;
-        Ok(buffer[sealed].to_vec())
+        packets::seal(&mut self.dtls, &mut self.crypto, data)
     }
 }
 
@@ -168,44 +162,4 @@ impl<A: Crypto, B: Crypto> Pair<A, B> {
         assert_eq!(self.client.events, [Event::Connected]);
         assert_eq!(self.server.events, [Event::Connected]);
     }
-}
-
-/// The records of a datagram.
-pub(crate) fn records(mut datagram: &[u8]) -> Vec<&[u8]> {
-    let mut all = Vec::new();
-    while !datagram.is_empty() {
-        let len = 13 + usize::from(u16::from_be_bytes([datagram[11], datagram[12]]));
-        let (record, rest) = datagram.split_at(len);
-        all.push(record);
-        datagram = rest;
-    }
-    all
-}
-
-/// Replaces the bodies of the handshake messages in plaintext that `change` wants changed.
-pub(crate) fn rewrite(
-    datagram: &[u8],
-    mut change: impl FnMut(u8, &[u8]) -> Option<Vec<u8>>,
-) -> Vec<u8> {
-    let mut out = Vec::new();
-    for record in records(datagram) {
-        let plain = record[0] == 22 && record[4] == 0;
-        let Some(body) = plain.then(|| change(record[13], &record[25..])).flatten() else {
-            out.extend(record);
-            continue;
-        };
-        let size = u32::try_from(body.len()).expect("short").to_be_bytes();
-        let all = u16::try_from(body.len() + 12).expect("short").to_be_bytes();
-        let parts: [&[u8]; 7] = [
-            &record[..11],
-            &all,
-            &record[13..14],
-            &size[1..],
-            &record[17..22],
-            &size[1..],
-            &body,
-        ];
-        out.extend(parts.concat());
-    }
-    out
 }

@@ -11,7 +11,8 @@ use peer_core::rtc::crypto::{
 use peer_core::rtc::dtls::{DtlsError, Event};
 use peer_core::time::Duration;
 
-use super::pair::{End, Pair, Seeded, rewrite, seeded};
+use super::packets::rewrite;
+use super::pair::{End, Pair, Seeded, seeded};
 
 const NOTHING: [&str; 0] = [];
 

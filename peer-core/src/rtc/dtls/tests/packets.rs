@@ -61,15 +61,6 @@ pub(super) fn rewrite(
     out
 }
 
-/// The body with the only place where `from` stands changed to `to`.
-pub(super) fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let at: Vec<usize> = (0..body.len())
-        .filter(|&at| body[at..].starts_with(from))
-        .collect();
-    assert_eq!(at.len(), 1, "{from:x?} stands in {body:x?}");
-    [&body[..at[0]], to, &body[at[0] + from.len()..]].concat()
-}
-
 /// Application data as a datagram.
 pub(super) fn seal<C: Crypto>(
     dtls: &mut Dtls<'_, C>,

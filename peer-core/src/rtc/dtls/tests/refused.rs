@@ -1,8 +1,17 @@
 //! What must be refused, and by which name.
 
-use super::packets::{records, replaced, rewrite};
+use super::packets::{records, rewrite};
 use super::*;
 use crate::rtc::dtls::step::Step;
+
+/// The body with the only place where `from` stands changed to `to`.
+fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at: Vec<usize> = (0..body.len())
+        .filter(|&at| body[at..].starts_with(from))
+        .collect();
+    assert_eq!(at.len(), 1, "{from:x?} stands in {body:x?}");
+    [&body[..at[0]], to, &body[at[0] + from.len()..]].concat()
+}
 
 /// Runs a handshake whose messages of one kind are changed on the way.
 fn changed(kind: Message, change: impl Fn(&[u8]) -> Vec<u8>) -> Pair {
@@ -85,6 +94,7 @@ fn a_server_hello_is_refused_by_name() {
     use DtlsError as E;
     let cases: &[(&[u8], &[u8], E)] = &[
         (&[0xc0, 0x2b, 0], &[0xc0, 0x2f, 0], E::CipherSuite),
+        (&[0xc0, 0x2b, 0], &[0xc0, 0x0a, 0], E::CipherSuite),
         (&[0xc0, 0x2b, 0], &[0xc0, 0x2b, 1], E::Compression),
         (&[0, 23, 0, 0], &[0, 10, 0, 0], E::NoExtendedMasterSecret),
         (&[0, 23, 0, 0], &[0, 99, 0, 0], E::UnsolicitedExtension(99)),
@@ -108,11 +118,12 @@ fn a_server_hello_is_refused_by_name() {
 #[test]
 fn a_key_exchange_is_refused_by_name() {
     use DtlsError as E;
-    let cases: [(usize, u8, E); 6] = [
+    let cases: [(usize, u8, E); 7] = [
         (0, 1, E::Curve),                    // an explicit curve
         (2, 29, E::Curve),                   // X25519
         (3, 33, E::PointFormat),             // a compressed point
         (4, 2, E::KeyExchangeSignature),     // another point
+        (69, 2, E::SignatureAlgorithm),      // SHA-1
         (70, 1, E::SignatureAlgorithm),      // RSA
         (80, 0xee, E::KeyExchangeSignature), // another signature
     ];
@@ -158,6 +169,11 @@ fn a_client_is_refused_by_name() {
         [&[33], &body[1..34]].concat()
     });
     assert_eq!(compressed.server.events, [Event::Failed(E::PointFormat)]);
+
+    let hash = changed(Message::CertificateVerify, |body| {
+        [&[2], &body[1..]].concat()
+    });
+    assert_eq!(hash.server.events, [Event::Failed(E::SignatureAlgorithm)]);
 
     // Another point changes the session hash, and with it every key: nothing can be opened.
     let other = changed(Message::ClientKeyExchange, |body| {
