@@ -1,4 +1,5 @@
-//! The fuzz targets, without a fuzzer: every seed, and mutants of them from a fixed random number.
+//! The fuzz targets, without a fuzzer: every seed, what the fuzzer found, and mutants of both from
+//! a fixed random number.
 
 #[allow(
     unreachable_pub,
@@ -10,7 +11,7 @@ mod targets;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use targets::{TARGETS, Target, seeds};
+use targets::{TARGETS, Target, files, seeds};
 
 /// Mutants of each target. `FUZZ_MUTANTS` asks for another number.
 const MUTANTS: usize = 5_000;
@@ -75,9 +76,10 @@ impl Random {
 }
 
 fn replay(name: &str, target: Target) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
-    let seeds = seeds(name, &folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let mut seeds = seeds(name, &folder.join("seeds"));
     assert!(!seeds.is_empty(), "{name} has seeds");
+    seeds.extend(files(&folder.join("corpus").join(name)));
     let mutants = std::env::var("FUZZ_MUTANTS").map_or(MUTANTS, |n| n.parse().unwrap());
     let mut random = Random(1);
     let mutants = (0..mutants).map(|_| random.mutant(&seeds));

@@ -22,7 +22,7 @@ pub use framing::{http, websocket};
 pub use link::link;
 pub use rtc::{dtls, handshake, ice, session, stun};
 pub use sctp::{sctp_packets, sctp_pair};
-pub use seeds::seeds;
+pub use seeds::{files, seeds};
 pub use wire::{candidate, dcep, json, sdp, signal};
 
 /// Takes any bytes; panics where something is wrong.

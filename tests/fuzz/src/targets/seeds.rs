@@ -35,11 +35,18 @@ pub fn seeds(target: &str, folder: &Path) -> Vec<Vec<u8>> {
         _ => Vec::new(),
     };
     seeds.retain(|seed| seed.len() <= SEED_MAX);
-    let files = fs::read_dir(folder.join(target)).into_iter().flatten();
-    seeds.extend(files.map(|file| fs::read(file.unwrap().path()).unwrap()));
+    seeds.extend(files(&folder.join(target)));
     seeds.sort();
     seeds.dedup();
     seeds
+}
+
+/// What is in the files of a folder, if there is one, in the order of their names.
+pub fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
 /// Every message that went over a recorded WebSocket.
