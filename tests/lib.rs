@@ -1,5 +1,7 @@
 //! What the tests of the whole project share.
 
+pub mod udp;
+
 use core::time::Duration;
 use std::cell::Cell;
 use std::future::IntoFuture as _;

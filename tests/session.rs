@@ -2,23 +2,20 @@
 //! webrtc-ice, webrtc-dtls and either SCTP: each role of ICE with each of DTLS, messages both ways,
 //! and the end from either side.
 
-use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::Read as _;
-use std::net::UdpSocket;
 use std::sync::Arc;
-use std::time::Instant as Clock;
 
 use peer_core::rtc::crypto::{CryptoError, RustCrypto};
-use peer_core::rtc::dtls::Identity;
-use peer_core::rtc::ice::{Role, SocketId};
+use peer_core::rtc::ice::Role;
 use peer_core::rtc::session::{
-    Closed, Config, Event, Kind, Outgoing, Received, Remote, Resources, SendError, Session, Setup,
+    Closed, Config, Event, Kind, Outgoing, Received, SendError, Session, Setup,
 };
+use peer_core::rtc::stack::SessionId;
 use peer_core::time::Instant;
-use peer_core::wire::sdp::{self, Emit};
+use peer_net::Stack;
 use peer_net::rtc::{ChannelReceiver, ChannelSender, Message, Session as Other, SessionEvent};
-use peer_net::{RtcConfig, Stack};
+use peer_tests::udp::Sessions;
 use tokio::sync::mpsc;
 
 /// No test decides by this time; it only ends one that hangs.
@@ -48,11 +45,8 @@ fn kind(index: usize) -> Kind {
 
 /// Our end, on a socket, and the other one, which runs in tasks.
 struct Pair {
-    session: Session<'static, Crypto>,
-    crypto: Crypto,
-    identity: Identity,
-    socket: UdpSocket,
-    begun: Clock,
+    sessions: Sessions<Crypto>,
+    id: SessionId,
     other: Other,
     others: mpsc::Receiver<SessionEvent>,
     offers: bool,
@@ -68,46 +62,27 @@ struct Pair {
 
 impl Pair {
     fn new(offers: bool, setup: Setup, stack: Stack, ordered: bool) -> Self {
-        let memory: &'static mut Resources<2, 8, 16, 1, 0, 1536, 65536, 512, 65536, 32> =
-            Box::leak(Box::default());
-        let mut crypto: Crypto = RustCrypto::new(random);
-        let role = match offers {
+        let here = "127.0.0.1:0".parse().unwrap();
+        let crypto: Crypto = RustCrypto::new(random);
+        let mut sessions = Sessions::bind(crypto, &[here]).unwrap();
+        let mut config = Config::new(match offers {
             true => Role::Controlling,
             false => Role::Controlled,
-        };
-        let mut config = Config::new(role);
+        });
         config.ice.include_loopback = true;
         config.setup = setup;
-        let identity = Identity::generate(&mut crypto).unwrap();
-        let now = Instant::ZERO;
-        let mut session = Session::new(now, &mut crypto, config, memory.lend(), &[]).unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(1)))
-            .unwrap();
-        let address = socket.local_addr().unwrap();
-        session
-            .set_addresses(now, &[(SocketId(0), address)])
-            .unwrap();
-        let rtc = RtcConfig {
-            stack,
-            include_loopback: true,
-            ip_filter: vec![[127, 0, 0, 1].into()],
-            ..RtcConfig::default()
-        };
+        let id = sessions.add(config);
+        let rtc = Arc::new(peer_tests::rtc(stack));
         let (sender, others) = mpsc::channel(64);
         let other = if offers {
-            session.open(LABEL, ordered).unwrap();
-            Other::answer(Arc::new(rtc), describe(&session, &identity), sender)
+            sessions.session(id).open(LABEL, ordered).unwrap();
+            Other::answer(rtc, sessions.describe(id, "0"), sender)
         } else {
-            Other::offer(Arc::new(rtc), LABEL.to_owned(), ordered, sender)
+            Other::offer(rtc, LABEL.to_owned(), ordered, sender)
         };
         Self {
-            session,
-            crypto,
-            identity,
-            socket,
-            begun: Clock::now(),
+            sessions,
+            id,
             other,
             others,
             offers,
@@ -121,38 +96,22 @@ impl Pair {
         }
     }
 
-    fn now(&self) -> Instant {
-        Instant::from_micros(self.begun.elapsed().as_micros() as u64)
+    fn session(&mut self) -> &mut Session<'static, Crypto> {
+        self.sessions.session(self.id)
     }
 
     /// What the other end told.
     fn hear(&mut self, event: SessionEvent) {
-        let now = self.now();
         match event {
             SessionEvent::LocalDescription(text) => {
-                let description = sdp::parse(&text).unwrap();
-                let fingerprint = description.fingerprints().find_map(|it| it.sha256());
-                let remote = Remote {
-                    lite: description.ice_lite,
-                    fingerprint: fingerprint.unwrap(),
-                    sctp_port: description.sctp_port,
-                    max_message_size: description.max_message_size,
-                    ..Remote::new(
-                        description.ufrag,
-                        description.pwd,
-                        description.setup.unwrap(),
-                    )
-                };
-                self.session.credit(text.len() as u32);
-                self.session.set_remote(now, &remote).unwrap();
+                self.sessions.set_description(self.id, &text);
                 if !self.offers {
-                    let answer = describe(&self.session, &self.identity);
+                    let answer = self.sessions.describe(self.id, "0");
                     self.other.apply_answer(answer);
                 }
             }
             SessionEvent::LocalCandidate(line) => {
-                self.session.credit(line.len() as u32);
-                self.session.add_candidate(now, &line).unwrap();
+                assert!(self.sessions.add_candidate(self.id, &line), "{line}");
             }
             SessionEvent::Open(sender, receiver) => self.channel = Some((sender, receiver)),
             SessionEvent::Closed => self.other_closed = true,
@@ -175,47 +134,35 @@ impl Pair {
                 first: given == 0,
                 ..Outgoing::message(kind(index))
             };
-            match self.session.send(piece, &bytes[given..]) {
+            match self.session().send(piece, &bytes[given..]) {
                 Ok(taken) if given + taken == bytes.len() => self.sent = (index + 1, 0),
                 Ok(taken) => self.sent.1 += taken,
                 Err(SendError::Full) => break,
                 Err(error) => panic!("{error}"),
             }
         }
-        while let Some(Received::Piece(piece)) = self.session.read() {
+        let session = self.sessions.session(self.id);
+        while let Some(Received::Piece(piece)) = session.read() {
             self.partial.extend_from_slice(piece.bytes);
             let (len, kind) = (piece.bytes.len(), piece.kind);
             if piece.last {
                 let message = std::mem::take(&mut self.partial);
                 self.messages.push((kind, message));
             }
-            self.session.consume(len);
+            session.consume(len);
         }
     }
 
     /// Does what is due, and waits a little for what comes.
     fn turn(&mut self) {
-        let mut buffer = [0; 2_000];
-        let now = self.now();
-        while self.session.work(now, &mut self.crypto, &self.identity) {}
-        while let Some(it) = self.session.transmit(now, &mut self.crypto, &mut buffer) {
-            assert!(it.len <= 1_200);
-            self.socket
-                .send_to(&buffer[..it.len], it.destination)
-                .unwrap();
-        }
-        while let Some(event) = self.session.poll_event() {
+        self.sessions.turn();
+        let session = self.sessions.session(self.id);
+        while let Some(event) = session.poll_event() {
             if let Event::LocalCandidate(candidate) = event {
-                let line = candidate.line(self.session.ice().ufrag()).to_string();
+                let line = candidate.line(session.ice().ufrag()).to_string();
                 self.other.add_candidate(line);
             }
             self.events.push(event);
-        }
-        while let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
-            let (now, from): (_, SocketAddr) = (self.now(), from);
-            self.session
-                .receive(now, &mut self.crypto, SocketId(0), from, &mut buffer[..len]);
-            self.talk();
         }
         while let Ok(event) = self.others.try_recv() {
             self.hear(event);
@@ -225,8 +172,9 @@ impl Pair {
 
     fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         while !done(self) {
+            let is_soon = self.sessions.now() < Instant::ZERO + HANG;
             assert!(
-                self.begun.elapsed() < HANG,
+                is_soon,
                 "{what}: {:?}, {} messages",
                 self.events,
                 self.messages.len()
@@ -234,22 +182,6 @@ impl Pair {
             self.turn();
         }
     }
-}
-
-/// Our description.
-fn describe(session: &Session<'static, Crypto>, identity: &Identity) -> String {
-    let emit = Emit {
-        session_id: 1,
-        ufrag: session.ice().ufrag(),
-        pwd: session.ice().password(),
-        fingerprint: identity.fingerprint(),
-        setup: session.setup(),
-        mid: "0",
-        sctp_port: sdp::SCTP_PORT,
-        max_message_size: 262_144,
-        candidates: &[],
-    };
-    emit.to_string()
 }
 
 /// Sends what our end sends, too, and takes what it gets.
@@ -304,10 +236,10 @@ fn with(offers: bool, setup: Setup, stack: Stack, we_close: bool) {
     });
     assert!(pair.messages == expected(), "what came");
     assert!(runtime.block_on(talk).unwrap() == expected(), "what went");
-    assert_eq!(pair.session.label(), LABEL);
+    assert_eq!(pair.session().label(), LABEL);
     assert!(pair.events.contains(&Event::Open { ordered: true }));
     if we_close {
-        pair.session.close();
+        pair.session().close();
         pair.until("their end", |pair| pair.other_closed);
     } else {
         pair.other.close();
