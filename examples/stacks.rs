@@ -80,17 +80,21 @@ async fn peer(broker: &Broker, stack: Stack, id: &str) -> Outcome<Peer> {
     Ok(peer.remote_share(usize::MAX).ice_servers([]).open().await?)
 }
 
-/// Sends and receives so many bytes.
+/// Sends and receives so many bytes, numbered messages.
 async fn transfer(from: &DataConnection, to: &DataConnection, total: usize) -> Outcome<()> {
     let sending = async {
-        for _ in 0..total / FRAME {
-            from.send_bytes(vec![7; FRAME]).await?;
+        for number in 0..total / FRAME {
+            from.send_bytes(vec![number as u8; FRAME]).await?;
         }
         Outcome::Ok(())
     };
     let receiving = async {
-        for _ in 0..total / FRAME {
-            to.recv().await?.ok_or("it ended early")?;
+        for number in 0..total / FRAME {
+            let value = to.recv().await?.ok_or("it ended early")?;
+            let bytes = value.as_bytes().ok_or("no bytes came")?;
+            if bytes.len() != FRAME || bytes.first() != Some(&(number as u8)) {
+                return Err("something else came".into());
+            }
         }
         Outcome::Ok(())
     };
