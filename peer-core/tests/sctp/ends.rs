@@ -1,6 +1,6 @@
 //! How associations end.
 
-use peer_core::rtc::sctp::{End, Outgoing};
+use peer_core::rtc::sctp::{End, Outgoing, RETRANSMISSIONS_MAX};
 use peer_core::time::Duration;
 
 use crate::net::{Net, Path, Size, message};
@@ -182,5 +182,34 @@ fn each_question_is_asked_as_often() {
         assert_eq!(net.ends[0].closed(), Some(End::Unreachable), "{question}");
         assert_eq!(net.ends[0].association.unanswered(), 4, "{question}");
         assert_eq!(net.ends[0].packets - packets, 4, "{question}");
+    }
+}
+
+/// However many retransmissions are asked for, a remote that is gone is noticed.
+#[test]
+fn no_number_of_retransmissions_is_endless() {
+    const LONG: Duration = Duration::from_secs(10_000);
+    for retransmissions in [RETRANSMISSIONS_MAX - 1, RETRANSMISSIONS_MAX, 254, 255] {
+        for question in ["handshake", "data", "reset", "heartbeat"] {
+            let mut configs = [crate::net::config(1), crate::net::config(2)];
+            configs[0].retransmissions = retransmissions;
+            let mut net = Net::with(9, configs, [Size::both(1 << 14); 2], Path::default());
+            net.ends[0].association.connect();
+            if question == "handshake" {
+                net.dropper = Some(Box::new(|_, _| true));
+            }
+            net.until(Duration::from_secs(5), |net| {
+                question == "handshake" || net.ends.iter().all(crate::net::End::is_open)
+            });
+            net.dropper = Some(Box::new(|_, _| true));
+            let association = &mut net.ends[0].association;
+            match question {
+                "data" => assert_eq!(association.send(ORDERED, b"x"), Ok(1)),
+                "reset" => association.reset_stream(2).unwrap(),
+                _ => {}
+            }
+            net.until(LONG, |net| net.ends[0].closed().is_some());
+            assert_eq!(net.ends[0].closed(), Some(End::Unreachable), "{question}");
+        }
     }
 }

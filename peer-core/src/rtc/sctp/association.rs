@@ -4,7 +4,10 @@ use super::packet::Header;
 use super::receive::{self, Receiver};
 use super::reset::Resets;
 use super::send::{self, Sender};
-use super::{Chunk, Config, End, Event, Outgoing, Received, Run, SendError, Stats, Violation};
+use super::{
+    Chunk, Config, End, Event, Outgoing, RETRANSMISSIONS_MAX, Received, Run, SendError, Stats,
+    Violation,
+};
 use crate::bytes;
 use crate::time::{Instant, earlier};
 use crate::wire::dcep::PPID_DCEP;
@@ -173,7 +176,8 @@ pub struct Association<'m> {
 impl<'m> Association<'m> {
     /// Returns an association that waits for an INIT of the remote, or for
     /// [`connect`](Self::connect). Of memory beyond 1 GiB a half only so much is used.
-    pub fn new(config: Config, memory: Memory<'m>) -> Self {
+    pub fn new(mut config: Config, memory: Memory<'m>) -> Self {
+        config.retransmissions = config.retransmissions.min(RETRANSMISSIONS_MAX);
         let (receive_memory, send_memory) = memory.halves();
         let packet = usize::from(config.packet);
         Self {

@@ -93,6 +93,10 @@ pub use send::{Chunk, STREAMS_MAX};
 
 use crate::time::Duration;
 
+/// The highest [`Config::retransmissions`]: what counts them to one more, and HEARTBEATs to two
+/// more, has 8 bits.
+pub const RETRANSMISSIONS_MAX: u8 = u8::MAX - 2;
+
 /// What an association is made with. The defaults suit WebRTC.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -114,7 +118,7 @@ pub struct Config {
     pub overtaking: bool,
     /// How often in a row something is sent again before the remote counts as gone: the association
     /// ends when the last of these is not answered in time either (RFC 9260, section 8.1).
-    /// Default: 10.
+    /// More than [`RETRANSMISSIONS_MAX`] count as so many. Default: 10.
     pub retransmissions: u8,
     /// How long the first packet of the handshake waits for its answer, where the round trip is
     /// known from elsewhere: twice that. Each repetition waits twice as long, up to 10 s. Kept
