@@ -1,10 +1,13 @@
 //! Much over the native stack: many messages, many connections, many ends; and the memory of it is
 //! given back.
+//!
+//! With `PEER_TEST_LONG` it is as much as `tests/run long amounts` asks for.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
+use std::time::Instant;
 
 use peer_net::broker::Broker;
 use peer_net::{DataConnection, Peer, Serialization, Stack, Value};
@@ -47,6 +50,22 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// What is done by default, or in a long run.
+fn amount<T>(usual: T, long: T) -> T {
+    match std::env::var_os("PEER_TEST_LONG") {
+        Some(_) => long,
+        None => usual,
+    }
+}
+
+/// KiB that this process has resident.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let value = line.and_then(|line| line.split_whitespace().next());
+    value.and_then(|kib| kib.parse().ok()).expect("KiB")
+}
 
 /// One test at a time, so that each counts its own.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -123,8 +142,12 @@ async fn short_lines_both_ways_and_messages_of_one_byte() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_given_back() -> Outcome {
     const CONNECTIONS: usize = 64;
-    const MESSAGES: usize = 4;
     const LEN: usize = 64 << 10;
+    /// KiB that the system's allocator keeps of what was given back to it, at most.
+    const KEPT: usize = 64 << 10;
+    // Each way; in a long run 64 MiB through each connection.
+    let messages = amount(4, 512);
+    let idle = Duration::from_secs(amount(3, 60));
     /// With its full memory each of the 128 ends has 1.9 MiB more. What ICE keeps of its own, up to
     /// 1 MiB after a burst, is not given back.
     const SPARE: usize = CONNECTIONS * 2 * (640 << 10);
@@ -163,16 +186,22 @@ async fn memory_is_given_back() -> Outcome {
                 }
             }
             for task in tasks {
-                soon(task).await.expect("no panic")?;
+                timeout(HANG * 4, task)
+                    .await
+                    .expect("it hangs")
+                    .expect("no panic")?;
             }
             Outcome::Ok(())
         }
     };
     all(1, 100).await?;
     sleep(Duration::from_secs(3)).await;
-    let before = IN_USE.load(Ordering::Relaxed);
+    let (before, resident_before) = (IN_USE.load(Ordering::Relaxed), resident());
     PEAK.store(before, Ordering::Relaxed);
-    all(MESSAGES, LEN).await?;
+    let started = Instant::now();
+    all(messages, LEN).await?;
+    let took = started.elapsed();
+    let resident_then = resident();
     let peak = PEAK.load(Ordering::Relaxed);
     let settled = async {
         while IN_USE.load(Ordering::Relaxed) > before + SPARE {
@@ -181,6 +210,17 @@ async fn memory_is_given_back() -> Outcome {
     };
     let settled = timeout(HANG, settled).await;
     let now = IN_USE.load(Ordering::Relaxed);
+    sleep(idle).await;
+    let resident_now = resident();
+    println!(
+        "{} MiB in {} s",
+        (messages * LEN * CONNECTIONS * 2) >> 20,
+        took.as_secs()
+    );
+    println!(
+        "resident KiB: {resident_before} before, {resident_then} then, {resident_now} after {} s",
+        idle.as_secs()
+    );
     println!(
         "{} KiB an end before, {} at most during the transfers, {} after",
         before / CONNECTIONS / 2048,
@@ -189,6 +229,10 @@ async fn memory_is_given_back() -> Outcome {
     );
     assert!(peak > before + SPARE, "it was never more");
     assert!(settled.is_ok(), "{before} bytes before, {now} after");
+    assert!(
+        resident_now <= resident_before + SPARE / 1024 + KEPT,
+        "it is not given back"
+    );
     // The connections still carry something.
     all(1, LEN).await
 }
@@ -196,7 +240,7 @@ async fn memory_is_given_back() -> Outcome {
 /// Everything before a close arrives, however busy the machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn close_flush_on_a_busy_machine() -> Outcome {
-    const ROUNDS: usize = 50;
+    let rounds_max = amount(50, 500);
     let _alone = ALONE.lock().await;
     let (_broker, alice, bob) = peers().await;
     let over = Arc::new(AtomicBool::new(false));
@@ -211,7 +255,7 @@ async fn close_flush_on_a_busy_machine() -> Outcome {
         })
         .collect();
     let rounds = async {
-        for round in 0..ROUNDS {
+        for round in 0..rounds_max {
             let (ours, theirs) = connected(&alice, &bob, round % 2 == 0).await;
             for number in 0..20 {
                 ours.send_bytes(vec![number; 10_000]).await?;

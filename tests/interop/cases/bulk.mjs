@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BROKERS, OFFERERS, SERIALIZATIONS, assertAlive, assertCarries, link, withPair, world } from "../lib/world.mjs";
+import { PATIENCE } from "../lib/events.mjs";
 import { canonical, pattern } from "../lib/values.mjs";
 
 const MEGABYTE = 1_000_000;
@@ -55,6 +56,15 @@ export default function bulk() {
         }
       }));
   }
+
+  test("250,000 messages of 1 byte from the page, in order, and their echoes", () =>
+    withPair(world.brokers[BROKERS[0]], async (pair) => {
+      const ends = await link(pair, "browser", { serialization: "raw", reliable: true });
+      await pair.browser.command({ echoes: 250_000, connection: ends.browser.connection });
+      const all = ({ event }) => event === "echoed";
+      const { wrong } = await pair.browser.next("the last echo", all, 5 * PATIENCE);
+      assert.equal(wrong, null, "the first that is not what was sent");
+    }, { remote: { echo: true } }));
 
   test("a json message that is too big is refused at the sender, and the connection goes on", () =>
     withPair(world.brokers[BROKERS[0]], async (pair) => {

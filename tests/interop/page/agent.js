@@ -27,6 +27,7 @@ const agent = {
     if ("sendAll" in command) {
       return this.attempt(command, (c) => command.sendAll.forEach((value) => c.send(decode(value))));
     }
+    if ("echoes" in command) return this.echoes(command);
     if ("frame" in command) return this.attempt(command, (c) => channel(c).send(decode(command.frame)));
     if ("closeChannel" in command) return channel(this.connections.get(command.closeChannel)).close();
     if ("close" in command) return this.close(command);
@@ -46,6 +47,20 @@ const agent = {
     const connection = this.connections.get(id);
     if (flush) connection.close({ flush: true });
     else connection.close();
+  },
+
+  /** Sends so many messages of one byte to a remote that echoes, and reports once when all are back. */
+  echoes({ echoes: count, connection: id }) {
+    const connection = this.connections.get(id);
+    let came = 0;
+    let wrong = null;
+    connection.removeAllListeners("data");
+    connection.on("data", (data) => {
+      if (data !== String(came % 10)) wrong ??= came;
+      came += 1;
+      if (came === count) report({ event: "echoed", connection: id, wrong });
+    });
+    for (let number = 0; number < count; number += 1) connection.send(String(number % 10));
   },
 
   attempt(command, act) {

@@ -67,6 +67,39 @@ async fn many_short_lines_are_printed_fast_and_all() -> Outcome {
     Ok(())
 }
 
+/// As many as `PEER_TEST_LINES` says, with as many on their way back.
+#[tokio::test]
+async fn short_lines_of_two_commands_arrive_in_order() -> Outcome {
+    /// Lines.
+    const BLOCK: usize = 1000;
+    let lines = std::env::var("PEER_TEST_LINES");
+    let lines: usize = lines.map_or(2000, |text| text.parse().expect("PEER_TEST_LINES: lines"));
+    let broker = broker().await;
+    let mut listening = Process::start(&["listen", "--id", "many"], &at(&broker));
+    listening.told("Listening").await;
+    let mut connected = Process::start(&["connect", "many", "--reliable"], &at(&broker));
+    listening.told("connected.").await;
+    let (there, back) = (
+        |number: usize| format!("{number:06}"),
+        |number: usize| format!("r{number}"),
+    );
+    let writing = connected.writing((0..lines).map(|number| there(number) + "\n").collect());
+    for number in 0..lines {
+        // A `listen` does not wait for who is slow: no more is on the way than it keeps for one.
+        if number % BLOCK == 0 {
+            let block = number..lines.min(number + BLOCK);
+            let block: String = block.map(|number| back(number) + "\n").collect();
+            listening.write(block).await;
+        }
+        assert_eq!(listening.line().await, there(number));
+        assert_eq!(connected.line().await, back(number));
+    }
+    // The end of stdin ends the command.
+    drop(writing.await?);
+    connected.ended().await.assert_code(0);
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_address_of_a_broker_that_is_gone_is_told_once() -> Outcome {
     let broker = broker().await;

@@ -8,6 +8,7 @@ use peer_net::{Peer, PeerBuilder, RtcConfig};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(crate) use crate::shared::{Ended, Folder, command, stacks};
@@ -85,6 +86,17 @@ impl Process {
         soon(stdin.write_all(text.as_ref()))
             .await
             .expect("it reads");
+    }
+
+    /// Writes, while something else is waited for, and leaves stdin open.
+    pub(crate) fn writing(&mut self, text: String) -> JoinHandle<ChildStdin> {
+        let mut stdin = self.stdin.take().expect("stdin is open");
+        tokio::spawn(async move {
+            soon(stdin.write_all(text.as_bytes()))
+                .await
+                .expect("it reads");
+            stdin
+        })
     }
 
     /// Ends stdin.
