@@ -1,10 +1,10 @@
 //! Paths that change, fall silent, or die.
 
-use peer_core::rtc::ice::{CandidateKind, Config, Event, Failure, Role};
+use peer_core::rtc::ice::{CandidateKind, Config, Event, Failure, Role, Server};
 use peer_core::time::Duration;
 
 use crate::nat::{Dependence, Nat};
-use crate::net::{End, Net, Path, addr};
+use crate::net::{End, Net, Path, STUN, addr};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -160,6 +160,34 @@ fn a_move_towards_a_nat_that_filters_is_told_by_the_broker() {
         net.ends[0].agent.tell_candidates_again();
         let gap = net.gap(SECOND * 5);
         assert!(gap <= SOON, "{roles:?}: {gap:?}");
+    }
+}
+
+/// Both NATs give other addresses at once, and let nobody in: only a STUN server shows where an end
+/// is then.
+#[test]
+fn two_nats_that_change_at_once_are_told_by_the_broker() {
+    let servers = Box::leak(Box::new([Server::stun(addr(STUN))]));
+    for roles in ROLES {
+        let mut net = Net::with(9, roles.map(Config::new), servers);
+        let strict = Dependence::AddressAndPort;
+        let publics = [[192, 0, 2, 1], [203, 0, 113, 1]];
+        net.network.nats =
+            publics.map(|ip| Some(Nat::new(ip.into(), Dependence::Independent, strict)));
+        net.addresses(0, &["10.0.0.2:5000"]);
+        net.addresses(1, &["10.0.1.2:6000"]);
+        net.describe();
+        net.connect(SECOND * 5);
+        for n in 0..3 {
+            net.talk(SECOND);
+            net.run(SECOND * 3);
+            for nat in net.network.nats.iter_mut().flatten() {
+                nat.rebind();
+            }
+            let gap = net.gap(SECOND * 10);
+            // The next check of the path, a second without its answer, and the broker.
+            assert!(gap <= SECOND * 5, "{roles:?}, time {n}: {gap:?}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::SocketAddr;
 
+use super::PACE;
 use super::agent::Agent;
 use super::check::{SERVER_TRIES, server_wait};
 use super::event::Failure;
@@ -11,7 +12,10 @@ use super::turn::{Login, TurnError};
 use super::{SocketId, Transmit};
 use crate::rtc::crypto::Crypto;
 use crate::rtc::stun::{Attribute, Class, Family, Message, Method, TransactionId, Writer};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// How long after an answer, or after none, a STUN server is asked anew while no path answers.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A STUN or TURN server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +111,10 @@ pub struct Report {
 }
 
 impl Question {
-    /// When it is asked next, or given up.
-    pub(super) fn due(&self) -> Option<Instant> {
-        (self.outcome == Outcome::Pending).then_some(self.next)
+    /// When it is asked next, or given up. While no path answers, each is asked again and again: a
+    /// NAT may have given us another address, which the remote has to be told.
+    pub(super) fn due(&self, is_silent: bool) -> Option<Instant> {
+        (self.is_asked || is_silent).then_some(self.next)
     }
 }
 
@@ -171,6 +176,7 @@ impl Agent<'_> {
                 id: TransactionId::default(),
                 sent: 0,
                 next: now,
+                is_asked: true,
                 outcome: Outcome::Pending,
                 told: false,
             };
@@ -196,6 +202,13 @@ impl Agent<'_> {
             && !relays.any(|relay| relay.turn.is_pending())
     }
 
+    /// Whether a question waits for longer than one check takes.
+    pub(super) fn is_question_overdue(&self, now: Instant) -> bool {
+        let is_silent = self.silent_since().is_some();
+        let mut questions = self.memory.questions.iter();
+        questions.any(|question| question.due(is_silent).is_some_and(|at| at + PACE <= now))
+    }
+
     /// Writes the next question that is due.
     pub(super) fn ask<C: Crypto>(
         &mut self,
@@ -203,14 +216,22 @@ impl Agent<'_> {
         crypto: &mut C,
         out: &mut [u8],
     ) -> Option<Transmit> {
+        let is_silent = self.silent_since().is_some();
         let question = loop {
             let mut questions = self.memory.questions.iter_mut();
             let question =
-                questions.find(|question| question.due().is_some_and(|due| due <= now))?;
+                questions.find(|question| question.due(is_silent).is_some_and(|due| due <= now))?;
+            if !question.is_asked {
+                (question.is_asked, question.sent) = (true, 0);
+            }
             if question.sent < SERVER_TRIES {
                 break question;
             }
-            question.outcome = Outcome::NoAnswer;
+            question.is_asked = false;
+            question.next = now + ASK_AGAIN;
+            if question.outcome == Outcome::Pending {
+                question.outcome = Outcome::NoAnswer;
+            }
         };
         if question.sent == 0 && crypto.random(&mut question.id).is_err() {
             self.fail(Failure::Random);
@@ -236,6 +257,7 @@ impl Agent<'_> {
     /// Takes a response of a server, which is known by its address and the transaction.
     pub(super) fn server_answered(
         &mut self,
+        now: Instant,
         route: Route,
         source: SocketAddr,
         message: &Message<'_>,
@@ -243,7 +265,7 @@ impl Agent<'_> {
         let (bases, servers) = (&self.memory.bases, self.servers);
         let mut questions = self.memory.questions.iter_mut();
         let Some(question) = questions.find(|question| {
-            question.outcome == Outcome::Pending
+            question.is_asked
                 && question.sent > 0
                 && question.id == *message.transaction()
                 && servers
@@ -264,10 +286,25 @@ impl Agent<'_> {
                 _ => {}
             }
         }
-        question.outcome = match (message.class(), xor_mapped.or(mapped), error) {
+        let outcome = match (message.class(), xor_mapped.or(mapped), error) {
             (Class::Success, Some(address), _) => Outcome::Reflexive(address),
             (Class::Success, None, _) => Outcome::NoAddress,
             (_, _, code) => Outcome::Refused(code.unwrap_or(0)),
         };
+        question.is_asked = false;
+        question.next = now + ASK_AGAIN;
+        let before = core::mem::replace(&mut question.outcome, outcome);
+        if before == outcome {
+            return;
+        }
+        question.told = false;
+        let base = question.base;
+        if let (Outcome::Reflexive(_), Outcome::Reflexive(_)) = (before, outcome) {
+            self.moves = self.moves.saturating_add(1);
+            self.nomination = self.nomination.saturating_add(1);
+            if let Some(base) = self.memory.bases.get_mut(usize::from(base)) {
+                base.moves = self.moves;
+            }
+        }
     }
 }

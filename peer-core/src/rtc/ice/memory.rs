@@ -260,7 +260,11 @@ pub(super) struct Question {
     pub(super) base: u8,
     pub(super) id: TransactionId,
     pub(super) sent: u32,
+    /// When it is asked, or given up; once that is over, when it is asked anew while no path
+    /// answers.
     pub(super) next: Instant,
+    pub(super) is_asked: bool,
+    /// What came of it last.
     pub(super) outcome: super::Outcome,
     /// Whether the candidate that it gave was told.
     pub(super) told: bool,

@@ -68,7 +68,7 @@
 //! | between two checks | [`PACE`] | the next one waits |
 //! | a check | 7 times, in 39.5 s (RFC 8489 §6.2.1) | the pair has failed, until the remote asks there |
 //! | a check that nominates | 20 times, each [`CONSENT_REPEAT`] | as above |
-//! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`] |
+//! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`]; asked anew when a path falls silent, and 10 s later while it is |
 //! | no pair works | [`Config::patience`], twice that while some are still checked; a lite agent waits for ever | [`Failure::NoAnswer`] or [`Failure::NoCandidates`] |
 //! | silence of the path | [`SILENCE`], 15 s of a lite agent, then [`Config::survive`] | [`Event::Disconnected`], then [`Failure::Lost`] |
 //! | consent | [`CONSENT`] after the last answer on the path, however long the machine slept | no [`path`](Agent::path) until it answers |
@@ -82,7 +82,8 @@
 //! base and every address of the remote is checked each 200 ms, after 5 s each second, after a
 //! minute each 5 s. After a change of our address the checks have a PRIORITY above all before,
 //! USE-CANDIDATE and a NOMINATION that grows, so that a remote which does not know of it follows at
-//! once, an unmodified browser, too; the candidates are told again, with that priority.
+//! once, an unmodified browser, too; the candidates are told again, with that priority. STUN servers
+//! are asked again how we look, as a NAT may have been given another address.
 //! Data from an address that is not known has that address checked. A machine that slept searches
 //! with the same haste, and gives up no sooner for having slept.
 //!

@@ -71,7 +71,7 @@ impl Agent<'_> {
             Class::Success | Class::Error => {
                 let binding = message.method() == Method::BINDING;
                 if binding && !self.response(now, crypto, route, source, message) {
-                    self.server_answered(route, source, message);
+                    self.server_answered(now, route, source, message);
                 }
             }
         }

@@ -74,6 +74,11 @@ impl Agent<'_> {
         for pair in self.memory.pairs.iter_mut() {
             pair.due = now;
         }
+        for question in self.memory.questions.iter_mut() {
+            if !question.is_asked {
+                question.next = now;
+            }
+        }
         self.probe_relays(now);
     }
 
@@ -235,7 +240,7 @@ impl Agent<'_> {
         at = earlier(at, self.next_phase().map(|(at, _)| at));
         let paced = |due: Instant| due.max(self.paced);
         for question in self.memory.questions.iter() {
-            at = earlier(at, question.due().map(paced));
+            at = earlier(at, question.due(self.silent_since().is_some()).map(paced));
         }
         for pair in self.memory.pairs.iter() {
             let due = self

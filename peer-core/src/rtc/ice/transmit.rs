@@ -36,10 +36,17 @@ impl Agent<'_> {
         if now < self.paced {
             return None;
         }
-        let transmit = match self.next_check(now) {
-            Some(link) => self.send_check(now, crypto, link, out),
-            None => self.ask(now, crypto, out),
+        // Where many pairs are looked at again and again, there always is a check that is due.
+        let mut transmit = match self.is_question_overdue(now) {
+            true => self.ask(now, crypto, out),
+            false => None,
         };
+        if transmit.is_none() {
+            transmit = match self.next_check(now) {
+                Some(link) => self.send_check(now, crypto, link, out),
+                None => self.ask(now, crypto, out),
+            };
+        }
         if transmit.is_some() {
             self.paced = now + PACE;
         }
