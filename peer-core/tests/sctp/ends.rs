@@ -133,6 +133,44 @@ fn a_path_that_flaps_ends_nothing() {
     net.until(Duration::from_millis(100), |net| net.ends[1].count == 2);
 }
 
+/// A path that changes before anything is known to be lost: what was under way on the old one goes
+/// soon on the new one, however often that happens and though no round trip was ever measured.
+#[test]
+fn what_was_under_way_goes_on_the_new_path() {
+    let mut net = Net::open(9, Size::both(1 << 14), Path::default());
+    for sent in 1..=6 {
+        net.dropper = Some(Box::new(|_, _| true));
+        net.ends[0].association.send(ORDERED, b"x").unwrap();
+        net.run(Duration::from_millis(50));
+        net.dropper = None;
+        net.ends[0].association.path_is_back(net.now);
+        net.until(Duration::from_millis(1_100), |net| {
+            net.ends[1].count == sent
+        });
+        net.run(Duration::from_secs(1));
+    }
+}
+
+/// Who knows the round trip beforehand waits for no other one.
+#[test]
+fn a_round_trip_that_is_known_counts_from_the_first_packet_on() {
+    let mut configs = [crate::net::config(1), crate::net::config(2)];
+    for config in &mut configs {
+        config.round_trip = Some(Duration::from_millis(20));
+    }
+    let sizes = [Size::both(1 << 14); 2];
+    let mut net = Net::with(10, configs, sizes, Path::default());
+    net.ends[0].association.connect();
+    net.until(Duration::from_secs(1), |net| {
+        net.ends.iter().all(crate::net::End::is_open)
+    });
+    net.dropper = Some(Box::new(|_, _| true));
+    net.ends[0].association.send(ORDERED, b"x").unwrap();
+    net.flush(0);
+    net.dropper = None;
+    net.until(Duration::from_millis(150), |net| net.ends[1].count == 1);
+}
+
 /// The same while the association is not open yet.
 #[test]
 fn a_path_that_flaps_ends_no_handshake() {

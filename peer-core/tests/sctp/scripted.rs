@@ -387,7 +387,7 @@ fn a_remote_that_begins_anew_is_asked_for_no_old_reset() {
 #[test]
 fn a_shutdown_is_answered_after_all_data() {
     let mut config = config(2);
-    config.first_wait = Some(Duration::from_millis(50));
+    config.round_trip = Some(Duration::from_millis(25));
     let mut one = Scripted::with(config, Size::both(8192));
     one.end.association.send(ORDERED, b"last").unwrap();
     one.sends();

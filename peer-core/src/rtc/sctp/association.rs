@@ -196,7 +196,7 @@ impl<'m> Association<'m> {
             resets: Resets::new(config.tsn, 0),
             receiver: Receiver::new(config.overtaking),
             receive_memory,
-            sender: Sender::new(packet),
+            sender: Sender::new(packet, config.round_trip),
             send_memory,
             stats: Stats::default(),
         }
@@ -307,12 +307,9 @@ impl<'m> Association<'m> {
     }
 
     /// Has what was sent in vain sent again at once, and counts from 0 again how often nothing was
-    /// answered, for those who know that the path was dead and is back. Transmit after it. Nothing
-    /// happens where nothing was sent in vain since the remote last answered.
+    /// answered, for those who know that the path was dead and is back, or is another one. Transmit
+    /// after it. What is under way is sent again soon, where nothing was sent in vain yet.
     pub fn path_is_back(&mut self, now: Instant) {
-        if self.unanswered() > 0 || self.attempts > 1 {
-            self.sender.rtt.end_back_off();
-        }
         self.sender.path_is_back(&mut self.send_memory, now);
         self.resets.path_is_back();
         self.misses = 0;

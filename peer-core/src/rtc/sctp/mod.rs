@@ -58,7 +58,7 @@
 //! | TSNs ahead of the last one that came with all before it | 65,535 | dropped unacknowledged |
 //! | bytes of either half | 1 GiB | more are not used |
 //! | wait for an acknowledgement | 400 ms to 10 s, 1 s before a round trip is known | sent again, and then twice as long |
-//! | wait in the handshake | see [`Config::first_wait`] | sent again, and then twice as long |
+//! | wait in the handshake | see [`Config::round_trip`] | sent again, and then twice as long |
 //! | retransmissions without any answer | [`Config::retransmissions`] | the association ends, [`End::Unreachable`] |
 //! | INITs whose cookie has not come back | 1 | the last one counts |
 //! | state cookie of the remote | the memory of the receiving half | the association ends, [`End::Unreachable`] |
@@ -120,11 +120,11 @@ pub struct Config {
     /// ends when the last of these is not answered in time either (RFC 9260, section 8.1).
     /// More than [`RETRANSMISSIONS_MAX`] count as so many. Default: 10.
     pub retransmissions: u8,
-    /// How long the first packet of the handshake waits for its answer, where the round trip is
-    /// known from elsewhere: twice that. Each repetition waits twice as long, up to 10 s. Kept
-    /// between 50 ms and 1 s. What is sent once the association is open waits as RFC 9260, section
-    /// 6.3 says. Default: none, which is RTO.Initial, 1 s, doubled for data, too.
-    pub first_wait: Option<Duration>,
+    /// The round trip, where it is known from elsewhere. Then the first packet of the handshake
+    /// waits for its answer twice that, kept between 50 ms and 1 s, and each repetition twice as
+    /// long, up to 10 s; data waits as after a first measurement (RFC 9260, section 6.3.1).
+    /// Default: none, which is RTO.Initial, 1 s, doubled for data, too.
+    pub round_trip: Option<Duration>,
     /// Time without traffic until the remote is asked for a sign of life. Default: 30 s.
     pub heartbeat: Duration,
     /// CRC32c of the concatenation of its arguments. Default: [`crc32c`]; a faster one can be
@@ -148,7 +148,7 @@ impl Config {
             send_max: 262_144,
             overtaking: true,
             retransmissions: 10,
-            first_wait: None,
+            round_trip: None,
             heartbeat: Duration::from_secs(30),
             checksum: crc32c,
             // 0 is no tag (RFC 9260, section 3.3.2).

@@ -132,10 +132,10 @@ impl Association<'_> {
     fn is_due(&mut self, now: Instant) -> bool {
         let due = self.handshake.is_some_and(|at| now >= at);
         if due {
-            self.handshake = Some(match self.config.first_wait {
-                Some(first) if self.state_before_open() => {
+            self.handshake = Some(match self.config.round_trip {
+                Some(round_trip) if self.state_before_open() => {
                     let times = 1_u32.checked_shl(self.attempts.into()).unwrap_or(u32::MAX);
-                    let wait = rtc::first_wait(first).saturating_mul(times);
+                    let wait = rtc::first_wait(round_trip.saturating_mul(2)).saturating_mul(times);
                     now.plus(u64::from(wait).min(RTO_MAX))
                 }
                 _ => {

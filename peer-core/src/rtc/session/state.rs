@@ -305,7 +305,7 @@ impl<'m, C: Crypto> Session<'m, C> {
         if !self.is_secured() || self.shut != Shut::No {
             return;
         }
-        let first_wait = self.first_wait();
+        let round_trip = self.ice.round_trip();
         let (Transport::Unborn(memory), Some(known)) = (&mut self.transport, self.remote) else {
             return;
         };
@@ -315,7 +315,7 @@ impl<'m, C: Crypto> Session<'m, C> {
         let mut config = sctp::Config::new(self.random);
         config.remote_port = known.sctp_port;
         config.send_max = u64::from(known.max_message_size);
-        config.first_wait = first_wait;
+        config.round_trip = round_trip;
         config.receive_max = self.config.receive_max;
         config.overtaking = self.config.overtaking;
         config.checksum = self.config.checksum;

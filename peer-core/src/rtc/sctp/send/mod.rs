@@ -22,7 +22,7 @@ use super::packet::{
 };
 use super::serial::Tsn;
 use super::{Outgoing, SendError};
-use crate::time::{Instant, earlier};
+use crate::time::{Duration, Instant, earlier};
 
 /// Ordered messages that may be sent and not acknowledged. Stream sequence numbers have 16 bits
 /// (RFC 1982).
@@ -77,13 +77,13 @@ enum Probe {
 }
 
 impl Sender {
-    /// `packet` is the length of the longest packet.
-    pub(super) fn new(packet: usize) -> Self {
+    /// `packet` is the length of the longest packet, `round_trip` what others measured.
+    pub(super) fn new(packet: usize, round_trip: Option<Duration>) -> Self {
         Self {
             queue: Queue::default(),
             chunks: Chunks::new(Tsn::default()),
             congestion: Congestion::new(packet),
-            rtt: Rtt::new(),
+            rtt: Rtt::new(round_trip),
             streams: Streams::default(),
             open: None,
             buffered: 0,
@@ -106,9 +106,11 @@ impl Sender {
         self.window = usize::try_from(window).unwrap_or(usize::MAX);
     }
 
-    /// Drops everything, after the remote began anew.
+    /// Drops everything but what is known of the path, after the remote began anew.
     pub(super) fn restart(&mut self, packet: usize, initial: Tsn, window: u32) {
-        *self = Self::new(packet);
+        let rtt = self.rtt;
+        *self = Self::new(packet, None);
+        self.rtt = rtt;
         self.start(initial, window);
     }
 
@@ -164,14 +166,22 @@ impl Sender {
     }
 
     /// What was sent in vain is sent again at once. The path failed, not the remote: that counts
-    /// as no error.
+    /// as no error. What is under way may be lost with the old path: it waits for no longer than if
+    /// it were sent now.
     pub(super) fn path_is_back(&mut self, memory: &mut Memory<'_>, now: Instant) {
+        self.rtt.end_back_off();
         if self.errors > 0 {
             self.errors = 0;
             self.send_again(memory);
             self.allowance = true;
             self.retransmission = Some(now.plus(self.rtt.rto()));
+            return;
         }
+        if self.probe == Probe::No {
+            self.arm_probe(now);
+        }
+        let at = now.plus(self.rtt.rto());
+        self.retransmission = self.retransmission.map(|old| old.min(at));
     }
 
     /// Bytes that are taken at once.

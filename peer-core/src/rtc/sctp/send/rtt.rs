@@ -1,5 +1,7 @@
 //! The round trip time and what is waited for (RFC 9260, section 6.3). All in microseconds.
 
+use crate::time::Duration;
+
 /// RTO.Initial.
 const RTO_INITIAL: u64 = 1_000_000;
 /// RTO.Min: 200 ms, and the 200 ms by which a remote may hold an acknowledgement back.
@@ -19,15 +21,28 @@ pub(in super::super) struct Rtt {
 struct Known {
     smoothed: u64,
     variation: u64,
-    least: u64,
+    /// `None` while only others have measured.
+    least: Option<u64>,
 }
 
 impl Rtt {
-    pub(in super::super) const fn new() -> Self {
-        Self {
-            known: None,
+    /// `round_trip` is what others measured.
+    pub(in super::super) fn new(round_trip: Option<Duration>) -> Self {
+        let known = round_trip.map(|round_trip| {
+            let smoothed = u64::try_from(round_trip.as_micros()).unwrap_or(SAMPLE_MAX);
+            let smoothed = smoothed.min(SAMPLE_MAX);
+            Known {
+                smoothed,
+                variation: smoothed / 2,
+                least: None,
+            }
+        });
+        let mut rtt = Self {
+            known,
             rto: RTO_INITIAL,
-        }
+        };
+        rtt.end_back_off();
+        rtt
     }
 
     pub(in super::super) fn sample(&mut self, sample: u64) {
@@ -36,12 +51,12 @@ impl Rtt {
             None => Known {
                 smoothed: sample,
                 variation: sample / 2,
-                least: sample,
+                least: Some(sample),
             },
             Some(known) => Known {
                 smoothed: (known.smoothed * 7 + sample) / 8,
                 variation: (known.variation * 3 + known.smoothed.abs_diff(sample)) / 4,
-                least: known.least.min(sample),
+                least: Some(known.least.map_or(sample, |least| least.min(sample))),
             },
         };
         self.known = Some(known);
@@ -82,6 +97,6 @@ impl Rtt {
 
     /// The shortest round trip time, once there is a sample.
     pub(in super::super) fn least(&self) -> Option<u64> {
-        self.known.map(|known| known.least)
+        self.known.and_then(|known| known.least)
     }
 }
