@@ -85,7 +85,9 @@ impl Sim {
                 let place = &mut self.hosts[host.0];
                 // Ports of a model NAT, used again after some ten thousand.
                 place.address_epoch = (place.address_epoch + 1) % 50_000;
+                place.nat.forget();
                 self.note(host, format_args!("has a new address"));
+                self.addresses_changed(host);
                 self.broker_lan_forgets(host);
             }
             Action::Link(host, link) => {

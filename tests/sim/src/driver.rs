@@ -531,7 +531,10 @@ impl Sim {
             Event::ConnectionClosed(handle) | Event::ConnectionFailed(handle, _) => {
                 self.flow_ends(id, handle);
             }
-            Event::Open => host.backoff = 0,
+            Event::Open => {
+                host.backoff = 0;
+                self.broker_is_back(id);
+            }
             Event::Disconnected => self.plan_reconnect(id),
             _ => {}
         }

@@ -229,7 +229,9 @@ impl Sim {
             self.machine(far.host),
             far.host,
         ];
-        is_open(near)
+        near.has_path()
+            && far.has_path()
+            && is_open(near)
             && is_open(far)
             && nodes.iter().all(|host| self.state(*host) == HostState::Up)
             && nodes.windows(2).all(|pair| {

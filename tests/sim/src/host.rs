@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use peer_core::peer::{Config, ConnectionHandle, Event};
+use peer_core::rtc::dtls;
 use peer_core::serialization::{DecodeError, MessageKind, Serialization};
 use peer_core::time::{Duration, Instant, monotonic};
 use peer_core::{PeerId, Token};
@@ -16,6 +17,8 @@ use crate::device::{Attachment, To, fill};
 use crate::engine::{Capacity, Engine};
 use crate::gateway::{Keys, Leased, Machine};
 use crate::link::{BROKER, Link, Node, SiteId};
+use crate::nat::{Nat, Table};
+use crate::options::Sessions;
 use crate::session::EndId;
 use crate::sim::{Happening, Sim};
 
@@ -85,8 +88,13 @@ pub struct HostOptions {
     pub link: Link,
     /// Where it stands. Default: nowhere in particular, directly at the internet.
     pub site: Option<SiteId>,
+    /// The NAT between its real sessions and the internet. Default: none.
+    pub nat: Option<Nat>,
     /// How it reaches its broker and its peers. Default: [`Access::Modelled`].
     pub access: Access,
+    /// What carries its connections, which is the same at both ends of one that can open. Default:
+    /// [`Sessions::Modelled`].
+    pub sessions: Sessions,
     /// What its engine may use.
     pub capacity: Capacity,
     /// The application comes back after it lost the broker, first after this long, doubled up to 30
@@ -137,7 +145,9 @@ impl HostOptions {
             id: None,
             link: Link::lan(),
             site: None,
+            nat: None,
             access: Access::Modelled,
+            sessions: Sessions::Modelled,
             capacity: Capacity::default(),
             reconnect: Some(Duration::from_secs(1)),
             reads_after: Duration::ZERO,
@@ -277,6 +287,10 @@ pub(crate) struct Host {
     pub(crate) socket: Option<usize>,
     pub(crate) ends: HashMap<ConnectionHandle, EndId>,
     pub(crate) address_epoch: u16,
+    /// What its NAT knows of it.
+    pub(crate) nat: Table,
+    /// What its real sessions prove who they are with.
+    pub(crate) identity: Option<Rc<dtls::Identity>>,
     pub(crate) records: Vec<Record>,
     /// Connections that are over, and since when.
     pub(crate) ended: VecDeque<(ConnectionHandle, Instant)>,
@@ -323,6 +337,8 @@ impl Host {
             socket: None,
             ends: HashMap::new(),
             address_epoch: 0,
+            nat: Table::default(),
+            identity: None,
             records: Vec::new(),
             ended: VecDeque::new(),
             events: VecDeque::new(),
@@ -394,7 +410,10 @@ impl Host {
         if !self.paused {
             return Some(happening);
         }
-        let may_drop = matches!(happening, Happening::Datagram(_) | Happening::Frame(..));
+        let may_drop = matches!(
+            happening,
+            Happening::Datagram(_) | Happening::Udp(_) | Happening::Frame(..)
+        );
         if !may_drop || self.backlog.len() < BACKLOG_MAX {
             self.backlog.push_back(happening);
         }

@@ -114,6 +114,7 @@ pub(crate) enum Command {
 pub(crate) enum Rtc {
     CreateOffer {
         reliable: bool,
+        label: String,
     },
     AcceptOffer(String),
     ApplyAnswer(String),
@@ -242,8 +243,9 @@ pub(crate) fn broker_command(command: &BrokerCommand<'_>) -> Command {
 
 pub(crate) fn rtc_command(command: &RtcCommand<'_>) -> Rtc {
     match command {
-        RtcCommand::CreateOffer { reliable, .. } => Rtc::CreateOffer {
+        RtcCommand::CreateOffer { reliable, label } => Rtc::CreateOffer {
             reliable: *reliable,
+            label: (*label).to_owned(),
         },
         RtcCommand::AcceptOffer { sdp } => Rtc::AcceptOffer((*sdp).to_owned()),
         RtcCommand::ApplyAnswer { sdp } => Rtc::ApplyAnswer((*sdp).to_owned()),

@@ -236,7 +236,7 @@ impl Sim {
             .record(far.handle)
             .is_none_or(|record| record.reading || record.ended || !record.opened);
         near.tx.is_idle()
-            && far.rx.held.is_empty()
+            && far.rx.is_empty()
             && host(far).leased.held.is_empty()
             && !is_slow
             && host(near).is_drained()

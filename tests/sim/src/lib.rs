@@ -106,7 +106,6 @@
 mod action;
 mod broker;
 mod broker_lan;
-mod channel;
 mod check;
 mod device;
 mod driver;
@@ -119,6 +118,7 @@ mod io;
 pub mod lan;
 mod ledger;
 mod link;
+mod nat;
 mod options;
 mod random;
 pub mod scenario;
@@ -138,7 +138,8 @@ pub use host::{
     Access, Conn, HostEvent, HostId, HostOptions, HostState, Identity, KEPT_MAX, Message,
 };
 pub use link::{Link, SiteId, SiteOptions};
-pub use options::{SimOptions, SimStats};
+pub use nat::{Dependence, Nat};
+pub use options::{Sessions, SimOptions, SimStats};
 pub use random::Rng;
 pub use session::LIVENESS;
 pub use sim::Sim;

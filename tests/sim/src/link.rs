@@ -111,7 +111,7 @@ pub(crate) const LAN_PORT: u16 = 9_000;
 pub(crate) const MTU: usize = 1_500;
 /// How long a NAT keeps a mapping that nobody inside uses (RFC 4787, section 4.3: two minutes or
 /// more).
-const NAT_FORGETS: Duration = Duration::from_secs(120);
+pub(crate) const NAT_FORGETS: Duration = Duration::from_secs(120);
 
 /// A node's address on the LAN, in 10/8.
 pub(crate) fn address(node: Node) -> Ipv4Addr {

@@ -37,6 +37,17 @@ impl Default for SimOptions {
     }
 }
 
+/// What carries connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sessions {
+    /// A model, quick to compute.
+    #[default]
+    Modelled,
+    /// [`peer_core::rtc`], all of it: ICE with a STUN server, DTLS with RustCrypto, SCTP with
+    /// windows of 16 KiB or 2 KiB. One socket a session, [`Nat`](crate::Nat)s between.
+    Real,
+}
+
 /// What a simulation has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

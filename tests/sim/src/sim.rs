@@ -25,7 +25,7 @@ use crate::io::Stimulus;
 use crate::ledger::Ledger;
 use crate::link::{Network, Node, SiteId, SiteOptions};
 use crate::options::{SimOptions, SimStats};
-use crate::session::{Datagram, End, EndId};
+use crate::session::{Datagram, End, EndId, Udp};
 use crate::trace::Trace;
 use crate::{Rng, trace};
 
@@ -43,6 +43,7 @@ pub(crate) enum Happening {
     Reconnect(HostId, u32),
     Stimulus(HostId, u32, Stimulus),
     Datagram(Box<Datagram>),
+    Udp(Box<Udp>),
     EndTimer(EndId),
     EndTick(EndId),
     StackFails(EndId, RtcFailure),
@@ -611,6 +612,7 @@ impl Sim {
                 self.stimulate(host, incarnation, stimulus);
             }
             Happening::Datagram(datagram) => self.datagram(datagram),
+            Happening::Udp(udp) => self.udp(udp),
             Happening::EndTimer(end) => self.end_timer(end),
             Happening::EndTick(end) => self.tick(end),
             Happening::StackFails(end, failure) => self.fail_end(end, failure),

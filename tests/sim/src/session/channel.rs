@@ -1,7 +1,7 @@
-//! A model of one SCTP stream with user messages: reliable, ordered or not, with a window and
-//! repetitions.
+//! What waits at both ends of a channel, and a model of one SCTP stream with user messages: reliable,
+//! ordered or not, with a window and repetitions.
 //!
-//! A message is one unit that is lost as soon as one of its packets is. The window does not adapt;
+//! Of the model: a message is one unit that is lost as soon as one of its packets is. The window does not adapt;
 //! acknowledgements are one a message.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,14 +13,18 @@ use peer_core::time::{Duration, Instant};
 
 use crate::host::HostId;
 use crate::io::{RtcStimulus, Stimulus};
-use crate::session::{Body, EndId, Stage};
-use crate::sim::Sim;
+use crate::session::modelled::Body;
+use crate::session::{Below, End, EndId, Stage};
+use crate::sim::{Happening, Sim};
 
 /// Bytes on the way at once.
 const WINDOW: usize = 64 * 1024;
 /// Bytes a receiver holds for an application that does not read. Beyond: not acknowledged, so sent
 /// again.
 pub(crate) const RECEIVE_WINDOW: usize = 256 * 1024;
+/// Bytes that are read of a real session and that the engine has not taken: one message may go
+/// beyond.
+const READ_AHEAD: usize = 16 * 1024;
 /// A message is repeated first after this; doubles up to [`REPEAT_MAX`].
 const REPEAT_FIRST: Duration = Duration::from_millis(600);
 const REPEAT_MAX: Duration = Duration::from_secs(3);
@@ -68,6 +72,10 @@ pub(crate) struct Sender {
     partial: Option<(MessageKind, Vec<u8>)>,
     /// Bytes that the engine may send, where it was told.
     pub(crate) credit: Option<usize>,
+    /// Bytes of the first message that waits which a real session has, and bytes that it has and
+    /// that are not acknowledged.
+    pub(super) given: usize,
+    below: usize,
 }
 
 /// What a stack that counts credit takes at most.
@@ -109,6 +117,22 @@ impl Sender {
         Ok(())
     }
 
+    /// Messages that a real session has not taken, in order.
+    pub(super) fn waiting(&self) -> Vec<Rc<Payload>> {
+        self.waiting.iter().map(Rc::clone).collect()
+    }
+
+    /// A real session has taken so many messages and so much of the next one. Whether less is
+    /// buffered than was.
+    pub(super) fn took(&mut self, messages: usize, given: usize, below: usize) -> bool {
+        self.waiting.drain(..messages);
+        (self.given, self.below) = (given, below);
+        let waiting: usize = self.waiting.iter().map(|payload| payload.len()).sum();
+        let partial = self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        let buffered = waiting - given + partial + below;
+        core::mem::replace(&mut self.buffered, buffered) > buffered
+    }
+
     /// W3C's `bufferedAmount`.
     pub(crate) fn buffered_amount(&self) -> u32 {
         u32::try_from(self.buffered).unwrap_or(u32::MAX)
@@ -119,7 +143,10 @@ impl Sender {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.flying.is_empty() && self.partial.is_none()
+        self.waiting.is_empty()
+            && self.flying.is_empty()
+            && self.partial.is_none()
+            && self.below == 0
     }
 }
 
@@ -133,6 +160,23 @@ pub(crate) struct Receiver {
     /// What the engine could not take yet, in order.
     pub(crate) held: VecDeque<RtcStimulus>,
     held_bytes: usize,
+    /// A real session has more to read.
+    pub(super) unread: bool,
+}
+
+impl Receiver {
+    /// How many bytes more may be read of a real session. Its own memory holds the others.
+    pub(super) fn room(&self) -> usize {
+        READ_AHEAD.saturating_sub(self.held_bytes)
+    }
+
+    pub(super) const fn read(&mut self, len: usize) {
+        self.held_bytes += len;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty() && !self.unread
+    }
 }
 
 impl Sim {
@@ -148,6 +192,16 @@ impl Sim {
 
     /// Sends what the window lets through.
     pub(crate) fn channel_flush(&mut self, id: EndId) {
+        if matches!(
+            self.ends[id].as_deref(),
+            Some(End {
+                below: Below::Real(_),
+                ..
+            })
+        ) {
+            self.turn_real(id);
+            return;
+        }
         let now = self.now;
         loop {
             let Some(end) = self.ends[id].as_deref_mut() else {
@@ -179,7 +233,7 @@ impl Sim {
             );
             self.transmit(id, Body::Data(tsn, payload));
         }
-        self.arm_end(id);
+        self.arm_modelled(id);
     }
 
     /// Repeats what was not acknowledged in time.
@@ -324,6 +378,7 @@ impl Sim {
         if rx.held.is_empty() {
             if let RtcStimulus::Frame(_, bytes, _) = rtc {
                 rx.held_bytes -= bytes.len();
+                self.read_on(host, handle);
             }
             return false;
         }
@@ -331,11 +386,24 @@ impl Sim {
         true
     }
 
+    /// Something was taken: a real session that has more is read.
+    fn read_on(&mut self, host: HostId, handle: ConnectionHandle) {
+        let Some(end) = self.hosts[host.0].ends.get(&handle).copied() else {
+            return;
+        };
+        let rx = self.ends[end].as_deref().map(|end| &end.rx);
+        if rx.is_some_and(|rx| rx.unread && rx.room() > 0) {
+            let now = self.now;
+            self.schedule(now, Happening::EndTick(end));
+        }
+    }
+
     /// So many bytes were taken, or dropped.
     pub(crate) fn release_held(&mut self, host: HostId, handle: ConnectionHandle, len: usize) {
         if let Some(rx) = self.receiver(host, handle) {
             rx.held_bytes = rx.held_bytes.saturating_sub(len);
         }
+        self.read_on(host, handle);
     }
 
     /// Keeps a frame that the engine refused for now.
@@ -364,6 +432,10 @@ impl Sim {
             if let RtcStimulus::Frame(_, bytes, _) = &rtc {
                 rx.held_bytes -= bytes.len();
             }
+            self.read_on(host, handle);
+            let Some(rx) = self.receiver(host, handle) else {
+                return;
+            };
             let before = rx.held.len();
             self.input(host, &Stimulus::Rtc(handle, rtc));
             match self.receiver(host, handle) {
