@@ -15,7 +15,7 @@ fn main() {
         Ok(options) => options,
         Err(error) => {
             eprintln!(
-                "{error}\nusage: soak [--seeds N] [--from N] [--leaves] [--hosts N] [--actions N] [--all]"
+                "{error}\nusage: soak [--seeds N] [--from N] [--leaves | --real] [--hosts N] [--actions N] [--all]"
             );
             std::process::exit(2);
         }
@@ -79,6 +79,10 @@ fn options() -> Result<(u64, u64, Hard, bool), String> {
     while let Some(word) = words.next() {
         if word == "--leaves" {
             hard = Hard::leaves();
+            continue;
+        }
+        if word == "--real" {
+            hard = Hard::real();
             continue;
         }
         if word == "--all" {

@@ -28,6 +28,13 @@
 //! Not modelled: several candidates and paths, TURN, congestion control, cryptography, streams that
 //! are reset, the cost of computing.
 //!
+//! # Real sessions
+//! A host's connections may be carried by [`peer_core::rtc`] instead, by its [`Sessions`]: ICE with
+//! a STUN server, DTLS with RustCrypto, SCTP, as datagrams over the same links, through a [`Nat`]
+//! of any kind. [`Action::Rebind`] gives its NAT another address, or the host itself if there is
+//! none. Only two such hosts can open a connection. Not there: TURN, more than one address a host,
+//! two sessions on one socket.
+//!
 //! # Leaves
 //! A host may be a device with smoltcp around its engine, by its [`Access`]. Nothing of the
 //! following is a model: the program's loop, [`peer_core::net`] or [`peer_core::link`], TCP, IPv4,
@@ -83,12 +90,13 @@
 //! ```
 //! `examples/fleet.rs` is a whole program, with `tests/fleet.rs` to assert what it showed.
 //!
-//! - `cargo test -p peer-sim`: all, with 200 seeds of the [hard scenario](scenario::hard) and 40 of
-//!   it [with leaves](scenario::Hard::leaves).
-//! - `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred`: one seed of it; `forty`: with leaves.
+//! - `cargo test -p peer-sim`: all, with 200 seeds of the [hard scenario](scenario::hard) 40 of it
+//!   [with leaves](scenario::Hard::leaves), and 20 with real sessions.
+//! - `PEER_SIM_SEED=7 cargo test -p peer-sim two_hundred`: one seed of it; `forty`: with leaves;
+//!   `twenty`: with real sessions.
 //! - `PEER_SIM_RENEW=1 cargo test -p peer-sim --test snapshots`: writes the stored traces anew.
-//! - `cargo run -p peer-sim --example soak -- --seeds 10000 [--from N] [--leaves]`: as many seeds
-//!   as you like; `--hosts`, `--actions`.
+//! - `cargo run -p peer-sim --example soak -- --seeds 10000 [--from N] [--leaves | --real]`: as
+//!   many seeds as you like; `--hosts`, `--actions`.
 //! - `PEER_SIM_LINES=20000`, before any of these: a failure shows so many lines of its trace, not
 //!   60.
 //! - `cargo run --release -p peer-sim --example crowd`: 10,000 idle peers, then 1,000 peers with

@@ -48,6 +48,11 @@ fn forty_seeds_of_the_hard_scenario_with_leaves() {
 }
 
 #[test]
+fn twenty_seeds_of_the_hard_scenario_with_real_sessions() {
+    assert!(seeds(20, |seed| hard_with(seed, Hard::real())) > 20 * 50);
+}
+
+#[test]
 fn one_seed_is_one_trace() {
     let (first, again, other) = (hard(17), hard(17), hard(18));
     assert!(first.trace_lines() > 1_000);

@@ -1,8 +1,8 @@
-//! What waits at both ends of a channel, and a model of one SCTP stream with user messages: reliable,
-//! ordered or not, with a window and repetitions.
+//! What waits at both ends of a channel, and a model of one SCTP stream with user messages:
+//! reliable, ordered or not, with a window and repetitions.
 //!
-//! Of the model: a message is one unit that is lost as soon as one of its packets is. The window does not adapt;
-//! acknowledgements are one a message.
+//! Of the model: a message is one unit that is lost as soon as one of its packets is. The window
+//! does not adapt; acknowledgements are one a message.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;

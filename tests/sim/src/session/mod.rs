@@ -1,7 +1,7 @@
 //! What is below an engine's connections: sessions, modelled or real, up to an open channel.
 //!
-//! Descriptions and candidates are texts as browsers write them, read by `peer_core::wire`, whatever
-//! is below.
+//! Descriptions and candidates are texts as browsers write them, read by `peer_core::wire`,
+//! whatever is below.
 
 pub(crate) mod channel;
 mod modelled;

@@ -1,6 +1,6 @@
-//! A model of ICE, DTLS and SCTP's set-up: each step is a packet that can be late, lost, repeated or
-//! overtaken. Packets hold a number instead of cryptography, a candidate pair is one path, and only
-//! the end that is DTLS client repeats a flight.
+//! A model of ICE, DTLS and SCTP's set-up: each step is a packet that can be late, lost, repeated
+//! or overtaken. Packets hold a number instead of cryptography, a candidate pair is one path, and
+//! only the end that is DTLS client repeats a flight.
 
 use std::rc::Rc;
 
