@@ -410,6 +410,23 @@ fn a_shutdown_is_answered_after_all_data() {
     assert_eq!(one.end.closed(), Some(Ended::Shutdown));
 }
 
+/// Fuzzing found two ends that waited for ever: what came early lay in the middle of what had been
+/// read, and left no room for what it waited for.
+#[test]
+fn what_fills_a_gap_finds_room_whatever_came_before() {
+    let mut one = Scripted::open(Size::both(4096));
+    let chunk = |at: u32, len| data(TSN.wrapping_add(at), WHOLE, &message(1, len));
+    one.hears(&[chunk(5, 700)]);
+    one.hears(&[chunk(0, 900), chunk(1, 900)]);
+    one.hears(&[chunk(6, 700)]);
+    one.hears(&[chunk(2, 800), chunk(3, 700)]);
+    assert_eq!(one.end.count, 4);
+    one.hears(&[chunk(4, 1000)]);
+    assert_eq!(one.end.count, 7);
+    let stats = one.end.association.stats();
+    assert_eq!(stats.dropped, 0);
+}
+
 #[test]
 fn when_packets_are_acknowledged() {
     let mut one = Scripted::open(Size::both(65_536));

@@ -3,12 +3,12 @@
 //!
 //! Chunks that came early are linked into lists of their own until the gap before them is filled,
 //! so nothing is copied when it is. Memory is given back from both ends; a record that is read
-//! while older ones wait leaves a hole until those are read.
+//! between others that wait leaves a hole until those at one end are read.
 
 use super::super::circle;
 
 /// Bytes of a record before its payload.
-pub(super) const HEAD_LEN: usize = 14;
+pub(super) const HEAD_LEN: usize = 16;
 /// A link to nothing.
 const NONE: u32 = u32::MAX;
 
@@ -34,6 +34,8 @@ pub(super) struct Head {
     pub(super) stream: u16,
     pub(super) ppid: u32,
     pub(super) len: u16,
+    /// The length of the record that came before it, whatever list it is in.
+    before: u16,
     next: Option<usize>,
 }
 
@@ -45,8 +47,14 @@ impl Head {
             stream,
             ppid,
             len,
+            before: 0,
             next: None,
         }
+    }
+
+    /// Bytes of its record.
+    fn size(&self) -> usize {
+        HEAD_LEN + usize::from(self.len)
     }
 
     fn encode(&self) -> [u8; HEAD_LEN] {
@@ -55,6 +63,7 @@ impl Head {
         let [l0, l1] = self.len.to_le_bytes();
         let [s0, s1] = self.stream.to_le_bytes();
         let [p0, p1, p2, p3] = self.ppid.to_le_bytes();
+        let [b0, b1] = self.before.to_le_bytes();
         let kind = match self.kind {
             Kind::Data => 0,
             Kind::Reset => 1,
@@ -62,12 +71,29 @@ impl Head {
             Kind::Freed => 3,
         };
         [
-            n0, n1, n2, n3, l0, l1, s0, s1, p0, p1, p2, p3, self.flags, kind,
+            n0, n1, n2, n3, l0, l1, s0, s1, p0, p1, p2, p3, self.flags, kind, b0, b1,
         ]
     }
 
     fn decode(bytes: [u8; HEAD_LEN]) -> Self {
-        let [n0, n1, n2, n3, l0, l1, s0, s1, p0, p1, p2, p3, flags, kind] = bytes;
+        let [
+            n0,
+            n1,
+            n2,
+            n3,
+            l0,
+            l1,
+            s0,
+            s1,
+            p0,
+            p1,
+            p2,
+            p3,
+            flags,
+            kind,
+            b0,
+            b1,
+        ] = bytes;
         let next = u32::from_le_bytes([n0, n1, n2, n3]);
         Self {
             kind: match kind {
@@ -80,6 +106,7 @@ impl Head {
             stream: u16::from_le_bytes([s0, s1]),
             ppid: u32::from_le_bytes([p0, p1, p2, p3]),
             len: u16::from_le_bytes([l0, l1]),
+            before: u16::from_le_bytes([b0, b1]),
             next: usize::try_from(next).ok().filter(|_| next != NONE),
         }
     }
@@ -103,8 +130,9 @@ pub(super) struct Log {
     head: usize,
     /// Bytes in use, holes included.
     used: usize,
-    /// Where the newest record is, if it is known.
-    back: Option<usize>,
+    /// Where the newest record is, and its length; while any is in use.
+    back: usize,
+    back_len: u16,
 }
 
 impl Log {
@@ -128,11 +156,15 @@ impl Log {
             self.head = 0;
         }
         let at = circle::forward(memory.len(), self.head, self.used);
+        let head = Head {
+            before: self.back_len,
+            ..*head
+        };
         circle::write(memory, at, &head.encode())?;
         let behind = circle::forward(memory.len(), at, HEAD_LEN);
         circle::write(memory, behind, payload)?;
         self.used += len;
-        self.back = Some(at);
+        (self.back, self.back_len) = (at, head.len);
         Some(at)
     }
 
@@ -215,27 +247,32 @@ impl Log {
         self.trim(memory);
     }
 
-    /// Gives back the memory of records at both ends that were read.
+    /// Gives back the memory of records at both ends that were read. All at the back are, or what
+    /// comes in order behind others that wait would use up the memory bit by bit.
     fn trim(&mut self, memory: &[u8]) {
-        if let Some(back) = self.back
-            && let Some(len) = self.freed(memory, back)
+        while self.used > 0
+            && let Some(freed) = self.freed(memory, self.back)
         {
-            self.used = self.used.saturating_sub(len);
-            self.back = None;
+            self.used = self.used.saturating_sub(freed.size());
+            let before = HEAD_LEN + usize::from(freed.before);
+            let back = memory.len().saturating_sub(before);
+            self.back = circle::forward(memory.len(), self.back, back);
+            self.back_len = freed.before;
         }
         while self.used > 0
-            && let Some(len) = self.freed(memory, self.head)
+            && let Some(freed) = self.freed(memory, self.head)
         {
+            let len = freed.size();
             self.head = circle::forward(memory.len(), self.head, len);
             debug_assert!(len <= self.used);
             self.used = self.used.saturating_sub(len);
         }
     }
 
-    /// The length of the record at `at`, if it was read.
-    fn freed(&self, memory: &[u8], at: usize) -> Option<usize> {
+    /// The head of the record at `at`, if it was read.
+    fn freed(&self, memory: &[u8], at: usize) -> Option<Head> {
         let head = self.head(memory, at)?;
-        (head.kind == Kind::Freed).then(|| HEAD_LEN + usize::from(head.len))
+        (head.kind == Kind::Freed).then_some(head)
     }
 
     /// Drops every record of a list.

@@ -485,14 +485,16 @@ fn operate(world: &mut World, ends: &mut [End<'_>; 2], script: &mut Bytes<'_>) {
         4 => {
             let (at, change) = (usize::from(script.word()), script.byte());
             if let Some((_, _, datagram)) = end.queue.front_mut() {
-                let at = at % datagram.len();
-                datagram[at] ^= change;
+                let at = at % datagram.len().max(1);
+                if let Some(byte) = datagram.get_mut(at) {
+                    *byte ^= change;
+                }
             }
         }
         5 => {
             let (at, len) = (usize::from(script.word()), script.below(64));
             if let Some((_, _, datagram)) = end.queue.front_mut() {
-                let at = at % datagram.len();
+                let at = at % datagram.len().max(1);
                 let to = datagram.len().min(at + len);
                 datagram.splice(at..to, script.piece().to_vec());
             }
