@@ -2,7 +2,7 @@
 
 use super::fragments::{self, header};
 use super::prf::VERIFY_LEN;
-use super::protection::Keys;
+use super::protection::KeyBlock;
 use super::record::{self, Content, Header, SEQUENCE_MAX};
 use crate::bytes;
 use crate::rtc::crypto::{Crypto, TAG_LEN};
@@ -136,7 +136,7 @@ impl<'m> Flight<'m> {
     pub(super) fn datagram<C: Crypto>(
         &mut self,
         crypto: &mut C,
-        keys: Option<&Keys<C>>,
+        keys: Option<&KeyBlock>,
         sequences: &mut Sequences,
         out: &mut [u8],
     ) -> Option<usize> {
@@ -205,7 +205,7 @@ const _: () = assert!(LAST_LEN <= DATAGRAM_MIN);
 /// Writes the last two records.
 fn last<C: Crypto>(
     crypto: &mut C,
-    keys: &Keys<C>,
+    keys: &KeyBlock,
     sequences: &mut Sequences,
     (sequence, verify_data): (u16, [u8; VERIFY_LEN]),
     out: &mut [u8],
@@ -213,6 +213,7 @@ fn last<C: Crypto>(
     if out.len() < LAST_LEN {
         return None;
     }
+    let keys = keys.write(crypto)?;
     let change = Header {
         content: Content::ChangeCipherSpec,
         epoch: 0,

@@ -6,7 +6,7 @@ use super::flight::Flight;
 use super::fragments::{FinishedParts, Fragment, header};
 use super::hello::{ClientHello, HELLO_MAX, write_client_hello};
 use super::prf::{self, MASTER_LEN};
-use super::protection::{Keys, Suite};
+use super::protection::{KeyBlock, Suite};
 use super::step::{Message, Step};
 use super::{Config, HANDSHAKE_MAX, Role};
 use crate::bytes;
@@ -210,14 +210,13 @@ impl<C: Crypto> Handshake<C> {
         Ok(())
     }
 
-    /// Does one long operation: at most one on the curve. The keys of client and server, once they
-    /// are there.
+    /// Does one long operation: at most one on the curve. The keys, once they are there.
     pub(super) fn work(
         &mut self,
         crypto: &mut C,
         identity: &Identity,
         flight: &mut Flight<'_>,
-    ) -> Result<Option<[Keys<C>; 2]>, DtlsError> {
+    ) -> Result<Option<KeyBlock>, DtlsError> {
         if matches!(self.share, Share::Wanted) {
             self.share = Share::Made(crypto.key_pair().map_err(own_fault)?);
             return Ok(None);
@@ -273,14 +272,14 @@ impl<C: Crypto> Handshake<C> {
             .map_err(|_| error)
     }
 
-    /// Agrees on the master secret and the keys of client and server.
-    fn agree(&mut self, crypto: &mut C, share: &KeyPair) -> Result<[Keys<C>; 2], DtlsError> {
+    /// Agrees on the master secret and the keys.
+    fn agree(&mut self, crypto: &mut C, share: &KeyPair) -> Result<KeyBlock, DtlsError> {
         let premaster = crypto.agree(&share.secret, &self.remote_share);
         let premaster = premaster.map_err(|_| DtlsError::Point)?;
         self.master = prf::master(crypto, &premaster, &self.session_hash);
         let (client, server) = (&self.client_random, &self.server_random);
         let block = prf::key_block(crypto, &self.master, client, server);
-        Keys::pair(crypto, self.suite, &block).ok_or(DtlsError::Internal)
+        Ok(KeyBlock::new(self.role, self.suite, block))
     }
 
     /// Ends our flight with a Finished.

@@ -92,6 +92,15 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
 /// What a session has to know beforehand.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {

@@ -1,5 +1,8 @@
 //! The protection of records: AES-128-GCM (RFC 5288) and ChaCha20-Poly1305 (RFC 7905).
 
+use zeroize::Zeroize as _;
+
+use super::Role;
 use super::prf::KEY_BLOCK_LEN;
 use super::record::{HEADER_LEN, Header, VERSION};
 use crate::bytes;
@@ -40,7 +43,65 @@ impl Suite {
     }
 }
 
-/// Keys of one direction.
+/// The keys of both directions as they were derived, a tenth as long as those that are prepared.
+/// The few records of a handshake have theirs prepared one by one.
+pub(super) struct KeyBlock {
+    role: Role,
+    suite: Suite,
+    block: Secret<KEY_BLOCK_LEN>,
+}
+
+impl KeyBlock {
+    /// Keeps what the suite needs of the block, and wipes the rest.
+    pub(super) fn new(role: Role, suite: Suite, mut block: Secret<KEY_BLOCK_LEN>) -> Self {
+        let needed = match suite {
+            Suite::Aes128Gcm => 2 * (16 + 4),
+            Suite::ChaCha20Poly1305 => 2 * (32 + 12),
+        };
+        if let Some(rest) = block.as_mut().get_mut(needed..) {
+            rest.zeroize();
+        }
+        Self { role, suite, block }
+    }
+
+    /// Prepares the keys of what the remote sends.
+    pub(super) fn read<C: Crypto>(&self, crypto: &mut C) -> Option<Keys<C>> {
+        self.of(crypto, self.role.other())
+    }
+
+    /// Prepares the keys of what we send.
+    pub(super) fn write<C: Crypto>(&self, crypto: &mut C) -> Option<Keys<C>> {
+        self.of(crypto, self.role)
+    }
+
+    /// The keys of what this end sends: first come the keys of client and server, then both IVs.
+    fn of<C: Crypto>(&self, crypto: &mut C, sender: Role) -> Option<Keys<C>> {
+        let n = match sender {
+            Role::Client => 0,
+            Role::Server => 1,
+        };
+        let block = self.block.as_bytes();
+        let (key, iv) = match self.suite {
+            Suite::Aes128Gcm => (
+                AeadKey::Aes128Gcm(block.get(16 * n..)?.first_chunk()?),
+                block.get(32 + 4 * n..)?.get(..4)?,
+            ),
+            Suite::ChaCha20Poly1305 => (
+                AeadKey::ChaCha20Poly1305(block.get(32 * n..)?.first_chunk()?),
+                block.get(64 + 12 * n..)?.get(..12)?,
+            ),
+        };
+        let mut kept = Secret::ZERO;
+        bytes::copy(kept.as_mut(), iv)?;
+        Some(Keys {
+            suite: self.suite,
+            aead: crypto.aead(key),
+            iv: kept,
+        })
+    }
+}
+
+/// Keys of one direction, prepared.
 pub(super) struct Keys<C: Crypto> {
     suite: Suite,
     aead: C::Aead,
@@ -49,39 +110,6 @@ pub(super) struct Keys<C: Crypto> {
 }
 
 impl<C: Crypto> Keys<C> {
-    /// The keys of the client and of the server from a key block: first both keys, then both IVs.
-    pub(super) fn pair(
-        crypto: &mut C,
-        suite: Suite,
-        block: &Secret<KEY_BLOCK_LEN>,
-    ) -> Option<[Self; 2]> {
-        let block = block.as_bytes();
-        let mut keys = |n: usize| {
-            let (aead, iv) = match suite {
-                Suite::Aes128Gcm => {
-                    let key = block.get(16 * n..)?.first_chunk()?;
-                    (
-                        crypto.aead(AeadKey::Aes128Gcm(key)),
-                        block.get(32 + 4 * n..)?.get(..4)?,
-                    )
-                }
-                Suite::ChaCha20Poly1305 => {
-                    let key = block.get(32 * n..)?.first_chunk()?;
-                    let aead = crypto.aead(AeadKey::ChaCha20Poly1305(key));
-                    (aead, block.get(64 + 12 * n..)?.get(..12)?)
-                }
-            };
-            let mut kept = Secret::ZERO;
-            bytes::copy(kept.as_mut(), iv)?;
-            Some(Self {
-                suite,
-                aead,
-                iv: kept,
-            })
-        };
-        Some([keys(0)?, keys(1)?])
-    }
-
     /// GCM's nonce is the IV and what the record says; ChaCha20's is the IV, changed by epoch and
     /// sequence number.
     fn nonce(&self, explicit: [u8; 8]) -> [u8; NONCE_LEN] {

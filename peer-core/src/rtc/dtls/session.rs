@@ -9,7 +9,7 @@ use super::error::{DtlsError, SealError};
 use super::flight::{FLIGHT_MAX, Flight, Sequences};
 use super::fragments::{Fragment, Fragments, Taken};
 use super::handshake::Handshake;
-use super::protection::Keys;
+use super::protection::{KeyBlock, Keys};
 use super::reader::Reader;
 use super::record::{self, Content, Header};
 use super::replay::ReplayWindow;
@@ -129,15 +129,43 @@ impl<const M: usize> Default for Resources<M> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Dtls<'m, C: Crypto> {
-    fragments: Fragments<'m>,
-    core: Core<'m, C>,
+    role: Role,
+    state: State<'m, C>,
+    flight: Flight<'m>,
+    sequences: Sequences,
+    /// Once they are agreed on.
+    keys: Option<KeyBlock>,
+    replay: ReplayWindow,
+    forgeries: u64,
+    /// To be sent: level, description, epoch.
+    alert: Option<(u8, u8, u16)>,
+    /// The last that came in plaintext.
+    plain_alert: Option<u8>,
+    events: Deque<Event, EVENTS>,
+    datagram_max: usize,
 }
 
+/// What only a handshake needs and what only an open session needs share their memory, so that a
+/// remote that has not proved who it is costs little.
 #[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
-enum State<C: Crypto> {
-    Handshake(Handshake<C>),
-    Open,
+enum State<'m, C: Crypto> {
+    Handshake(Pending<'m, C>),
+    Open(Prepared<C>),
     Ended,
+}
+
+/// A handshake, and what came of it.
+struct Pending<'m, C: Crypto> {
+    handshake: Handshake<C>,
+    fragments: Fragments<'m>,
+    early: Deque<Early, EARLY>,
+    timer: Timer,
+}
+
+/// The keys of an open session.
+struct Prepared<C: Crypto> {
+    read: Keys<C>,
+    write: Keys<C>,
 }
 
 /// A record with an encrypted Finished, or a part of it, that came before its keys, or before the
@@ -146,26 +174,6 @@ struct Early {
     header: Header,
     body: [u8; EARLY_MAX],
     len: usize,
-}
-
-/// All but the fragments, which are read while the rest changes.
-struct Core<'m, C: Crypto> {
-    role: Role,
-    state: State<C>,
-    flight: Flight<'m>,
-    timer: Timer,
-    sequences: Sequences,
-    read: Option<Keys<C>>,
-    write: Option<Keys<C>>,
-    replay: ReplayWindow,
-    forgeries: u64,
-    early: Deque<Early, EARLY>,
-    /// To be sent: level, description, epoch.
-    alert: Option<(u8, u8, u16)>,
-    /// The last that came in plaintext.
-    plain_alert: Option<u8>,
-    events: Deque<Event, EVENTS>,
-    datagram_max: usize,
 }
 
 impl<'m, C: Crypto> Dtls<'m, C> {
@@ -183,30 +191,31 @@ impl<'m, C: Crypto> Dtls<'m, C> {
     pub fn with_memory(now: Instant, crypto: &mut C, config: &Config, memory: Memory<'m>) -> Self {
         let mut flight = Flight::new(memory.flight);
         let handshake = Handshake::begin(crypto, config, &mut flight);
-        let mut core = Core {
+        let mut session = Self {
             role: config.role,
             state: State::Ended,
             flight,
-            timer: Timer::new(now, config.first_wait, config.time_limit),
             sequences: Sequences::default(),
-            read: None,
-            write: None,
+            keys: None,
             replay: ReplayWindow::default(),
             forgeries: 0,
-            early: Deque::new(),
             alert: None,
             plain_alert: None,
             events: Deque::new(),
             datagram_max: config.datagram_max.clamp(DATAGRAM_MIN, DATAGRAM_MAX),
         };
         match handshake {
-            Ok(handshake) => core.state = State::Handshake(handshake),
-            Err(error) => core.tell(Event::Failed(error)),
+            Ok(handshake) => {
+                session.state = State::Handshake(Pending {
+                    handshake,
+                    fragments: Fragments::new(memory.message),
+                    early: Deque::new(),
+                    timer: Timer::new(now, config.first_wait, config.time_limit),
+                });
+            }
+            Err(error) => session.tell(Event::Failed(error)),
         }
-        Self {
-            fragments: Fragments::new(memory.message),
-            core,
-        }
+        session
     }
 
     /// Takes the records of a datagram up to the next application data, and returns that.
@@ -235,15 +244,13 @@ impl<'m, C: Crypto> Dtls<'m, C> {
         header: &Header,
         body: &mut [u8],
     ) -> Option<Range<usize>> {
-        match (&self.core.state, header.epoch) {
+        match (&mut self.state, header.epoch) {
             (State::Handshake(_), 0) => self.plaintext(now, crypto, header.content, body),
-            (State::Handshake(handshake), 1) if !handshake.awaits_finished() => {
-                self.core.keep_early(header, body);
+            (State::Handshake(pending), 1) if !pending.handshake.awaits_finished() => {
+                pending.keep_early(header, body);
             }
-            (State::Handshake(_) | State::Open, 1) => {
-                return self
-                    .core
-                    .protected(crypto, &mut self.fragments, header, body);
+            (State::Handshake(_) | State::Open(_), 1) => {
+                return self.protected(crypto, header, body);
             }
             _ => {}
         }
@@ -255,65 +262,73 @@ impl<'m, C: Crypto> Dtls<'m, C> {
             Content::Handshake => {
                 let mut reader = Reader::new(body);
                 while let Some(fragment) = Fragment::read(&mut reader) {
-                    match Message::read(fragment.kind) {
-                        // These do not come in plaintext; a forged one is to end nothing.
-                        Message::Finished | Message::Other(0) => continue,
-                        message => match self.fragments.insert(&fragment) {
-                            Taken::Kept | Taken::Dropped => {}
-                            Taken::Old => self.core.remote_repeats(now),
-                            Taken::TooLong => self.core.fail(DtlsError::MessageTooLong(message)),
-                        },
-                    }
+                    self.plain_fragment(now, &fragment);
                 }
                 self.deliver(crypto);
             }
             Content::ChangeCipherSpec => {
-                if let (State::Handshake(handshake), [1]) = (&mut self.core.state, body)
-                    && handshake.step == Step::Change
+                if let (State::Handshake(pending), [1]) = (&mut self.state, body)
+                    && pending.handshake.step == Step::Change
                 {
-                    handshake.step = Step::Finished;
+                    pending.handshake.step = Step::Finished;
                     self.open_early(crypto);
                 }
             }
             Content::Alert => {
                 if let &[_, description] = body {
-                    self.core.plain_alert = Some(description);
+                    self.plain_alert = Some(description);
                 }
             }
             Content::ApplicationData => {}
         }
     }
 
+    fn plain_fragment(&mut self, now: Instant, fragment: &Fragment<'_>) {
+        let State::Handshake(pending) = &mut self.state else {
+            return;
+        };
+        match Message::read(fragment.kind) {
+            // These do not come in plaintext; a forged one is to end nothing.
+            Message::Finished | Message::Other(0) => {}
+            message => match pending.fragments.insert(fragment) {
+                Taken::Kept | Taken::Dropped => {}
+                // The remote sent something that we have: it may not have our flight.
+                Taken::Old => {
+                    if self.flight.is_sent() && pending.timer.answers(now) {
+                        self.flight.restart();
+                    }
+                }
+                Taken::TooLong => self.fail(DtlsError::MessageTooLong(message)),
+            },
+        }
+    }
+
     /// Takes the messages that are complete and whose turn it is, until one needs work.
     fn deliver(&mut self, crypto: &mut C) {
-        while let (State::Handshake(handshake), Some((kind, sequence, body))) =
-            (&mut self.core.state, self.fragments.ready())
+        while let State::Handshake(pending) = &mut self.state
+            && let Some((kind, sequence, body)) = pending.fragments.ready()
         {
+            let handshake = &mut pending.handshake;
             if handshake.is_busy() {
                 break;
             }
-            let taken = handshake.message(crypto, &mut self.core.flight, kind, sequence, body);
-            self.fragments.take();
+            let taken = handshake.message(crypto, &mut self.flight, kind, sequence, body);
+            pending.fragments.take();
             match taken {
-                Ok(()) => self.core.follow_flight(),
-                Err(error) => self.core.fail(error),
+                Ok(()) => self.follow_flight(),
+                Err(error) => self.fail(error),
             }
         }
     }
 
     /// Opens what came early of the Finished, if it can be now.
     fn open_early(&mut self, crypto: &mut C) {
-        let State::Handshake(handshake) = &self.core.state else {
-            return;
-        };
-        if !handshake.awaits_finished() {
-            return;
-        }
-        while let Some(mut early) = self.core.early.pop_front() {
+        while let State::Handshake(pending) = &mut self.state
+            && pending.handshake.awaits_finished()
+            && let Some(mut early) = pending.early.pop_front()
+        {
             let body = bytes::front_mut(&mut early.body, early.len);
-            let data = self
-                .core
-                .protected(crypto, &mut self.fragments, &early.header, body);
+            let data = self.protected(crypto, &early.header, body);
             debug_assert!(data.is_none(), "only a handshake record is kept");
         }
     }
@@ -322,22 +337,16 @@ impl<'m, C: Crypto> Dtls<'m, C> {
     ///
     /// `identity` is ours, and the same in each call.
     pub fn work(&mut self, now: Instant, crypto: &mut C, identity: &Identity) -> bool {
-        let core = &mut self.core;
-        if let State::Handshake(handshake) = &mut core.state {
-            if core.timer.is_over(now) {
-                core.time_out();
+        if let State::Handshake(pending) = &mut self.state {
+            if pending.timer.is_over(now) {
+                self.time_out();
                 return false;
             }
-            match handshake.work(crypto, identity, &mut core.flight) {
-                Ok(None) => core.follow_flight(),
-                Ok(Some([client, server])) => {
-                    let (read, write) = match core.role {
-                        Role::Client => (server, client),
-                        Role::Server => (client, server),
-                    };
-                    (core.read, core.write) = (Some(read), Some(write));
-                }
-                Err(error) => core.fail(error),
+            let handshake = &mut pending.handshake;
+            match handshake.work(crypto, identity, &mut self.flight) {
+                Ok(None) => self.follow_flight(),
+                Ok(keys) => self.keys = keys,
+                Err(error) => self.fail(error),
             }
             self.deliver(crypto);
             self.open_early(crypto);
@@ -348,9 +357,9 @@ impl<'m, C: Crypto> Dtls<'m, C> {
     /// Whether [`work`](Self::work) has something to do.
     #[must_use]
     pub fn wants_work(&self) -> bool {
-        match &self.core.state {
-            State::Handshake(handshake) => handshake.wants_work(),
-            State::Open | State::Ended => false,
+        match &self.state {
+            State::Handshake(pending) => pending.handshake.wants_work(),
+            State::Open(_) | State::Ended => false,
         }
     }
 
@@ -358,28 +367,52 @@ impl<'m, C: Crypto> Dtls<'m, C> {
     ///
     /// `out` has at least the configured size of a datagram.
     pub fn transmit(&mut self, now: Instant, crypto: &mut C, out: &mut [u8]) -> Option<usize> {
-        self.core.transmit(now, crypto, out)
+        if let State::Handshake(pending) = &mut self.state {
+            if pending.timer.is_over(now) {
+                self.time_out();
+            } else if pending.timer.expires(now) {
+                self.flight.restart();
+            }
+        }
+        if let Some((level, description, epoch)) = self.alert.take() {
+            let len = self.send_alert(crypto, epoch, [level, description], out);
+            self.end();
+            return len;
+        }
+        if self.flight.is_sent() {
+            return None;
+        }
+        let len = out.len().min(self.datagram_max);
+        let out = bytes::front_mut(out, len);
+        let keys = self.keys.as_ref();
+        let written = self.flight.datagram(crypto, keys, &mut self.sequences, out);
+        if self.flight.is_sent()
+            && let State::Handshake(pending) = &mut self.state
+        {
+            pending.timer.sent(now);
+        }
+        written
     }
 
     /// Returns when [`transmit`](Self::transmit) is to be called again, if nothing happens before.
     /// An open session has no deadline.
     #[must_use]
     pub fn timeout(&self) -> Option<Instant> {
-        match self.core.state {
-            State::Handshake(_) => self.core.timer.next(),
-            State::Open | State::Ended => None,
+        match &self.state {
+            State::Handshake(pending) => pending.timer.next(),
+            State::Open(_) | State::Ended => None,
         }
     }
 
     /// Returns what happened, in order.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.core.events.pop_front()
+        self.events.pop_front()
     }
 
     /// Whether application data can be sent.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self.core.state, State::Open)
+        matches!(self.state, State::Open(_))
     }
 
     /// Encrypts the bytes at `text` where they lie, and returns where the datagram lies.
@@ -392,241 +425,7 @@ impl<'m, C: Crypto> Dtls<'m, C> {
         buffer: &mut [u8],
         text: Range<usize>,
     ) -> Result<Range<usize>, SealError> {
-        self.core.seal(crypto, buffer, text)
-    }
-
-    /// Ends the session. The remote is told by the next [`transmit`](Self::transmit), if the
-    /// handshake was done. Secrets are wiped.
-    pub fn close(&mut self) {
-        if matches!(self.core.state, State::Open) {
-            self.core.alert = Some((WARNING, CLOSE_NOTIFY, 1));
-        }
-        self.core.end();
-    }
-}
-
-/// What a secret is overwritten with. Constants, since a value made on the stack brings along what
-/// lay there before: keys.
-impl<C: Crypto> Core<'_, C> {
-    const NO_KEYS: Option<Keys<C>> = None;
-    const OPEN: State<C> = State::Open;
-    const ENDED: State<C> = State::Ended;
-}
-
-impl<C: Crypto> Core<'_, C> {
-    /// Our flight may have changed: another one, or none because it arrived.
-    const fn follow_flight(&mut self) {
-        if self.flight.is_empty() {
-            self.timer.stop();
-        } else if self.flight.is_new() {
-            self.timer.new_flight(self.write.is_some());
-        }
-    }
-
-    /// The remote sent something that we have: it may not have our flight.
-    fn remote_repeats(&mut self, now: Instant) {
-        if self.flight.is_sent() && self.timer.answers(now) {
-            self.flight.restart();
-        }
-    }
-
-    fn keep_early(&mut self, header: &Header, body: &[u8]) {
-        if header.content != Content::Handshake {
-            return;
-        }
-        let mut early = Early {
-            header: *header,
-            body: [0; EARLY_MAX],
-            len: body.len(),
-        };
-        if bytes::copy(&mut early.body, body).is_some() {
-            if self.early.is_full() {
-                self.early.pop_front();
-            }
-            let kept = self.early.push_back(early);
-            debug_assert!(kept.is_ok(), "room was made");
-        }
-    }
-
-    /// A record of epoch 1, whose keys are there. The place of application data in it.
-    fn protected(
-        &mut self,
-        crypto: &mut C,
-        fragments: &mut Fragments<'_>,
-        header: &Header,
-        body: &mut [u8],
-    ) -> Option<Range<usize>> {
-        let keys = self.read.as_ref()?;
-        if !self.replay.is_new(header.sequence) {
-            return None;
-        }
-        let Ok(text) = keys.open(crypto, header, body) else {
-            self.forgeries += 1;
-            if self.forgeries >= FORGERIES_MAX {
-                self.fail(DtlsError::TooManyForgeries);
-            }
-            return None;
-        };
-        self.replay.mark(header.sequence);
-        match (header.content, &mut self.state) {
-            (Content::ApplicationData, State::Open) => {
-                let start = keys.text_at().checked_sub(record::HEADER_LEN)?;
-                return Some(start..start.checked_add(text.len())?);
-            }
-            (Content::Alert, _) => {
-                if let &mut [level, description] = text {
-                    self.remote_alert(level, description);
-                }
-            }
-            (Content::Handshake, _) => {
-                let mut reader = Reader::new(text);
-                while let Some(fragment) = Fragment::read(&mut reader) {
-                    self.encrypted_fragment(crypto, fragments, &fragment);
-                }
-            }
-            _ => {}
-        }
-        None
-    }
-
-    /// All but a Finished is dropped: a HelloRequest or a hello would be renegotiation.
-    fn encrypted_fragment(
-        &mut self,
-        crypto: &mut C,
-        fragments: &mut Fragments<'_>,
-        fragment: &Fragment<'_>,
-    ) {
-        if Message::read(fragment.kind) != Message::Finished {
-            return;
-        }
-        match &mut self.state {
-            State::Handshake(handshake) if fragment.sequence == fragments.next() => {
-                match handshake.finished(crypto, &mut self.flight, fragment) {
-                    Ok(true) => {
-                        fragments.skip();
-                        self.open();
-                    }
-                    Ok(false) => {}
-                    Err(error) => self.fail(error),
-                }
-            }
-            // The remote repeats its last flight: it did not get ours.
-            State::Open if self.role == Role::Server && fragment.is_first() => {
-                self.flight.restart();
-            }
-            State::Handshake(_) | State::Open | State::Ended => {}
-        }
-    }
-
-    fn open(&mut self) {
-        self.state = Self::OPEN;
-        self.early.clear();
-        self.timer.stop();
-        self.tell(Event::Connected);
-    }
-
-    fn tell(&mut self, event: Event) {
-        let told = self.events.push_back(event);
-        debug_assert!(told.is_ok(), "a session opens once and ends once");
-    }
-
-    fn remote_alert(&mut self, level: u8, description: u8) {
-        if description == CLOSE_NOTIFY {
-            self.alert = Some((WARNING, CLOSE_NOTIFY, 1));
-            self.end();
-            self.tell(Event::Closed);
-        } else if level == FATAL {
-            self.end();
-            self.tell(Event::Failed(DtlsError::Alert(description)));
-        }
-    }
-
-    /// Ends the session and tells both sides why.
-    fn fail(&mut self, error: DtlsError) {
-        let encrypted = match &self.state {
-            State::Handshake(handshake) => {
-                self.write.is_some() && self.role == Role::Client && !handshake.is_busy()
-            }
-            State::Open => true,
-            State::Ended => return,
-        };
-        self.alert = Some((FATAL, error.alert(), u16::from(encrypted)));
-        self.end();
-        self.tell(Event::Failed(error));
-    }
-
-    /// The remote is gone, or does not want: it is told nothing more.
-    fn time_out(&mut self) {
-        let alert = self.plain_alert;
-        self.end();
-        self.tell(Event::Failed(DtlsError::TimedOut { alert }));
-    }
-
-    /// Drops the handshake and the keys, but for those that a last alert needs.
-    fn end(&mut self) {
-        self.state = Self::ENDED;
-        self.flight.clear();
-        self.early.clear();
-        self.read = Self::NO_KEYS;
-        if !matches!(self.alert, Some((_, _, 1))) {
-            self.write = Self::NO_KEYS;
-        }
-    }
-
-    fn transmit(&mut self, now: Instant, crypto: &mut C, out: &mut [u8]) -> Option<usize> {
-        let waits = matches!(self.state, State::Handshake(_));
-        if waits && self.timer.is_over(now) {
-            self.time_out();
-        } else if waits && self.timer.expires(now) {
-            self.flight.restart();
-        }
-        if let Some((level, description, epoch)) = self.alert.take() {
-            let len = self.send_alert(crypto, epoch, [level, description], out);
-            self.end();
-            return len;
-        }
-        if self.flight.is_sent() {
-            return None;
-        }
-        let len = out.len().min(self.datagram_max);
-        let out = bytes::front_mut(out, len);
-        let keys = self.write.as_ref();
-        let written = self.flight.datagram(crypto, keys, &mut self.sequences, out);
-        if self.flight.is_sent() && matches!(self.state, State::Handshake(_)) {
-            self.timer.sent(now);
-        }
-        written
-    }
-
-    fn send_alert(
-        &mut self,
-        crypto: &mut C,
-        epoch: u16,
-        alert: [u8; 2],
-        out: &mut [u8],
-    ) -> Option<usize> {
-        let mut header = Header {
-            content: Content::Alert,
-            epoch,
-            sequence: self.sequences.next(epoch)?,
-            len: 2,
-        };
-        if epoch == 0 {
-            return bytes::concat(out, &[&header.write(), &alert]);
-        }
-        header.len = 0;
-        let keys = self.write.as_ref()?;
-        bytes::copy(out.get_mut(keys.text_at()..)?, &alert)?;
-        keys.seal(crypto, header, out, alert.len())
-    }
-
-    fn seal(
-        &mut self,
-        crypto: &mut C,
-        buffer: &mut [u8],
-        text: Range<usize>,
-    ) -> Result<Range<usize>, SealError> {
-        let (State::Open, Some(keys)) = (&self.state, &self.write) else {
+        let State::Open(Prepared { write: keys, .. }) = &self.state else {
             return Err(SealError::NotOpen);
         };
         let start = text
@@ -653,38 +452,239 @@ impl<C: Crypto> Core<'_, C> {
             .ok_or(SealError::NoRoom)?;
         Ok(start..start + len)
     }
+
+    /// Ends the session. The remote is told by the next [`transmit`](Self::transmit), if the
+    /// handshake was done. Secrets are wiped.
+    pub fn close(&mut self) {
+        if self.is_open() {
+            self.alert = Some((WARNING, CLOSE_NOTIFY, 1));
+        }
+        self.end();
+    }
+}
+
+impl<C: Crypto> Pending<'_, C> {
+    fn keep_early(&mut self, header: &Header, body: &[u8]) {
+        if header.content != Content::Handshake {
+            return;
+        }
+        let mut early = Early {
+            header: *header,
+            body: [0; EARLY_MAX],
+            len: body.len(),
+        };
+        if bytes::copy(&mut early.body, body).is_some() {
+            if self.early.is_full() {
+                self.early.pop_front();
+            }
+            let kept = self.early.push_back(early);
+            debug_assert!(kept.is_ok(), "room was made");
+        }
+    }
+}
+
+/// What a secret is overwritten with. Constants, since a value made on the stack brings along what
+/// lay there before: keys.
+impl<C: Crypto> Dtls<'_, C> {
+    const NO_KEYS: Option<KeyBlock> = None;
+    const ENDED: State<'static, C> = State::Ended;
+}
+
+impl<C: Crypto> Dtls<'_, C> {
+    /// Our flight may have changed: another one, or none because it arrived.
+    const fn follow_flight(&mut self) {
+        if let State::Handshake(pending) = &mut self.state {
+            if self.flight.is_empty() {
+                pending.timer.stop();
+            } else if self.flight.is_new() {
+                pending.timer.new_flight(self.keys.is_some());
+            }
+        }
+    }
+
+    /// A record of epoch 1. The place of application data in it.
+    fn protected(
+        &mut self,
+        crypto: &mut C,
+        header: &Header,
+        body: &mut [u8],
+    ) -> Option<Range<usize>> {
+        let block = self.keys.as_ref()?;
+        if !self.replay.is_new(header.sequence) {
+            return None;
+        }
+        let opened = match &self.state {
+            State::Handshake(_) => block.read(crypto)?.open(crypto, header, body),
+            State::Open(keys) => keys.read.open(crypto, header, body),
+            State::Ended => return None,
+        };
+        let Ok(text) = opened else {
+            self.forgeries += 1;
+            if self.forgeries >= FORGERIES_MAX {
+                self.fail(DtlsError::TooManyForgeries);
+            }
+            return None;
+        };
+        self.replay.mark(header.sequence);
+        match (header.content, &self.state) {
+            (Content::ApplicationData, State::Open(keys)) => {
+                let start = keys.read.text_at().checked_sub(record::HEADER_LEN)?;
+                return Some(start..start.checked_add(text.len())?);
+            }
+            (Content::Alert, _) => {
+                if let &mut [level, description] = text {
+                    self.remote_alert(level, description);
+                }
+            }
+            (Content::Handshake, _) => {
+                let mut reader = Reader::new(text);
+                while let Some(fragment) = Fragment::read(&mut reader) {
+                    self.encrypted_fragment(crypto, &fragment);
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// All but a Finished is dropped: a HelloRequest or a hello would be renegotiation.
+    fn encrypted_fragment(&mut self, crypto: &mut C, fragment: &Fragment<'_>) {
+        if Message::read(fragment.kind) != Message::Finished {
+            return;
+        }
+        match &mut self.state {
+            State::Handshake(pending) if fragment.sequence == pending.fragments.next() => {
+                let handshake = &mut pending.handshake;
+                match handshake.finished(crypto, &mut self.flight, fragment) {
+                    Ok(true) => self.open(crypto),
+                    Ok(false) => {}
+                    Err(error) => self.fail(error),
+                }
+            }
+            // The remote repeats its last flight: it did not get ours.
+            State::Open(_) if self.role == Role::Server && fragment.is_first() => {
+                self.flight.restart();
+            }
+            State::Handshake(_) | State::Open(_) | State::Ended => {}
+        }
+    }
+
+    /// Prepares the keys, and forgets the handshake.
+    fn open(&mut self, crypto: &mut C) {
+        let keys = self.keys.as_ref();
+        let prepared = keys.and_then(|block| {
+            Some(Prepared {
+                read: block.read(crypto)?,
+                write: block.write(crypto)?,
+            })
+        });
+        let Some(prepared) = prepared else {
+            debug_assert!(false, "a Finished was opened with them");
+            return self.fail(DtlsError::Internal);
+        };
+        self.state = State::Open(prepared);
+        self.tell(Event::Connected);
+    }
+
+    fn tell(&mut self, event: Event) {
+        let told = self.events.push_back(event);
+        debug_assert!(told.is_ok(), "a session opens once and ends once");
+    }
+
+    fn remote_alert(&mut self, level: u8, description: u8) {
+        if description == CLOSE_NOTIFY {
+            self.alert = Some((WARNING, CLOSE_NOTIFY, 1));
+            self.end();
+            self.tell(Event::Closed);
+        } else if level == FATAL {
+            self.end();
+            self.tell(Event::Failed(DtlsError::Alert(description)));
+        }
+    }
+
+    /// Ends the session and tells both sides why.
+    fn fail(&mut self, error: DtlsError) {
+        let encrypted = match &self.state {
+            State::Handshake(pending) => {
+                let handshake = &pending.handshake;
+                self.keys.is_some() && self.role == Role::Client && !handshake.is_busy()
+            }
+            State::Open(_) => true,
+            State::Ended => return,
+        };
+        self.alert = Some((FATAL, error.alert(), u16::from(encrypted)));
+        self.end();
+        self.tell(Event::Failed(error));
+    }
+
+    /// The remote is gone, or does not want: it is told nothing more.
+    fn time_out(&mut self) {
+        let alert = self.plain_alert;
+        self.end();
+        self.tell(Event::Failed(DtlsError::TimedOut { alert }));
+    }
+
+    /// Drops the handshake and the keys, but for what a last alert needs.
+    fn end(&mut self) {
+        self.state = Self::ENDED;
+        self.flight.clear();
+        if !matches!(self.alert, Some((_, _, 1))) {
+            self.keys = Self::NO_KEYS;
+        }
+    }
+
+    fn send_alert(
+        &mut self,
+        crypto: &mut C,
+        epoch: u16,
+        alert: [u8; 2],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let mut header = Header {
+            content: Content::Alert,
+            epoch,
+            sequence: self.sequences.next(epoch)?,
+            len: 2,
+        };
+        if epoch == 0 {
+            return bytes::concat(out, &[&header.write(), &alert]);
+        }
+        header.len = 0;
+        let keys = self.keys.as_ref()?.write(crypto)?;
+        bytes::copy(out.get_mut(keys.text_at()..)?, &alert)?;
+        keys.seal(crypto, header, out, alert.len())
+    }
 }
 
 #[cfg(test)]
 impl<C: Crypto> Dtls<'_, C> {
     /// Whether nothing is left of the handshake and the keys.
     pub(super) fn is_wiped(&self) -> bool {
-        let core = &self.core;
-        matches!(core.state, State::Ended) && core.read.is_none() && core.write.is_none()
+        matches!(self.state, State::Ended) && self.keys.is_none()
     }
 
     /// As if so many records of epoch 1 had been sent.
     pub(super) const fn set_sequence(&mut self, next: u64) {
-        self.core.sequences.set(1, next);
+        self.sequences.set(1, next);
     }
 
     /// As if so many records with a wrong tag had come.
     pub(super) const fn set_forgeries(&mut self, forgeries: u64) {
-        self.core.forgeries = forgeries;
+        self.forgeries = forgeries;
     }
 
     pub(super) const fn forgeries(&self) -> u64 {
-        self.core.forgeries
+        self.forgeries
     }
 
     /// The sequence number and the body of the Finished that is to be sent.
     pub(super) fn own_finished(&self) -> (u16, [u8; 12]) {
-        self.core.flight.own_finished()
+        self.flight.own_finished()
     }
 
     /// Changes a bit of the Finished that is to be sent.
     pub(super) fn spoil_finished(&mut self) {
-        self.core.flight.spoil_finished();
+        self.flight.spoil_finished();
     }
 
     /// An encrypted record of any kind, with up to 100 bytes.
@@ -695,13 +695,17 @@ impl<C: Crypto> Dtls<'_, C> {
         text: &[u8],
     ) -> ([u8; 200], usize) {
         let mut out = [0; 200];
-        let keys = self.core.write.as_ref().expect("there are keys");
+        let keys = self
+            .keys
+            .as_ref()
+            .and_then(|keys| keys.write(crypto))
+            .expect("there are keys");
         let at = keys.text_at();
         out[at..at + text.len()].copy_from_slice(text);
         let header = Header {
             content,
             epoch: 1,
-            sequence: self.core.sequences.next(1).expect("there is one left"),
+            sequence: self.sequences.next(1).expect("there is one left"),
             len: 0,
         };
         let len = keys.seal(crypto, header, &mut out, text.len());
