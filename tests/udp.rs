@@ -108,7 +108,7 @@ impl<C: Crypto> Sessions<C> {
     /// # Panics
     /// There are too many, or there is no randomness.
     pub fn add(&mut self, config: Config) -> SessionId {
-        let memory: &'static mut Resources<2, 8, 16, 1, 0, 1536, 65536, 512, 65536, 32> =
+        let memory: &'static mut Resources<'static, 2, 8, 16, 1, 0, 1536, 65536, 512, 65536, 32> =
             Box::leak(Box::default());
         let now = self.now();
         let session = Session::new(now, &mut self.crypto, config, memory.lend(), &[]);

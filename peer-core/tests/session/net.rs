@@ -16,7 +16,7 @@ use crate::flights::Flights;
 pub(crate) use crate::flights::Random;
 use crate::turn_server::TurnServer;
 
-pub(crate) type Memory = Resources<4, 8, 32, 2, 1, 1536, 16384, 256, 16384, 32>;
+pub(crate) type Memory = Resources<'static, 4, 8, 32, 2, 1, 1536, 16384, 256, 16384, 32>;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const START: Instant = Instant::from_micros(1_000);

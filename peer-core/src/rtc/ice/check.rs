@@ -171,7 +171,7 @@ impl Agent<'_> {
                 .put(Attribute::Nomination(nomination));
         }
         let written = writer
-            .integrity(crypto, remote.password())
+            .integrity(crypto, remote.key())
             .fingerprint()
             .finish();
         Some(written.ok()?.len())
@@ -198,7 +198,7 @@ impl Agent<'_> {
                 .remote_of(link)
                 .is_some_and(|remote| remote.address == source);
         let authentic = self.remote.as_ref().is_some_and(|remote| {
-            message.verify_integrity(crypto, remote.password()).is_ok()
+            message.verify_integrity(crypto, remote.key()).is_ok()
                 && message.verify_fingerprint().is_ok()
         });
         if !there || !authentic {

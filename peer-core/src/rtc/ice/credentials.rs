@@ -2,10 +2,11 @@
 
 use core::fmt;
 
+use sha1::{Digest as _, Sha1};
 use zeroize::Zeroize as _;
 
 use crate::bytes;
-use crate::rtc::crypto::{Crypto, CryptoError, Secret};
+use crate::rtc::crypto::{Crypto, CryptoError, Secret, equal};
 
 /// Characters of a local ufrag: 48 bits.
 pub const LOCAL_UFRAG_LEN: usize = 8;
@@ -16,6 +17,9 @@ pub(super) const PASSWORD_LEN: usize = 24;
 pub const UFRAG_MAX: usize = 32;
 /// Characters of the longest password of a remote (RFC 8839 §5.4).
 pub const PASSWORD_MAX: usize = 256;
+
+/// Bytes of HMAC's longest key; it takes a longer one's hash (RFC 2104).
+const KEY_MAX: usize = 64;
 
 /// What ufrag and password are made of (RFC 8839 §5.4).
 const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -73,8 +77,9 @@ impl<'a> Checked<'a> {
 pub(super) struct Remote {
     ufrag: [u8; UFRAG_MAX],
     ufrag_len: usize,
-    password: Secret<PASSWORD_MAX>,
-    password_len: usize,
+    /// The password as HMAC takes it.
+    key: Secret<KEY_MAX>,
+    key_len: usize,
 }
 
 impl Remote {
@@ -83,8 +88,8 @@ impl Remote {
         Self {
             ufrag: [0; UFRAG_MAX],
             ufrag_len: 0,
-            password: Secret::ZERO,
-            password_len: 0,
+            key: Secret::ZERO,
+            key_len: 0,
         }
     }
 
@@ -92,21 +97,32 @@ impl Remote {
     pub(super) fn set(&mut self, credentials: &Checked<'_>) {
         let Checked { ufrag, password } = credentials;
         self.ufrag_len = bytes::copy(&mut self.ufrag, ufrag).map_or(0, |()| ufrag.len());
-        let copied = bytes::copy(self.password.as_mut(), password);
-        self.password_len = copied.map_or(0, |()| password.len());
+        self.key_len = write_key(password, self.key.as_mut());
     }
 
     pub(super) fn is(&self, credentials: &Checked<'_>) -> bool {
-        self.ufrag() == credentials.ufrag && self.password() == credentials.password
+        let mut key = Secret::<KEY_MAX>::ZERO;
+        let len = write_key(credentials.password, key.as_mut());
+        self.ufrag() == credentials.ufrag && equal(self.key(), bytes::front(key.as_bytes(), len))
     }
 
     pub(super) fn ufrag(&self) -> &[u8] {
         bytes::front(&self.ufrag, self.ufrag_len)
     }
 
-    pub(super) fn password(&self) -> &[u8] {
-        bytes::front(self.password.as_bytes(), self.password_len)
+    /// The key of MESSAGE-INTEGRITY.
+    pub(super) fn key(&self) -> &[u8] {
+        bytes::front(self.key.as_bytes(), self.key_len)
     }
+}
+
+/// Writes the key that HMAC-SHA-1 makes of a password, and returns its length.
+fn write_key(password: &[u8], key: &mut [u8]) -> usize {
+    if bytes::copy(key, password).is_some() {
+        return password.len();
+    }
+    let hash: [u8; 20] = Sha1::digest(password).into();
+    bytes::copy(key, &hash).map_or(0, |()| hash.len())
 }
 
 impl Drop for Remote {
@@ -136,3 +152,30 @@ impl fmt::Display for CredentialsError {
 }
 
 impl core::error::Error for CredentialsError {}
+
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::rtc::crypto::RustCrypto;
+
+    #[test]
+    fn every_password_gives_its_hmac() {
+        let mut crypto = RustCrypto::new(|_: &mut [u8]| Err(CryptoError::Random));
+        for len in [22, 63, 64, 65, 255, PASSWORD_MAX] {
+            let password = "aB3+".repeat(64);
+            let password = &password[..len];
+            let mut remote = Remote::empty();
+            let checked = Checked::new("ufrag", password).unwrap();
+            remote.set(&checked);
+            let expected = crypto.hmac_sha1(password.as_bytes(), &[b"text"]);
+            assert_eq!(crypto.hmac_sha1(remote.key(), &[b"text"]), expected);
+            assert!(remote.is(&checked));
+            let mut other = std::string::String::from(&password[..len - 1]);
+            other.push('x');
+            assert!(!remote.is(&Checked::new("ufrag", &other).unwrap()));
+            assert!(!remote.is(&Checked::new("other", password).unwrap()));
+        }
+    }
+}

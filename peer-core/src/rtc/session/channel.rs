@@ -3,6 +3,7 @@
 use super::LABEL_MAX;
 use super::end::{End, Shut, Untold};
 use super::error::{Failure, SendError};
+use super::resources::Live;
 use super::state::{Session, Transport};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
@@ -189,7 +190,7 @@ impl<C: Crypto> Session<'_, C> {
     /// Returns how many bytes [`send`](Self::send) takes at once.
     pub fn send_room(&self) -> usize {
         match &self.transport {
-            Transport::Association(association) => association.send_room(),
+            Transport::Live(live) => live.association.send_room(),
             Transport::Unborn(_) => 0,
         }
     }
@@ -197,7 +198,7 @@ impl<C: Crypto> Session<'_, C> {
     /// Returns the bytes that were taken and are not acknowledged.
     pub const fn buffered(&self) -> usize {
         match &self.transport {
-            Transport::Association(association) => association.buffered(),
+            Transport::Live(live) => live.association.buffered(),
             Transport::Unborn(_) => 0,
         }
     }
@@ -251,9 +252,10 @@ impl<C: Crypto> Session<'_, C> {
         let Some(role) = self.remote.map(|remote| remote.role) else {
             return;
         };
-        let Transport::Association(association) = &mut self.transport else {
+        let Transport::Live(live) = &mut self.transport else {
             return;
         };
+        let association = &mut live.association;
         let (stream, next) = match self.channel {
             Channel::Wanted => {
                 let stream = match role {
@@ -310,13 +312,13 @@ impl<C: Crypto> Session<'_, C> {
 
     /// Reads what is not for the application, up to what is.
     pub(super) fn follow_channel(&mut self) {
-        while let Transport::Association(association) = &mut self.transport
+        while let Transport::Live(live) = &mut self.transport
+            && let Live { association, dcep } = &mut **live
             && let Some(received) = association.read()
         {
             match received {
                 sctp::Received::Piece(piece) if piece.ppid == PPID_DCEP => {
                     let (stream, len, last) = (piece.stream, piece.bytes.len(), piece.last);
-                    let dcep = &mut self.dcep;
                     if piece.first {
                         dcep.len = 0;
                     }
@@ -374,8 +376,11 @@ impl<C: Crypto> Session<'_, C> {
 
     /// Takes a DCEP message, which has come whole.
     fn dcep(&mut self, stream: u16) {
-        let len = core::mem::take(&mut self.dcep.len);
-        let read = match self.dcep.bytes.get(..len) {
+        let Transport::Live(Live { dcep, .. }) = &mut self.transport else {
+            return;
+        };
+        let len = core::mem::take(&mut dcep.len);
+        let read = match dcep.bytes.get(..len) {
             Some(bytes) => dcep::parse(bytes),
             None => Err(DcepError::LabelTooLong),
         };

@@ -99,6 +99,7 @@
 //! | bytes of a UDP payload, TURN's and DTLS's overhead included | [`DATAGRAM_MAX`] | SCTP makes shorter packets |
 //! | bytes of the label | [`LABEL_MAX`] | [`OpenError::LabelTooLong`]; of the remote's: [`Failure::Channel`] |
 //! | to a remote that did not prove itself, beyond checks and alert | 6 sendings of one flight | DTLS waits for its end |
+//! | memory for such a remote, messages of 1,536 bytes and tables of 8 included | 8 KiB | more is lent once it is known: [`Memory::sctp`] |
 //!
 //! # Waits
 //! DTLS and SCTP wait for the first answer to their handshakes twice the round trip that ICE
@@ -129,7 +130,7 @@ pub use crate::wire::sdp::Setup;
 pub use channel::{Kind, Outgoing, Piece, Received};
 pub use end::{Closed, Event};
 pub use error::{Failure, OpenError, RemoteError, SendError};
-pub use resources::{Memory, Resources};
+pub use resources::{Memory, Place, Resources, SctpMemory};
 pub use state::Session;
 
 #[cfg(doc)]

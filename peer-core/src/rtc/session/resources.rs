@@ -1,5 +1,7 @@
 //! The memory of a session.
 
+use super::channel::Dcep;
+use crate::rtc::sctp::Association;
 use crate::rtc::{dtls, ice, sctp};
 
 /// Memory for one session: the five numbers of [`ice::Resources`], bytes for a handshake message as
@@ -8,6 +10,7 @@ use crate::rtc::{dtls, ice, sctp};
 /// All zero at first, so that a static of it costs no flash.
 #[derive(Debug, Default)]
 pub struct Resources<
+    'm,
     const BASES: usize,
     const REMOTES: usize,
     const PAIRS: usize,
@@ -22,9 +25,11 @@ pub struct Resources<
     ice: ice::Resources<BASES, REMOTES, PAIRS, QUESTIONS, RELAYS>,
     dtls: dtls::Resources<MESSAGE>,
     sctp: sctp::Resources<SEND, CHUNKS, RECEIVE, RUNS>,
+    place: Place<'m>,
 }
 
 impl<
+    'm,
     const BASES: usize,
     const REMOTES: usize,
     const PAIRS: usize,
@@ -35,7 +40,7 @@ impl<
     const CHUNKS: usize,
     const RECEIVE: usize,
     const RUNS: usize,
-> Resources<BASES, REMOTES, PAIRS, QUESTIONS, RELAYS, MESSAGE, SEND, CHUNKS, RECEIVE, RUNS>
+> Resources<'m, BASES, REMOTES, PAIRS, QUESTIONS, RELAYS, MESSAGE, SEND, CHUNKS, RECEIVE, RUNS>
 {
     /// Returns unused memory.
     #[must_use]
@@ -44,15 +49,19 @@ impl<
             ice: ice::Resources::new(),
             dtls: dtls::Resources::new(),
             sctp: sctp::Resources::new(),
+            place: Place::new(),
         }
     }
 
-    /// Lends it to a session.
-    pub fn lend(&mut self) -> Memory<'_> {
+    /// Lends it to a session, for as long as it lives.
+    pub fn lend(&'m mut self) -> Memory<'m> {
         Memory {
             ice: self.ice.lend(),
             dtls: self.dtls.lend(),
-            sctp: Some(self.sctp.lend()),
+            sctp: Some(SctpMemory {
+                memory: self.sctp.lend(),
+                place: &mut self.place,
+            }),
         }
     }
 }
@@ -67,5 +76,57 @@ pub struct Memory<'m> {
     /// For data. Without it nobody costs more than the handshake does before
     /// [`Event::Secured`](super::Event::Secured); then
     /// [`lend_sctp`](super::Session::lend_sctp) has to follow.
-    pub sctp: Option<sctp::Memory<'m>>,
+    pub sctp: Option<SctpMemory<'m>>,
+}
+
+/// The memory for data.
+#[derive(Debug)]
+pub struct SctpMemory<'m> {
+    /// What is sent and received.
+    pub memory: sctp::Memory<'m>,
+    /// For the state of the association.
+    pub place: &'m mut Place<'m>,
+}
+
+/// Where the state of SCTP lies once there is one: 1.4 KiB on 64 bits that a remote does not cost
+/// which has not proved who it is.
+///
+/// All zero at first.
+#[derive(Debug, Default)]
+pub struct Place<'m>(Content<'m>);
+
+/// The first variant is all zeros: with the niche of an `Option` a static of it would cost flash.
+#[derive(Debug, Default)]
+#[repr(u8)]
+#[expect(clippy::large_enum_variant, reason = "it is lent, not moved")]
+enum Content<'m> {
+    #[default]
+    Nothing,
+    Live(Live<'m>),
+}
+
+/// An association, and what came of DCEP.
+#[derive(Debug)]
+pub(super) struct Live<'m> {
+    pub(super) association: Association<'m>,
+    pub(super) dcep: Dcep,
+}
+
+impl<'m> Place<'m> {
+    /// Returns an unused place.
+    pub const fn new() -> Self {
+        Self(Content::Nothing)
+    }
+
+    /// Puts an association there.
+    pub(super) fn put(&mut self, association: Association<'m>) -> Option<&mut Live<'m>> {
+        self.0 = Content::Live(Live {
+            association,
+            dcep: Dcep::default(),
+        });
+        match &mut self.0 {
+            Content::Live(live) => Some(live),
+            Content::Nothing => None,
+        }
+    }
 }

@@ -4,10 +4,10 @@ use core::net::SocketAddr;
 
 use heapless::{Deque, String};
 
-use super::channel::{Channel, Dcep, Within};
+use super::channel::{Channel, Within};
 use super::end::{End, Shut, Untold};
 use super::error::{OpenError, RemoteError};
-use super::resources::Memory;
+use super::resources::{Live, Memory, SctpMemory};
 use super::{Config, DATAGRAM_MAX, LABEL_MAX, Remote, Setup};
 use crate::rtc::crypto::{Crypto, CryptoError, DIGEST_LEN};
 use crate::rtc::dtls::{self, Dtls, Role};
@@ -32,11 +32,10 @@ pub(super) enum Secure<'m, C: Crypto> {
 }
 
 /// SCTP, once the remote has proved who it is.
-#[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
 pub(super) enum Transport<'m> {
     /// `None` until it is lent.
-    Unborn(Option<sctp::Memory<'m>>),
-    Association(Association<'m>),
+    Unborn(Option<SctpMemory<'m>>),
+    Live(&'m mut Live<'m>),
 }
 
 /// What is known of the remote beyond its credentials.
@@ -59,7 +58,6 @@ pub struct Session<'m, C: Crypto> {
     pub(super) channel: Channel,
     pub(super) label: String<LABEL_MAX, u16>,
     pub(super) ordered: bool,
-    pub(super) dcep: Dcep,
     pub(super) within: Within,
     /// Whether the association was open: then our OPEN goes out at once.
     pub(super) established: bool,
@@ -103,7 +101,6 @@ impl<'m, C: Crypto> Session<'m, C> {
             channel: Channel::Awaited,
             label: String::new(),
             ordered: true,
-            dcep: Dcep::default(),
             within: Within::Nothing,
             established: false,
             sends_unordered: false,
@@ -261,10 +258,10 @@ impl<'m, C: Crypto> Session<'m, C> {
     ///
     /// # Errors
     /// The memory, if there is some already.
-    pub fn lend_sctp(&mut self, memory: sctp::Memory<'m>) -> Result<(), sctp::Memory<'m>> {
+    pub fn lend_sctp(&mut self, memory: SctpMemory<'m>) -> Result<(), SctpMemory<'m>> {
         match &mut self.transport {
             Transport::Unborn(lent @ None) => *lent = Some(memory),
-            Transport::Unborn(Some(_)) | Transport::Association(_) => return Err(memory),
+            Transport::Unborn(Some(_)) | Transport::Live(_) => return Err(memory),
         }
         self.begin_association();
         Ok(())
@@ -309,7 +306,7 @@ impl<'m, C: Crypto> Session<'m, C> {
         let (Transport::Unborn(memory), Some(known)) = (&mut self.transport, self.remote) else {
             return;
         };
-        let Some(memory) = memory.take() else {
+        let Some(SctpMemory { memory, place }) = memory.take() else {
             return;
         };
         let mut config = sctp::Config::new(self.random);
@@ -326,13 +323,17 @@ impl<'m, C: Crypto> Session<'m, C> {
         config.packet = u16::try_from(packet).unwrap_or(config.packet);
         let mut association = Association::new(config, memory);
         association.connect();
-        self.transport = Transport::Association(association);
+        let Some(live) = place.put(association) else {
+            debug_assert!(false, "it was put there");
+            return;
+        };
+        self.transport = Transport::Live(live);
         self.ask_for_channel();
     }
 
     pub(super) const fn association(&mut self) -> Option<&mut Association<'m>> {
         match &mut self.transport {
-            Transport::Association(association) => Some(association),
+            Transport::Live(live) => Some(&mut live.association),
             Transport::Unborn(_) => None,
         }
     }

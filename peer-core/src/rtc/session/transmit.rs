@@ -60,11 +60,11 @@ impl<C: Crypto> Session<'_, C> {
     }
 
     fn transmit_sctp(&mut self, now: Instant, crypto: &mut C, out: &mut [u8]) -> Option<Transmit> {
-        let (Secure::Dtls(dtls), Transport::Association(association)) =
-            (&mut self.secure, &mut self.transport)
+        let (Secure::Dtls(dtls), Transport::Live(live)) = (&mut self.secure, &mut self.transport)
         else {
             return None;
         };
+        let association = &mut live.association;
         if !dtls.is_open() {
             return None;
         }
@@ -140,10 +140,8 @@ impl<C: Crypto> Session<'_, C> {
         }
         let at = earlier(at, dtls.timeout());
         match &self.transport {
-            Transport::Association(association)
-                if dtls.is_open() && !self.ice.is_disconnected() =>
-            {
-                earlier(at, association.timeout())
+            Transport::Live(live) if dtls.is_open() && !self.ice.is_disconnected() => {
+                earlier(at, live.association.timeout())
             }
             _ => at,
         }

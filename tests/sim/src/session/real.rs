@@ -42,8 +42,8 @@ const MESSAGE: usize = 150;
 type Crypto = RustCrypto<Box<dyn FnMut(&mut [u8]) -> Result<(), CryptoError>>>;
 
 /// Windows of 16 KiB, and of 2 KiB as a microcontroller has.
-type Large = Resources<4, 8, 32, 2, 0, 1536, 16384, 256, 16384, 32>;
-type Small = Resources<2, 4, 8, 1, 0, 1536, 2048, 16, 2048, 8>;
+type Large<'m> = Resources<'m, 4, 8, 32, 2, 0, 1536, 16384, 256, 16384, 32>;
+type Small<'m> = Resources<'m, 2, 4, 8, 1, 0, 1536, 2048, 16, 2048, 8>;
 
 fn crypto(mut rng: Rng) -> Crypto {
     RustCrypto::new(Box::new(move |out| {

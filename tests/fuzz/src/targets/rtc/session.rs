@@ -7,8 +7,8 @@ use peer_core::rtc::dtls::{Identity, Suite};
 use peer_core::rtc::ice::{Role, SocketId};
 use peer_core::rtc::sctp;
 use peer_core::rtc::session::{
-    Config, DATAGRAM_MAX, Event, Kind, Outgoing, Received, Remote, Resources, SendError, Session,
-    Setup,
+    Config, DATAGRAM_MAX, Event, Kind, Outgoing, Received, Remote, Resources, SctpMemory,
+    SendError, Session, Setup,
 };
 use peer_core::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::super::bytes::Bytes;
 use super::crypto::{Belief, Gullible};
 use super::ice::{address, may_be_sent_to};
 
-type Memory = Resources<3, 6, 12, 0, 0, 1536, 4096, 32, 4096, 8>;
+type Memory<'m> = Resources<'m, 3, 6, 12, 0, 0, 1536, 4096, 32, 4096, 8>;
 
 const LABEL: &str = "fuzz";
 /// Datagrams of one turn: checks, answers, a window of SCTP.
@@ -55,7 +55,7 @@ struct End<'m> {
     /// What is under way to it: from where, to where.
     queue: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Memory that is lent once the remote is known.
-    late: Option<sctp::Memory<'m>>,
+    late: Option<SctpMemory<'m>>,
     sent: Sent,
     got: Got,
     opened: bool,
@@ -82,7 +82,7 @@ const fn kind(number: usize) -> Kind {
 }
 
 impl<'m> End<'m> {
-    fn new(now: Instant, n: u8, decisions: u8, memory: &'m mut Memory) -> Self {
+    fn new(now: Instant, n: u8, decisions: u8, memory: &'m mut Memory<'m>) -> Self {
         let role = if n == 0 {
             Role::Controlling
         } else {
