@@ -3,16 +3,21 @@
 
 #![allow(missing_docs)]
 
+mod by_hand;
 mod connect;
 mod data;
 #[path = "../support/datagrams.rs"]
 mod datagrams;
 mod ends;
+mod errors;
 #[path = "../support/flights.rs"]
 mod flights;
 mod hostile;
 mod net;
 mod pending;
+#[path = "../sctp/raw.rs"]
+#[expect(dead_code, reason = "the tests of SCTP need more of it")]
+mod raw;
 mod relay;
 mod shared;
 #[path = "../ice/turn_server.rs"]
