@@ -132,6 +132,66 @@ fn a_nat_rebinds_while_data_flows() {
     }
 }
 
+/// Two ends that talk, end 0 behind a NAT.
+fn behind_a_nat(seed: u64, roles: [Role; 2]) -> Net {
+    let mut net = Net::with(seed, roles.map(Config::new), &[]);
+    let nat = Nat::new(
+        [192, 0, 2, 1].into(),
+        Dependence::Independent,
+        Dependence::AddressAndPort,
+    );
+    net.network.nats = [Some(nat), None];
+    net.addresses(0, &["10.0.0.2:5000"]);
+    net.addresses(1, &["203.0.113.9:6000"]);
+    net.describe();
+    net.connect(SECOND * 5);
+    net.talk(SECOND);
+    net
+}
+
+/// A browser remembers the first PRIORITY that it sees from an address, and follows only one that
+/// is higher than the one in use.
+#[test]
+fn the_first_check_from_a_new_mapping_is_worth_more_than_all_before() {
+    for roles in ROLES {
+        let mut net = behind_a_nat(21, roles);
+        let told = net.ends[0].candidates.iter().map(|it| it.priority);
+        let mut most = told.max().unwrap();
+        for n in 0..6 {
+            net.run(SECOND * 3);
+            let before = net.shown.len();
+            net.network.nats[0].as_mut().unwrap().rebind();
+            net.until(SECOND * 10, |net| net.shown.len() > before);
+            let (address, priority) = net.shown[before];
+            assert_eq!(address.ip(), std::net::IpAddr::from([192, 0, 2, 1]));
+            assert!(
+                priority > most,
+                "{roles:?}, time {n}: {priority:#x}, {most:#x}"
+            );
+            most = priority;
+        }
+    }
+}
+
+/// Only the remote goes on sending, to where nobody is any more.
+#[test]
+fn a_nat_rebinds_when_data_pauses() {
+    for roles in ROLES {
+        let mut net = behind_a_nat(22, roles);
+        net.run(SECOND * 3);
+        net.ends[0].talks = false;
+        net.ends[1].talks = false;
+        net.run(MILLISECOND * 50);
+        net.network.nats[0].as_mut().unwrap().rebind();
+        net.ends[0].data.clear();
+        net.ends[1].talks = true;
+        let begun = net.now;
+        net.until(SECOND * 10, |net| !net.ends[0].data.is_empty());
+        let took = net.now.saturating_duration_since(begun);
+        assert!(took <= SOON, "{roles:?}: {took:?}");
+    }
+}
+
 /// The remote's NAT lets nobody in that it has not sent to: it has to be told through the broker.
 #[test]
 fn a_move_towards_a_nat_that_filters_is_told_by_the_broker() {

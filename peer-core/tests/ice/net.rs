@@ -108,6 +108,8 @@ pub(crate) struct Net {
     /// STUN servers that answer.
     pub(crate) servers: Vec<SocketAddr>,
     pub(crate) turn_servers: Vec<TurnServer>,
+    /// The PRIORITY of the first check from each outer address.
+    pub(crate) shown: Vec<(SocketAddr, u32)>,
     /// Whether a packet from and to these outer addresses is lost.
     pub(crate) dropper: Option<Dropper>,
     flights: Flights<Datagram>,
@@ -142,6 +144,7 @@ impl Net {
             signals: Vec::new(),
             servers: vec![addr(STUN)],
             turn_servers: Vec::new(),
+            shown: Vec::new(),
             dropper: None,
             flights: Flights::new(),
         }
@@ -276,6 +279,7 @@ impl Net {
         let Some(outer) = self.network.leave(from, to) else {
             return;
         };
+        self.note_priority(outer, &packet);
         let (now, path) = (self.now, self.path);
         let dropped = |dropper: &mut Dropper| dropper(now, outer, to);
         if self.dropper.as_mut().is_some_and(dropped) || self.random.chance(path.loss) {
@@ -288,6 +292,21 @@ impl Net {
             let packet = packet.clone();
             let from = outer;
             self.flights.push(at, Datagram { from, to, packet });
+        }
+    }
+
+    fn note_priority(&mut self, outer: SocketAddr, packet: &[u8]) {
+        let Ok(message) = Message::parse(packet) else {
+            return;
+        };
+        let priority = message.attributes().find_map(|attribute| match attribute {
+            Attribute::Priority(priority) => Some(priority),
+            _ => None,
+        });
+        if let Some(priority) = priority
+            && self.shown.iter().all(|(address, _)| *address != outer)
+        {
+            self.shown.push((outer, priority));
         }
     }
 

@@ -65,9 +65,10 @@ fn ends_that_cannot_meet_use_a_relay() {
         };
         net.run(SECOND * 5);
         let server = &net.turn_servers[0];
-        // Data goes through a channel once there is one.
-        assert!(server.channel_data > channels);
-        assert!(server.indications <= indications + 10, "seed {seed}");
+        // Data goes through a channel once there is one: 50 messages, but for those that are lost.
+        // Checks of other pairs do not, and there are some where the path looked dead.
+        assert!(server.channel_data > channels + 25, "seed {seed}");
+        assert!(server.indications <= indications + 25, "seed {seed}");
     }
 }
 

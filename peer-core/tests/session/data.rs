@@ -1,5 +1,8 @@
 //! Messages, and paths that change under them.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use peer_core::rtc::session::{Event, Kind};
 use peer_core::time::Duration;
 
@@ -107,6 +110,27 @@ fn moves_under_load(seed: u64, who: usize, path: Path) {
         assert_eq!(end.end(), None);
         assert!(!end.has(Event::Disconnected), "{:?}", end.events);
     }
+}
+
+/// A remote that, as Chromium does, takes data from a new mapping only after it has checked it.
+/// What was sent from there before does not wait until SCTP's timer runs out again.
+#[test]
+fn what_a_new_mapping_swallowed_is_sent_again_once_the_remote_has_checked_it() {
+    let mut net = Net::open(30, Client::Answerer, 0, true);
+    net.run(SECOND * 3);
+    net.ends[0].outer.set_port(7_000);
+    let checked = Rc::new(Cell::new(false));
+    let checks = Rc::clone(&checked);
+    net.dropper = Some(Box::new(move |from, packet| {
+        checks.set(checks.get() || from == 1 && packet[..2] == [0, 1]);
+        from == 0 && packet[0] >= 20 && !checks.get()
+    }));
+    net.ends[0].queue.push_back((Kind::Text, b"hello".to_vec()));
+    net.until(SECOND * 5, |_| checked.get());
+    let begun = net.now;
+    net.until(SECOND * 5, |net| !net.ends[1].messages.is_empty());
+    let took = net.now.saturating_duration_since(begun);
+    assert!(took <= Duration::from_millis(100), "{took:?}");
 }
 
 #[test]

@@ -80,6 +80,9 @@ pub struct Agent<'m> {
     pub(super) reselect: Option<Instant>,
     /// Changes of our address so far.
     pub(super) moves: u32,
+    /// Whether a NAT gave the path in use another address, and the remote may not know.
+    pub(super) renewing: bool,
+    pub(super) renewals: u32,
     /// Checks out of turn so far.
     pub(super) triggers: u32,
     /// When the next paced check may be sent.
@@ -133,6 +136,8 @@ impl<'m> Agent<'m> {
             nomination: 1,
             reselect: None,
             moves: 0,
+            renewing: false,
+            renewals: 0,
             triggers: 0,
             paced: Instant::ZERO,
             allowed: 0,

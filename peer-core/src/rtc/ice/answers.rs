@@ -198,9 +198,12 @@ impl Agent<'_> {
             if pair.answered.is_none_or(|at| at + PROVED <= now) {
                 self.trigger(link);
             }
-        } else if let Some(check) = &mut pair.check {
-            // It is there again: no need to wait for the next repetition.
-            check.next = check.next.min(now + super::PACE);
+        } else {
+            if let Some(check) = &mut pair.check {
+                // It is there again: no need to wait for the next repetition.
+                check.next = check.next.min(now + super::PACE);
+            }
+            self.renewed();
         }
         self.heard(now, link);
     }

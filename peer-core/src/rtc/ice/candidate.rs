@@ -178,7 +178,14 @@ fn priority(preference: u32, place: usize) -> u32 {
 /// What an address is worth after so many changes. Of those after the same change one with a
 /// lower `rank` is better; there are two ranks.
 pub(super) const fn moved_priority(moves: u32, rank: u32) -> u32 {
-    MOVED | (moves.saturating_mul(2).saturating_sub(rank) & 0x00ff_ffff)
+    MOVED | (moves.saturating_mul(4).saturating_sub(rank) & 0x00ff_ffff)
+}
+
+/// PRIORITY of a check after so many changes, where another one is not known of: what an address is
+/// worth that this check shows, as a NAT has given it to us. More than all before, and less than
+/// after the next change.
+pub(super) const fn renewed_priority(moves: u32) -> u32 {
+    MOVED | (moves.saturating_mul(4).saturating_add(1) & 0x00ff_ffff)
 }
 
 /// The foundation of a local candidate (RFC 8445 §5.1.1.3).

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::agent::{Agent, Cause, Phase};
-use super::candidate::{CandidateKind, peer_reflexive_priority};
+use super::candidate::{CandidateKind, peer_reflexive_priority, renewed_priority};
 use super::event::Failure;
 use super::memory::{Check, Link, Pair, PairState, Route};
 use super::{CONSENT_INTERVAL, CONSENT_REPEAT, Role, Transmit, UFRAG_MAX};
@@ -72,12 +72,21 @@ impl Agent<'_> {
     }
 
     /// PRIORITY for a check from this base: what a candidate that it shows would be worth.
+    ///
+    /// On the path in use, and on each while one is searched for, that is more than all before. A
+    /// check shows a candidate there only if a NAT has given us another address, and the remote
+    /// remembers the PRIORITY that it saw first. Firefox sends nothing to an address that is worth
+    /// less than the old one, and Chromium only after seconds.
     fn check_priority(&self, link: Link) -> u32 {
-        self.base(link)
-            .map_or(0, |base| match (base.moves, base.kind) {
-                (0, CandidateKind::Host) => peer_reflexive_priority(base.place),
-                _ => base.priority(),
-            })
+        let Some(base) = self.base(link) else {
+            return 0;
+        };
+        let goes_on = self.selected == Some(link) || self.silent_since().is_some();
+        match base.kind {
+            CandidateKind::Host if goes_on => renewed_priority(base.moves),
+            CandidateKind::Host if base.moves == 0 => peer_reflexive_priority(base.place),
+            _ => base.priority(),
+        }
     }
 
     /// Sends a check of this pair, the one under way again where it still says what is meant.
@@ -253,8 +262,12 @@ impl Agent<'_> {
         }
         self.unfreeze();
         self.worked(now, link, check.nomination);
-        if before.is_some_and(|before| before != mapped) && self.selected == Some(link) {
-            self.remapped(now, link, mapped);
+        if self.selected != Some(link) {
+            return;
+        }
+        match before {
+            Some(before) if before != mapped => self.remapped(now, link, mapped),
+            _ => self.renewed(),
         }
     }
 
@@ -262,6 +275,7 @@ impl Agent<'_> {
     fn remapped(&mut self, now: Instant, link: Link, mapped: SocketAddr) {
         self.moves = self.moves.saturating_add(1);
         self.nomination = self.nomination.saturating_add(1);
+        self.renewing = true;
         let moves = self.moves;
         if let Some(base) = self.memory.bases.get_mut(usize::from(link.base)) {
             base.moves = moves;
@@ -270,6 +284,19 @@ impl Agent<'_> {
             pair.due = now + REMAPPED;
         }
         self.tell_mapped(link, mapped);
+    }
+
+    /// The remote has heard of the other address.
+    pub(super) fn renewed(&mut self) {
+        if core::mem::take(&mut self.renewing) {
+            self.renewals = self.renewals.wrapping_add(1);
+        }
+    }
+
+    /// How often a NAT gave the path in use another address and the remote has heard of it: what
+    /// was sent meanwhile may be lost, though the path is the same for us.
+    pub(in crate::rtc) const fn renewals(&self) -> u32 {
+        self.renewals
     }
 
     /// An error came. Of a path in use only silence counts.

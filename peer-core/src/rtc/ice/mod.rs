@@ -84,6 +84,10 @@
 //! USE-CANDIDATE and a NOMINATION that grows, so that a remote which does not know of it follows at
 //! once, an unmodified browser, too; the candidates are told again, with that priority. STUN
 //! servers are asked again how we look, as a NAT may have been given another address.
+//!
+//! No interface tells that a NAT has given us another address: a check does. The path in use is
+//! checked when data has paused for 500 ms, too, and its checks always have a PRIORITY above that
+//! of the address that the remote knows, for it remembers the first that it sees from a new one.
 //! Data from an address that is not known has that address checked. A machine that slept searches
 //! with the same haste, and gives up no sooner for having slept.
 //!

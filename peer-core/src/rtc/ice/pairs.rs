@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::agent::{Agent, Phase};
-use super::candidate::{Candidate, CandidateKind, MOVED};
+use super::candidate::{Candidate, CandidateKind, MOVED, renewed_priority};
 use super::memory::{Base, BaseState, Link, Pair, PairState, Remote, Route};
 use super::{PEER_REFLEXIVE_MAX, Role};
 use crate::time::Instant;
@@ -71,6 +71,8 @@ impl Agent<'_> {
                 known.kind = candidate.kind;
                 known.foundation = candidate.foundation;
                 known.priority = known.priority.max(candidate.priority);
+            } else if candidate.priority == renewed_priority(0) {
+                // It has not moved: that would be worth something only elsewhere.
             } else if known.kind == CandidateKind::PeerReflexive {
                 known.priority = candidate.priority;
             } else if candidate.priority >= MOVED {

@@ -7,7 +7,7 @@ use std::string::ToString as _;
 
 use proptest::prelude::*;
 
-use super::candidate::{host_priority, moved_priority, peer_reflexive_priority};
+use super::candidate::{host_priority, moved_priority, peer_reflexive_priority, renewed_priority};
 use super::memory::{Base, Pair, Remote};
 use super::*;
 
@@ -43,9 +43,12 @@ fn a_move_is_worth_more_than_all_before() {
     assert_eq!(host_priority(0), 0x7eff_ffff);
     assert_eq!(peer_reflexive_priority(0), 0x6eff_ffff);
     assert!(moved_priority(1, 1) > host_priority(0));
+    assert!(renewed_priority(0) > host_priority(0));
+    assert!(moved_priority(1, 1) > renewed_priority(0));
     for moves in 1..100 {
         assert!(moved_priority(moves, 0) > moved_priority(moves, 1));
-        assert!(moved_priority(moves + 1, 1) > moved_priority(moves, 0));
+        assert!(renewed_priority(moves) > moved_priority(moves, 0));
+        assert!(moved_priority(moves + 1, 1) > renewed_priority(moves));
     }
 }
 

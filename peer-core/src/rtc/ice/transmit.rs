@@ -4,7 +4,11 @@ use super::agent::Agent;
 use super::memory::{Link, Pair, PairState};
 use super::{PACE, Transmit};
 use crate::rtc::crypto::Crypto;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// How long data paused until the path is checked, if it was not since. What the remote sends goes
+/// astray where a NAT has given us another address, and only a check from there can tell it so.
+const AFTER_DATA: Duration = Duration::from_millis(500);
 
 impl Agent<'_> {
     /// Writes the next datagram that is to be sent now; `None` if there is none. `out` has to have
@@ -81,7 +85,9 @@ impl Agent<'_> {
             return None;
         }
         if self.selected == Some(pair.link) {
-            return Some(pair.check.map_or(pair.due, |check| check.next));
+            let quiet = pair.data.filter(|data| pair.answered < Some(*data));
+            let due = quiet.map_or(pair.due, |data| pair.due.min(data + AFTER_DATA));
+            return Some(pair.check.map_or(due, |check| check.next));
         }
         if pair.triggered.is_some() {
             return Some(Instant::ZERO);

@@ -68,8 +68,9 @@ impl<C: Crypto> Session<'_, C> {
         }
         let here = Some((path.socket, path.remote));
         let silent = self.ice.silent_since().is_some();
-        let is_back = self.silent && !silent || self.path != here;
-        (self.path, self.silent) = (here, silent);
+        let renewals = self.ice.renewals();
+        let is_back = self.silent && !silent || self.path != here || self.renewals != renewals;
+        (self.path, self.silent, self.renewals) = (here, silent, renewals);
         if is_back && let Some(association) = self.association() {
             association.path_is_back(now);
         }

@@ -70,6 +70,8 @@ pub struct Session<'m, C: Crypto> {
     /// Where data went last, and whether that path answered.
     pub(super) path: Option<(SocketId, SocketAddr)>,
     pub(super) silent: bool,
+    /// [`Agent::renewals`] at that time.
+    pub(super) renewals: u32,
     pub(super) shut: Shut,
     pub(super) untold: Deque<Untold, 2>,
     pub(super) end: End,
@@ -108,6 +110,7 @@ impl<'m, C: Crypto> Session<'m, C> {
             may_relay: servers.iter().any(|server| server.login.is_some()),
             path: None,
             silent: false,
+            renewals: 0,
             shut: Shut::No,
             untold: Deque::new(),
             end: End::No,
