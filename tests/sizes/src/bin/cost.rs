@@ -11,6 +11,8 @@ fn main() -> ! {
     engine::run();
     #[cfg(feature = "sctp")]
     sctp::run();
+    #[cfg(feature = "session")]
+    session::run();
     loop {}
 }
 
@@ -55,6 +57,92 @@ mod sctp {
             let _ = association.reset_stream(1);
             if association.timeout().is_some() {
                 association.abort();
+            }
+        }
+    }
+}
+
+#[cfg(feature = "session")]
+mod session {
+    use core::hint::black_box;
+
+    use peer_core::rtc::crypto::{CryptoError, RustCrypto};
+    use peer_core::rtc::dtls::Identity;
+    use peer_core::rtc::ice::{Role, Server, SocketId};
+    use peer_core::rtc::session::*;
+    use peer_core::time::Instant;
+
+    type Crypto = RustCrypto<fn(&mut [u8]) -> Result<(), CryptoError>>;
+
+    /// Memory with windows of 2 KB, and for one allocation on a TURN server.
+    #[unsafe(no_mangle)]
+    static mut SESSION_2: Resources<'static, 2, 8, 8, 2, 1, 1536, 2048, 8, 2048, 4> =
+        Resources::new();
+    /// As long as what it is named after.
+    #[unsafe(no_mangle)]
+    static mut SESSION: [u8; size_of::<Session<'_, Crypto>>()] = [0; _];
+
+    fn random(out: &mut [u8]) -> Result<(), CryptoError> {
+        black_box(out);
+        black_box(Ok(()))
+    }
+
+    pub(super) fn run() {
+        black_box(&raw mut SESSION);
+        // SAFETY: the only use, in the only thread.
+        let memory = unsafe { &mut *&raw mut SESSION_2 };
+        let servers: &'static [Server<'static>] = black_box(&[]);
+        let mut crypto: Crypto = RustCrypto::new(random);
+        let now = Instant::from_millis(black_box(1));
+        let config = Config::new(black_box(Role::Controlled));
+        let (Ok(identity), Ok(mut session)) = (
+            Identity::generate(&mut crypto),
+            Session::new(now, &mut crypto, config, memory.lend(), servers),
+        ) else {
+            return;
+        };
+        let mut datagram = [0; DATAGRAM_MAX];
+        let here = black_box((
+            SocketId(0),
+            "192.0.2.1:5000".parse().unwrap_or(([0; 4], 0).into()),
+        ));
+        let _ = session.set_addresses(now, &[here]);
+        let remote = Remote {
+            fingerprint: black_box(*identity.fingerprint()),
+            ..Remote::new(
+                black_box("ufrag"),
+                black_box("password"),
+                black_box(Setup::Actpass),
+            )
+        };
+        let _ = session.set_remote(now, &remote);
+        session.credit(black_box(1_000));
+        let _ = session.open(black_box("label"), black_box(true));
+        loop {
+            let now = Instant::from_millis(black_box(1));
+            let _ = session.add_candidate(now, black_box("candidate:"));
+            let (socket, from) = black_box(here);
+            session.receive(now, &mut crypto, socket, from, black_box(&mut datagram));
+            while session.work(now, &mut crypto, &identity) {}
+            while let Some(it) = session.transmit(now, &mut crypto, &mut datagram) {
+                black_box(it);
+            }
+            while let Some(event) = session.poll_event() {
+                black_box(event);
+            }
+            while let Some(received) = session.read() {
+                black_box(received);
+                session.consume(black_box(1));
+            }
+            let _ = session.send(
+                black_box(Outgoing::message(Kind::Text)),
+                black_box(&datagram),
+            );
+            let _ = session.restart_ice(now, &mut crypto);
+            session.tell_candidates_again();
+            session.stream_opened(now, socket);
+            if session.timeout().is_some() {
+                session.close();
             }
         }
     }

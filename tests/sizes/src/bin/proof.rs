@@ -16,14 +16,13 @@ mod life;
 mod logs;
 #[path = "../../../link-proof/src/net.rs"]
 mod net;
+#[path = "../stack.rs"]
+mod stack;
 #[path = "../../../link-proof/src/wire.rs"]
 mod wire;
 
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
-
-/// What untouched stack holds.
-const PAINT: u32 = 0x5741_4e45;
 
 #[entry]
 fn main() -> ! {
@@ -36,12 +35,12 @@ fn main() -> ! {
         ("logs", logs::run),
     ];
     for (name, part) in parts {
-        let bottom = paint();
+        let painted = stack::paint();
         let done = part().is_some();
         hprintln!(
             "{} stack {} {}",
             name,
-            used(bottom),
+            stack::used(painted),
             if done { "ok" } else { "FAILED" }
         );
         if !done {
@@ -50,34 +49,6 @@ fn main() -> ! {
     }
     debug::exit(debug::EXIT_SUCCESS);
     loop {}
-}
-
-/// Paints the stack below this function's caller; where it starts being unpainted.
-#[inline(never)]
-fn paint() -> usize {
-    let end = cortex_m::register::msp::read() as usize - 64;
-    for at in (bottom()..end).step_by(4) {
-        // SAFETY: RAM above the statics and below the stack pointer.
-        unsafe { (at as *mut u32).write_volatile(PAINT) };
-    }
-    end
-}
-
-/// Bytes of stack below `from` that are not painted any more.
-fn used(from: usize) -> usize {
-    let mut at = bottom();
-    // SAFETY: as above.
-    while at < from && unsafe { (at as *const u32).read_volatile() } == PAINT {
-        at += 4;
-    }
-    from - at
-}
-
-fn bottom() -> usize {
-    unsafe extern "C" {
-        static __sheap: u32;
-    }
-    &raw const __sheap as usize
 }
 
 #[panic_handler]
