@@ -1,7 +1,9 @@
 //! Two associations, each in its task, and a cable between them in place of DTLS.
 
+mod close;
+
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -177,126 +179,6 @@ async fn open(ordered: bool, configs: [RtcConfig; 2], most: u32) -> [Side; 2] {
 
 fn message(number: usize, length: usize) -> Message {
     Message::Binary((0..length).map(|at| (at + number) as u8).collect())
-}
-
-/// How a side closes.
-#[derive(Clone, Copy, Debug)]
-enum Closing {
-    /// Once the remote has acknowledged everything.
-    Flushed,
-    /// While much is under way, to a remote that reads.
-    Amid,
-    /// While much is under way, to a remote that reads only after it heard of the end.
-    AmidUnread,
-}
-
-/// Both send while one closes, and a quarter of the packets is lost, those that tell of the end
-/// among them: what the remote acknowledged its application gets, whole and in its order.
-#[tokio::test(start_paused = true)]
-async fn a_close_under_loss_loses_nothing_acknowledged() {
-    let mut ends = [0, 0];
-    for seed in 0..8 {
-        for closing in [Closing::Flushed, Closing::Amid, Closing::AmidUnread] {
-            for (ordered, first) in [(true, true), (true, false), (false, true), (false, false)] {
-                let end = close_under_loss(seed, closing, ordered, first).await;
-                ends[usize::from(end == End::Ended)] += 1;
-            }
-        }
-    }
-    let [unheard, heard] = ends;
-    assert!(unheard > 0 && heard > unheard, "{unheard}, {heard}");
-}
-
-/// `first`: the side that opened the channel closes. Returns what the other one hears.
-async fn close_under_loss(seed: u64, closing: Closing, ordered: bool, first: bool) -> End {
-    const MESSAGES: usize = 60;
-    const LEN: usize = 5000;
-    const ACKNOWLEDGED: usize = 2 * LEN;
-    /// So long a remote may seem to be there that has not been heard: each HEARTBEAT is 30 s.
-    const UNHEARD: Duration = Duration::from_secs(1000);
-    let case = format!("seed {seed}, {closing:?}, ordered {ordered}, by the first {first}");
-    let mut sides = open(ordered, Default::default(), 65_536).await;
-    if !first {
-        sides.reverse();
-    }
-    let [ours, theirs] = sides;
-    ours.cable.lose(25, seed);
-    theirs.cable.lose(25, !seed);
-    let sending = |sender: &ChannelSender| {
-        let (sender, sent) = (sender.clone(), Arc::new(AtomicUsize::new(0)));
-        let task = tokio::spawn({
-            let sent = Arc::clone(&sent);
-            async move {
-                for number in 0..MESSAGES {
-                    if sender.send(message(number, LEN)).await.is_err() {
-                        return;
-                    }
-                    sent.fetch_add(LEN, Ordering::SeqCst);
-                }
-            }
-        });
-        (task, sent)
-    };
-    let (our_task, sent) = sending(&ours.sender);
-    let (their_task, _) = sending(&theirs.sender);
-    let mut their_end = theirs.native.end().subscribe();
-    let mut their_receiver = theirs.receiver;
-    let reading = tokio::spawn(async move {
-        if let Closing::AmidUnread = closing {
-            their_end.wait_for(Option::is_some).await.unwrap();
-        }
-        let mut received = Vec::new();
-        while let Some(message) = their_receiver.recv().await {
-            received.push(message);
-        }
-        received
-    });
-    let mut our_receiver = ours.receiver;
-    let our_reading = tokio::spawn(async move { while our_receiver.recv().await.is_some() {} });
-
-    let acknowledged = || sent.load(Ordering::SeqCst) - ours.sender.buffered_amount();
-    let amid = async {
-        while acknowledged() < ACKNOWLEDGED {
-            ours.sender.acknowledged().await;
-        }
-    };
-    let before = async {
-        match closing {
-            Closing::Flushed => {
-                our_task.await.unwrap();
-                ours.sender.flushed().await;
-            }
-            Closing::Amid | Closing::AmidUnread => amid.await,
-        }
-    };
-    timeout(UNHEARD, before).await.expect(&case);
-    let acknowledged = acknowledged();
-    ours.native.close().await;
-    let mut end = theirs.native.end().subscribe();
-    let end = timeout(UNHEARD, end.wait_for(Option::is_some)).await;
-    let end = end.expect(&case).unwrap().unwrap();
-    theirs.native.close().await;
-
-    let received = timeout(PATIENCE, reading).await.expect(&case).unwrap();
-    let mut numbers = Vec::new();
-    for one in &received {
-        let number = (0..MESSAGES).find(|number| *one == message(*number, LEN));
-        numbers.push(number.unwrap_or_else(|| panic!("{case}: nobody sent that")));
-    }
-    if !ordered {
-        numbers.sort_unstable();
-    }
-    assert!(numbers.is_sorted(), "{case}: {numbers:?}");
-    let expected: Vec<usize> = (0..acknowledged / LEN).collect();
-    assert!(numbers.starts_with(&expected), "{case}: {numbers:?}");
-    if let Closing::Flushed = closing {
-        assert_eq!(numbers.len(), MESSAGES, "{case}");
-    }
-    for task in [our_reading, their_task] {
-        timeout(PATIENCE, task).await.expect(&case).unwrap();
-    }
-    no_tasks().await;
-    end
 }
 
 /// An application that does not read hears of the end at once, and still gets what was
