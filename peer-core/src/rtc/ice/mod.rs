@@ -133,6 +133,9 @@ pub const PACE: Duration = Duration::from_millis(50);
 /// remote's descriptions had. Each authentic request adds its own length, once: who has the
 /// credentials gains nothing by it, as it sends so much itself. Answers are not counted: they are
 /// shorter than what they answer.
+///
+/// Each byte is credited to one agent, so the same bound holds for all connections of a remote
+/// together, however many it offers.
 pub const REFLECTION_FACTOR: u64 = 5;
 /// Addresses of the remote that only its checks showed.
 pub const PEER_REFLEXIVE_MAX: usize = 8;
