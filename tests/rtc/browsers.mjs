@@ -1,5 +1,5 @@
 // Chromium and Firefox, headless, and the plain page of browsers.test.mjs in them.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -49,6 +49,11 @@ async function startChromium() {
 
 // WebDriver BiDi (https://w3c.github.io/webdriver-bidi/), spoken by Firefox itself.
 async function startFirefox() {
+  // The second column is the destination, in hexadecimal.
+  const routes = readFileSync("/proc/net/route", "utf8");
+  if (!/^\S+\s+00000000\s/m.test(routes)) {
+    throw new Error("this machine has no default route, without which Firefox gathers no candidate: tests/run deps adds one");
+  }
   const profile = mkdtempSync(join(tmpdir(), "firefox-"));
   const lines = Object.entries(PREFERENCES).map(([name, value]) => `user_pref("${name}", ${value});`);
   writeFileSync(join(profile, "user.js"), lines.join("\n"));

@@ -2,6 +2,7 @@
 //
 //   RTC_PEER=target/debug/rtc-peer node --test tests/rtc/browsers.test.mjs
 //   RTC_BROWSERS=firefox node …     one of the two
+//   RTC_OUTAGE=30 node …            a longer outage than 8 s
 import assert from "node:assert/strict";
 import { networkInterfaces } from "node:os";
 import { after, before, describe, test } from "node:test";
@@ -9,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { EventLog } from "../interop/lib/events.mjs";
 import { Child } from "../interop/lib/process.mjs";
 import { LAUNCH, servePage } from "./browsers.mjs";
+import { Relay } from "./relay.mjs";
 
 const RTC_PEER = process.env.RTC_PEER ?? fileURLToPath(new URL("../../target/release/rtc-peer", import.meta.url));
 const BROWSERS = (process.env.RTC_BROWSERS ?? "chromium,firefox").split(",");
@@ -46,6 +48,12 @@ class Ours {
     this.child.write(JSON.stringify(command));
   }
 
+  /** New sockets in the place of the old ones. Gives the seconds until data comes to them. */
+  async move() {
+    this.say({ move: true });
+    return (await this.log.next("data on the new path", ({ event }) => event === "moved")).seconds;
+  }
+
   async description(session) {
     const matches = (event) => event.session === session && event.description;
     return (await this.log.next(`a description of ${session}`, matches)).description;
@@ -61,9 +69,18 @@ class Ours {
 class Theirs {
   open = new EventLog("the page");
 
-  constructor(page, ours, session) {
-    Object.assign(this, { page, ours, session });
-    ours.candidates.set(session, (line) => this.call("candidate", line).catch(() => {}));
+  constructor(page, ours, session, relayed) {
+    Object.assign(this, { page, ours, session, relayed });
+    ours.candidates.set(session, (line) => this.candidate(line).catch(() => {}));
+  }
+
+  /** Signals a candidate of ours, or in its place where the relay shows our end. */
+  async candidate(line) {
+    if (!this.relayed) return this.call("candidate", line);
+    const words = line.split(" ");
+    if (this.relay) return;
+    this.relay = await Relay.between(words[4], { address: words[4], port: Number(words[5]) });
+    await this.call("candidate", words.with(5, this.relay.port).join(" "));
   }
 
   call(method, ...parameters) {
@@ -71,13 +88,19 @@ class Theirs {
     return this.page.run(`call(${all.join(", ")})`);
   }
 
+  /** Its description as our end is told it. */
+  told(description) {
+    return this.relayed ? description.replace(/^a=candidate:.*\r\n/gm, "") : description;
+  }
+
   /** Takes what the page tells, and signals its candidates, until the page is gone. */
   async listen() {
     try {
       for (;;) {
         const event = await this.call("next");
-        if (event.candidate) this.ours.say({ session: this.session, candidate: event.candidate });
-        else this.open.push(event);
+        if (!event.candidate) this.open.push(event);
+        // Beside a relay our end shall know none: it learns where the browser is from its checks.
+        else if (!this.relayed) this.ours.say({ session: this.session, candidate: event.candidate });
       }
     } catch (error) {
       this.open.end(String(error));
@@ -88,6 +111,12 @@ class Theirs {
     return this.open.next("its channel", (event) => event.open).then((event) => event.open);
   }
 
+  /** Ends it, without waiting for our end. */
+  async close() {
+    await this.call("close");
+    this.relay?.close();
+  }
+
   closed() {
     return this.open.next("the end", (event) => event.closed || event.state === "closed");
   }
@@ -96,10 +125,10 @@ class Theirs {
 let sessions = 0;
 
 /** Connects a page with our end; who offers, and our DTLS role, are given. */
-async function connected(page, ours, { weOffer, setup, setups, ordered = true }) {
+async function connected(page, ours, { weOffer, setup, setups, ordered = true, relayed = false }) {
   const session = ++sessions;
   const waiting = [];
-  const theirs = new Theirs(page, ours, session);
+  const theirs = new Theirs(page, ours, session, relayed);
   // A candidate may be told before there is a description that it belongs to.
   const signal = ours.candidates.get(session);
   ours.candidates.set(session, (line) => waiting.push(line));
@@ -108,10 +137,10 @@ async function connected(page, ours, { weOffer, setup, setups, ordered = true })
     const offer = await ours.description(session);
     const answer = await theirs.call("answer", offer);
     assert.deepEqual([offer, answer].map(setupOf), setups);
-    ours.say({ session, description: answer });
+    ours.say({ session, description: theirs.told(answer) });
   } else {
     const offer = await theirs.call("offer", LABEL, ordered);
-    ours.say({ session, description: offer, setup });
+    ours.say({ session, description: theirs.told(offer), setup });
     const answer = await ours.description(session);
     assert.deepEqual([offer, answer].map(setupOf), setups);
     await theirs.call("answered", answer);
@@ -135,6 +164,23 @@ const ROLES = {
   "the browser offers, we are client": { weOffer: false, setup: "actpass", setups: ["actpass", "active"] },
   "the browser offers, we are server": { weOffer: false, setup: "passive", setups: ["actpass", "passive"] },
 };
+
+/** Seconds for which nothing gets through; our end says that it is disconnected after 5. */
+const OUTAGE = Number(process.env.RTC_OUTAGE ?? 8);
+/** How often an end moves under an open session. */
+const MOVE_COUNT = 6;
+/** Seconds. Chromium takes 2.7 at least, and Firefox does not follow at all, where checks do not ask for it. */
+const FOLLOWED = 2;
+
+function tell(name, how, what, waits, more) {
+  const times = waits.map((seconds) => seconds.toFixed(2)).join(" ");
+  console.log(`${name}, ${how}, ${what}: data after ${times} s${more}`);
+}
+
+function assertFollowed(waits) {
+  const median = waits.toSorted((a, b) => a - b)[waits.length >> 1];
+  assert.ok(median < FOLLOWED, `it followed after ${median} s`);
+}
 
 for (const name of BROWSERS) {
   describe(name, { timeout: 5 * PATIENCE }, () => {
@@ -195,23 +241,72 @@ for (const name of BROWSERS) {
       await other.close();
     });
 
-    // The browser follows without a restart of ICE; only how soon is measured, not demanded.
+    // Both ends follow without a restart of ICE. Each move of these waits until what it held up is through.
+    const MOVES = {
+      "new sockets of ours": { relayed: false, move: (theirs) => theirs.ours.move() },
+      "another mapping of our NAT": { relayed: true, move: ({ relay }) => relay.rebind("browser") },
+      "another mapping of its NAT": { relayed: true, move: ({ relay }) => relay.rebind("ours") },
+    };
     for (const how of ["we offer, as server", "the browser offers, we are client"]) {
-      test(`six new sockets of ours under load: ${how}`, { timeout: PATIENCE }, async () => {
-        const theirs = await connected(page, ours, ROLES[how]);
-        const streamed = theirs.call("stream", 1_000);
-        const waits = [];
-        for (let move = 0; move < 6; move += 1) {
-          ours.say({ move: true });
-          waits.push((await ours.log.next("data on the new path", ({ event }) => event === "moved")).seconds);
-        }
-        await theirs.call("stopStream");
-        const { count, same, longest } = await streamed;
-        const times = waits.map((seconds) => seconds.toFixed(2)).join(" ");
-        console.log(`${name}, ${how}: data on the new path after ${times} s; longest wait ${longest.toFixed(2)} s of ${count} messages`);
-        assert.ok(same, "each came back once and in order");
-        await theirs.call("close");
-      });
+      for (const [what, { relayed, move }] of Object.entries(MOVES)) {
+        test(`${MOVE_COUNT} times ${what} under load: ${how}`, { timeout: PATIENCE }, async () => {
+          const theirs = await connected(page, ours, { ...ROLES[how], relayed });
+          const streamed = theirs.call("stream", 1_000);
+          const waits = [];
+          for (let count = 0; count < MOVE_COUNT; count += 1) {
+            await theirs.call("streamed", 50);
+            waits.push(await move(theirs));
+          }
+          await theirs.call("stopStream");
+          const { count, same, longest } = await streamed;
+          tell(name, how, what, waits, `; longest wait ${longest.toFixed(2)} s of ${count} messages`);
+          assert.ok(same, "each came back once and in order");
+          assertFollowed(waits);
+          await theirs.close();
+        });
+
+        const idle = relayed ? 2 : MOVE_COUNT;
+        test(`${idle} times ${what}, idle: ${how}`, { timeout: PATIENCE }, async () => {
+          const theirs = await connected(page, ours, { ...ROLES[how], relayed });
+          const waits = [];
+          while (waits.length < idle) {
+            let isOver = false;
+            const moved = move(theirs).finally(() => (isOver = true));
+            // The first may still have gone the old way.
+            while (!isOver) assert.equal((await theirs.call("several", [100], true)).wrong, null);
+            waits.push(await moved);
+          }
+          tell(name, how, `${what}, idle`, waits, "");
+          assertFollowed(waits);
+          await theirs.close();
+        });
+      }
     }
+
+    test("a tenth of the packets lost", { timeout: PATIENCE }, async () => {
+      const theirs = await connected(page, ours, { ...ROLES["we offer, as server"], relayed: true });
+      theirs.relay.loss = 0.1;
+      // A browser's SCTP waits for its timer whenever something is lost twice.
+      const { wrong, seconds } = await theirs.call("several", [1, 1_200, 16_300, 16_300], true);
+      assert.equal(wrong, null);
+      console.log(`${name}: 68 KB there and back at 10 % loss in ${seconds.toFixed(1)} s`);
+      await theirs.close();
+    });
+
+    test(`${OUTAGE} s without a packet`, { timeout: PATIENCE + OUTAGE * 1000 }, async () => {
+      const theirs = await connected(page, ours, { ...ROLES["we offer, as server"], relayed: true });
+      const streamed = theirs.call("stream", 1_000);
+      await theirs.call("streamed", 50);
+      theirs.relay.isDown = true;
+      await ours.event(theirs.session, "disconnected");
+      await new Promise((resolve) => setTimeout(resolve, (OUTAGE - 5) * 1000));
+      theirs.relay.isDown = false;
+      await theirs.call("streamed", 50);
+      await theirs.call("stopStream");
+      const { count, same, longest } = await streamed;
+      assert.ok(same, "each came back once and in order");
+      console.log(`${name}: nothing of ${count} messages lost, none for ${longest.toFixed(1)} s`);
+      await theirs.close();
+    });
   });
 }

@@ -123,6 +123,12 @@ class End {
     return { count: sent.length, same: sent.every((message, at) => message === this.messages[at]), longest: longest / 1000 };
   }
 
+  /** Waits until so many more of the stream have come back. */
+  async streamed(count) {
+    const until = this.messages.length + count;
+    while (this.messages.length < until) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+
   stopStream() {
     this.streaming = false;
   }
