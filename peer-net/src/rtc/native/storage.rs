@@ -10,8 +10,8 @@ use tokio::time::Instant;
 pub(super) const SMALL: usize = 8 * 1024;
 /// Chunks that may be under way, and gaps that are kept in what came, with little memory and with
 /// all of it. Sending waits beyond; what would make one more gap is dropped, and comes again.
-const CHUNKS: [usize; 2] = [128, 8192];
-const RUNS: [usize; 2] = [32, 512];
+const CHUNKS: [usize; 2] = [64, 8192];
+const RUNS: [usize; 2] = [16, 512];
 
 /// More than [`SMALL`] in so short a time is much: with little memory no more can come in one round
 /// trip, so that on a path whose round trips are shorter it is the memory that holds things up.

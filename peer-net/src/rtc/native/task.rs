@@ -171,7 +171,8 @@ impl Task {
             let mut housed = work.with_memory(storage.lend());
             let Some(sizes) = housed.run(&*dtls, &mut end, &mut packet).await else {
                 drop((dtls, packet));
-                return housed.over_and_out().await;
+                // Boxed, so that while it goes nothing is kept for its end.
+                return Box::pin(housed.over_and_out()).await;
             };
             work = housed.without_memory();
             work.sizes = sizes;
