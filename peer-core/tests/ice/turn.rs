@@ -106,6 +106,31 @@ fn what_is_allocated_is_given_back() {
     assert!(net.ends.iter().all(|end| end.agent.timeout().is_none()));
 }
 
+/// One request may be lost, and a server may want another nonce first.
+#[test]
+fn what_is_allocated_is_given_back_whatever_happens_to_the_request() {
+    for trouble in ["loss", "nonce", "silence"] {
+        let mut net = apart(2, &[A]);
+        start(&mut net);
+        net.connect(SECOND * 10);
+        match trouble {
+            "nonce" => net.turn_servers[0].nonce_lives = 1,
+            _ => net.path.loss = 1.0,
+        }
+        for end in &mut net.ends {
+            end.agent.close();
+        }
+        net.run(SECOND / 4);
+        if trouble == "loss" {
+            net.path.loss = 0.0;
+        }
+        net.run(SECOND * 10);
+        let left = if trouble == "silence" { 2 } else { 0 };
+        assert_eq!(net.turn_servers[0].allocations(), left, "{trouble}");
+        assert!(net.ends.iter().all(|end| end.agent.timeout().is_none()));
+    }
+}
+
 fn verdict(net: &Net) -> Option<TurnError> {
     net.ends[0]
         .agent

@@ -23,10 +23,11 @@ impl Agent<'_> {
         source: SocketAddr,
         datagram: &'d mut [u8],
     ) -> Received<'d> {
+        let inner = self.take_relayed(now, crypto, socket, source, datagram);
+        // Of what comes then only a server's answer counts, to what is given back.
         if self.is_over() {
             return Received::Taken;
         }
-        let inner = self.take_relayed(now, crypto, socket, source, datagram);
         let (route, source, range) = match inner {
             Some(inner) => inner,
             None => (Route::Socket(socket), source, 0..datagram.len()),

@@ -75,7 +75,7 @@ enum State {
         refresh: Instant,
         until: Instant,
     },
-    /// To be given back, by one request.
+    /// To be given back, until the server says that it is, or nothing.
     Releasing,
     Ended(Option<TurnError>),
 }
@@ -238,16 +238,17 @@ impl Turn {
         self.peers.bind(now, peer);
     }
 
-    /// Gives the allocation back: [`transmit`](Self::transmit) has one more request.
+    /// Gives the allocation back: [`transmit`](Self::transmit) has one more request, repeated as
+    /// others are, with another nonce if the server wants that. Go on until
+    /// [`timeout`](Self::timeout) is `None`; who cannot leaves it to its lifetime.
     pub fn release(&mut self) {
-        self.request = None;
-        self.state = match self.state {
-            State::Allocated { .. } => State::Releasing,
-            State::Ended(error) => State::Ended(error),
-            State::Allocating | State::Releasing => State::Ended(None),
-        };
-        if self.state != State::Releasing {
-            self.key = None;
+        match self.state {
+            State::Allocated { .. } => {
+                self.state = State::Releasing;
+                self.request = None;
+            }
+            State::Allocating => self.abandon(),
+            State::Releasing | State::Ended(_) => {}
         }
     }
 
@@ -357,11 +358,6 @@ impl Turn {
         let written = self.write(crypto, login, kind, id, out);
         if written.is_none() {
             self.end(TurnError::TooLong);
-        }
-        if self.state == State::Releasing {
-            self.state = State::Ended(None);
-            self.request = None;
-            self.key = None;
         }
         Ok(written)
     }
@@ -517,6 +513,10 @@ impl Turn {
             return;
         }
         self.request = None;
+        if self.state == State::Releasing && (success || !matches!(code, 401 | 438)) {
+            self.abandon();
+            return;
+        }
         if !success {
             match code {
                 401 | 438 => {
@@ -592,6 +592,7 @@ impl Turn {
     fn unanswered(&mut self, now: Instant, kind: Kind) {
         match kind {
             Kind::Allocate => self.end(TurnError::NoAnswer),
+            Kind::Refresh if self.state == State::Releasing => self.abandon(),
             Kind::Refresh => match &mut self.state {
                 State::Allocated { refresh, until, .. } if *until > now => {
                     *refresh = now + SERVER_AGAIN;
