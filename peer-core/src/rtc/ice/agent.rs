@@ -305,7 +305,9 @@ impl<'m> Agent<'m> {
     }
 
     /// Draws new credentials and forgets the remote and the path (an ICE restart, RFC 8445
-    /// §2.4). Signal them and the candidates, which are told again. After the end it does nothing.
+    /// §2.4). Signal them and the candidates, which are told again. It waits for the remote's new
+    /// description as it did for the first one, for as long as the caller does. After the end it
+    /// does nothing.
     ///
     /// # Errors
     /// [`CryptoError::Random`]; nothing has changed.
