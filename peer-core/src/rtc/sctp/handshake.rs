@@ -7,6 +7,7 @@ use super::association::{Association, Pending, State};
 use super::packet::{Cookie, Init, Parameters};
 use super::reset::Resets;
 use super::serial::Tsn;
+use crate::bytes;
 
 /// The parameter of INIT ACK that holds the state cookie.
 const STATE_COOKIE: u16 = 7;
@@ -53,8 +54,7 @@ impl Association<'_> {
             self.stats.bad_packets += 1;
             return;
         };
-        let kept = self.receive_memory.bytes.get_mut(..cookie.len());
-        let Some(()) = kept.map(|kept| kept.copy_from_slice(cookie)) else {
+        let Some(()) = bytes::copy(self.receive_memory.bytes, cookie) else {
             // The attempts run out: the cookie is no shorter the next time.
             self.stats.bad_packets += 1;
             return;
