@@ -60,18 +60,26 @@
 //! # Limits
 //! | what | limit | at the limit |
 //! |---|---|---|
-//! | addresses of ours, pairs, questions to servers, allocations | [`Resources`] | the last, or the worst pair, is left out |
-//! | addresses of the remote | [`Resources`] | one of those below gives way, once there has been a path any one not in use; else a further candidate is [`Refused::TooMany`] |
+//! | our addresses, pairs, questions, allocations | [`Resources`] | the last or worst is left out |
+//! | addresses of the remote | [`Resources`] | one gives way (1), or [`Refused::TooMany`] |
 //! | addresses that only the remote's checks show | [`PEER_REFLEXIVE_MAX`] | the one longest unheard gives way |
-//! | bytes to addresses that never answered | [`REFLECTION_FACTOR`] × what was [credited](Agent::credit), and 1 × its authentic requests | these are not checked any more |
+//! | bytes to addresses that never answered | [`REFLECTION_FACTOR`] (2) | not checked any more |
 //! | datagrams that wait to be answered | [`ANSWERS_MAX`] | the oldest is not answered; it comes again |
 //! | between two checks | [`PACE`] | the next one waits |
 //! | a check | 7 times, in 39.5 s (RFC 8489 §6.2.1) | the pair has failed, until the remote asks there |
 //! | a check that nominates | 20 times, each [`CONSENT_REPEAT`] | as above |
-//! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`]; asked anew when a path falls silent, and 10 s later while it is |
-//! | no pair works | [`Config::patience`], twice that while some are still checked; a lite agent waits for ever | [`Failure::NoAnswer`] or [`Failure::NoCandidates`] |
-//! | silence of the path | [`SILENCE`], 15 s of a lite agent, then [`Config::survive`] | [`Event::Disconnected`], then [`Failure::Lost`] |
-//! | consent | [`CONSENT`] after the last answer on the path, however long the machine slept | no [`path`](Agent::path) until it answers |
+//! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`], asked anew later (3) |
+//! | no pair works | [`Config::patience`] (4) | [`Failure::NoAnswer`], [`Failure::NoCandidates`] |
+//! | silence of the path | [`SILENCE`] (5) | [`Event::Disconnected`] |
+//! | silence after that | [`Config::survive`] in all | [`Failure::Lost`] |
+//! | consent | [`CONSENT`] after the last answer (6) | no [`path`](Agent::path) until it answers |
+//!
+//! 1. An address that only a check showed; once there has been a path, any one not in use.
+//! 2. Times what was [credited](Agent::credit), and once the remote's authentic requests.
+//! 3. When a path falls silent, and 10 s after each answer or failure while it is.
+//! 4. Twice that while some are still checked. A lite agent waits for ever.
+//! 5. 15 s of a lite agent.
+//! 6. However long the machine slept.
 //!
 //! Nothing is answered whose MESSAGE-INTEGRITY is not right. Answers are shorter than what they
 //! answer. A response counts when it has the transaction and the address of a check that is under
