@@ -17,6 +17,7 @@ use self::modelled::{Body, Modelled};
 use self::real::Real;
 use crate::host::HostId;
 use crate::io::{Rtc, RtcStimulus, Stimulus};
+use crate::link::Node;
 use crate::options::Sessions;
 use crate::sim::{Happening, Sim};
 
@@ -241,14 +242,27 @@ impl Sim {
 
     /// Whose description that is. Of an end that is gone it may be, too.
     fn end_with_ufrag(&self, ufrag: &str) -> Option<EndId> {
-        let modelled = ufrag.strip_prefix('e').filter(|digits| digits.len() == 7);
-        let modelled = modelled.and_then(|digits| EndId::from_str_radix(digits, 16).ok());
-        let is_real = |end: &EndId| match self.ends[*end].as_deref().map(|end| &end.below) {
-            Some(Below::Real(real)) => real.ufrag() == ufrag,
-            _ => false,
-        };
-        let real = (0..self.ends.len()).rev().find(is_real);
-        real.or(modelled.filter(|end| *end < self.ends.len()))
+        let below = |end: EndId| self.ends[end].as_deref().map(|end| &end.below);
+        let digits = ufrag.strip_prefix('e').filter(|digits| digits.len() == 7);
+        let number = digits.and_then(|digits| EndId::from_str_radix(digits, 16).ok());
+        if let Some(end) = number.filter(|end| *end < self.ends.len())
+            && !matches!(below(end), Some(Below::Real(_)))
+        {
+            return Some(end);
+        }
+        // The newest are at the end.
+        let is_it =
+            |end: &EndId| matches!(below(*end), Some(Below::Real(it)) if it.ufrag() == ufrag);
+        (0..self.ends.len()).rev().find(is_it)
+    }
+
+    /// Sends so many bytes from one node to another: what happens there happens once, twice, or
+    /// not at all.
+    fn carry(&mut self, from: Node, to: Node, len: usize, there: impl Fn() -> Happening) {
+        let now = self.now;
+        for at in self.net.send(now, from, to, len).into_iter().flatten() {
+            self.schedule(at, there());
+        }
     }
 
     /// Tells the engine something about the session, at this instant but after what is being done.

@@ -10,7 +10,7 @@ use peer_core::wire::candidate::{self, Address as CandidateAddress};
 use peer_core::wire::sdp::{self, Emit, Setup};
 
 use super::channel::Payload;
-use super::{Below, End, EndId, Stage};
+use super::{Below, EndId, Stage};
 use crate::host::HostId;
 use crate::io::{IceState, RtcStimulus, Stimulus};
 use crate::sim::{Happening, Sim};
@@ -103,7 +103,7 @@ impl Modelled {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Datagram {
     from: EndId,
     to: EndId,
@@ -134,25 +134,47 @@ impl Body {
     }
 }
 
+/// An end that is modelled.
+struct View<'a> {
+    machine: HostId,
+    offerer: bool,
+    remote: Option<EndId>,
+    stage: &'a mut Stage,
+    timer: &'a mut Option<Instant>,
+    /// When something is to be sent again.
+    due: Option<Instant>,
+    model: &'a mut Modelled,
+}
+
 impl Sim {
+    fn modelled(&mut self, id: EndId) -> Option<View<'_>> {
+        let end = self.end(id)?;
+        let Below::Modelled(model) = &mut end.below else {
+            return None;
+        };
+        Some(View {
+            machine: end.machine,
+            offerer: end.offerer,
+            remote: end.remote,
+            stage: &mut end.stage,
+            timer: &mut end.timer,
+            due: end.tx.due(),
+            model,
+        })
+    }
+
     pub(super) fn begin_checks(&mut self, id: EndId) {
         let now = self.now;
-        let Some(End {
-            below: Below::Modelled(model),
-            stage,
-            remote,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        if *stage != Stage::New || remote.is_none() || model.candidates.is_empty() {
+        if *it.stage != Stage::New || it.remote.is_none() || it.model.candidates.is_empty() {
             return;
         }
-        *stage = Stage::Checking;
-        model.gives_up = now + ICE_GIVES_UP;
-        model.repeats = 0;
-        model.repeat_at = Some(now);
+        *it.stage = Stage::Checking;
+        it.model.gives_up = now + ICE_GIVES_UP;
+        it.model.repeats = 0;
+        it.model.repeat_at = Some(now);
         self.tell(id, RtcStimulus::Ice(IceState::Checking));
         self.tick_modelled(id);
     }
@@ -163,57 +185,36 @@ impl Sim {
 
     /// Sends a packet to this address of the remote, or where it is known to be.
     fn transmit_at(&mut self, id: EndId, address: Option<Address>, body: &Body) {
-        let now = self.now;
-        let Some(End {
-            below: Below::Modelled(model),
-            remote,
-            machine,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        let (Some(to), Some(target)) = (*remote, address.or(model.address)) else {
+        let (Some(to), Some(target)) = (it.remote, address.or(it.model.address)) else {
             return;
         };
-        let host = *machine;
+        let host = it.machine;
         let source = Address {
             host: host.0,
             epoch: self.hosts[host.0].address_epoch,
         };
-        self.transmit_to(now, host, to, source, target, id, body);
+        let datagram = Datagram {
+            from: id,
+            to,
+            source,
+            target,
+            body: body.clone(),
+        };
+        self.transmit_to(host, &datagram);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one packet")]
-    fn transmit_to(
-        &mut self,
-        now: Instant,
-        host: HostId,
-        to: EndId,
-        source: Address,
-        target: Address,
-        from: EndId,
-        body: &Body,
-    ) {
-        if target.host >= self.hosts.len() {
+    fn transmit_to(&mut self, host: HostId, datagram: &Datagram) {
+        let target = datagram.target.host;
+        if target >= self.hosts.len() {
             return;
         }
-        let node = HostId(target.host).node();
-        for at in self
-            .net
-            .send(now, host.node(), node, body.len())
-            .into_iter()
-            .flatten()
-        {
-            let datagram = Datagram {
-                from,
-                to,
-                source,
-                target,
-                body: body.clone(),
-            };
-            self.schedule(at, Happening::Datagram(Box::new(datagram)));
-        }
+        let len = datagram.body.len();
+        self.carry(host.node(), HostId(target).node(), len, || {
+            Happening::Datagram(Box::new(datagram.clone()))
+        });
     }
 
     /// A packet is there.
@@ -234,43 +235,43 @@ impl Sim {
             ..
         } = *datagram;
         let follows = self.options.follows_rebinding;
-        let Some(End {
-            below: Below::Modelled(model),
-            stage,
-            remote,
-            machine,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        if *stage == Stage::Dead {
+        if *it.stage == Stage::Dead {
             return;
         }
-        let host = *machine;
-        let known = *remote == Some(from);
+        let host = it.machine;
+        let known = it.remote == Some(from);
         // Credentials and keys: packets from anyone but the described remote are refused, checks
         // excepted, whose credentials are ours.
         if !matches!(body, Body::Check) && !known {
             return;
         }
-        if *stage >= Stage::Handshake && model.address != Some(source) {
+        if *it.stage >= Stage::Handshake && it.model.address != Some(source) {
             // From behind a new NAT binding.
             if !follows {
                 return;
             }
-            model.address = Some(source);
+            it.model.address = Some(source);
         }
         match body {
             Body::Check => {
                 if known {
-                    model.learn(source);
+                    it.model.learn(source);
                 }
                 let own = Address {
                     host: host.0,
                     epoch: self.hosts[host.0].address_epoch,
                 };
-                self.transmit_to(now, host, from, own, source, id, &Body::CheckOk);
+                let answer = Datagram {
+                    from: id,
+                    to: from,
+                    source: own,
+                    target: source,
+                    body: Body::CheckOk,
+                };
+                self.transmit_to(host, &answer);
                 if known {
                     self.begin_checks(id);
                 }
@@ -281,13 +282,13 @@ impl Sim {
             Body::Ack(tsn) => self.channel_ack(id, tsn),
             Body::Consent => self.transmit(id, Body::ConsentOk),
             Body::ConsentOk => {
-                model.heard = now;
-                if core::mem::take(&mut model.silent) {
+                it.model.heard = now;
+                if core::mem::take(&mut it.model.silent) {
                     self.tell(id, RtcStimulus::Ice(IceState::Connected));
                 }
             }
             Body::Abort => {
-                let established = core::mem::replace(stage, Stage::Dead) == Stage::Established;
+                let established = core::mem::replace(it.stage, Stage::Dead) == Stage::Established;
                 self.tell(
                     id,
                     if established {
@@ -302,27 +303,21 @@ impl Sim {
 
     fn check_answered(&mut self, id: EndId, source: Address) {
         let now = self.now;
-        let Some(End {
-            below: Below::Modelled(model),
-            stage,
-            offerer,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        if *stage != Stage::Checking {
+        if *it.stage != Stage::Checking {
             return;
         }
-        *stage = Stage::Handshake;
-        model.address = Some(source);
-        model.heard = now;
-        model.consent_at = Some(now + CONSENT_EVERY);
-        model.repeats = 0;
-        model.repeat_at = None;
-        if !*offerer {
-            model.sent = 1;
-            model.repeat_at = Some(now);
+        *it.stage = Stage::Handshake;
+        it.model.address = Some(source);
+        it.model.heard = now;
+        it.model.consent_at = Some(now + CONSENT_EVERY);
+        it.model.repeats = 0;
+        it.model.repeat_at = None;
+        if !it.offerer {
+            it.model.sent = 1;
+            it.model.repeat_at = Some(now);
         }
         self.tell(id, RtcStimulus::Ice(IceState::Connected));
         self.tick_modelled(id);
@@ -330,40 +325,34 @@ impl Sim {
 
     fn flight(&mut self, id: EndId, n: u8) {
         let now = self.now;
-        let Some(End {
-            below: Below::Modelled(model),
-            stage,
-            offerer,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        let is_ours = (n % 2 == 1) == *offerer;
-        if *stage < Stage::Handshake || !is_ours || n > LAST_FLIGHT {
+        let is_ours = (n % 2 == 1) == it.offerer;
+        if *it.stage < Stage::Handshake || !is_ours || n > LAST_FLIGHT {
             return;
         }
-        if n <= model.got {
+        if n <= it.model.got {
             // A repetition: what answered it was lost. Only the last one's answer is worth sending
             // again.
-            if *offerer && n == model.got && model.sent == n + 1 {
-                let again = model.sent;
+            if it.offerer && n == it.model.got && it.model.sent == n + 1 {
+                let again = it.model.sent;
                 self.transmit(id, Body::Flight(again));
             }
             return;
         }
-        if n != model.sent + 1 {
+        if n != it.model.sent + 1 {
             return;
         }
-        model.got = n;
-        model.repeats = 0;
-        model.repeat_at = None;
+        it.model.got = n;
+        it.model.repeats = 0;
+        it.model.repeat_at = None;
         if n < LAST_FLIGHT {
-            model.sent = n + 1;
-            if *offerer {
+            it.model.sent = n + 1;
+            if it.offerer {
                 self.transmit(id, Body::Flight(n + 1));
             } else {
-                model.repeat_at = Some(now);
+                it.model.repeat_at = Some(now);
             }
         }
         match n {
@@ -389,61 +378,47 @@ impl Sim {
     /// Does what is due at this end and sets its timer.
     pub(super) fn tick_modelled(&mut self, id: EndId) {
         let now = self.now;
-        let Some(End {
-            below: Below::Modelled(model),
-            stage,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        if *stage == Stage::Dead {
+        if *it.stage == Stage::Dead {
             return;
         }
-        if *stage == Stage::Checking && now >= model.gives_up {
+        if *it.stage == Stage::Checking && now >= it.model.gives_up {
             self.fail_end(id, RtcFailure::Ice);
             return;
         }
-        if model.consent_at.is_some() {
-            let silence = now.saturating_duration_since(model.heard);
+        if it.model.consent_at.is_some() {
+            let silence = now.saturating_duration_since(it.model.heard);
             if silence >= LIVENESS {
                 self.fail_end(id, RtcFailure::Ice);
                 return;
             }
-            if silence >= DISCONNECTED_AFTER && !core::mem::replace(&mut model.silent, true) {
+            if silence >= DISCONNECTED_AFTER && !core::mem::replace(&mut it.model.silent, true) {
                 self.tell(id, RtcStimulus::Ice(IceState::Disconnected));
             }
         }
-        let Some(End {
-            below: Below::Modelled(model),
-            stage,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        if model.repeat_at.is_some_and(|at| at <= now) {
-            let wait = (REPEAT_FIRST * (1 << model.repeats.min(6))).min(REPEAT_MAX);
-            model.repeats += 1;
-            model.repeat_at = Some(now + wait);
-            if *stage == Stage::Checking {
-                for address in model.candidates.clone() {
+        if it.model.repeat_at.is_some_and(|at| at <= now) {
+            let wait = (REPEAT_FIRST * (1 << it.model.repeats.min(6))).min(REPEAT_MAX);
+            it.model.repeats += 1;
+            it.model.repeat_at = Some(now + wait);
+            if *it.stage == Stage::Checking {
+                for address in it.model.candidates.clone() {
                     self.transmit_at(id, Some(address), &Body::Check);
                 }
             } else {
-                let flight = model.sent;
+                let flight = it.model.sent;
                 self.transmit(id, Body::Flight(flight));
             }
         }
-        let Some(End {
-            below: Below::Modelled(model),
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        if model.consent_at.is_some_and(|at| at <= now) {
-            model.consent_at = Some(now + CONSENT_EVERY);
+        if it.model.consent_at.is_some_and(|at| at <= now) {
+            it.model.consent_at = Some(now + CONSENT_EVERY);
             self.transmit(id, Body::Consent);
         }
         self.channel_repeat(id);
@@ -452,26 +427,19 @@ impl Sim {
 
     pub(super) fn arm_modelled(&mut self, id: EndId) {
         let now = self.now;
-        let Some(End {
-            below: Below::Modelled(model),
-            stage,
-            tx,
-            timer,
-            ..
-        }) = self.end(id)
-        else {
+        let Some(it) = self.modelled(id) else {
             return;
         };
-        let checking = (*stage == Stage::Checking).then_some(model.gives_up);
-        let next = [model.repeat_at, model.consent_at, tx.due(), checking]
+        let checking = (*it.stage == Stage::Checking).then_some(it.model.gives_up);
+        let next = [it.model.repeat_at, it.model.consent_at, it.due, checking]
             .into_iter()
             .flatten()
             .min();
         let Some(at) = next.map(|at| at.max(now)) else {
             return;
         };
-        if timer.is_none_or(|timer| at < timer) {
-            *timer = Some(at);
+        if it.timer.is_none_or(|timer| at < timer) {
+            *it.timer = Some(at);
             self.schedule(at, Happening::EndTimer(id));
         }
     }
@@ -531,13 +499,10 @@ impl Sim {
 
     /// The remote has named an address.
     pub(super) fn learn_modelled(&mut self, id: EndId, line: &str) {
-        if let Some(End {
-            below: Below::Modelled(model),
-            ..
-        }) = self.end(id)
+        if let Some(it) = self.modelled(id)
             && let Some(address) = Address::parse(line)
         {
-            model.learn(address);
+            it.model.learn(address);
         }
         self.begin_checks(id);
     }

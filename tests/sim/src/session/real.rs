@@ -87,7 +87,7 @@ impl Real {
 }
 
 /// A datagram of a real session, as it looks in the internet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Udp {
     source: SocketAddr,
     target: SocketAddr,
@@ -582,12 +582,12 @@ impl Sim {
                 target,
                 bytes,
             };
-            self.carry(machine.node(), udp);
+            self.carry_udp(machine.node(), &udp);
         }
     }
 
-    /// Sends a datagram over the network.
-    fn carry(&mut self, from: usize, udp: Udp) {
+    /// Sends a datagram to whoever has its target.
+    fn carry_udp(&mut self, from: usize, udp: &Udp) {
         let to = if udp.target == STUN {
             BROKER
         } else {
@@ -597,20 +597,9 @@ impl Sim {
                 _ => return,
             }
         };
-        let now = self.now;
-        for at in self
-            .net
-            .send(now, from, to, udp.bytes.len())
-            .into_iter()
-            .flatten()
-        {
-            let again = Udp {
-                source: udp.source,
-                target: udp.target,
-                bytes: udp.bytes.clone(),
-            };
-            self.schedule(at, Happening::Udp(Box::new(again)));
-        }
+        self.carry(from, to, udp.bytes.len(), || {
+            Happening::Udp(Box::new(udp.clone()))
+        });
     }
 
     /// A datagram is there.
@@ -681,7 +670,7 @@ impl Sim {
                 target: udp.source,
                 bytes: answer.to_vec(),
             };
-            self.carry(BROKER, answer);
+            self.carry_udp(BROKER, &answer);
         }
     }
 }

@@ -76,24 +76,8 @@ impl Head {
     }
 
     fn decode(bytes: [u8; HEAD_LEN]) -> Self {
-        let [
-            n0,
-            n1,
-            n2,
-            n3,
-            l0,
-            l1,
-            s0,
-            s1,
-            p0,
-            p1,
-            p2,
-            p3,
-            flags,
-            kind,
-            b0,
-            b1,
-        ] = bytes;
+        let [n0, n1, n2, n3, l0, l1, s0, s1, rest @ ..] = bytes;
+        let [p0, p1, p2, p3, flags, kind, b0, b1] = rest;
         let next = u32::from_le_bytes([n0, n1, n2, n3]);
         Self {
             kind: match kind {
