@@ -96,7 +96,7 @@ impl Pair {
         }
     }
 
-    fn session(&mut self) -> &mut Session<'static, Crypto> {
+    fn session(&mut self) -> &mut Session<'static, 'static, Crypto> {
         self.sessions.session(self.id)
     }
 

@@ -39,7 +39,7 @@ pub struct Sessions<C: Crypto> {
     identity: Identity,
     begun: Clock,
     stack: Stack<'static>,
-    sessions: BTreeMap<usize, (SessionId, Session<'static, C>)>,
+    sessions: BTreeMap<usize, (SessionId, Session<'static, 'static, C>)>,
     sockets: BTreeMap<u8, Socket>,
     next: u8,
 }
@@ -126,7 +126,7 @@ impl<C: Crypto> Sessions<C> {
     ///
     /// # Panics
     /// It was removed.
-    pub fn session(&mut self, id: SessionId) -> &mut Session<'static, C> {
+    pub fn session(&mut self, id: SessionId) -> &mut Session<'static, 'static, C> {
         let found = self.sessions.get_mut(&id.place());
         let (of, session) = found.expect("it was added");
         assert_eq!(*of, id, "it was removed");

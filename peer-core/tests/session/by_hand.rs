@@ -7,7 +7,7 @@ use peer_core::rtc::ice::{self, Agent, SocketId};
 use peer_core::rtc::sctp::{self, Association, End};
 use peer_core::rtc::session::{
     Closed, Config, DATAGRAM_MAX, Event, Failure, Kind, LABEL_MAX, Outgoing, Piece, Received,
-    Remote, SendError, Session, Setup,
+    Remote, SctpMemory, SendError, Session, Setup,
 };
 use peer_core::time::{Duration, Instant};
 use peer_core::wire::dcep::DcepError;
@@ -31,7 +31,7 @@ const FIRST: u8 = 2;
 /// A session, and the parts of its remote.
 struct Pair {
     now: Instant,
-    session: Session<'static, Crypto>,
+    session: Session<'static, 'static, Crypto>,
     crypto: Crypto,
     identity: Identity,
     events: Vec<Event>,
@@ -306,6 +306,37 @@ fn what_dcep_says_of_an_open_channel_changes_nothing() {
     assert_eq!((pair.session.label(), pair.opened()), (LABEL, 1));
     assert_eq!(pair.heard(), [], "one opening is acknowledged once");
     assert!(!pair.session.is_over());
+}
+
+#[test]
+fn memory_for_data_is_exchanged_while_it_is_idle() {
+    let mut pair = Pair::open();
+    let message = vec![7; 40_000];
+    for round in 0..3 {
+        let memory: &'static mut sctp::Resources<65_536, 64, 65_536, 16> =
+            Box::leak(Box::default());
+        let place = Box::leak(Box::default());
+        assert!(pair.session.is_send_idle() && pair.session.is_receive_idle());
+        let before = pair.session.receive_room();
+        let (session, detached) = pair.session.without_sctp();
+        assert_eq!(session.receive_room(), 0);
+        let memory = memory.lend();
+        pair.session = session.with_sctp(SctpMemory { memory, place }, detached);
+        assert!(round > 0 || pair.session.receive_room() > before);
+
+        let outgoing = Outgoing::message(Kind::Binary);
+        assert_eq!(pair.session.send(outgoing, &message), Ok(message.len()));
+        pair.say(STREAM, TEXT, b"hello");
+        assert!(!pair.session.is_send_idle());
+        let mut heard = 0;
+        for _ in 0..100 {
+            pair.step();
+            let pieces = pair.heard();
+            heard += pieces.iter().map(|(.., bytes)| bytes.len()).sum::<usize>();
+        }
+        assert_eq!(heard, message.len());
+        assert_eq!(pair.messages(), [(Kind::Text, b"hello".to_vec())]);
+    }
 }
 
 #[test]

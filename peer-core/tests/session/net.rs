@@ -42,7 +42,7 @@ impl Path {
 
 /// One end, and what happened at it.
 pub(crate) struct End {
-    pub(crate) session: Session<'static, Crypto>,
+    pub(crate) session: Session<'static, 'static, Crypto>,
     pub(crate) crypto: Crypto,
     pub(crate) identity: Identity,
     /// The address of its socket, and how it looks from outside.

@@ -141,7 +141,7 @@ pub struct Piece<'a> {
     pub bytes: &'a [u8],
 }
 
-impl<C: Crypto> Session<'_, C> {
+impl<C: Crypto> Session<'_, '_, C> {
     /// Takes a piece of a message: as much as there is room for, whose length is returned. Give the
     /// rest again once there is more, with `first` only if nothing was taken. An empty message is
     /// one piece, and taken with 0. Transmit after it.

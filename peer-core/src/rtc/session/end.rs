@@ -84,7 +84,7 @@ pub(super) enum End {
     Told,
 }
 
-impl<C: Crypto> Session<'_, C> {
+impl<C: Crypto> Session<'_, '_, C> {
     /// Ends the session: the remote is told by the next [`transmit`](Self::transmit)s, after which
     /// secrets are wiped. What is not acknowledged is lost. Nothing is told but what the remote did
     /// before.

@@ -9,7 +9,7 @@ use crate::rtc::dtls::Identity;
 use crate::rtc::ice::{Received, SocketId};
 use crate::time::Instant;
 
-impl<C: Crypto> Session<'_, C> {
+impl<C: Crypto> Session<'_, '_, C> {
     /// Takes a datagram that came from `source` to a socket, and decrypts it where it lies. What
     /// does not belong to the session is dropped: DTLS is read only from where the remote has
     /// proved itself to ICE.

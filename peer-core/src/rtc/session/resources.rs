@@ -1,7 +1,7 @@
 //! The memory of a session.
 
 use super::channel::Dcep;
-use crate::rtc::sctp::Association;
+use crate::rtc::sctp::{Association, Detached};
 use crate::rtc::{dtls, ice, sctp};
 
 /// Memory for one session: the five numbers of [`ice::Resources`], bytes for a handshake message as
@@ -119,14 +119,39 @@ impl<'m> Place<'m> {
     }
 
     /// Puts an association there.
-    pub(super) fn put(&mut self, association: Association<'m>) -> Option<&mut Live<'m>> {
-        self.0 = Content::Live(Live {
-            association,
-            dcep: Dcep::default(),
-        });
+    pub(super) fn put(
+        &mut self,
+        association: Association<'m>,
+        dcep: Dcep,
+    ) -> Option<&mut Live<'m>> {
+        self.0 = Content::Live(Live { association, dcep });
         match &mut self.0 {
             Content::Live(live) => Some(live),
             Content::Nothing => None,
         }
+    }
+}
+
+/// What a session gave back together with its memory for data; see
+/// [`Session::without_sctp`](super::Session::without_sctp).
+#[derive(Debug)]
+#[must_use = "the channel goes on once it has memory again"]
+pub struct DetachedSctp(pub(super) Option<(Detached, Dcep)>);
+
+impl Live<'_> {
+    /// Takes the association out, and leaves one there that does nothing.
+    pub(super) fn detach(&mut self) -> (Detached, Dcep) {
+        let nothing = sctp::Memory {
+            send: &mut [],
+            chunks: &mut [],
+            receive: &mut [],
+            runs: &mut [],
+        };
+        let nobody = Association::new(sctp::Config::new([0; 8]), nothing);
+        let association = core::mem::replace(&mut self.association, nobody);
+        (
+            association.without_memory(),
+            core::mem::take(&mut self.dcep),
+        )
     }
 }

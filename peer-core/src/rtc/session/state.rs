@@ -4,10 +4,10 @@ use core::net::SocketAddr;
 
 use heapless::{Deque, String};
 
-use super::channel::{Channel, Within};
+use super::channel::{Channel, Dcep, Within};
 use super::end::{End, Shut, Untold};
 use super::error::{OpenError, RemoteError};
-use super::resources::{Live, Memory, SctpMemory};
+use super::resources::{DetachedSctp, Live, Memory, SctpMemory};
 use super::{Config, DATAGRAM_MAX, LABEL_MAX, Remote, Setup};
 use crate::rtc::crypto::{Crypto, CryptoError, DIGEST_LEN};
 use crate::rtc::dtls::{self, Dtls, Role};
@@ -49,11 +49,14 @@ pub(super) struct Known {
 }
 
 /// One data channel and all below it. See the [module](super) for the loop.
-pub struct Session<'m, C: Crypto> {
+///
+/// `'m` is how long the memory of path and handshake is lent, `'d` that for data, which can be
+/// [exchanged](Session::without_sctp).
+pub struct Session<'m, 'd, C: Crypto> {
     pub(super) config: Config,
     pub(super) ice: Agent<'m>,
     pub(super) secure: Secure<'m, C>,
-    pub(super) transport: Transport<'m>,
+    pub(super) transport: Transport<'d>,
     pub(super) remote: Option<Known>,
     pub(super) channel: Channel,
     pub(super) label: String<LABEL_MAX, u16>,
@@ -77,7 +80,7 @@ pub struct Session<'m, C: Crypto> {
     pub(super) end: End,
 }
 
-impl<'m, C: Crypto> Session<'m, C> {
+impl<'m, C: Crypto> Session<'m, 'm, C> {
     /// Returns a session with ICE credentials of its own. What is random in it is drawn here, but
     /// for DTLS's.
     ///
@@ -116,7 +119,9 @@ impl<'m, C: Crypto> Session<'m, C> {
             end: End::No,
         })
     }
+}
 
+impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     /// Returns the ICE agent, to read: credentials, role, path, what came of asking servers.
     pub const fn ice(&self) -> &Agent<'m> {
         &self.ice
@@ -261,13 +266,96 @@ impl<'m, C: Crypto> Session<'m, C> {
     ///
     /// # Errors
     /// The memory, if there is some already.
-    pub fn lend_sctp(&mut self, memory: SctpMemory<'m>) -> Result<(), SctpMemory<'m>> {
+    pub fn lend_sctp(&mut self, memory: SctpMemory<'d>) -> Result<(), SctpMemory<'d>> {
         match &mut self.transport {
             Transport::Unborn(lent @ None) => *lent = Some(memory),
             Transport::Unborn(Some(_)) | Transport::Live(_) => return Err(memory),
         }
         self.begin_association();
         Ok(())
+    }
+
+    /// Gives the memory for data back, so that other can be lent: more while much is under way,
+    /// less while nothing is. The state of the channel goes with what is returned.
+    pub fn without_sctp(self) -> (Session<'m, 'static, C>, DetachedSctp) {
+        let (session, transport) = self.moved(Transport::Unborn(None));
+        let detached = match transport {
+            Transport::Unborn(_) => None,
+            Transport::Live(live) => Some(live.detach()),
+        };
+        (session, DetachedSctp(detached))
+    }
+
+    /// Lends memory for data to a session that has none, as [`sctp::Detached::with_memory`] does.
+    /// Transmit after it.
+    #[must_use]
+    pub fn with_sctp<'n>(
+        self,
+        memory: SctpMemory<'n>,
+        detached: DetachedSctp,
+    ) -> Session<'m, 'n, C> {
+        let transport = match detached.0 {
+            Some((association, dcep)) => {
+                let association = association.with_memory(memory.memory);
+                let live = memory.place.put(association, dcep);
+                debug_assert!(live.is_some(), "it was put there");
+                live.map_or(Transport::Unborn(None), Transport::Live)
+            }
+            None => Transport::Unborn(Some(memory)),
+        };
+        let (mut session, _) = self.moved(transport);
+        session.begin_association();
+        session
+    }
+
+    /// The same with another transport, and the one that it had.
+    fn moved<'n>(self, transport: Transport<'n>) -> (Session<'m, 'n, C>, Transport<'d>) {
+        let session = Session {
+            transport,
+            config: self.config,
+            ice: self.ice,
+            secure: self.secure,
+            remote: self.remote,
+            channel: self.channel,
+            label: self.label,
+            ordered: self.ordered,
+            within: self.within,
+            established: self.established,
+            sends_unordered: self.sends_unordered,
+            random: self.random,
+            may_relay: self.may_relay,
+            path: self.path,
+            silent: self.silent,
+            renewals: self.renewals,
+            shut: self.shut,
+            untold: self.untold,
+            end: self.end,
+        };
+        (session, self.transport)
+    }
+
+    /// Returns whether everything that was sent is acknowledged: that half uses no memory.
+    pub const fn is_send_idle(&self) -> bool {
+        match &self.transport {
+            Transport::Live(live) => live.association.is_send_idle(),
+            Transport::Unborn(_) => true,
+        }
+    }
+
+    /// Returns whether everything that came is read: that half uses no memory.
+    pub const fn is_receive_idle(&self) -> bool {
+        match &self.transport {
+            Transport::Live(live) => live.association.is_receive_idle(),
+            Transport::Unborn(_) => true,
+        }
+    }
+
+    /// Returns how many bytes may come until the receiving half is full.
+    pub fn receive_room(&self) -> usize {
+        match &self.transport {
+            Transport::Live(live) => live.association.receive_room(),
+            Transport::Unborn(_) => 0,
+        }
     }
 
     /// Begins DTLS, if the remote is known.
@@ -326,7 +414,7 @@ impl<'m, C: Crypto> Session<'m, C> {
         config.packet = u16::try_from(packet).unwrap_or(config.packet);
         let mut association = Association::new(config, memory);
         association.connect();
-        let Some(live) = place.put(association) else {
+        let Some(live) = place.put(association, Dcep::default()) else {
             debug_assert!(false, "it was put there");
             return;
         };
@@ -334,7 +422,7 @@ impl<'m, C: Crypto> Session<'m, C> {
         self.ask_for_channel();
     }
 
-    pub(super) const fn association(&mut self) -> Option<&mut Association<'m>> {
+    pub(super) const fn association(&mut self) -> Option<&mut Association<'d>> {
         match &mut self.transport {
             Transport::Live(live) => Some(&mut live.association),
             Transport::Unborn(_) => None,
@@ -342,7 +430,7 @@ impl<'m, C: Crypto> Session<'m, C> {
     }
 }
 
-impl<C: Crypto> core::fmt::Debug for Session<'_, C> {
+impl<C: Crypto> core::fmt::Debug for Session<'_, '_, C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Session")
             .field("path", &self.path())

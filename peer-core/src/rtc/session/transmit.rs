@@ -11,7 +11,7 @@ use crate::rtc::dtls::{HEADROOM, SealError, TAILROOM};
 use crate::rtc::ice::{self, Transmit, turn};
 use crate::time::{Instant, earlier};
 
-impl<C: Crypto> Session<'_, C> {
+impl<C: Crypto> Session<'_, '_, C> {
     /// Writes the next datagram that is to be sent now; `None` if there is none. `out` has at least
     /// [`DATAGRAM_MAX`] bytes. Also does what is due.
     pub fn transmit(&mut self, now: Instant, crypto: &mut C, out: &mut [u8]) -> Option<Transmit> {

@@ -54,7 +54,7 @@ fn crypto(mut rng: Rng) -> Crypto {
 
 /// A session and what is needed to drive it.
 struct Driven<'m> {
-    session: Session<'m, Crypto>,
+    session: Session<'m, 'm, Crypto>,
     crypto: Crypto,
     identity: Rc<Identity>,
     /// What was read of a message.

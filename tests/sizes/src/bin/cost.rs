@@ -80,7 +80,7 @@ mod session {
         Resources::new();
     /// As long as what it is named after.
     #[unsafe(no_mangle)]
-    static mut SESSION: [u8; size_of::<Session<'_, Crypto>>()] = [0; _];
+    static mut SESSION: [u8; size_of::<Session<'_, '_, Crypto>>()] = [0; _];
 
     fn random(out: &mut [u8]) -> Result<(), CryptoError> {
         black_box(out);

@@ -40,7 +40,7 @@ static mut ENDS: [Option<End>; 2] = [const { None }; 2];
 static mut DATAGRAM: [u8; DATAGRAM_MAX] = [0; DATAGRAM_MAX];
 
 struct End {
-    session: Session<'static, Crypto>,
+    session: Session<'static, 'static, Crypto>,
     crypto: Crypto,
     identity: Identity,
     said: bool,

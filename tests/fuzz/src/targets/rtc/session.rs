@@ -48,7 +48,7 @@ struct Got {
 }
 
 struct End<'m> {
-    session: Session<'m, Gullible>,
+    session: Session<'m, 'm, Gullible>,
     crypto: Gullible,
     identity: Identity,
     address: SocketAddr,
