@@ -142,6 +142,7 @@ impl Peer {
                     kind: piece.kind,
                     first: piece.first,
                     last: piece.last && room == piece.bytes.len(),
+                    in_order: false,
                 };
                 match session.send(outgoing, &bytes) {
                     Ok(taken) => session.consume(taken),

@@ -11,5 +11,6 @@ mod hostile;
 mod moves;
 mod nat;
 mod net;
+mod policy;
 mod turn;
 mod turn_server;

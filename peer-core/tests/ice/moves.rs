@@ -392,6 +392,50 @@ fn what_lasts_longer_than_is_survived_ends_it() {
     }
 }
 
+/// The time counts from the first check that is not answered, which is one within a quarter of it.
+#[test]
+fn a_dead_remote_is_survived_for_as_long_as_is_asked() {
+    for (survive, until, told) in [(0, 2, 0), (3, 4, 0), (5, 7, 0), (8, 11, 1), (20, 26, 1)] {
+        for talks in [false, true] {
+            let mut net = talking(17, ROLES[0]);
+            for end in &mut net.ends {
+                end.agent.set_survive(SECOND * survive);
+                end.talks = talks;
+            }
+            net.run(SECOND * 20);
+            assert!(net.ends.iter().all(End::is_connected), "{survive} s");
+            net.dropper = Some(Box::new(|_, _, _| true));
+            net.run(SECOND * survive.max(1) - MILLISECOND * 50);
+            assert!(net.ends.iter().all(|end| end.failure().is_none()));
+            net.run(SECOND * (until - survive.max(1)));
+            for end in &net.ends {
+                assert_eq!(end.failure(), Some(Failure::Lost), "{survive} s");
+                assert_eq!(end.count(Event::Disconnected), told, "{survive} s");
+                assert_eq!(end.agent.timeout(), None);
+            }
+        }
+    }
+}
+
+/// A lite agent does not ask: what is short may be between two checks of the remote.
+#[test]
+fn a_lite_agent_survives_what_is_no_silence() {
+    let mut configs = ROLES[0].map(Config::new);
+    configs[1].lite = true;
+    configs[1].survive = SECOND * 3;
+    let mut net = Net::with(18, configs, &[]);
+    net.addresses(0, &["192.0.2.1:5000"]);
+    net.addresses(1, &["203.0.113.1:6000"]);
+    net.describe();
+    net.connect(SECOND * 5);
+    net.run(SECOND * 100);
+    assert_eq!(net.ends[1].failure(), None);
+    net.dropper = Some(Box::new(|_, _, _| true));
+    net.run(SECOND * 16);
+    assert_eq!(net.ends[1].failure(), Some(Failure::Lost));
+    assert_eq!(net.ends[1].count(Event::Disconnected), 0);
+}
+
 /// Both ends sleep, as nobody is called meanwhile; what was under way is lost.
 #[test]
 fn a_machine_that_slept_goes_on() {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use peer_core::rtc::session::{Event, Kind};
+use peer_core::rtc::session::{Event, Kind, Outgoing};
 use peer_core::time::Duration;
 
 use crate::net::{Client, Net, Path, Random, SECOND};
@@ -131,6 +131,36 @@ fn what_a_new_mapping_swallowed_is_sent_again_once_the_remote_has_checked_it() {
     net.until(SECOND * 5, |net| !net.ends[1].messages.is_empty());
     let took = net.now.saturating_duration_since(begun);
     assert!(took <= Duration::from_millis(100), "{took:?}");
+}
+
+/// As PeerJS's request to close, which is the last message of its sender.
+#[test]
+fn a_message_that_stays_in_order_is_read_after_those_before_it() {
+    for in_order in [true, false] {
+        let mut net = Net::open(31, Client::Answerer, 0, false);
+        net.run(SECOND * 3);
+        let mut lost = false;
+        net.dropper = Some(Box::new(move |from, packet| {
+            from == 0 && packet[0] >= 20 && !std::mem::replace(&mut lost, true)
+        }));
+        let last = Outgoing {
+            in_order,
+            ..Outgoing::message(Kind::Text)
+        };
+        let before = Outgoing::message(Kind::Text);
+        for (message, text) in [(before, "lost"), (last, "last"), (before, "after")] {
+            let session = &mut net.ends[0].session;
+            assert_eq!(session.send(message, text.as_bytes()), Ok(text.len()));
+            net.flush(0);
+        }
+        net.until(SECOND * 5, |net| net.ends[1].messages.len() == 3);
+        let got = net.ends[1].messages.iter().map(|(_, bytes)| &bytes[..]);
+        let expected = match in_order {
+            true => [&b"after"[..], b"lost", b"last"],
+            false => [&b"last"[..], b"after", b"lost"],
+        };
+        assert!(got.eq(expected), "{:?}", net.ends[1].messages);
+    }
 }
 
 #[test]

@@ -65,6 +65,25 @@ fn a_path_that_dies_is_never_the_remotes_closing() {
 }
 
 #[test]
+fn a_dead_remote_is_told_within_what_is_survived() {
+    for talks in [false, true] {
+        let mut net = Net::open(8, Client::Answerer, 0, true);
+        net.ends[0].session.set_survive(SECOND * 3);
+        net.run(SECOND * 10);
+        net.dropper = Some(Box::new(|_, _| true));
+        if talks {
+            let message = (Kind::Text, b"nobody hears it".to_vec());
+            net.ends[0].queue.push_back(message);
+        }
+        net.run(SECOND * 4);
+        let lost = Event::Failed(Failure::Ice(ice::Failure::Lost));
+        assert_eq!(net.ends[0].end(), Some(lost));
+        assert!(!net.ends[0].has(Event::Disconnected));
+        assert_eq!(net.ends[1].end(), None);
+    }
+}
+
+#[test]
 fn what_was_acknowledged_is_read_before_the_end_is_told() {
     for bad in [false, true] {
         let mut net = Net::open(5, Client::Offerer, 0, true);

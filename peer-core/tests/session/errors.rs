@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::error::Error;
 
 use peer_core::rtc::dtls::DtlsError;
-use peer_core::rtc::ice::{self, CredentialsError};
+use peer_core::rtc::ice::{self, CredentialsError, ServersKnown};
 use peer_core::rtc::sctp::{self, Violation};
-use peer_core::rtc::session::{Failure, OpenError, RemoteError, SendError};
+use peer_core::rtc::session::{Failure, OpenError, RemoteError, SendError, ServersError};
 use peer_core::wire::dcep::DcepError;
 
 /// Each a sentence of its own, which names what it is about.
@@ -37,6 +37,8 @@ fn failures_name_stage_and_blame() {
 fn errors_name_what_to_change() {
     say(&[
         (&RemoteError::Credentials(CredentialsError::Ufrag), "ufrag"),
+        (&ServersError::Known(ServersKnown), "servers"),
+        (&ServersError::TooLateToRelay, "may_relay"),
         (
             &RemoteError::Credentials(CredentialsError::Password),
             "password",

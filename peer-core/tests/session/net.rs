@@ -122,9 +122,8 @@ impl End {
     pub(crate) fn talk(&mut self) {
         while let Some((kind, bytes)) = self.queue.front() {
             let message = Outgoing {
-                kind: *kind,
                 first: self.given == 0,
-                last: true,
+                ..Outgoing::message(*kind)
             };
             match self.session.send(message, &bytes[self.given..]) {
                 Ok(taken) => self.given += taken,
@@ -185,7 +184,17 @@ impl Net {
     }
 
     pub(crate) fn with(seed: u64, client: Client, servers: &'static [Server<'static>]) -> Self {
+        Self::configured(seed, client, servers, |_| {})
+    }
+
+    pub(crate) fn configured(
+        seed: u64,
+        client: Client,
+        servers: &'static [Server<'static>],
+        configure: impl FnMut(&mut Config),
+    ) -> Self {
         let mut configs = [ice::Role::Controlling, ice::Role::Controlled].map(Config::new);
+        configs.iter_mut().for_each(configure);
         if client == Client::Offerer {
             configs[1].setup = Setup::Passive;
         }

@@ -11,7 +11,7 @@ use super::credentials::{self, CredentialsError};
 use super::event::{Failure, Told};
 use super::gather::Server;
 use super::memory::{Base, BaseState, Link, Memory, PairState, Route};
-use super::{Config, Path, REFLECTION_FACTOR, Role, SocketId};
+use super::{Config, Path, REFLECTION_FACTOR, Role, SocketId, TransportPolicy};
 use crate::rtc::crypto::{Crypto, CryptoError, Secret};
 use crate::time::{Duration, Instant};
 use crate::wire::candidate;
@@ -96,7 +96,8 @@ pub struct Agent<'m> {
 impl<'m> Agent<'m> {
     /// Returns an agent with credentials of its own, which are drawn, as is its tie-breaker.
     ///
-    /// `servers` are asked how each address looks from there; of more than 255 the first ones.
+    /// `servers` are asked how each address looks from there; of more than 255 the first ones. If
+    /// they are not known yet, give none, and tell them with [`set_servers`](Self::set_servers).
     ///
     /// # Errors
     /// [`CryptoError::Random`].
@@ -252,6 +253,36 @@ impl<'m> Agent<'m> {
         all
     }
 
+    /// Tells the servers of an agent that was made without, once: each is asked from each address
+    /// that there is, and from those that come. Streams to them are
+    /// [opened](Self::stream_opened) after it. [`Event::GatheringDone`](super::Event) comes again.
+    /// After the end it does nothing.
+    ///
+    /// # Errors
+    /// [`ServersKnown`]; nothing has changed.
+    pub fn set_servers(
+        &mut self,
+        now: Instant,
+        servers: &'m [Server<'m>],
+    ) -> Result<(), ServersKnown> {
+        if self.is_over() {
+            return Ok(());
+        }
+        if !self.servers.is_empty() {
+            return Err(ServersKnown);
+        }
+        self.servers = servers;
+        for place in 0..self.memory.bases.len() {
+            let base = self.memory.bases.get(place);
+            if base.is_some_and(|base| base.state != BaseState::Gone)
+                && let Ok(place) = u8::try_from(place)
+            {
+                self.ask_servers(now, place);
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a base where there is room, and returns its place.
     pub(super) fn put_base(&mut self, base: Base) -> Option<u8> {
         let bases = &mut self.memory.bases;
@@ -397,7 +428,7 @@ impl<'m> Agent<'m> {
         }
     }
 
-    /// Changes how long a path may be silent, at least [`CONSENT`](super::CONSENT).
+    /// Changes how long a path may be silent, see [`Config::survive`].
     pub const fn set_survive(&mut self, survive: Duration) {
         self.config.survive = survive;
     }
@@ -434,6 +465,14 @@ impl<'m> Agent<'m> {
         }
     }
 
+    /// Whether the remote may learn and use our addresses of this kind.
+    pub(super) const fn may_show(&self, kind: CandidateKind) -> bool {
+        match self.config.policy {
+            TransportPolicy::All => true,
+            TransportPolicy::Relay => matches!(kind, CandidateKind::Relay),
+        }
+    }
+
     /// Whether nothing is sent any more.
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Failed(_) | Phase::Closed)
@@ -441,7 +480,9 @@ impl<'m> Agent<'m> {
 
     /// Tells how the selected path looks from the remote now.
     pub(super) fn tell_mapped(&mut self, link: Link, address: SocketAddr) {
-        if let Some(base) = self.base(link) {
+        if self.config.policy == TransportPolicy::All
+            && let Some(base) = self.base(link)
+        {
             self.mapped_untold = Some(Candidate {
                 kind: CandidateKind::ServerReflexive,
                 address,
@@ -464,3 +505,16 @@ impl fmt::Display for TooManyAddresses {
 }
 
 impl core::error::Error for TooManyAddresses {}
+
+/// The agent has servers already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ServersKnown;
+
+impl fmt::Display for ServersKnown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ICE agent has servers already: they can be told once")
+    }
+}
+
+impl core::error::Error for ServersKnown {}

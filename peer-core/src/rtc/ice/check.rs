@@ -238,6 +238,7 @@ impl Agent<'_> {
         if let Some(remote) = self.memory.remotes.get_mut(usize::from(link.remote)) {
             remote.answered = true;
         }
+        let longest = self.consent_interval_max();
         // One that is not in use is asked on while a path is looked for: it may become the one.
         let interval = self
             .search_interval(now)
@@ -254,7 +255,7 @@ impl Agent<'_> {
         pair.check = None;
         pair.triggered = None;
         pair.answered = Some(now);
-        pair.due = now + interval.unwrap_or_else(|| consent_delay(&check.id));
+        pair.due = now + interval.unwrap_or_else(|| consent_delay(&check.id).min(longest));
         let before = pair.mapped.replace(mapped);
         if self.nominating == Some(link) && check.nomination.is_none() {
             // This was the check before; the one that nominates follows.

@@ -3,7 +3,6 @@
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
-use super::Path;
 use super::agent::{Agent, Phase};
 use super::candidate::{
     Candidate, CandidateKind, foundation, host_priority, moved_priority, relayed_priority,
@@ -11,6 +10,7 @@ use super::candidate::{
 };
 use super::gather::Outcome;
 use super::memory::{Base, BaseState};
+use super::{Path, TransportPolicy};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,14 +107,15 @@ impl Agent<'_> {
     }
 
     fn untold_candidate(&mut self) -> Option<Candidate> {
-        if let Some(base) = self
-            .memory
-            .bases
-            .iter_mut()
-            .find(|base| base.state == BaseState::Untold)
-        {
+        let shows_all = self.config.policy == TransportPolicy::All;
+        if let Some(base) = self.memory.bases.iter_mut().find(|base| {
+            base.state == BaseState::Untold && (shows_all || base.kind == CandidateKind::Relay)
+        }) {
             base.state = BaseState::Told;
             return Some(base.candidate());
+        }
+        if !shows_all {
+            return None;
         }
         if let Some(candidate) = self.mapped_untold.take() {
             return Some(candidate);

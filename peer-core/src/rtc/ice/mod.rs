@@ -71,15 +71,16 @@
 //! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`], asked anew later (3) |
 //! | no pair works | [`Config::patience`] (4) | [`Failure::NoAnswer`], [`Failure::NoCandidates`] |
 //! | silence of the path | [`SILENCE`] (5) | [`Event::Disconnected`] |
-//! | silence after that | [`Config::survive`] in all | [`Failure::Lost`] |
-//! | consent | [`CONSENT`] after the last answer (6) | no [`path`](Agent::path) until it answers |
+//! | silence, that included | [`Config::survive`] (6) | [`Failure::Lost`] |
+//! | consent | [`CONSENT`] after the last answer (7) | no [`path`](Agent::path) until it answers |
 //!
 //! 1. An address that only a check showed; once there has been a path, any one not in use.
 //! 2. Times what was [credited](Agent::credit), and once the remote's authentic requests.
 //! 3. When a path falls silent, and 10 s after each answer or failure while it is.
 //! 4. Twice that while some are still checked. A lite agent waits for ever.
 //! 5. 15 s of a lite agent.
-//! 6. However long the machine slept.
+//! 6. If that is shorter than [`SILENCE`], no [`Event::Disconnected`] comes before.
+//! 7. However long the machine slept.
 //!
 //! Nothing is answered whose MESSAGE-INTEGRITY is not right. Answers are shorter than what they
 //! answer. A response counts when it has the transaction and the address of a check that is under
@@ -124,7 +125,7 @@ pub mod turn;
 use core::fmt;
 use core::net::SocketAddr;
 
-pub use agent::{Agent, TooManyAddresses};
+pub use agent::{Agent, ServersKnown, TooManyAddresses};
 pub use answers::ANSWERS_MAX;
 pub use candidate::{Candidate, CandidateKind, Line, Refused};
 pub use credentials::{CredentialsError, LOCAL_UFRAG_LEN, PASSWORD_MAX, UFRAG_MAX};
@@ -194,8 +195,24 @@ pub struct Config {
     /// How long to wait for a pair that works, from the last candidate on (RFC 8863). Default:
     /// 39.5 s.
     pub patience: Duration,
-    /// How long a path may be silent, at least [`CONSENT`]. Default: 60 s.
+    /// How long a path may be silent, counted from the first check that was not answered; at least
+    /// 1 s, of a lite agent 15 s. Below 24 s the path is checked 4 times in it, each 500 ms at
+    /// most. Default: 60 s.
     pub survive: Duration,
+    /// Which of our addresses the remote may learn and use. Default: all.
+    pub policy: TransportPolicy,
+}
+
+/// Which of our addresses the remote may learn and use: W3C's `RTCIceTransportPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum TransportPolicy {
+    /// Each of them.
+    All,
+    /// Only those that TURN servers lend. Servers are asked from our own; nothing else is sent from
+    /// there, no check that comes to them is answered, and no candidate names them. A lite agent
+    /// asks no server and so has none.
+    Relay,
 }
 
 impl Config {
@@ -207,6 +224,7 @@ impl Config {
             include_loopback: false,
             patience: Duration::from_millis(39_500),
             survive: Duration::from_secs(60),
+            policy: TransportPolicy::All,
         }
     }
 }

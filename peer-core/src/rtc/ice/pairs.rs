@@ -157,7 +157,7 @@ impl Agent<'_> {
         let (Some(base), Some(remote)) = (self.base(link), self.remote_of(link)) else {
             return false;
         };
-        if !can_pair(base.address.ip(), remote.address.ip()) {
+        if !self.may_show(base.kind) || !can_pair(base.address.ip(), remote.address.ip()) {
             return false;
         }
         if self.memory.pairs.is_full() {

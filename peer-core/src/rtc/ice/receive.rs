@@ -67,7 +67,10 @@ impl Agent<'_> {
         len: usize,
     ) {
         match message.class() {
-            Class::Request => self.request(now, crypto, route, source, message, len),
+            Class::Request if self.may_answer(route) => {
+                self.request(now, crypto, route, source, message, len);
+            }
+            Class::Request => {}
             Class::Indication => {}
             Class::Success | Class::Error => {
                 let binding = message.method() == Method::BINDING;
@@ -76,6 +79,14 @@ impl Agent<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the remote may learn that we are there.
+    const fn may_answer(&self, route: Route) -> bool {
+        self.may_show(match route {
+            Route::Socket(_) => CandidateKind::Host,
+            Route::Relay(_) => CandidateKind::Relay,
+        })
     }
 
     /// Whether the remote has proved itself where data came from.

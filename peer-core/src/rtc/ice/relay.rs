@@ -1,6 +1,6 @@
 //! Relayed candidates: the allocations of an agent, and the way through them.
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::Range;
 
 use super::agent::{Agent, Phase};
@@ -9,10 +9,19 @@ use super::event::Failure;
 use super::gather::{Server, Via};
 use super::memory::{Base, BaseState, Link, PairState, Relay, Route};
 use super::turn::{HEADROOM, Incoming, Login, TAILROOM, Turn, TurnError};
-use super::{SocketId, Transmit};
+use super::{SocketId, Transmit, TransportPolicy};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
 use crate::time::{Instant, earlier};
+
+/// What a relayed candidate says in place of how the server sees us (RFC 8839 §5.1).
+fn undisclosed(relayed: SocketAddr) -> SocketAddr {
+    let ip = match relayed {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, 9)
+}
 
 /// How often a TURN server is asked for an address from one of ours, if it was lost.
 const ALLOCATIONS_MAX: u8 = 16;
@@ -136,7 +145,10 @@ impl<'m> Agent<'m> {
                     route: Route::Relay(route),
                     kind: CandidateKind::Relay,
                     address,
-                    related: relay.turn.mapped(),
+                    related: match self.config.policy {
+                        TransportPolicy::All => relay.turn.mapped(),
+                        TransportPolicy::Relay => Some(undisclosed(address)),
+                    },
                     place: usize::from(relay.server),
                     moves: self.moves,
                 };

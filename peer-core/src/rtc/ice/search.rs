@@ -3,7 +3,7 @@
 use super::agent::{Agent, Cause, Phase};
 use super::event::Failure;
 use super::memory::{BaseState, Link, Pair, PairState};
-use super::{CONSENT, Role, SILENCE};
+use super::{CONSENT, CONSENT_REPEAT, Role, SILENCE};
 use crate::time::{Duration, Instant, earlier};
 
 /// How long a check of the path in use is not answered until others are tried: three were sent.
@@ -177,15 +177,28 @@ impl Agent<'_> {
                 let cause = Cause::Silent;
                 Some((since + SEARCH_AFTER, Phase::Searching { since, cause }))
             }
-            Phase::Searching { since, .. } => {
+            Phase::Searching { since, .. } if self.survive() > SILENCE => {
                 Some((since + SILENCE, Phase::Disconnected { since }))
             }
-            Phase::Disconnected { since } => Some((
-                since + self.config.survive.max(CONSENT),
-                Phase::Failed(Failure::Lost),
-            )),
+            Phase::Searching { since, .. } | Phase::Disconnected { since } => {
+                Some((since + self.survive(), Phase::Failed(Failure::Lost)))
+            }
             Phase::Failed(_) | Phase::Closed => None,
         }
+    }
+
+    /// How long a path may be silent: what is shorter than this only says that nothing was asked.
+    fn survive(&self) -> Duration {
+        self.config.survive.max(match self.config.lite {
+            true => LITE_SILENCE,
+            false => SEARCH_AFTER,
+        })
+    }
+
+    /// The longest time between two checks of a path that works, so that one that has died is known
+    /// as dead not much later than is survived.
+    pub(super) fn consent_interval_max(&self) -> Duration {
+        (self.survive() / 4).max(CONSENT_REPEAT)
     }
 
     /// Checks that were sent as often as they are, and not answered.

@@ -106,15 +106,20 @@ pub struct Outgoing {
     pub first: bool,
     /// Whether the message ends here.
     pub last: bool,
+    /// Whether it waits for those before it on an unordered channel, too: a remote of this stack
+    /// reads it after all that was sent before, another one after what was sent so (RFC 9260
+    /// §6.6); the same for all of its pieces.
+    pub in_order: bool,
 }
 
 impl Outgoing {
-    /// Returns a whole message.
+    /// Returns a whole message, ordered as the channel is.
     pub const fn message(kind: Kind) -> Self {
         Self {
             kind,
             first: true,
             last: true,
+            in_order: false,
         }
     }
 }
@@ -163,7 +168,8 @@ impl<C: Crypto> Session<'_, '_, C> {
         };
         if message.first {
             // Before the acknowledgement a message could overtake our OPEN (RFC 8832 §6).
-            self.sends_unordered = !self.ordered && matches!(self.channel, Channel::Open(_));
+            let may_overtake = !self.ordered && matches!(self.channel, Channel::Open(_));
+            self.sends_unordered = may_overtake && !message.in_order;
         }
         let is_empty = bytes.is_empty() && message.first && message.last;
         let outgoing = sctp::Outgoing {

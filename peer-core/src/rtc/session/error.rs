@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::rtc::dtls::DtlsError;
-use crate::rtc::ice::{self, CredentialsError};
+use crate::rtc::ice::{self, CredentialsError, ServersKnown};
 use crate::rtc::sctp::{self, Violation};
 use crate::wire::dcep::DcepError;
 
@@ -78,6 +78,38 @@ impl fmt::Display for RemoteError {
 }
 
 impl core::error::Error for RemoteError {}
+
+/// Why servers cannot be told. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ServersError {
+    /// There are some already.
+    Known(ServersKnown),
+    /// There is a TURN server among them, and DTLS has begun with packets that are too long to go
+    /// through one: [`Config::may_relay`](super::Config::may_relay) was to be set.
+    TooLateToRelay,
+}
+
+impl From<ServersKnown> for ServersError {
+    fn from(error: ServersKnown) -> Self {
+        Self::Known(error)
+    }
+}
+
+impl fmt::Display for ServersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(error) => error.fmt(f),
+            Self::TooLateToRelay => f.write_str(
+                "a TURN server was told after DTLS had begun: set may_relay in the session's \
+                 configuration",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ServersError {}
 
 /// Why no channel can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -129,7 +129,7 @@ pub use crate::config::LABEL_MAX;
 pub use crate::wire::sdp::Setup;
 pub use channel::{Kind, Outgoing, Piece, Received};
 pub use end::{Closed, Event};
-pub use error::{Failure, OpenError, RemoteError, SendError};
+pub use error::{Failure, OpenError, RemoteError, SendError, ServersError};
 pub use resources::{DetachedSctp, Memory, Place, Resources, SctpMemory};
 pub use state::Session;
 
@@ -158,6 +158,9 @@ pub struct Config {
     /// Whether whole unordered messages are delivered though earlier ones are missing. Default:
     /// yes.
     pub overtaking: bool,
+    /// Whether a TURN server may be told later, with [`Session::set_servers`]: packets are then
+    /// short enough to go through one, as where it is known from the start. Default: no.
+    pub may_relay: bool,
     /// CRC32c, as in [`sctp::Config::checksum`].
     pub checksum: fn(&[&[u8]]) -> u32,
 }
@@ -172,6 +175,7 @@ impl Config {
             handshake: Duration::from_secs(30),
             receive_max: 262_144,
             overtaking: true,
+            may_relay: false,
             checksum: sctp::crc32c,
         }
     }

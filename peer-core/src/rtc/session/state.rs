@@ -6,7 +6,7 @@ use heapless::{Deque, String};
 
 use super::channel::{Channel, Dcep, Within};
 use super::end::{End, Shut, Untold};
-use super::error::{OpenError, RemoteError};
+use super::error::{OpenError, RemoteError, ServersError};
 use super::resources::{DetachedSctp, Live, Memory, SctpMemory};
 use super::{Config, DATAGRAM_MAX, LABEL_MAX, Remote, Setup};
 use crate::rtc::crypto::{Crypto, CryptoError, DIGEST_LEN};
@@ -84,7 +84,8 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
     /// Returns a session with ICE credentials of its own. What is random in it is drawn here, but
     /// for DTLS's.
     ///
-    /// `servers` are asked how each address looks from there, and to relay.
+    /// `servers` are asked how each address looks from there, and to relay. If they are not known
+    /// yet, give none, and tell them with [`set_servers`](Self::set_servers).
     ///
     /// # Errors
     /// [`CryptoError::Random`].
@@ -110,7 +111,7 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
             established: false,
             sends_unordered: false,
             random,
-            may_relay: servers.iter().any(|server| server.login.is_some()),
+            may_relay: config.may_relay || may_relay(servers),
             path: None,
             silent: false,
             renewals: 0,
@@ -160,6 +161,25 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
         addresses: &[(SocketId, SocketAddr)],
     ) -> Result<(), TooManyAddresses> {
         self.ice.set_addresses(now, addresses)
+    }
+
+    /// Tells the servers of a session that was made without, once, see [`Agent::set_servers`].
+    ///
+    /// # Errors
+    /// [`ServersError`]; nothing has changed.
+    pub fn set_servers(
+        &mut self,
+        now: Instant,
+        servers: &'m [Server<'m>],
+    ) -> Result<(), ServersError> {
+        let relays = may_relay(servers);
+        // DTLS and SCTP make packets as long as they began to.
+        if relays && !self.may_relay && matches!(self.secure, Secure::Dtls(_)) {
+            return Err(ServersError::TooLateToRelay);
+        }
+        self.ice.set_servers(now, servers)?;
+        self.may_relay |= relays;
+        Ok(())
     }
 
     /// Tells the remote's description. A later one with other credentials is an ICE restart of the
@@ -428,6 +448,11 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
             Transport::Unborn(_) => None,
         }
     }
+}
+
+/// Whether one of these may be between.
+fn may_relay(servers: &[Server<'_>]) -> bool {
+    servers.iter().any(|server| server.login.is_some())
 }
 
 impl<C: Crypto> core::fmt::Debug for Session<'_, '_, C> {

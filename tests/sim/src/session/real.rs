@@ -163,13 +163,13 @@ impl Driven<'_> {
     fn give(&mut self, waiting: &[Rc<Payload>], turn: &mut Turn) -> bool {
         let mut gave = false;
         while let Some(Payload::Frame(kind, bytes)) = waiting.get(turn.taken).map(Rc::as_ref) {
+            let kind = match kind {
+                MessageKind::Text => Kind::Text,
+                MessageKind::Binary => Kind::Binary,
+            };
             let message = Outgoing {
-                kind: match kind {
-                    MessageKind::Text => Kind::Text,
-                    MessageKind::Binary => Kind::Binary,
-                },
                 first: turn.given == 0,
-                last: true,
+                ..Outgoing::message(kind)
             };
             let Ok(taken) = self.session.send(message, &bytes[turn.given..]) else {
                 break;

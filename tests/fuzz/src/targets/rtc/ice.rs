@@ -169,13 +169,22 @@ pub fn ice(data: &[u8]) {
         false => Role::Controlled,
     });
     let lite = [false, decisions & 16 != 0];
+    // Told beforehand, or once there are addresses.
+    let (before, later) = match decisions & 32 {
+        0 => (servers, &[][..]),
+        _ => (&[][..], servers),
+    };
     let mut ends = [
-        end(0, roles[0], lite[0], &mut here, servers),
-        end(1, roles[1], lite[1], &mut there, servers),
+        end(0, roles[0], lite[0], &mut here, before),
+        end(1, roles[1], lite[1], &mut there, before),
     ];
     for n in 0..2 {
         let sockets = [(SocketId(0), ends[n].address)];
         ends[n].agent.set_addresses(now, &sockets).expect("room");
+        if before.is_empty() {
+            let told = ends[n].agent.set_servers(now, later);
+            told.expect("there are none");
+        }
         let other = &ends[1 - n].agent;
         let (ufrag, password) = (other.ufrag().to_owned(), other.password().to_owned());
         let agent = &mut ends[n].agent;

@@ -164,9 +164,8 @@ impl<'m> End<'m> {
             false => self.sent.lens[number],
         };
         let message = Outgoing {
-            kind: kind(number),
             first: given == 0,
-            last: true,
+            ..Outgoing::message(kind(number))
         };
         let bytes = content(number, len);
         match self.session.send(message, &bytes[given..]) {
