@@ -2,6 +2,11 @@
 //! ends.
 
 mod open;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for the driver of all of peer-core's stack")
+)]
+mod servers;
 mod storage;
 mod task;
 #[cfg(test)]
