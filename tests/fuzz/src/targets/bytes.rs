@@ -1,4 +1,23 @@
-//! Bytes as decisions: what a target does is spelled out by its input.
+//! Bytes as decisions: what a target does is spelled out by its input. And bytes that are sent.
+
+use std::sync::LazyLock;
+
+/// Where [`pattern`] is the same again.
+const PERIOD: usize = 1 << 16;
+/// The longest part of it, in bytes.
+pub(super) const PATTERN_MAX: usize = 8_192;
+
+/// Bytes that differ from one place to the next: `len` of them, at most [`PATTERN_MAX`], the first
+/// one at `at`. They are made once, and compared as a whole, as nothing else is done so often.
+pub(super) fn pattern(at: u64, len: usize) -> &'static [u8] {
+    static ALL: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        (0..(PERIOD + PATTERN_MAX) as u64)
+            .map(|at| ((at % PERIOD as u64).wrapping_mul(0x9e37_79b9) >> 13) as u8)
+            .collect()
+    });
+    let from = (at % PERIOD as u64) as usize;
+    &ALL[from..from + len]
+}
 
 /// What is left of an input. At its end everything is 0 and empty.
 pub(super) struct Bytes<'a>(&'a [u8]);

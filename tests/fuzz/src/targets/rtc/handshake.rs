@@ -33,9 +33,8 @@ impl Message {
         let [d, e] = self.sequence.to_be_bytes();
         let [_, f, g, h] = (at as u32).to_be_bytes();
         let [_, i, j, k] = ((end - at) as u32).to_be_bytes();
-        let mut fragment = vec![self.kind, a, b, c, d, e, f, g, h, i, j, k];
-        fragment.extend(&self.body[at..end]);
-        fragment
+        let header = [self.kind, a, b, c, d, e, f, g, h, i, j, k];
+        [&header[..], &self.body[at..end]].concat()
     }
 
     fn whole(&self) -> Vec<u8> {
@@ -149,18 +148,22 @@ impl Wire {
     fn put(&mut self, content: u8, epoch: u16, body: &[u8]) {
         self.sequence += 1;
         let numbers = (u64::from(epoch) << 48 | self.sequence).to_be_bytes();
-        let mut text = body.to_vec();
-        let mut sealed = Vec::new();
+        let (nonce, tag) = match epoch {
+            0 => (0, 0),
+            _ => (self.nonce_len(), TAG),
+        };
+        let len = nonce + body.len() + tag;
+        self.held.reserve(RECORD_HEADER + len);
+        self.held.extend_from_slice(&[content, 0xfe, 0xfd]);
+        self.held.extend_from_slice(&numbers);
+        self.held.extend_from_slice(&(len as u16).to_be_bytes());
+        self.held.extend_from_slice(&numbers[..nonce]);
+        self.held.extend_from_slice(body);
         if epoch > 0 {
-            sealed.extend(&numbers[..self.nonce_len()]);
-            Gullible::mask(&mut text);
-            text.extend([6; TAG]);
+            let text = self.held.len() - body.len();
+            Gullible::mask(&mut self.held[text..]);
+            self.held.extend_from_slice(&[6; TAG]);
         }
-        sealed.extend(text);
-        self.held.extend([content, 0xfe, 0xfd]);
-        self.held.extend(numbers);
-        self.held.extend((sealed.len() as u16).to_be_bytes());
-        self.held.extend(sealed);
     }
 
     /// One of the remote's messages, as the script has it changed.
