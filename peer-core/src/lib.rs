@@ -87,6 +87,8 @@
 //! | `rtc` | the module `rtc`: WebRTC in static memory | off |
 //! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
 //! | `rustcrypto` | `rtc`'s cryptography in pure Rust | off |
+//! | `turn` | with `rtc`: relayed addresses of TURN servers | on |
+//! | `dtls-server` | with `rtc`: the DTLS role of server. Without it we say `a=setup:active`, which leaves the role of client to us with every browser | on |
 //!
 //! # Panics
 //! A panic is a bug of this crate, never an input. Whatever a network brings is parsed into a

@@ -4,9 +4,11 @@ use super::certificate::{Identity, digest, public_key};
 use super::error::DtlsError;
 use super::flight::Flight;
 use super::fragments::{FinishedParts, Fragment, header};
-use super::hello::{ClientHello, HELLO_MAX, write_client_hello};
+use super::hello::{HELLO_MAX, write_client_hello};
 use super::prf::{self, MASTER_LEN};
 use super::protection::{KeyBlock, Suite};
+#[cfg(feature = "dtls-server")]
+use super::server_messages::ClientHello;
 use super::step::{Message, Step};
 use super::{Config, HANDSHAKE_MAX, Role};
 use crate::bytes;
@@ -33,10 +35,13 @@ pub(super) enum Work {
     /// Client: the proof of our certificate's key.
     ClientSign,
     /// Server: the answer to a hello.
+    #[cfg(feature = "dtls-server")]
     Answer(ClientHello),
     /// Server: the keys.
+    #[cfg(feature = "dtls-server")]
     ServerAgree,
     /// Server: did the client prove its certificate's key?
+    #[cfg(feature = "dtls-server")]
     VerifyCertificate,
 }
 
@@ -82,6 +87,7 @@ impl<C: Crypto> Handshake<C> {
             role: config.role,
             step: match config.role {
                 Role::Client => Step::ServerHelloOrCookie,
+                #[cfg(feature = "dtls-server")]
                 Role::Server => Step::ClientHello,
             },
             work: Work::Idle,
@@ -103,7 +109,7 @@ impl<C: Crypto> Handshake<C> {
             sent: 0,
             received: 0,
         };
-        if config.role == Role::Client {
+        if !config.role.is_server() {
             handshake.hello(&[], flight)?;
         }
         Ok(handshake)
@@ -194,6 +200,7 @@ impl<C: Crypto> Handshake<C> {
         }
         match self.role {
             Role::Client => self.take_from_server(crypto, flight, message, body)?,
+            #[cfg(feature = "dtls-server")]
             Role::Server => self.take_from_client(crypto, flight, message, body)?,
         }
         self.step = after;
@@ -238,16 +245,19 @@ impl<C: Crypto> Handshake<C> {
                 self.client_finish(crypto, flight, identity)?;
                 self.work = Work::Idle;
             }
+            #[cfg(feature = "dtls-server")]
             Work::Answer(hello) => {
                 self.answer(crypto, flight, identity, &hello)?;
                 self.work = Work::Idle;
             }
+            #[cfg(feature = "dtls-server")]
             Work::ServerAgree => {
                 let share = self.use_share()?;
                 let keys = self.agree(crypto, &share)?;
                 self.work = Work::VerifyCertificate;
                 return Ok(Some(keys));
             }
+            #[cfg(feature = "dtls-server")]
             Work::VerifyCertificate => {
                 self.verify(crypto, DtlsError::CertificateVerify)?;
                 self.work = Work::Idle;
@@ -289,7 +299,7 @@ impl<C: Crypto> Handshake<C> {
         flight: &mut Flight<'_>,
     ) -> Result<(), DtlsError> {
         let transcript = self.transcript();
-        let client = self.role == Role::Client;
+        let client = !self.role.is_server();
         let data = prf::verify_data(crypto, &self.master, client, &transcript);
         self.hash(Message::Finished.number(), self.sent, &data)?;
         flight.finish(self.sent, data);
@@ -309,14 +319,14 @@ impl<C: Crypto> Handshake<C> {
             return Ok(false);
         };
         let transcript = self.transcript();
-        let client = self.role == Role::Server;
+        let client = self.role.is_server();
         let expected = prf::verify_data(crypto, &self.master, client, &transcript);
         if !equal(&expected, &data) {
             return Err(DtlsError::Finished);
         }
         self.hash(Message::Finished.number(), fragment.sequence, &data)?;
         flight.clear();
-        if self.role == Role::Server {
+        if self.role.is_server() {
             self.push_finished(crypto, flight)?;
         }
         Ok(true)

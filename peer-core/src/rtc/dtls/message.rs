@@ -1,4 +1,5 @@
-//! The other handshake messages: certificates, key exchange, and what is signed.
+//! The other handshake messages that a client reads or both ends write: certificates, key exchange,
+//! and what is signed.
 
 use super::error::DtlsError;
 use super::reader::{Reader, contains, u24};
@@ -9,9 +10,6 @@ use crate::rtc::crypto::{PUBLIC_KEY_LEN, SIGNATURE_LEN, signature};
 pub(super) const CURVE: [u8; 4] = [3, 0, 23, 65];
 /// SHA-256 and ECDSA.
 pub(super) const ECDSA_SHA256: [u8; 2] = [4, 3];
-/// What a client is asked for: ecdsa_sign, this algorithm, of any authority.
-pub(super) const CERTIFICATE_REQUEST: &[u8] = &[1, 64, 0, 2, 4, 3, 0, 0];
-
 /// The two lengths before the only certificate of a list.
 pub(super) fn certificate_list(len: usize) -> Option<[u8; 6]> {
     let ([a, b, c], [d, e, f]) = (u24(len.checked_add(3)?)?, u24(len)?);
@@ -65,13 +63,11 @@ pub(super) fn read_key_exchange(body: &[u8]) -> Result<KeyExchange<'_>, DtlsErro
     })
 }
 
-/// Reads a CertificateVerify: the signature.
-pub(super) fn read_certificate_verify(body: &[u8]) -> Result<[u8; SIGNATURE_LEN], DtlsError> {
-    read_signature(body, Message::CertificateVerify)
-}
-
 /// Algorithm and signature, to the end.
-fn read_signature(bytes: &[u8], message: Message) -> Result<[u8; SIGNATURE_LEN], DtlsError> {
+pub(super) fn read_signature(
+    bytes: &[u8],
+    message: Message,
+) -> Result<[u8; SIGNATURE_LEN], DtlsError> {
     let malformed = DtlsError::Malformed(message);
     let mut reader = Reader::new(bytes);
     if reader.array::<2>().ok_or(malformed)? != ECDSA_SHA256 {
@@ -101,12 +97,4 @@ pub(super) fn read_certificate_request(body: &[u8]) -> Result<(), DtlsError> {
     } else {
         Err(DtlsError::SignatureAlgorithm)
     }
-}
-
-/// Reads a ClientKeyExchange: the point.
-pub(super) fn read_client_key_exchange(body: &[u8]) -> Result<[u8; PUBLIC_KEY_LEN], DtlsError> {
-    let mut reader = Reader::new(body);
-    let point = reader.vec8().filter(|_| reader.is_empty());
-    let point = point.ok_or(DtlsError::Malformed(Message::ClientKeyExchange))?;
-    point.try_into().map_err(|_| DtlsError::PointFormat)
 }

@@ -51,7 +51,10 @@ mod protection;
 mod reader;
 mod record;
 mod replay;
+#[cfg(feature = "dtls-server")]
 mod server;
+#[cfg(feature = "dtls-server")]
+mod server_messages;
 mod session;
 mod step;
 #[cfg(test)]
@@ -89,14 +92,17 @@ pub enum Role {
     /// Sends the first hello: `a=setup:active`.
     Client,
     /// Waits for it: `a=setup:passive`.
+    #[cfg(feature = "dtls-server")]
     Server,
 }
 
 impl Role {
-    const fn other(self) -> Self {
+    /// Whether it is the server.
+    pub(in crate::rtc) const fn is_server(self) -> bool {
         match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
+            Self::Client => false,
+            #[cfg(feature = "dtls-server")]
+            Self::Server => true,
         }
     }
 }

@@ -66,20 +66,17 @@ impl KeyBlock {
 
     /// Prepares the keys of what the remote sends.
     pub(super) fn read<C: Crypto>(&self, crypto: &mut C) -> Option<Keys<C>> {
-        self.of(crypto, self.role.other())
+        self.of(crypto, !self.role.is_server())
     }
 
     /// Prepares the keys of what we send.
     pub(super) fn write<C: Crypto>(&self, crypto: &mut C) -> Option<Keys<C>> {
-        self.of(crypto, self.role)
+        self.of(crypto, self.role.is_server())
     }
 
     /// The keys of what this end sends: first come the keys of client and server, then both IVs.
-    fn of<C: Crypto>(&self, crypto: &mut C, sender: Role) -> Option<Keys<C>> {
-        let n = match sender {
-            Role::Client => 0,
-            Role::Server => 1,
-        };
+    fn of<C: Crypto>(&self, crypto: &mut C, by_server: bool) -> Option<Keys<C>> {
+        let n = usize::from(by_server);
         let block = self.block.as_bytes();
         let (key, iv) = match self.suite {
             Suite::Aes128Gcm => (

@@ -5,10 +5,11 @@ use super::certificate::{Identity, digest};
 use super::error::DtlsError;
 use super::flight::Flight;
 use super::handshake::{Handshake, Share, Work, own_fault};
-use super::hello::{ClientHello, HELLO_MAX, read_client_hello, write_server_hello};
-use super::message::{
-    CERTIFICATE_REQUEST, CURVE, ECDSA_SHA256, certificate_list, read_certificate_verify,
-    read_client_key_exchange,
+use super::hello::HELLO_MAX;
+use super::message::{CURVE, ECDSA_SHA256, certificate_list};
+use super::server_messages::{
+    CERTIFICATE_REQUEST, ClientHello, read_certificate_verify, read_client_hello,
+    read_client_key_exchange, write_server_hello,
 };
 use super::step::Message;
 use crate::bytes;

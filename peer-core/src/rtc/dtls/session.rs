@@ -562,7 +562,7 @@ impl<C: Crypto> Dtls<'_, C> {
                 }
             }
             // The remote repeats its last flight: it did not get ours.
-            State::Open(_) if self.role == Role::Server && fragment.is_first() => {
+            State::Open(_) if self.role.is_server() && fragment.is_first() => {
                 self.flight.restart();
             }
             State::Handshake(_) | State::Open(_) | State::Ended => {}
@@ -607,7 +607,7 @@ impl<C: Crypto> Dtls<'_, C> {
         let encrypted = match &self.state {
             State::Handshake(pending) => {
                 let handshake = &pending.handshake;
-                self.keys.is_some() && self.role == Role::Client && !handshake.is_busy()
+                self.keys.is_some() && !self.role.is_server() && !handshake.is_busy()
             }
             State::Open(_) => true,
             State::Ended => return,

@@ -78,12 +78,16 @@ pub(super) enum Step {
     /// Client.
     ServerHelloDone,
     /// Server.
+    #[cfg(feature = "dtls-server")]
     ClientHello,
     /// Server.
+    #[cfg(feature = "dtls-server")]
     ClientCertificate,
     /// Server.
+    #[cfg(feature = "dtls-server")]
     ClientKeyExchange,
     /// Server.
+    #[cfg(feature = "dtls-server")]
     CertificateVerify,
     /// Both: the remote's ChangeCipherSpec.
     Change,
@@ -106,9 +110,13 @@ impl Step {
             (Self::ServerKeyExchange, Message::ServerKeyExchange) => Some(Self::CertificateRequest),
             (Self::CertificateRequest, Message::CertificateRequest) => Some(Self::ServerHelloDone),
             (Self::ServerHelloDone, Message::ServerHelloDone) => Some(Self::Change),
+            #[cfg(feature = "dtls-server")]
             (Self::ClientHello, Message::ClientHello) => Some(Self::ClientCertificate),
+            #[cfg(feature = "dtls-server")]
             (Self::ClientCertificate, Message::Certificate) => Some(Self::ClientKeyExchange),
+            #[cfg(feature = "dtls-server")]
             (Self::ClientKeyExchange, Message::ClientKeyExchange) => Some(Self::CertificateVerify),
+            #[cfg(feature = "dtls-server")]
             (Self::CertificateVerify, Message::CertificateVerify) => Some(Self::Change),
             _ => None,
         }

@@ -172,10 +172,7 @@ impl<'m> Agent<'m> {
         let pair = self.pair(link).filter(|pair| self.has_consent(pair))?;
         let base = self.base(link)?;
         let remote = self.remote_of(link)?;
-        let (socket, relayed) = match base.route {
-            Route::Socket(socket) => (socket, false),
-            Route::Relay(place) => (self.memory.relays.get(usize::from(place))?.socket, true),
-        };
+        let (socket, relayed) = self.socket_of(base.route)?;
         Some(Path {
             socket,
             local: base.address,
@@ -450,9 +447,7 @@ impl<'m> Agent<'m> {
 
     /// Forgets the passwords; those of TURN servers when their allocations are given back.
     fn wipe(&mut self) {
-        for relay in self.memory.relays.iter_mut() {
-            relay.turn.release();
-        }
+        self.release_relays();
         self.answers.clear();
         self.local.password = Secret::ZERO;
         self.remote = None;
@@ -462,14 +457,6 @@ impl<'m> Agent<'m> {
         if !self.is_over() {
             self.phase = Phase::Failed(failure);
             self.wipe();
-        }
-    }
-
-    /// Whether the remote may learn and use our addresses of this kind.
-    pub(super) const fn may_show(&self, kind: CandidateKind) -> bool {
-        match self.config.policy {
-            TransportPolicy::All => true,
-            TransportPolicy::Relay => matches!(kind, CandidateKind::Relay),
         }
     }
 

@@ -24,8 +24,6 @@ const LAST_WAIT: u32 = 16;
 pub(super) const SERVER_TRIES: u32 = 5;
 /// How long the last of these is waited for.
 const SERVER_LAST_WAIT: Duration = Duration::from_secs(2);
-/// Until what a TURN server did not answer, or refused once, is asked for again.
-pub(super) const SERVER_AGAIN: Duration = Duration::from_secs(5);
 /// Until the remote is told of another mapped address. A NAT may change it all the time.
 const REMAPPED: Duration = Duration::from_millis(200);
 /// Bytes of the longest message that an agent makes by itself.

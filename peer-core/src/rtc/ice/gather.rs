@@ -4,14 +4,19 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::PACE;
+#[cfg(feature = "turn")]
+use super::SocketId;
+use super::Transmit;
 use super::agent::Agent;
 use super::check::{SERVER_TRIES, server_wait};
 use super::event::Failure;
 use super::memory::{Base, Question, Route};
+#[cfg(feature = "turn")]
 use super::turn::{Login, TurnError};
-use super::{SocketId, Transmit};
 use crate::rtc::crypto::Crypto;
-use crate::rtc::stun::{Attribute, Class, Family, Message, Method, TransactionId, Writer};
+#[cfg(feature = "turn")]
+use crate::rtc::stun::Family;
+use crate::rtc::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
 use crate::time::{Duration, Instant};
 
 /// How long after an answer, or after none, a STUN server is asked anew while no path answers.
@@ -26,9 +31,14 @@ pub struct Server<'m> {
     /// How it is reached.
     pub via: Via,
     /// For TURN. Without one it is only asked how we look from there.
+    #[cfg(feature = "turn")]
     pub login: Option<Login<'m>>,
     /// Of the address that a TURN server is asked for.
+    #[cfg(feature = "turn")]
     pub family: Family,
+    /// What is lent is the login.
+    #[cfg(not(feature = "turn"))]
+    lent: core::marker::PhantomData<&'m str>,
 }
 
 /// How a server is reached.
@@ -38,6 +48,7 @@ pub enum Via {
     /// Over UDP, from each of our addresses.
     Udp,
     /// Over a stream of the caller's, TCP or TLS; see [`Agent::stream_opened`].
+    #[cfg(feature = "turn")]
     Stream(SocketId),
 }
 
@@ -47,12 +58,17 @@ impl<'m> Server<'m> {
         Self {
             address,
             via: Via::Udp,
+            #[cfg(feature = "turn")]
             login: None,
+            #[cfg(feature = "turn")]
             family: Family::Ipv4,
+            #[cfg(not(feature = "turn"))]
+            lent: core::marker::PhantomData,
         }
     }
 
     /// Returns a TURN server, which is asked for an IPv4 address.
+    #[cfg(feature = "turn")]
     pub const fn turn(address: SocketAddr, login: Login<'m>, via: Via) -> Self {
         Self {
             address,
@@ -72,8 +88,10 @@ pub enum Outcome {
     /// We look like this from there.
     Reflexive(SocketAddr),
     /// It relays for us at this address.
+    #[cfg(feature = "turn")]
     Relayed(SocketAddr),
     /// It does not relay for us.
+    #[cfg(feature = "turn")]
     NotRelayed(TurnError),
     /// It did not answer, though asked 5 times in 9.5 s. The address may be wrong, or UDP blocked.
     NoAnswer,
@@ -88,7 +106,9 @@ impl fmt::Display for Outcome {
         match self {
             Self::Pending => f.write_str("not answered yet"),
             Self::Reflexive(address) => write!(f, "seen as {address}"),
+            #[cfg(feature = "turn")]
             Self::Relayed(address) => write!(f, "relays at {address}"),
+            #[cfg(feature = "turn")]
             Self::NotRelayed(error) => error.fmt(f),
             Self::NoAnswer => {
                 f.write_str("no answer: the server's address is wrong, or UDP is blocked")
@@ -121,29 +141,17 @@ impl Question {
 impl Agent<'_> {
     /// Returns what came of asking each server from each address, so far.
     pub fn reports(&self) -> impl Iterator<Item = Report> {
-        let address = |base: u8| {
-            let base = self.memory.bases.get(usize::from(base))?;
-            Some(base.address)
-        };
-        let questions = self.memory.questions.iter().map(move |question| Report {
+        let questions = self.memory.questions.iter().map(|question| Report {
             server: usize::from(question.server),
-            base: address(question.base),
+            base: self.address_of(question.base),
             outcome: question.outcome,
         });
-        let relays = self.memory.relays.iter().filter_map(move |relay| {
-            let outcome = match (relay.turn.relayed(), relay.turn.error()) {
-                (Some(address), _) => Outcome::Relayed(address),
-                (None, Some(error)) => Outcome::NotRelayed(error),
-                (None, None) if relay.turn.is_pending() => Outcome::Pending,
-                (None, None) => return None,
-            };
-            Some(Report {
-                server: usize::from(relay.server),
-                base: relay.over.and_then(address),
-                outcome,
-            })
-        });
-        questions.chain(relays)
+        questions.chain(self.relay_reports())
+    }
+
+    pub(super) fn address_of(&self, base: u8) -> Option<SocketAddr> {
+        let base = self.memory.bases.get(usize::from(base))?;
+        Some(base.address)
     }
 
     /// Has each server asked from a new base. Where there is no room for more questions the last
@@ -196,10 +204,9 @@ impl Agent<'_> {
     /// Whether there is an address, and every question was answered or given up.
     pub(super) fn gathering_over(&self) -> bool {
         let mut questions = self.memory.questions.iter();
-        let mut relays = self.memory.relays.iter();
         self.has_base()
             && questions.all(|question| question.outcome != Outcome::Pending)
-            && !relays.any(|relay| relay.turn.is_pending())
+            && !self.is_relay_pending()
     }
 
     /// Whether a question waits for longer than one check takes.
@@ -243,13 +250,12 @@ impl Agent<'_> {
             .fingerprint()
             .finish();
         let len = written.ok()?.len();
+        let destination = self.servers.get(usize::from(question.server))?.address;
         let route = self.memory.bases.get(usize::from(question.base))?.route;
-        let Route::Socket(socket) = route else {
-            return None;
-        };
+        let (socket, _) = self.socket_of(route)?;
         Some(Transmit {
             socket,
-            destination: self.servers.get(usize::from(question.server))?.address,
+            destination,
             len,
         })
     }

@@ -4,13 +4,14 @@ use core::net::SocketAddr;
 
 use heapless::{Vec, VecView};
 
-use super::turn::{Transport, Turn};
+use super::relay::Relay;
 use super::{CandidateKind, Role, SocketId};
-use crate::rtc::stun::{Family, TransactionId};
+use crate::rtc::stun::TransactionId;
 use crate::time::{Duration, Instant};
 
 /// Memory for one agent: addresses of ours (relayed ones included), addresses of the remote, pairs
-/// of the two, questions to servers, and allocations on TURN servers. At most 255 each.
+/// of the two, questions to servers, and allocations on TURN servers (without the feature `turn`
+/// these cost nothing). At most 255 each.
 #[derive(Debug, Default)]
 pub struct Resources<
     const BASES: usize,
@@ -83,6 +84,7 @@ pub(super) enum Route {
     /// From a socket.
     Socket(SocketId),
     /// Through the allocation at this place.
+    #[cfg(feature = "turn")]
     Relay(u8),
 }
 
@@ -187,69 +189,6 @@ pub(super) struct Check {
     pub(super) nomination: Option<u32>,
     /// PRIORITY.
     pub(super) priority: u32,
-}
-
-/// An allocation on a TURN server.
-#[derive(Debug)]
-pub(super) struct Relay {
-    /// The place of the server in the list.
-    pub(super) server: u8,
-    /// The base that it is reached from; `None` over a stream, or if that is gone.
-    pub(super) over: Option<u8>,
-    pub(super) socket: SocketId,
-    /// The base that it is itself, while there is an address.
-    pub(super) base: Option<u8>,
-    /// How often an address was asked for.
-    pub(super) asked: u8,
-    pub(super) turn: Turn,
-}
-
-impl Relay {
-    /// An allocation that is to be asked for.
-    pub(super) const fn new(
-        server: u8,
-        over: Option<u8>,
-        socket: SocketId,
-        family: Family,
-    ) -> Self {
-        Self {
-            server,
-            over,
-            socket,
-            base: None,
-            asked: 1,
-            turn: Turn::new(transport(over), family),
-        }
-    }
-
-    /// Makes it such a one, in place: it is too large for a stack.
-    pub(super) fn begin_anew(
-        &mut self,
-        server: u8,
-        over: Option<u8>,
-        socket: SocketId,
-        family: Family,
-    ) {
-        self.server = server;
-        self.over = over;
-        self.socket = socket;
-        self.base = None;
-        self.asked = 1;
-        self.turn.begin_anew(transport(over), family);
-    }
-
-    /// Whether its place may be given away, and what came of it forgotten.
-    pub(super) fn is_done(&self) -> bool {
-        self.turn.is_over() && self.turn.error().is_none()
-    }
-}
-
-/// How a server is reached: over UDP from a base, else over a stream.
-const fn transport(over: Option<u8>) -> Transport {
-    match over {
-        Some(_) => Transport::Datagram,
-        None => Transport::Stream,
-    }
 }
 
 /// A question to a STUN server, from one base.

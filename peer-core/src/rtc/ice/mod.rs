@@ -101,7 +101,8 @@
 //! with the same haste, and gives up no sooner for having slept.
 //!
 //! # Not supported
-//! ICE-TCP, multicast DNS, more than one component; of TURN what [`turn`] says.
+//! ICE-TCP, multicast DNS, more than one component; of TURN what [`turn`] says. Without the feature
+//! `turn` nothing is relayed.
 
 mod agent;
 mod answers;
@@ -114,12 +115,17 @@ mod memory;
 mod pairs;
 mod policy;
 mod receive;
+#[cfg(feature = "turn")]
+mod relay;
+#[cfg(not(feature = "turn"))]
+#[path = "no_relay.rs"]
 mod relay;
 mod search;
 mod select;
 #[cfg(test)]
 mod tests;
 mod transmit;
+#[cfg(feature = "turn")]
 pub mod turn;
 
 use core::fmt;
@@ -133,6 +139,7 @@ pub use event::{Event, Failure};
 pub use gather::{Outcome, Report, Server, Via};
 pub use memory::{Memory, Resources};
 pub use policy::Unusable;
+pub(in crate::rtc) use relay::{HEADROOM, TAILROOM};
 
 use crate::time::Duration;
 
@@ -212,6 +219,7 @@ pub enum TransportPolicy {
     /// Only those that TURN servers lend. Servers are asked from our own; nothing else is sent from
     /// there, no check that comes to them is answered, and no candidate names them. A lite agent
     /// asks no server and so has none.
+    #[cfg(feature = "turn")]
     Relay,
 }
 

@@ -85,6 +85,7 @@ impl Agent<'_> {
     const fn may_answer(&self, route: Route) -> bool {
         self.may_show(match route {
             Route::Socket(_) => CandidateKind::Host,
+            #[cfg(feature = "turn")]
             Route::Relay(_) => CandidateKind::Relay,
         })
     }

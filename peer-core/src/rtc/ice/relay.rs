@@ -6,12 +6,14 @@ use core::ops::Range;
 use super::agent::{Agent, Phase};
 use super::candidate::CandidateKind;
 use super::event::Failure;
-use super::gather::{Server, Via};
-use super::memory::{Base, BaseState, Link, PairState, Relay, Route};
-use super::turn::{HEADROOM, Incoming, Login, TAILROOM, Turn, TurnError};
+use super::gather::{Outcome, Report, Server, Via};
+use super::memory::{Base, BaseState, Link, PairState, Route};
+pub(in crate::rtc) use super::turn::{HEADROOM, TAILROOM};
+use super::turn::{Incoming, Login, Transport, Turn, TurnError};
 use super::{SocketId, Transmit, TransportPolicy};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
+use crate::rtc::stun::Family;
 use crate::time::{Instant, earlier};
 
 /// What a relayed candidate says in place of how the server sees us (RFC 8839 §5.1).
@@ -25,6 +27,76 @@ fn undisclosed(relayed: SocketAddr) -> SocketAddr {
 
 /// How often a TURN server is asked for an address from one of ours, if it was lost.
 const ALLOCATIONS_MAX: u8 = 16;
+
+/// An allocation on a TURN server.
+#[derive(Debug)]
+pub(super) struct Relay {
+    /// The place of the server in the list.
+    pub(super) server: u8,
+    /// The base that it is reached from; `None` over a stream, or if that is gone.
+    pub(super) over: Option<u8>,
+    pub(super) socket: SocketId,
+    /// The base that it is itself, while there is an address.
+    pub(super) base: Option<u8>,
+    /// How often an address was asked for.
+    pub(super) asked: u8,
+    pub(super) turn: Turn,
+}
+
+impl Relay {
+    /// An allocation that is to be asked for.
+    pub(super) const fn new(
+        server: u8,
+        over: Option<u8>,
+        socket: SocketId,
+        family: Family,
+    ) -> Self {
+        Self {
+            server,
+            over,
+            socket,
+            base: None,
+            asked: 1,
+            turn: Turn::new(transport(over), family),
+        }
+    }
+
+    /// Makes it such a one, in place: it is too large for a stack.
+    pub(super) fn begin_anew(
+        &mut self,
+        server: u8,
+        over: Option<u8>,
+        socket: SocketId,
+        family: Family,
+    ) {
+        self.server = server;
+        self.over = over;
+        self.socket = socket;
+        self.base = None;
+        self.asked = 1;
+        self.turn.begin_anew(transport(over), family);
+    }
+
+    /// Whether its place may be given away, and what came of it forgotten.
+    pub(super) fn is_done(&self) -> bool {
+        self.turn.is_over() && self.turn.error().is_none()
+    }
+}
+
+/// How a server is reached: over UDP from a base, else over a stream.
+const fn transport(over: Option<u8>) -> Transport {
+    match over {
+        Some(_) => Transport::Datagram,
+        None => Transport::Stream,
+    }
+}
+
+impl Server<'_> {
+    /// Whether it may be between us and a remote.
+    pub(in crate::rtc) const fn may_relay(&self) -> bool {
+        self.login.is_some()
+    }
+}
 
 impl<'m> Agent<'m> {
     /// Tells that the stream to a TURN server is open which has this id, so that an address is
@@ -348,6 +420,55 @@ impl<'m> Agent<'m> {
         })
     }
 
+    /// Whether the remote may learn and use our addresses of this kind.
+    pub(super) const fn may_show(&self, kind: CandidateKind) -> bool {
+        match self.config.policy {
+            TransportPolicy::All => true,
+            TransportPolicy::Relay => matches!(kind, CandidateKind::Relay),
+        }
+    }
+
+    /// Gives every allocation back.
+    pub(super) fn release_relays(&mut self) {
+        for relay in self.memory.relays.iter_mut() {
+            relay.turn.release();
+        }
+    }
+
+    /// Whether a TURN server has not yet said whether there will be an address.
+    pub(super) fn is_relay_pending(&self) -> bool {
+        let mut relays = self.memory.relays.iter();
+        relays.any(|relay| relay.turn.is_pending())
+    }
+
+    /// What came of asking each TURN server.
+    pub(super) fn relay_reports(&self) -> impl Iterator<Item = Report> {
+        self.memory.relays.iter().filter_map(|relay| {
+            let outcome = match (relay.turn.relayed(), relay.turn.error()) {
+                (Some(address), _) => Outcome::Relayed(address),
+                (None, Some(error)) => Outcome::NotRelayed(error),
+                (None, None) if relay.turn.is_pending() => Outcome::Pending,
+                (None, None) => return None,
+            };
+            Some(Report {
+                server: usize::from(relay.server),
+                base: relay.over.and_then(|base| self.address_of(base)),
+                outcome,
+            })
+        })
+    }
+
+    /// The socket that bytes leave from on a route, and whether a TURN server is between.
+    pub(super) fn socket_of(&self, route: Route) -> Option<(SocketId, bool)> {
+        match route {
+            Route::Socket(socket) => Some((socket, false)),
+            Route::Relay(place) => {
+                let relay = self.memory.relays.get(usize::from(place))?;
+                Some((relay.socket, true))
+            }
+        }
+    }
+
     pub(super) fn relays_due(&self) -> Option<Instant> {
         let relays = self.memory.relays.iter();
         relays.fold(None, |at, relay| earlier(at, relay.turn.timeout()))
@@ -396,7 +517,7 @@ impl<'m> Agent<'m> {
     }
 
     /// Makes a datagram for a route of the data there, and returns where it lies.
-    fn wrap(
+    pub(super) fn wrap(
         &mut self,
         route: Route,
         to: SocketAddr,
@@ -417,20 +538,5 @@ impl<'m> Agent<'m> {
             len: framed.len(),
         };
         Some((transmit, framed))
-    }
-
-    /// Makes a datagram of the data there for the [path](Self::path), in place, and returns it and
-    /// where it lies. Through a relay it is wrapped: there have to be [`HEADROOM`] bytes before and
-    /// [`TAILROOM`] after the data. `None` if there is no path, or no room.
-    pub fn frame(
-        &mut self,
-        buffer: &mut [u8],
-        data: Range<usize>,
-    ) -> Option<(Transmit, Range<usize>)> {
-        const { assert!(TAILROOM < HEADROOM) };
-        self.path()?;
-        let link = self.selected?;
-        let (route, to) = (self.base(link)?.route, self.remote_of(link)?.address);
-        self.wrap(route, to, buffer, data)
     }
 }

@@ -1,5 +1,7 @@
 //! What is sent next.
 
+use core::ops::Range;
+
 use super::agent::Agent;
 use super::memory::{Link, Pair, PairState};
 use super::{PACE, Transmit};
@@ -55,6 +57,20 @@ impl Agent<'_> {
             self.paced = now + PACE;
         }
         transmit
+    }
+
+    /// Makes a datagram of the data there for the [path](Self::path), in place, and returns it and
+    /// where it lies. Through a relay it is wrapped: there have to be `turn::HEADROOM` bytes before
+    /// and `turn::TAILROOM` after the data. `None` if there is no path, or no room.
+    pub fn frame(
+        &mut self,
+        buffer: &mut [u8],
+        data: Range<usize>,
+    ) -> Option<(Transmit, Range<usize>)> {
+        self.path()?;
+        let link = self.selected?;
+        let (route, to) = (self.base(link)?.route, self.remote_of(link)?.address);
+        self.wrap(route, to, buffer, data)
     }
 
     /// The pair that is checked next, but for the one in use.

@@ -7,7 +7,6 @@ use super::resources::Live;
 use super::state::{Session, Transport};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
-use crate::rtc::dtls::Role;
 use crate::rtc::sctp;
 use crate::wire::dcep::{
     self, ACK, DcepError, DcepMessage, OPEN_HEADER_LEN, Open, PPID_BINARY, PPID_BINARY_EMPTY,
@@ -264,10 +263,7 @@ impl<C: Crypto> Session<'_, '_, C> {
         let association = &mut live.association;
         let (stream, next) = match self.channel {
             Channel::Wanted => {
-                let stream = match role {
-                    Role::Client => 0,
-                    Role::Server => 1,
-                };
+                let stream = u16::from(role.is_server());
                 (stream, Channel::Asked(stream))
             }
             Channel::Owed(stream) => (stream, Channel::Open(stream)),

@@ -146,7 +146,8 @@ pub struct Config {
     /// The path: role, patience, silence that is survived.
     pub ice: ice::Config,
     /// The DTLS role that we offer, or take: [`Setup::Actpass`] leaves it to the remote, and makes
-    /// us client where it does so, too. Default: that.
+    /// us client where it does so, too. Default: that; without the feature `dtls-server`
+    /// [`Setup::Active`], and no other one finds a remote.
     pub setup: Setup,
     /// The cipher suite that is wanted most. Default: AES-128-GCM.
     pub prefer: Suite,
@@ -170,7 +171,10 @@ impl Config {
     pub const fn new(role: ice::Role) -> Self {
         Self {
             ice: ice::Config::new(role),
-            setup: Setup::Actpass,
+            setup: match cfg!(feature = "dtls-server") {
+                true => Setup::Actpass,
+                false => Setup::Active,
+            },
             prefer: Suite::Aes128Gcm,
             handshake: Duration::from_secs(30),
             receive_max: 262_144,

@@ -11,8 +11,9 @@ use super::resources::{DetachedSctp, Live, Memory, SctpMemory};
 use super::{Config, DATAGRAM_MAX, LABEL_MAX, Remote, Setup};
 use crate::rtc::crypto::{Crypto, CryptoError, DIGEST_LEN};
 use crate::rtc::dtls::{self, Dtls, Role};
-use crate::rtc::ice::turn::{HEADROOM, TAILROOM};
-use crate::rtc::ice::{self, Agent, Path, Refused, Server, SocketId, TooManyAddresses};
+use crate::rtc::ice::{
+    self, Agent, HEADROOM, Path, Refused, Server, SocketId, TAILROOM, TooManyAddresses,
+};
 use crate::rtc::sctp::{self, Association};
 use crate::time::{Duration, Instant};
 
@@ -136,12 +137,8 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     /// Returns our `a=setup`: what was configured, and once the remote is known, which role it is.
     pub const fn setup(&self) -> Setup {
         match self.remote {
-            Some(Known {
-                role: Role::Client, ..
-            }) => Setup::Active,
-            Some(Known {
-                role: Role::Server, ..
-            }) => Setup::Passive,
+            Some(known) if known.role.is_server() => Setup::Passive,
+            Some(_) => Setup::Active,
             None => self.config.setup,
         }
     }
@@ -188,19 +185,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     /// # Errors
     /// [`RemoteError`]; nothing has changed.
     pub fn set_remote(&mut self, now: Instant, remote: &Remote<'_>) -> Result<(), RemoteError> {
-        let role = match (self.setup(), remote.setup) {
-            (Setup::Active, Setup::Passive | Setup::Actpass) | (Setup::Actpass, Setup::Passive) => {
-                Role::Client
-            }
-            (Setup::Passive, Setup::Active | Setup::Actpass) | (Setup::Actpass, Setup::Active) => {
-                Role::Server
-            }
-            // An offer; who answers chooses to be client (RFC 8842 §5.3). No answer may say it.
-            (Setup::Actpass, Setup::Actpass) if self.config.ice.role == ice::Role::Controlled => {
-                Role::Client
-            }
-            _ => return Err(RemoteError::Setup),
-        };
+        let role = self.role_with(remote.setup).ok_or(RemoteError::Setup)?;
         let known = Known {
             role,
             fingerprint: remote.fingerprint,
@@ -218,6 +203,24 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
             .map_err(RemoteError::Credentials)?;
         self.remote = Some(known);
         Ok(())
+    }
+
+    /// Our DTLS role with a remote that says this; `None` where both want the same one.
+    fn role_with(&self, theirs: Setup) -> Option<Role> {
+        match (self.setup(), theirs) {
+            (Setup::Active, Setup::Passive | Setup::Actpass) | (Setup::Actpass, Setup::Passive) => {
+                Some(Role::Client)
+            }
+            #[cfg(feature = "dtls-server")]
+            (Setup::Passive, Setup::Active | Setup::Actpass) | (Setup::Actpass, Setup::Active) => {
+                Some(Role::Server)
+            }
+            // An offer; who answers chooses to be client (RFC 8842 §5.3). No answer may say it.
+            (Setup::Actpass, Setup::Actpass) if self.config.ice.role == ice::Role::Controlled => {
+                Some(Role::Client)
+            }
+            _ => None,
+        }
     }
 
     /// Adds the bytes of a description or a candidate of the remote, as they came, see
@@ -253,11 +256,13 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     }
 
     /// Tells that a stream to a TURN server is open, see [`Agent::stream_opened`].
+    #[cfg(feature = "turn")]
     pub fn stream_opened(&mut self, now: Instant, stream: SocketId) {
         self.ice.stream_opened(now, stream);
     }
 
     /// Tells that a stream to a TURN server has ended, see [`Agent::stream_closed`].
+    #[cfg(feature = "turn")]
     pub fn stream_closed(&mut self, now: Instant, stream: SocketId) {
         self.ice.stream_closed(now, stream);
     }
@@ -452,7 +457,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
 
 /// Whether one of these may be between.
 fn may_relay(servers: &[Server<'_>]) -> bool {
-    servers.iter().any(|server| server.login.is_some())
+    servers.iter().any(Server::may_relay)
 }
 
 impl<C: Crypto> core::fmt::Debug for Session<'_, '_, C> {

@@ -8,7 +8,7 @@ use super::state::{Secure, Session, Transport};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
 use crate::rtc::dtls::{HEADROOM, SealError, TAILROOM};
-use crate::rtc::ice::{self, Transmit, turn};
+use crate::rtc::ice::{self, Transmit};
 use crate::time::{Instant, earlier};
 
 impl<C: Crypto> Session<'_, '_, C> {
@@ -152,7 +152,7 @@ impl<C: Crypto> Session<'_, '_, C> {
 fn room(ice: &ice::Agent<'_>, len: usize) -> Option<(usize, usize)> {
     match ice.path()?.relayed {
         false => Some((0, len)),
-        true => Some((turn::HEADROOM, len.checked_sub(turn::TAILROOM)?)),
+        true => Some((ice::HEADROOM, len.checked_sub(ice::TAILROOM)?)),
     }
 }
 

@@ -140,6 +140,7 @@ mod session {
             );
             let _ = session.restart_ice(now, &mut crypto);
             session.tell_candidates_again();
+            #[cfg(feature = "turn")]
             session.stream_opened(now, socket);
             if session.timeout().is_some() {
                 session.close();

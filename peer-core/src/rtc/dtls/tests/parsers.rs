@@ -7,16 +7,13 @@ use proptest::prelude::*;
 use super::packets::handshake;
 use super::*;
 use crate::rtc::dtls::fragments::{Fragment, Fragments, HEADER_LEN, Taken};
-use crate::rtc::dtls::hello::{
-    HELLO_MAX, read_client_hello, read_cookie, read_server_hello, write_client_hello,
-    write_server_hello,
-};
-use crate::rtc::dtls::message::{
-    read_certificate, read_certificate_request, read_certificate_verify, read_client_key_exchange,
-    read_key_exchange,
-};
+use crate::rtc::dtls::hello::{HELLO_MAX, read_cookie, read_server_hello, write_client_hello};
+use crate::rtc::dtls::message::{read_certificate, read_certificate_request, read_key_exchange};
 use crate::rtc::dtls::reader::Reader;
 use crate::rtc::dtls::record;
+use crate::rtc::dtls::server_messages::{
+    read_certificate_verify, read_client_hello, read_client_key_exchange, write_server_hello,
+};
 
 proptest! {
     #[test]

@@ -6,9 +6,9 @@ use core::ops::Range;
 use heapless::Vec;
 
 use super::peers::{Channel, Peers, Permission};
-use super::{TurnError, frame};
+use super::{AGAIN, TurnError, frame};
 use crate::rtc::crypto::{Crypto, CryptoError, Secret};
-use crate::rtc::ice::check::{SERVER_AGAIN, SERVER_TRIES, server_wait};
+use crate::rtc::ice::check::{SERVER_TRIES, server_wait};
 use crate::rtc::stun::{
     Attribute, ChannelData, Class, Family, Message, Method, TransactionId, Writer, long_term_key,
 };
@@ -595,7 +595,7 @@ impl Turn {
             Kind::Refresh if self.state == State::Releasing => self.abandon(),
             Kind::Refresh => match &mut self.state {
                 State::Allocated { refresh, until, .. } if *until > now => {
-                    *refresh = now + SERVER_AGAIN;
+                    *refresh = now + AGAIN;
                 }
                 _ => self.end(TurnError::NoAnswer),
             },

@@ -29,6 +29,8 @@ mod peers;
 use core::fmt;
 use core::net::SocketAddr;
 
+use crate::time::Duration;
+
 pub use client::{Incoming, Login, NONCE_MAX, REALM_MAX, Transport, Turn};
 pub use frame::{NotTurn, message_len};
 pub use peers::PEERS_MAX;
@@ -37,6 +39,9 @@ pub use peers::PEERS_MAX;
 pub const HEADROOM: usize = 48;
 /// Bytes of room that [`Turn::frame`] needs after the data.
 pub const TAILROOM: usize = 3;
+
+/// Until what a server did not answer, or refused once, is asked for again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Why there is no relayed address, or none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use crate::rtc::ice::check::SERVER_AGAIN;
+use super::AGAIN;
 use crate::time::{Duration, Instant, earlier};
 
 /// Peers of one allocation.
@@ -209,7 +209,7 @@ impl Peers {
             peer.permission = match (refused, one) {
                 (true, true) => Permission::Refused,
                 (true, false) => Permission::Wanted(now),
-                (false, _) => Permission::Wanted(now + SERVER_AGAIN),
+                (false, _) => Permission::Wanted(now + AGAIN),
             };
         }
         if refused {
@@ -227,7 +227,7 @@ impl Peers {
     /// Without a channel data goes in Send indications.
     pub(super) fn not_bound(&mut self, now: Instant, number: u16) {
         if let Some(peer) = self.all.iter_mut().find(|peer| peer.number == number) {
-            peer.channel = Channel::Wanted(now + SERVER_AGAIN);
+            peer.channel = Channel::Wanted(now + AGAIN);
         }
     }
 }
