@@ -37,6 +37,7 @@ pub mod rtc;
 mod signalling;
 mod sync;
 mod time;
+mod tls;
 mod url;
 mod value;
 

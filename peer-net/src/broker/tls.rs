@@ -7,8 +7,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::options::Ssl;
-use crate::signalling::TlsError;
-use crate::signalling::tls::certificates;
+use crate::tls::{TlsError, certificates};
 
 /// The server's side of TLS.
 pub(super) fn server_config(ssl: &Ssl) -> Result<Arc<ServerConfig>, TlsError> {

@@ -17,7 +17,8 @@ use toml::Spanned;
 use super::GatewayError;
 use super::options::{GatewayOptions, Settings};
 use crate::rtc::{IceServer, RtcConfig, Stack};
-use crate::signalling::{BrokerAddress, tls};
+use crate::signalling::BrokerAddress;
+use crate::tls;
 use blame::Blame;
 
 /// Where the command's status page is when the configuration does not say: this machine only.

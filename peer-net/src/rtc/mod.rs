@@ -36,6 +36,7 @@ use core::str::FromStr;
 use core::time::Duration;
 
 use peer_core::peer::{RtcFailure, RtcInput};
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer};
 
 pub use channel::{ChannelReceiver, ChannelSender, Message, SendError};
@@ -131,6 +132,9 @@ pub struct RtcConfig {
     /// STUN and TURN servers. Default: none, so only host candidates. While 128 of them are waited
     /// for in this process, a further session does without.
     pub ice_servers: Vec<IceServer>,
+    /// Trusted beside the system's roots where a TURN server speaks TLS (`turns:`): a root, or the
+    /// server's own. Default: none. No stack speaks TLS with TURN servers yet.
+    pub turn_certificates: Vec<CertificateDer<'static>>,
     /// Which local candidates are used: PeerJS's `config.iceTransportPolicy`. Default: all.
     pub ice_transport_policy: IceTransportPolicy,
     /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by
@@ -172,6 +176,7 @@ impl Default for RtcConfig {
         Self {
             stack: Stack::default(),
             ice_servers: Vec::new(),
+            turn_certificates: Vec::new(),
             ice_transport_policy: IceTransportPolicy::All,
             mdns: false,
             connect_timeout: Duration::from_secs(30),

@@ -23,8 +23,8 @@ use super::address::{AddressError, BrokerAddress};
 use super::error::BrokerError;
 use super::sniffed::{FirstByte, Sniffed};
 use super::socket::{MESSAGE_MAX, Socket, Stream};
-use super::tls;
 use crate::time::after;
+use crate::tls;
 
 /// The PeerJS version named in requests: the one whose wire this crate speaks.
 pub const PEERJS_VERSION: &str = "1.5.5";
@@ -275,7 +275,7 @@ impl BrokerClient {
     async fn tls_config(&self) -> Result<Arc<ClientConfig>, BrokerError> {
         let config = self
             .tls
-            .get_or_try_init(|| async { tls::client_config(&self.trusted) });
+            .get_or_try_init(|| async { tls::client_config(&self.trusted, Some(b"http/1.1")) });
         Ok(config.await?.clone())
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use peer_core::peer::PeerError;
 
 use super::address::AddressError;
-use super::tls::TlsError;
+use crate::tls::TlsError;
 
 /// What another library says, in whatever version of it.
 pub(crate) type Cause = Box<dyn core::error::Error + Send + Sync>;

@@ -8,13 +8,14 @@ mod error;
 mod reconnecting;
 mod sniffed;
 mod socket;
-pub(crate) mod tls;
 
 pub use address::{AddressError, BrokerAddress};
 pub use client::*;
 pub use error::BrokerError;
 pub use socket::*;
-pub use tls::TlsError;
+
+pub use crate::tls::TlsError;
 
 pub(crate) use backoff::Backoff;
+pub(crate) use error::Cause;
 pub(crate) use reconnecting::{BrokerEvent, BrokerSocket};

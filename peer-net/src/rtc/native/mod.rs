@@ -8,6 +8,11 @@ mod open;
 )]
 mod servers;
 mod storage;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for the driver of all of peer-core's stack")
+)]
+mod streams;
 mod task;
 #[cfg(test)]
 mod tests;

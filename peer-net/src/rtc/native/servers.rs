@@ -5,14 +5,17 @@ mod names;
 
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use peer_core::rtc::ice::turn::Login;
 use peer_core::rtc::ice::{Server, SocketId, Via};
 use peer_core::rtc::stun::Family;
+use rustls::ClientConfig;
+use rustls_pki_types::CertificateDer;
 
 use self::names::Names;
 use super::super::{IceServer, RtcConfig};
+use crate::tls::{self, TlsError};
 
 /// URLs that are used. Further ones are passed over, which is logged.
 pub(super) const URLS_MAX: usize = 8;
@@ -227,16 +230,18 @@ pub(super) fn agent_servers(all: &[Resolved]) -> Vec<Server<'_>> {
 pub(super) struct Servers {
     urls: Vec<Arc<ServerUrl>>,
     names: Names,
+    trusted: Vec<CertificateDer<'static>>,
+    tls: OnceLock<Result<Arc<ClientConfig>, TlsError>>,
 }
 
 impl Servers {
     /// Reads the URLs of a configuration.
     pub(super) fn new(config: &RtcConfig) -> Arc<Self> {
-        Self::with_names(&config.ice_servers, Names::new)
+        Self::with_names(config, Names::new)
     }
 
-    fn with_names(servers: &[IceServer], names: impl FnOnce(Vec<String>) -> Names) -> Arc<Self> {
-        let urls = server_urls(servers);
+    fn with_names(config: &RtcConfig, names: impl FnOnce(Vec<String>) -> Names) -> Arc<Self> {
+        let urls = server_urls(&config.ice_servers);
         let mut hosts: Vec<String> = Vec::new();
         for url in &urls {
             if let Host::Name(name) = &url.host
@@ -248,7 +253,15 @@ impl Servers {
         Arc::new(Self {
             urls,
             names: names(hosts),
+            trusted: config.turn_certificates.clone(),
+            tls: OnceLock::new(),
         })
+    }
+
+    /// How TLS is spoken with them. The system's roots are read once, when this is called first.
+    pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, &TlsError> {
+        let config = || tls::client_config(&self.trusted, None);
+        self.tls.get_or_init(config).as_ref().map(Arc::clone)
     }
 
     /// Whether there is none.
@@ -394,8 +407,11 @@ mod tests {
             "turn:192.0.2.9?transport=tcp",
             "turn:unknown",
         ];
-        let all = urls.map(server);
-        let servers = Servers::with_names(&all, |hosts| {
+        let config = RtcConfig {
+            ice_servers: urls.map(server).to_vec(),
+            ..RtcConfig::default()
+        };
+        let servers = Servers::with_names(&config, |hosts| {
             assert_eq!(hosts, ["a", "b", "unknown"]);
             Names::with_lookup(hosts, |host| match host {
                 "a" => Ok(vec![[192, 0, 2, 1].into()]),

@@ -1,4 +1,4 @@
-//! TLS with a broker, from PEM and the system's roots.
+//! TLS with brokers and TURN servers, from PEM and the system's roots.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::error::Cause;
+use crate::signalling::Cause;
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -28,16 +28,17 @@ pub enum TlsError {
     Off,
     /// There is nothing to check a server's certificate against.
     #[error(
-        "this system has no root certificates to check the broker's against; install them \
-         (ca-certificates), or trust the broker's own"
+        "this system has no root certificates to check the server's against; install them \
+         (ca-certificates), or trust the server's own"
     )]
     NoRoots,
 }
 
 /// The client's side: the system's root certificates and these, either as roots or as the server's
-/// own.
-pub(super) fn client_config(
+/// own. `protocol`: the one that is spoken, for ALPN.
+pub(crate) fn client_config(
     trusted: &[CertificateDer<'static>],
+    protocol: Option<&[u8]>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     // Single unreadable files among the system's are no reason to fail.
@@ -64,7 +65,7 @@ pub(super) fn client_config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
     Ok(Arc::new(config))
 }
 
