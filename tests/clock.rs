@@ -83,7 +83,7 @@ async fn under_steps(offset: &Path) -> Outcome {
         let stack = stack();
         let rtc = RtcConfig {
             disconnected_timeout: SILENCE / 2,
-            failed_timeout: SILENCE / 2,
+            survive: SILENCE,
             ..rtc(stack)
         };
         builder(&broker, stack).rtc(rtc).id(id).open()

@@ -1,6 +1,5 @@
-//! `peer_core::rtc::session` over UDP on 127.0.0.1 with the stack that peer-net puts together of
-//! webrtc-ice, webrtc-dtls and either SCTP: each role of ICE with each of DTLS, messages both ways,
-//! and the end from either side.
+//! `peer_core::rtc::session` over UDP on 127.0.0.1 with either stack of peer-net: each role of ICE
+//! with each of DTLS, messages both ways, and the end from either side.
 
 use core::time::Duration;
 use std::io::Read as _;
@@ -14,7 +13,9 @@ use peer_core::rtc::session::{
 use peer_core::rtc::stack::SessionId;
 use peer_core::time::Instant;
 use peer_net::Stack;
-use peer_net::rtc::{ChannelReceiver, ChannelSender, Message, Session as Other, SessionEvent};
+use peer_net::rtc::{
+    ChannelReceiver, ChannelSender, Endpoint, Message, Session as Other, SessionEvent,
+};
 use peer_tests::udp::Sessions;
 use tokio::sync::mpsc;
 
@@ -72,13 +73,13 @@ impl Pair {
         config.ice.include_loopback = true;
         config.setup = setup;
         let id = sessions.add(config);
-        let rtc = Arc::new(peer_tests::rtc(stack));
+        let endpoint = Endpoint::new(peer_tests::rtc(stack));
         let (sender, others) = mpsc::channel(64);
         let other = if offers {
             sessions.session(id).open(LABEL, ordered).unwrap();
-            Other::answer(rtc, sessions.describe(id, "0"), sender)
+            endpoint.answer("remote", sessions.describe(id, "0"), sender)
         } else {
-            Other::offer(rtc, LABEL.to_owned(), ordered, sender)
+            endpoint.offer("remote", LABEL.to_owned(), ordered, sender)
         };
         Self {
             sessions,

@@ -56,7 +56,7 @@ async fn no_duration_is_too_long() -> Outcome {
         let rtc = RtcConfig {
             connect_timeout: Duration::MAX,
             disconnected_timeout: Duration::MAX,
-            failed_timeout: Duration::MAX,
+            survive: Duration::MAX,
             ..peer_tests::rtc(stack)
         };
         let builder = peer_tests::builder(&broker, stack).rtc(rtc);

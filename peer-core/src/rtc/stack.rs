@@ -133,6 +133,62 @@ pub enum Route {
     Nobody,
 }
 
+/// Whom a datagram itself names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressee {
+    /// A request: the session that has this ufrag.
+    Ufrag([u8; LOCAL_UFRAG_LEN]),
+    /// An answer: the session whose request has this transaction.
+    Transaction(TransactionId),
+    /// DTLS: the session to which its source belongs, or one whose remote has moved.
+    Source,
+    /// What a TURN server relays: the session to which its source belongs.
+    Server,
+    /// Nobody: drop it.
+    Nobody,
+}
+
+impl Addressee {
+    /// Returns whom a datagram names, by its first byte (RFC 7983), and of STUN by what it says.
+    pub fn of(datagram: &[u8]) -> Self {
+        match datagram.first() {
+            Some(0..=3) => Self::of_stun(datagram).unwrap_or(Self::Nobody),
+            Some(20..=63) => Self::Source,
+            Some(64..=79) => Self::Server,
+            _ => Self::Nobody,
+        }
+    }
+
+    fn of_stun(datagram: &[u8]) -> Option<Self> {
+        let message = Message::parse(datagram).ok()?;
+        Some(match message.class() {
+            Class::Request => {
+                let user = message.attributes().find_map(|attribute| match attribute {
+                    Attribute::Username(user) => Some(user),
+                    _ => None,
+                });
+                let (ufrag, rest) = user?.split_first_chunk::<LOCAL_UFRAG_LEN>()?;
+                match rest.first() {
+                    Some(b':') => Self::Ufrag(*ufrag),
+                    _ => Self::Nobody,
+                }
+            }
+            Class::Success | Class::Error => Self::Transaction(*message.transaction()),
+            Class::Indication => Self::Server,
+        })
+    }
+}
+
+/// Returns the transaction of a datagram if it is a request, so that its answer can be told from
+/// others.
+pub fn request(datagram: &[u8]) -> Option<TransactionId> {
+    if !matches!(datagram.first(), Some(0..=3)) {
+        return None;
+    }
+    let message = Message::parse(datagram).ok()?;
+    (message.class() == Class::Request).then(|| *message.transaction())
+}
+
 /// Why a session is not in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddError {
@@ -282,16 +338,13 @@ impl<'m> Stack<'m> {
     /// Notes a datagram that a session has transmitted: if it is a request, its answer is for that
     /// session.
     pub fn sent(&mut self, session: SessionId, datagram: &[u8]) {
-        if !matches!(datagram.first(), Some(0..=3)) {
-            return;
-        }
-        let Ok(message) = Message::parse(datagram) else {
+        let Some(transaction) = request(datagram) else {
             return;
         };
-        let request = (*message.transaction(), session);
+        let request = (transaction, session);
         let requests = &mut self.memory.requests;
         // One that is sent again is under way already.
-        if message.class() != Class::Request || requests.iter().any(|it| *it == request) {
+        if requests.iter().any(|it| *it == request) {
             return;
         }
         if requests.is_full() {
@@ -313,12 +366,12 @@ impl<'m> Stack<'m> {
         datagram: &[u8],
     ) -> Route {
         let owner = self.owner(socket, source);
-        let named = match datagram.first() {
-            Some(0..=3) => self.named(datagram),
-            Some(20..=63) if owner.is_none() => return Route::Unclaimed,
-            // DTLS and ChannelData.
-            Some(20..=79) => None,
-            _ => return Route::Nobody,
+        let named = match Addressee::of(datagram) {
+            Addressee::Ufrag(ufrag) => self.of_ufrag(&ufrag),
+            Addressee::Transaction(transaction) => self.of_request(&transaction),
+            Addressee::Source if owner.is_none() => return Route::Unclaimed,
+            Addressee::Source | Addressee::Server => None,
+            Addressee::Nobody => return Route::Nobody,
         };
         let session = match (named, owner) {
             // Data from there would be the other's: there can be no path.
@@ -358,28 +411,10 @@ impl<'m> Stack<'m> {
         found.into_iter().map(|(_, id)| id)
     }
 
-    /// Whom STUN names: a request by our ufrag, an answer by its transaction.
-    fn named(&self, datagram: &[u8]) -> Option<SessionId> {
-        let message = Message::parse(datagram).ok()?;
-        match message.class() {
-            Class::Request => {
-                let user = message.attributes().find_map(|attribute| match attribute {
-                    Attribute::Username(user) => Some(user),
-                    _ => None,
-                });
-                let (ufrag, rest) = user?.split_first_chunk::<LOCAL_UFRAG_LEN>()?;
-                if rest.first() != Some(&b':') {
-                    return None;
-                }
-                self.of_ufrag(ufrag)
-            }
-            Class::Success | Class::Error => {
-                let mut requests = self.memory.requests.iter();
-                let found = requests.find(|(id, _)| id == message.transaction());
-                found.map(|(_, session)| *session)
-            }
-            Class::Indication => None,
-        }
+    fn of_request(&self, transaction: &TransactionId) -> Option<SessionId> {
+        let mut requests = self.memory.requests.iter();
+        let found = requests.find(|(id, _)| id == transaction);
+        found.map(|(_, session)| *session)
     }
 
     fn of_ufrag(&self, ufrag: &Ufrag) -> Option<SessionId> {

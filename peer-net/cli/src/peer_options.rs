@@ -56,8 +56,8 @@ pub(crate) struct PeerOptions {
     #[arg(long)]
     include_loopback: bool,
 
-    /// Whose SCTP carries the data: webrtc-rs, or native, which is peer-core's and quicker where
-    /// packets are lost. The other side may have another.
+    /// Whose ICE, DTLS and SCTP carry the data: those of webrtc-rs, or native, which are quicker
+    /// and made for bad paths. The other side may have others.
     #[arg(
         long,
         value_name = "STACK",

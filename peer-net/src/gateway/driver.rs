@@ -146,7 +146,7 @@ impl Lent {
                 }
                 Action::CloseBroker => self.broker.close(),
                 Action::Begin(handle, beginning) => {
-                    let rtc = leaf.settings().rtc.clone();
+                    let rtc = &leaf.settings().rtc;
                     self.sessions.begin(rtc, handle, beginning);
                 }
                 Action::ApplyAnswer(handle, sdp) => {

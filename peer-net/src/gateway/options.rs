@@ -4,12 +4,11 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use peer_core::link::{KEY_LEN, Key, LEAF_NAME_MAX, LeafKeys, Timing};
 
 use super::GatewayError;
-use crate::rtc::RtcConfig;
+use crate::rtc::{Endpoint, RtcConfig};
 use crate::signalling::{BrokerAddress, BrokerClient};
 
 /// The most connections that [`GatewayLimits::connections`] may name.
@@ -168,7 +167,7 @@ impl GatewayLimits {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) client: BrokerClient,
-    pub(super) rtc: Arc<RtcConfig>,
+    pub(super) rtc: Endpoint,
     pub(super) leaves: HashMap<String, Entry>,
     pub(super) limits: GatewayLimits,
     pub(super) timing: Timing,
@@ -229,7 +228,7 @@ impl Settings {
         }
         Ok(Self {
             client,
-            rtc: Arc::new(rtc(&options.rtc, share)),
+            rtc: Endpoint::new(rtc(&options.rtc, share)),
             leaves,
             limits,
             timing: options.timing,
@@ -337,7 +336,8 @@ mod tests {
                 bytes,
                 ..GatewayLimits::default()
             };
-            let rtc = settings(|options| options.limits = limits).unwrap().rtc;
+            let settings = settings(|options| options.limits = limits).unwrap();
+            let rtc = settings.rtc.config();
             let one = rtc.receive_window as usize + rtc.receive_buffer + rtc.send_buffer;
             assert!(one * connections <= bytes);
             assert!(rtc.receive_window >= 2 * rtc.max_message_size);

@@ -2,6 +2,7 @@
 
 use core::future::poll_fn;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::{Context, Poll};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::leaf::{Beginning, SessionInput, Takes};
 use super::options::CONNECTIONS_MAX;
 use crate::rtc::{
-    ChannelReceiver, ChannelSender, Message, RtcConfig, SendError, Session, SessionEvent,
+    ChannelReceiver, ChannelSender, Endpoint, Message, SendError, Session, SessionEvent,
 };
 
 /// Events of one session that wait to be put in order.
@@ -75,18 +76,16 @@ impl Sessions {
     }
 
     /// Begins a session.
-    pub(super) fn begin(
-        &mut self,
-        rtc: Arc<RtcConfig>,
-        handle: ConnectionHandle,
-        beginning: Beginning,
-    ) {
+    pub(super) fn begin(&mut self, rtc: &Endpoint, handle: ConnectionHandle, beginning: Beginning) {
         let place = self.places.clone().try_acquire_owned();
         debug_assert!(place.is_ok(), "no more begin than there are places");
         let (events, queue) = mpsc::channel(EVENTS_MAX);
+        // Who the remote is only the leaf knows: each session has sockets of its own.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let remote = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
         let session = match beginning {
-            Beginning::Offer { label, ordered } => Session::offer(rtc, label, ordered, events),
-            Beginning::Answer { offer } => Session::answer(rtc, offer, events),
+            Beginning::Offer { label, ordered } => rtc.offer(&remote, label, ordered, events),
+            Beginning::Answer { offer } => rtc.answer(&remote, offer, events),
         };
         let (signals, signals_queue) = mpsc::channel(INPUTS_MAX);
         let (data, data_queue) = mpsc::channel(INPUTS_MAX);

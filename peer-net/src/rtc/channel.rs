@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use peer_core::wire::dcep::{PPID_BINARY, PPID_BINARY_EMPTY, PPID_STRING, PPID_STRING_EMPTY};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::RtcConfig;
-use super::association::End;
 
 /// What one waiting message costs besides its bytes, so that empty ones are bounded too.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -49,15 +48,7 @@ impl Message {
         }
     }
 
-    /// Whether a message that travels so is one of an application.
-    #[cfg(feature = "native")]
-    pub(super) const fn is_ppid(ppid: u32) -> bool {
-        matches!(
-            ppid,
-            PPID_STRING | PPID_STRING_EMPTY | PPID_BINARY | PPID_BINARY_EMPTY
-        )
-    }
-
+    #[cfg(feature = "webrtc-rs")]
     /// The message that travelled so; `None` if it is none of an application.
     pub(super) fn from_wire(ppid: u32, bytes: &[u8]) -> Option<Self> {
         Some(match ppid {
@@ -217,8 +208,6 @@ impl ChannelReceiver {
 pub(super) struct Channel {
     pub(super) sender: ChannelSender,
     pub(super) receiver: ChannelReceiver,
-    /// Comes when nothing more will be read from the stream.
-    pub(super) drained: oneshot::Receiver<()>,
 }
 
 /// The stack's ends of a channel.
@@ -226,7 +215,6 @@ pub(super) struct StackEnds {
     pub(super) line: Arc<Line>,
     pub(super) queued: mpsc::Receiver<Queued>,
     pub(super) inbox: Inbox,
-    pub(super) drained: oneshot::Sender<()>,
 }
 
 /// Makes a channel over `below`.
@@ -250,7 +238,6 @@ pub(super) fn channel(
         .receive_buffer
         .clamp(MESSAGE_OVERHEAD, Semaphore::MAX_PERMITS);
     let (messages, inbox) = mpsc::channel(capacity.div_ceil(MESSAGE_OVERHEAD));
-    let (drained_sender, drained) = oneshot::channel();
     let sender = ChannelSender {
         queue,
         line: Arc::clone(&line),
@@ -258,7 +245,6 @@ pub(super) fn channel(
     let channel = Channel {
         sender,
         receiver: ChannelReceiver { inbox },
-        drained,
     };
     let ends = StackEnds {
         line,
@@ -268,9 +254,28 @@ pub(super) fn channel(
             room: Arc::new(Semaphore::new(capacity)),
             capacity,
         },
-        drained: drained_sender,
     };
     (channel, ends)
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Either side ended it.
+    Ended,
+    /// Something failed: the beginning of a sentence that says what.
+    Failed(&'static str),
+}
+
+/// Tells why it is over; the first reason counts.
+pub(super) fn end(sender: &watch::Sender<Option<End>>, reason: End) {
+    sender.send_if_modified(|end| {
+        let first = end.is_none();
+        if first {
+            *end = Some(reason);
+        }
+        first
+    });
 }
 
 /// What a channel asks of the stack below it.
@@ -397,6 +402,12 @@ impl Inbox {
     /// Whether everything was read.
     pub(super) fn is_empty(&self) -> bool {
         self.room.available_permits() == self.capacity
+    }
+
+    #[cfg(feature = "native")]
+    /// Whether nobody listens any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.messages.is_closed()
     }
 
     /// Waits until nobody listens any more.

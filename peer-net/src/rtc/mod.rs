@@ -1,30 +1,22 @@
 //! WebRTC sessions: ICE, DTLS and SCTP for one data channel each.
 //!
-//! A [`Session`] is one `RTCPeerConnection` with one `RTCDataChannel`, as PeerJS uses them. It runs
-//! in tasks of its own, is fed descriptions and candidates, and answers with [`SessionEvent`]s.
-//! Once [`SessionEvent::Open`] has come, messages go through [`ChannelSender`] and
-//! [`ChannelReceiver`] without passing anybody else's task.
+//! An [`Endpoint`] starts them. A [`Session`] is one `RTCPeerConnection` with one
+//! `RTCDataChannel`, as PeerJS uses them. It runs in tasks of its own, is fed descriptions and
+//! candidates, and answers with [`SessionEvent`]s. Once [`SessionEvent::Open`] has come, messages
+//! go through [`ChannelSender`] and [`ChannelReceiver`] without passing anybody else's task.
 //!
-//! Known limits of the stack below: a path that dies is not replaced by another; and while a
-//! session ends that still waits for STUN or TURN servers, its tasks and sockets stay until those
-//! have been waited for, 8 s at most.
-//!
-//! Whose SCTP carries the data is a setting, [`Stack`]; both ends may have different ones.
+//! Whose ICE, DTLS and SCTP that are is a setting, [`Stack`]; both ends may have different ones.
 //!
 //! This module is a seam. Nothing outside of it knows how bytes travel.
 
-mod association;
-mod certificate;
 mod channel;
+#[cfg(feature = "native")]
 pub mod crypto;
-mod dtls;
-mod guard;
-mod ice;
-mod minder;
+mod description;
 #[cfg(feature = "native")]
 mod native;
 mod session;
-mod silence;
+mod stage;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "webrtc-rs")]
@@ -40,12 +32,12 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer};
 
 pub use channel::{ChannelReceiver, ChannelSender, Message, SendError};
-pub use session::Session;
+pub use session::{Endpoint, Session};
 
-/// Each step of taking a session down that could wait for the stack.
-const CLOSE_STEP: Duration = Duration::from_millis(500);
+/// Remote candidates of one session; each is checked from every local one. More are dropped.
+const REMOTE_CANDIDATES_MAX: usize = 32;
 
-/// Whose SCTP carries the data. ICE and DTLS are those of webrtc-rs with either.
+/// Whose ICE, DTLS and SCTP carry the data.
 ///
 /// Its names, as [`Display`](fmt::Display), [`FromStr`] and serde have them, are `webrtc-rs` and
 /// `native`. The default is webrtc-rs where it is built.
@@ -53,17 +45,19 @@ const CLOSE_STEP: Duration = Duration::from_millis(500);
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Stack {
-    /// The crate `webrtc-sctp`. Of the feature `webrtc-rs`.
+    /// Those of the crates `webrtc-ice`, `dtls` and `webrtc-sctp`. Of the feature `webrtc-rs`.
     ///
-    /// No window update wakes its sending half while something is under way: what a remote with
-    /// another SCTP dropped for want of room goes again when the retransmission timer runs out,
-    /// which doubles up to 60 s while the remote does not read.
+    /// A path that dies is not replaced by another. No window update wakes the sending half while
+    /// something is under way: what a remote with another SCTP dropped for want of room goes again
+    /// when the retransmission timer runs out, which doubles up to 60 s while the remote does not
+    /// read.
     #[cfg(feature = "webrtc-rs")]
     #[cfg_attr(docsrs, doc(cfg(feature = "webrtc-rs")))]
     #[default]
     WebrtcRs,
-    /// `peer_core::rtc::sctp`: one task a session, quick where packets are lost, nothing of the
-    /// blocking pool. Of the feature `native`.
+    /// Those of `peer_core::rtc`: one task a session on sockets that all sessions of a peer share,
+    /// quick where packets are lost, on another path where one dies, nothing of the blocking pool.
+    /// Of the feature `native`.
     ///
     /// On a channel that the remote opened with `maxRetransmits` or `maxPacketLifeTime` what is
     /// sent from here is never given up: those are ignored.
@@ -127,29 +121,29 @@ impl core::error::Error for UnknownStack {}
 /// is bounded.
 #[derive(Clone, Debug)]
 pub struct RtcConfig {
-    /// Whose SCTP carries the data. Default: that of webrtc-rs, where it is built.
+    /// Whose ICE, DTLS and SCTP carry the data. Default: those of webrtc-rs, where they are built.
     pub stack: Stack,
     /// STUN and TURN servers. Default: none, so only host candidates. While 128 of them are waited
     /// for in this process, a further session does without.
     pub ice_servers: Vec<IceServer>,
     /// Trusted beside the system's roots where a TURN server speaks TLS (`turns:`): a root, or the
-    /// server's own. Default: none. No stack speaks TLS with TURN servers yet.
+    /// server's own. Default: none. For [`Stack::Native`]; the other does not speak TLS with them.
     pub turn_certificates: Vec<CertificateDer<'static>>,
     /// Which local candidates are used: PeerJS's `config.iceTransportPolicy`. Default: all.
     pub ice_transport_policy: IceTransportPolicy,
     /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by
-    /// their own checks.
+    /// their own checks. [`Stack::Native`] does so always.
     pub mdns: bool,
     /// From the start until the channel is open, the remote's answer included; over it, the session
     /// fails with the stage it had reached. Default: 30 s. Connectivity checks alone get no more
-    /// than `disconnected_timeout` and `failed_timeout` together.
+    /// than [`survive`](Self::survive).
     pub connect_timeout: Duration,
     /// Silence until [`IceState::Disconnected`] is reported. Default: 5 s. By the monotonic clock,
     /// as is the next.
     pub disconnected_timeout: Duration,
-    /// Further silence until the session ends. Default: 10 s, so 15 s in all. Time in which the
-    /// program was stopped does not count.
-    pub failed_timeout: Duration,
+    /// Silence until the session ends. Default: 60 s. Time in which the program was stopped does
+    /// not count.
+    pub survive: Duration,
     /// The largest message in bytes the remote is told it may send. Default: 262,144, as Chromium.
     pub max_message_size: u32,
     /// SCTP receive window in bytes at most: received, and not yet read by the session. Default:
@@ -181,7 +175,7 @@ impl Default for RtcConfig {
             mdns: false,
             connect_timeout: Duration::from_secs(30),
             disconnected_timeout: Duration::from_secs(5),
-            failed_timeout: Duration::from_secs(10),
+            survive: Duration::from_secs(60),
             max_message_size: 262_144,
             receive_window: 1 << 20,
             receive_buffer: 4 << 20,
@@ -208,8 +202,8 @@ pub enum IceTransportPolicy {
 
 /// A STUN or TURN server: `RTCIceServer`.
 ///
-/// `stun:` and `turn:` over UDP work. `stuns:`, `turns:` and `?transport=tcp` are logged and passed
-/// over.
+/// `stun:` and `turn:` over UDP work, with [`Stack::Native`] `turns:` and `turn:` with
+/// `?transport=tcp`, too. The rest is logged and passed over.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct IceServer {
     /// For example `stun:stun.example.org:3478`. In JSON one string or a list.

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ChannelReceiver, ChannelSender, IceServer, IceState, Message, RtcConfig, SendError, Session,
-    SessionEvent, Stack,
+    ChannelReceiver, ChannelSender, Endpoint, IceServer, IceState, Message, RtcConfig, SendError,
+    Session, SessionEvent, Stack,
 };
 
 /// Generous: it only ends a test that hangs.
@@ -48,6 +48,21 @@ fn config() -> RtcConfig {
     }
 }
 
+/// Starts an offerer that shares nothing with others.
+fn offer(
+    config: Arc<RtcConfig>,
+    label: String,
+    ordered: bool,
+    events: mpsc::Sender<SessionEvent>,
+) -> Session {
+    Endpoint::new((*config).clone()).offer("remote", label, ordered, events)
+}
+
+/// Starts an answerer that shares nothing with others.
+fn answer(config: Arc<RtcConfig>, offer: String, events: mpsc::Sender<SessionEvent>) -> Session {
+    Endpoint::new((*config).clone()).answer("remote", offer, events)
+}
+
 struct End {
     session: Session,
     events: mpsc::Receiver<SessionEvent>,
@@ -79,14 +94,14 @@ async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -
     let there = there.unwrap_or_else(Handle::current);
     let (events, mut from_a) = mpsc::channel(16);
     let [ours, theirs] = both(config);
-    let a = Session::offer(ours, "dc_test".into(), ordered, events);
+    let a = offer(ours, "dc_test".into(), ordered, events);
     let Some(SessionEvent::LocalDescription(offer)) = from_a.recv().await else {
         panic!("the description comes first");
     };
     let (events, mut from_b) = mpsc::channel(16);
     let b = {
         let _entered = there.enter();
-        Session::answer(theirs, offer, events)
+        answer(theirs, offer, events)
     };
     let (mut open_a, mut open_b) = (None, None);
     let (mut encrypted_a, mut encrypted_b) = (false, false);
@@ -351,7 +366,7 @@ async fn a_congested_channel_says_so() {
 
 async fn offer_of(config: &Arc<RtcConfig>) -> (Session, mpsc::Receiver<SessionEvent>, String) {
     let (sender, mut events) = mpsc::channel(16);
-    let session = Session::offer(Arc::clone(config), "x".into(), true, sender);
+    let session = offer(Arc::clone(config), "x".into(), true, sender);
     match events.recv().await {
         Some(SessionEvent::LocalDescription(sdp)) => (session, events, sdp),
         other => panic!("unexpected {other:?}"),
@@ -376,7 +391,7 @@ async fn another_certificate_is_refused() {
         };
         let (sender, mut from_b) = mpsc::channel(16);
         let offer = if forged_offer { forge(&offer) } else { offer };
-        let b = Session::answer(Arc::clone(&config), offer, sender);
+        let b = answer(Arc::clone(&config), offer, sender);
         let mut ends = (None, None);
         let wire = async {
             while ends.0.is_none() || ends.1.is_none() {
@@ -413,7 +428,7 @@ async fn descriptions_that_cannot_be_used() {
     let config = Arc::new(config());
     for sdp in ["", "v=0", "garbage\r\n", &"x".repeat(100_000)] {
         let (sender, mut events) = mpsc::channel(16);
-        let _session = Session::answer(Arc::clone(&config), sdp.to_owned(), sender);
+        let _session = answer(Arc::clone(&config), sdp.to_owned(), sender);
         let failed = last(&mut events).await;
         assert!(
             matches!(failed, SessionEvent::Failed(RtcFailure::Description, _)),
@@ -477,7 +492,7 @@ async fn lone_messages_are_acknowledged() {
 async fn a_remote_that_vanishes_is_noticed() {
     let config = RtcConfig {
         disconnected_timeout: Duration::from_millis(500),
-        failed_timeout: Duration::from_millis(1000),
+        survive: Duration::from_millis(1500),
         ..config()
     };
     // The answerer runs in a thread that stops where it is, with its sockets open: no ABORT, no

@@ -70,7 +70,7 @@
 //! | a check that nominates | 20 times, each [`CONSENT_REPEAT`] | as above |
 //! | a question to a server | 5 times, in 9.5 s | [`Outcome::NoAnswer`], asked anew later (3) |
 //! | no pair works | [`Config::patience`] (4) | [`Failure::NoAnswer`], [`Failure::NoCandidates`] |
-//! | silence of the path | [`SILENCE`] (5) | [`Event::Disconnected`] |
+//! | silence of the path | [`Config::silence`] (5) | [`Event::Disconnected`] |
 //! | silence, that included | [`Config::survive`] (6) | [`Failure::Lost`] |
 //! | consent | [`CONSENT`] after the last answer (7) | no [`path`](Agent::path) until it answers |
 //!
@@ -79,7 +79,7 @@
 //! 3. When a path falls silent, and 10 s after each answer or failure while it is.
 //! 4. Twice that while some are still checked. A lite agent waits for ever.
 //! 5. 15 s of a lite agent.
-//! 6. If that is shorter than [`SILENCE`], no [`Event::Disconnected`] comes before.
+//! 6. If that is shorter than [`Config::silence`], no [`Event::Disconnected`] comes before.
 //! 7. However long the machine slept.
 //!
 //! Nothing is answered whose MESSAGE-INTEGRITY is not right. Answers are shorter than what they
@@ -143,7 +143,8 @@ pub(in crate::rtc) use relay::{HEADROOM, TAILROOM};
 
 use crate::time::Duration;
 
-/// Between two checks of one agent, but for those that keep a path (Ta, RFC 8445 §14.2).
+/// Between two checks of one agent, but for those of a pair that has answered and is nominated or
+/// in use (Ta, RFC 8445 §14.2).
 pub const PACE: Duration = Duration::from_millis(50);
 /// Bytes that may go to addresses which never answered, all together, for each byte that the
 /// remote's descriptions had. Each authentic request adds its own length, once: who has the
@@ -161,8 +162,6 @@ pub const CONSENT_INTERVAL: Duration = Duration::from_secs(5);
 pub const CONSENT_REPEAT: Duration = Duration::from_millis(500);
 /// How long the consent of the remote holds after its last answer (RFC 7675 §5.1).
 pub const CONSENT: Duration = Duration::from_secs(30);
-/// How long a path does not answer until [`Event::Disconnected`].
-pub const SILENCE: Duration = Duration::from_secs(5);
 
 /// Who decides which pair is used (RFC 8445 §6.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +183,7 @@ impl Role {
 }
 
 /// Names a socket of the caller's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SocketId(pub u8);
 
@@ -202,6 +201,8 @@ pub struct Config {
     /// How long to wait for a pair that works, from the last candidate on (RFC 8863). Default:
     /// 39.5 s.
     pub patience: Duration,
+    /// How long a path does not answer until [`Event::Disconnected`]. Default: 5 s.
+    pub silence: Duration,
     /// How long a path may be silent, counted from the first check that was not answered; at least
     /// 1 s, of a lite agent 15 s. Below 24 s the path is checked 4 times in it, each 500 ms at
     /// most. Default: 60 s.
@@ -231,6 +232,7 @@ impl Config {
             lite: false,
             include_loopback: false,
             patience: Duration::from_millis(39_500),
+            silence: Duration::from_secs(5),
             survive: Duration::from_secs(60),
             policy: TransportPolicy::All,
         }

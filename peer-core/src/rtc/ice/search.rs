@@ -3,7 +3,7 @@
 use super::agent::{Agent, Cause, Phase};
 use super::event::Failure;
 use super::memory::{BaseState, Link, Pair, PairState};
-use super::{CONSENT, CONSENT_REPEAT, Role, SILENCE};
+use super::{CONSENT, CONSENT_REPEAT, Role};
 use crate::time::{Duration, Instant, earlier};
 
 /// How long a check of the path in use is not answered until others are tried: three were sent.
@@ -39,7 +39,7 @@ impl Agent<'_> {
         self.hurry(now);
     }
 
-    /// Returns whether the path has not answered for [`SILENCE`], as
+    /// Returns whether the path has not answered for [`Config::silence`](super::Config), as
     /// [`Event::Disconnected`](super::Event::Disconnected) tells.
     pub const fn is_disconnected(&self) -> bool {
         matches!(self.phase, Phase::Disconnected { .. })
@@ -177,8 +177,8 @@ impl Agent<'_> {
                 let cause = Cause::Silent;
                 Some((since + SEARCH_AFTER, Phase::Searching { since, cause }))
             }
-            Phase::Searching { since, .. } if self.survive() > SILENCE => {
-                Some((since + SILENCE, Phase::Disconnected { since }))
+            Phase::Searching { since, .. } if self.survive() > self.config.silence => {
+                Some((since + self.config.silence, Phase::Disconnected { since }))
             }
             Phase::Searching { since, .. } | Phase::Disconnected { since } => {
                 Some((since + self.survive(), Phase::Failed(Failure::Lost)))
@@ -256,12 +256,10 @@ impl Agent<'_> {
             at = earlier(at, question.due(self.silent_since().is_some()).map(paced));
         }
         for pair in self.memory.pairs.iter() {
-            let due = self
-                .due(pair)
-                .map(|due| match self.selected == Some(pair.link) {
-                    true => due,
-                    false => paced(due),
-                });
+            let due = self.due(pair).map(|due| match self.is_unpaced(pair.link) {
+                true => due,
+                false => paced(due),
+            });
             at = earlier(earlier(at, due), self.end_of_check(pair));
         }
         at

@@ -33,11 +33,12 @@ impl Agent<'_> {
         if self.is_over() {
             return None;
         }
-        if let Some(link) = self.selected
-            && let Some(pair) = self.pair(link)
-            && self.due(pair).is_some_and(|due| due <= now)
-        {
-            return self.send_check(now, crypto, link, out);
+        for link in [self.selected, self.nominating].into_iter().flatten() {
+            if let Some(pair) = self.pair(link)
+                && self.due(pair).is_some_and(|due| due <= now)
+            {
+                return self.send_check(now, crypto, link, out);
+            }
         }
         if now < self.paced {
             return None;
@@ -73,10 +74,15 @@ impl Agent<'_> {
         self.wrap(route, to, buffer, data)
     }
 
-    /// The pair that is checked next, but for the one in use.
+    /// Whether checks of this pair go out of turn: it has answered, and is in use or about to be.
+    pub(super) fn is_unpaced(&self, link: Link) -> bool {
+        self.selected == Some(link) || self.nominating == Some(link)
+    }
+
+    /// The pair that is checked next, but for those out of turn.
     fn next_check(&self, now: Instant) -> Option<Link> {
         let due = |pair: &&Pair| {
-            self.selected != Some(pair.link) && self.due(pair).is_some_and(|due| due <= now)
+            !self.is_unpaced(pair.link) && self.due(pair).is_some_and(|due| due <= now)
         };
         let pairs = self.memory.pairs.iter().filter(due);
         let triggered = pairs

@@ -98,6 +98,16 @@ impl<C: Crypto> Session<'_, '_, C> {
         matches!(self.shut, Shut::Done)
     }
 
+    /// Returns how the session ends as soon as that is certain: before it is
+    /// [told](Self::poll_event) if something that came is yet to be read.
+    pub const fn ending(&self) -> Option<Event> {
+        match self.end {
+            End::No | End::Told => None,
+            End::Closed(closed) => Some(Event::Closed(closed)),
+            End::Failed(failure) => Some(Event::Failed(failure)),
+        }
+    }
+
     pub(super) fn begin_shut(&mut self) {
         if self.shut == Shut::No {
             self.shut = Shut::Association;
@@ -190,11 +200,7 @@ impl<C: Crypto> Session<'_, '_, C> {
             }
             None => {}
         }
-        let end = match self.end {
-            End::No | End::Told => return None,
-            End::Closed(closed) => Event::Closed(closed),
-            End::Failed(failure) => Event::Failed(failure),
-        };
+        let end = self.ending()?;
         // Nothing is lost of what was acknowledged.
         if self.read().is_some() {
             return None;

@@ -20,7 +20,7 @@ use crate::event::{ConnectionInfo, Event};
 use crate::options::Options;
 use crate::peer::shared::Shared;
 use crate::rtc::{
-    ChannelReceiver, ChannelSender, IceState, RtcConfig, Session, SessionEvent, Stack,
+    ChannelReceiver, ChannelSender, Endpoint, IceState, Session, SessionEvent, Stack,
 };
 
 use super::admission::Gate;
@@ -39,7 +39,7 @@ pub(super) type Tagged = (ConnectionHandle, SessionEvent);
 
 pub(super) struct Connections {
     shared: Arc<Shared>,
-    rtc: Arc<RtcConfig>,
+    rtc: Endpoint,
     gate: Gate,
     max_connections: usize,
     /// Incoming connections that one address may hold while more than half of the places are in
@@ -77,7 +77,7 @@ impl Connections {
     ) -> Self {
         Self {
             shared,
-            rtc: Arc::new(options.rtc.clone()),
+            rtc: Endpoint::new(options.rtc.clone()),
             gate: Gate::new(options.on_offer.clone(), options.offer_rates),
             max_connections: options.max_connections,
             remote_share: match options.remote_share {
@@ -110,7 +110,7 @@ impl Connections {
 
     /// Makes a slot for a connection the engine has.
     fn insert(&mut self, engine: &mut Engine<'_>, handle: ConnectionHandle) -> Option<Arc<Tether>> {
-        let info = Arc::new(info(engine, handle, self.rtc.stack)?);
+        let info = Arc::new(info(engine, handle, self.rtc.config().stack)?);
         let (most, incomplete) = (self.shared.max_message_size, self.shared.incomplete.clone());
         let account = self.shared.inboxes.account();
         let plane = DataPlane::new(info, handle, self.shared.clone(), most, incomplete, account);
@@ -135,12 +135,8 @@ impl Connections {
         let (events, queue) = mpsc::channel(SESSION_EVENTS_MAX);
         if let Some(slot) = self.slots.get_mut(&handle) {
             let _span = slot.plane.span().entered();
-            slot.session = Some(Session::offer(
-                self.rtc.clone(),
-                label.to_owned(),
-                reliable,
-                events,
-            ));
+            let (remote, label) = (slot.plane.info.peer.as_str(), label.to_owned());
+            slot.session = Some(self.rtc.offer(remote, label, reliable, events));
             self.events.push(SessionEvents { handle, queue });
         }
     }
@@ -185,7 +181,7 @@ impl Connections {
             reliable: offer.reliable,
             serialization: offer.serialization,
             incoming: true,
-            stack: self.rtc.stack,
+            stack: self.rtc.config().stack,
         };
         let failure = ConnectFailure {
             stage: Stage::Offer,
@@ -266,7 +262,8 @@ impl Connections {
         let (events, queue) = mpsc::channel(SESSION_EVENTS_MAX);
         if let Some(slot) = self.slots.get_mut(&handle) {
             let _span = slot.plane.span().entered();
-            slot.session = Some(Session::answer(self.rtc.clone(), sdp, events));
+            let remote = slot.plane.info.peer.as_str();
+            slot.session = Some(self.rtc.answer(remote, sdp, events));
             self.events.push(SessionEvents { handle, queue });
         }
     }

@@ -264,11 +264,6 @@ impl Servers {
         self.tls.get_or_init(config).as_ref().map(Arc::clone)
     }
 
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.urls.is_empty()
-    }
-
     /// Whether there is a TURN server, so that a session has to reckon with a relay.
     pub(super) fn may_relay(&self) -> bool {
         self.urls.iter().any(|url| url.login.is_some())
@@ -419,7 +414,7 @@ mod tests {
                 _ => Err(std::io::Error::other("no such name")),
             })
         });
-        assert!(servers.may_relay() && !servers.is_empty());
+        assert!(servers.may_relay() && !servers.urls.is_empty());
         let resolved = servers.resolved().await;
         let told = agent_servers(&resolved);
         let (stun, turn) = (Server::stun, |at: &str, via| {
@@ -463,6 +458,6 @@ mod tests {
             assert_eq!(server.address.port(), 9);
         }
         let none = Servers::new(&RtcConfig::default());
-        assert!(none.is_empty() && none.resolved().await.is_empty());
+        assert!(none.urls.is_empty() && none.resolved().await.is_empty());
     }
 }

@@ -45,17 +45,19 @@ pub(super) struct Traffic {
     bytes: usize,
 }
 
-impl Traffic {
-    pub(super) fn new() -> Self {
+impl Default for Traffic {
+    fn default() -> Self {
         Self {
             since: Instant::now(),
             bytes: 0,
         }
     }
+}
 
+impl Traffic {
     pub(super) fn count(&mut self, bytes: usize) {
         if bytes > 0 && self.since.elapsed() > MOMENT {
-            *self = Self::new();
+            *self = Self::default();
         }
         self.bytes = self.bytes.saturating_add(bytes);
     }

@@ -203,6 +203,7 @@ impl Streams {
 
     /// Returns whether something waits to be written: before the end
     /// [`next`](Self::next) is to be waited for a little longer.
+    #[cfg(test)]
     pub(super) fn has_unsent(&self) -> bool {
         self.streams.iter().any(|stream| match &stream.state {
             State::Opening(_) => false,

@@ -9,17 +9,19 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
+use peer_core::peer::RtcFailure;
 use peer_core::wire::dcep::{self, Reliability};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 use webrtc_sctp::chunk::chunk_payload_data::PayloadProtocolIdentifier as Ppid;
 use webrtc_sctp::stream::{ReliabilityType, Stream};
 
-use super::super::association::{End, OPENING_LEN, Ours, theirs};
-use super::super::channel::{Below, Channel, Inbox, Line, Message, Queued, StackEnds, channel};
-use super::super::session::ASSOCIATION_DIED;
-use super::super::{RtcConfig, RtcFailure};
+use super::association::{OPENING_LEN, Ours, theirs};
 use super::sctp::{Packets, Sctp};
+use super::session::ASSOCIATION_DIED;
+use crate::rtc::RtcConfig;
+use crate::rtc::channel::{Below, Channel, End, Inbox, Line, Message, Queued, StackEnds, channel};
+use crate::rtc::stage::Failure;
 
 /// The id of the stream that carries nothing and is never opened at the remote: data channels end
 /// below it.
@@ -53,13 +55,20 @@ impl Tasks {
     }
 }
 
+/// An open channel.
+pub(super) struct Opened {
+    pub(super) channel: Channel,
+    /// Comes when nothing more will be read from the stream.
+    pub(super) drained: oneshot::Receiver<()>,
+}
+
 /// As the side that offered: opens the channel. Data may follow at once.
 pub(super) async fn open(
     sctp: &Arc<Sctp>,
     config: &RtcConfig,
     ours: &Ours,
     max_message_size: usize,
-) -> Result<(Channel, Tasks), (RtcFailure, String)> {
+) -> Result<(Opened, Tasks), Failure> {
     let id = ours.stream();
     let open = ours.message()?;
     let stream = sctp
@@ -81,7 +90,7 @@ pub(super) async fn accept(
     sctp: &Arc<Sctp>,
     config: &RtcConfig,
     max_message_size: usize,
-) -> Result<(Channel, Tasks), (RtcFailure, String)> {
+) -> Result<(Opened, Tasks), Failure> {
     let stream = sctp.association.accept_stream().await.ok_or_else(|| {
         let sentence = "the association ended before a channel was opened";
         (RtcFailure::Channel, sentence.to_owned())
@@ -107,7 +116,7 @@ pub(super) async fn accept(
     start(stream, sctp, config, false, max_message_size).await
 }
 
-fn failure(what: &str, error: impl core::fmt::Display) -> (RtcFailure, String) {
+fn failure(what: &str, error: impl core::fmt::Display) -> Failure {
     (RtcFailure::Channel, format!("{what}: {error}"))
 }
 
@@ -117,7 +126,7 @@ async fn start(
     config: &RtcConfig,
     unordered_after_ack: bool,
     max_message_size: usize,
-) -> Result<(Channel, Tasks), (RtcFailure, String)> {
+) -> Result<(Opened, Tasks), Failure> {
     let nudge = sctp
         .association
         .open_stream(NUDGE_STREAM, Ppid::Binary)
@@ -129,11 +138,11 @@ async fn start(
         packets: Arc::clone(&sctp.packets),
     });
     let (channel, ends) = channel(config, max_message_size, below);
+    let (drained, when_drained) = oneshot::channel();
     let StackEnds {
         line,
         queued,
         inbox,
-        drained,
     } = ends;
     let writer = Writer {
         line: Arc::clone(&line),
@@ -159,7 +168,11 @@ async fn start(
         watchdog: tokio::spawn(watchdog),
         line,
     };
-    Ok((channel, tasks))
+    let opened = Opened {
+        channel,
+        drained: when_drained,
+    };
+    Ok((opened, tasks))
 }
 
 /// Tells when a loop of the association is gone without a word, which it is after a panic.

@@ -1,109 +1,25 @@
-//! SCTP by the crate webrtc-sctp, with what guards and mends it.
+//! ICE, DTLS and SCTP assembled from the crates webrtc-ice, dtls and webrtc-sctp, with what guards
+//! and mends them.
+//!
+//! Known limits of these: a path that dies is not replaced by another; and while a session ends
+//! that still waits for STUN or TURN servers, its tasks and sockets stay until those have been
+//! waited for, 8 s at most.
 
+mod association;
+mod certificate;
 mod channel;
+mod dtls;
 mod flight;
+mod guard;
+mod ice;
+mod minder;
 mod sctp;
+mod session;
+mod silence;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use core::time::Duration;
 
-use peer_core::peer::RtcFailure;
-use peer_core::wire::sdp::SCTP_PORT;
-use tokio::sync::watch;
-use tokio::time::timeout;
-use webrtc_util::Conn;
+pub(super) use self::session::Session;
 
-use self::channel::Tasks;
-use self::sctp::{Packets, Sctp};
-use super::CLOSE_STEP;
-use super::association::{End, Failure, Opening, Purpose};
-use super::channel::Channel;
-
-/// One association of webrtc-sctp with its channel.
-pub(super) struct WebrtcRs {
-    packets: Arc<Packets>,
-    purpose: Purpose,
-    parts: Mutex<Parts>,
-}
-
-#[derive(Default)]
-struct Parts {
-    sctp: Option<Arc<Sctp>>,
-    tasks: Option<Tasks>,
-}
-
-impl WebrtcRs {
-    pub(super) fn new(dtls: Arc<dyn Conn + Send + Sync>, purpose: Purpose) -> Self {
-        Self {
-            packets: Packets::new(dtls, purpose.receive_window()),
-            purpose,
-            parts: Mutex::default(),
-        }
-    }
-
-    pub(super) async fn associate(&self) -> Result<(), Failure> {
-        let ports = (SCTP_PORT, self.purpose.remote_port);
-        let sctp = Sctp::connect(Arc::clone(&self.packets), ports, self.purpose.send_max())
-            .await
-            .map_err(|error| {
-                let sentence = format!("the SCTP association failed: {error}");
-                (RtcFailure::Sctp, sentence)
-            })?;
-        self.parts(|parts| parts.sctp = Some(Arc::new(sctp)));
-        Ok(())
-    }
-
-    pub(super) async fn open(&self) -> Result<Channel, Failure> {
-        let Purpose {
-            config,
-            max_message_size,
-            opening,
-            ..
-        } = &self.purpose;
-        let max_message_size = *max_message_size as usize;
-        let Some(sctp) = self.parts(|parts| parts.sctp.clone()) else {
-            let sentence = "there is no SCTP association".to_owned();
-            return Err((RtcFailure::Channel, sentence));
-        };
-        let (channel, tasks) = match opening {
-            Opening::Ours(ours) => channel::open(&sctp, config, ours, max_message_size).await?,
-            Opening::Theirs => channel::accept(&sctp, config, max_message_size).await?,
-        };
-        self.parts(|parts| parts.tasks = Some(tasks));
-        Ok(channel)
-    }
-
-    pub(super) fn end(&self) -> &watch::Sender<Option<End>> {
-        self.packets.end_sender()
-    }
-
-    pub(super) async fn heartbeat(&self) {
-        self.packets.heartbeat().await;
-    }
-
-    pub(super) async fn close(&self) {
-        let (sctp, tasks) = self.parts(|parts| (parts.sctp.take(), parts.tasks.take()));
-        if let Some(tasks) = tasks {
-            // A remote's end leaves the reader what it has to hand over; ours does not.
-            if self.packets.has_ended() {
-                tasks.end();
-            } else {
-                tasks.abort();
-            }
-        }
-        step(self.packets.answer_reset()).await;
-        step(self.packets.abort()).await;
-        self.packets.shut();
-        if let Some(sctp) = sctp {
-            step(sctp.association.close()).await;
-        }
-    }
-
-    fn parts<T>(&self, change: impl FnOnce(&mut Parts) -> T) -> T {
-        change(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// What could wait for the stack has so long.
-async fn step(closing: impl Future) {
-    let _ = timeout(CLOSE_STEP, closing).await;
-}
+/// Each step of taking a session down that could wait for the stack.
+const CLOSE_STEP: Duration = Duration::from_millis(500);

@@ -18,10 +18,10 @@ use webrtc_sctp::Error;
 use webrtc_sctp::association::{Association, Config};
 use webrtc_util::Conn;
 
-use super::super::association::{End, end};
-use super::super::guard::SctpGuard;
-use super::super::guard::sctp::seal;
 use super::flight::{Flight, is_after};
+use super::guard::SctpGuard;
+use super::guard::sctp::seal;
+use crate::rtc::channel::{End, end};
 
 /// The crate keeps an acknowledgement back for a second packet, and after the first time for ever:
 /// its timer does not start again. After this long we make it send one.

@@ -19,7 +19,7 @@ use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
 use super::minder::Minder;
-use super::{IceServer, IceTransportPolicy, RtcConfig};
+use crate::rtc::{IceServer, IceTransportPolicy, RtcConfig};
 
 /// Between two rounds of checks while no pair works.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -41,8 +41,6 @@ const MAX_SERVERS: usize = 8;
 /// every packet. A session that comes when they are taken does without servers, and says so in the
 /// log.
 static SERVERS: Semaphore = Semaphore::const_new(128);
-/// Remote candidates of one session; each is checked from every local one. More are dropped.
-pub(super) const MAX_REMOTE_CANDIDATES: usize = 32;
 /// The agent judges silence by the wall clock, so it must not judge: [`Minder`] does. Failing
 /// altogether is off with zero, and disconnecting comes after this.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -73,7 +71,7 @@ pub(super) struct Ice {
     quiet: Arc<Notify>,
     minder: Mutex<Option<JoinHandle<()>>>,
     disconnected_timeout: Duration,
-    failed_timeout: Duration,
+    survive: Duration,
     mdns: bool,
 }
 
@@ -165,7 +163,7 @@ impl Ice {
             quiet: Arc::default(),
             minder: Mutex::default(),
             disconnected_timeout: config.disconnected_timeout,
-            failed_timeout: config.failed_timeout,
+            survive: config.survive,
             mdns: config.mdns,
         };
         Ok((ice, candidates))
@@ -236,7 +234,7 @@ impl Ice {
             hopeless: Arc::clone(&self.hopeless),
             quiet: Arc::clone(&self.quiet),
             disconnected_timeout: self.disconnected_timeout,
-            failed_timeout: self.failed_timeout,
+            survive: self.survive,
         };
         *lock(&self.minder) = Some(tokio::spawn(minder.run().in_current_span()));
         // Dropping the future cancels; the agent's own channel for that is never used.

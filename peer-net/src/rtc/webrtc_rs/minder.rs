@@ -36,14 +36,12 @@ pub(super) struct Minder {
     pub(super) hopeless: Arc<watch::Sender<Option<&'static str>>>,
     pub(super) quiet: Arc<Notify>,
     pub(super) disconnected_timeout: Duration,
-    pub(super) failed_timeout: Duration,
+    pub(super) survive: Duration,
 }
 
 impl Minder {
     pub(super) async fn run(self) {
-        let tolerated = self
-            .disconnected_timeout
-            .saturating_add(self.failed_timeout);
+        let tolerated = self.survive;
         let begun = Instant::now();
         let mut prompts = PROMPTS_MAX;
         let mut worked = 0;

@@ -1,23 +1,21 @@
-//! The SCTP association of a session and its channel, by either stack.
+//! The SCTP association of a session and its channel, by webrtc-sctp.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use peer_core::config::LABEL_MAX;
 use peer_core::peer::RtcFailure;
 use peer_core::wire::dcep::{self, DcepMessage, OPEN_HEADER_LEN, Open};
-use tokio::sync::watch;
+use peer_core::wire::sdp::SCTP_PORT;
+use tokio::time::timeout;
 use webrtc_util::Conn;
 
-use super::channel::Channel;
-#[cfg(feature = "native")]
-use super::native::Native;
-#[cfg(feature = "webrtc-rs")]
-use super::webrtc_rs::WebrtcRs;
-use super::{RtcConfig, Stack};
-
-/// Why a session did not open.
-pub(super) type Failure = (RtcFailure, String);
+use super::CLOSE_STEP;
+use super::channel::{Opened, Tasks, accept, open};
+use super::sctp::{Packets, Sctp};
+use crate::rtc::RtcConfig;
+use crate::rtc::channel::{End, end};
+use crate::rtc::stage::Failure;
 
 /// Longest message of DCEP in bytes. Messages may always be as long, whatever else the remote
 /// takes.
@@ -107,58 +105,67 @@ pub(super) fn theirs(is_dcep: bool, bytes: &[u8]) -> Result<Open<'_>, Failure> {
     }
 }
 
-/// Why an association is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The remote ended it, or the session did.
-    Ended,
-    /// Something failed: the beginning of a sentence that says what.
-    Failed(&'static str),
+/// One association of webrtc-sctp with its channel.
+pub(super) struct Association {
+    packets: Arc<Packets>,
+    purpose: Purpose,
+    parts: Mutex<Parts>,
 }
 
-/// An association over a DTLS connection.
-pub(super) enum Association {
-    #[cfg(feature = "webrtc-rs")]
-    WebrtcRs(WebrtcRs),
-    #[cfg(feature = "native")]
-    Native(Native),
+#[derive(Default)]
+struct Parts {
+    sctp: Option<Arc<Sctp>>,
+    tasks: Option<Tasks>,
 }
 
 impl Association {
     pub(super) fn new(dtls: Arc<dyn Conn + Send + Sync>, purpose: Purpose) -> Self {
-        match purpose.config.stack {
-            #[cfg(feature = "webrtc-rs")]
-            Stack::WebrtcRs => Self::WebrtcRs(WebrtcRs::new(dtls, purpose)),
-            #[cfg(feature = "native")]
-            Stack::Native => Self::Native(Native::new(dtls, purpose)),
+        Self {
+            packets: Packets::new(dtls, purpose.receive_window()),
+            purpose,
+            parts: Mutex::default(),
         }
     }
 
     /// Waits until the remote has answered. Once.
     pub(super) async fn associate(&self) -> Result<(), Failure> {
-        match self {
-            #[cfg(feature = "webrtc-rs")]
-            Self::WebrtcRs(stack) => stack.associate().await,
-            #[cfg(feature = "native")]
-            Self::Native(stack) => stack.associate().await,
-        }
+        let ports = (SCTP_PORT, self.purpose.remote_port);
+        let sctp = Sctp::connect(Arc::clone(&self.packets), ports, self.purpose.send_max())
+            .await
+            .map_err(|error| {
+                let sentence = format!("the SCTP association failed: {error}");
+                (RtcFailure::Sctp, sentence)
+            })?;
+        self.parts(|parts| parts.sctp = Some(Arc::new(sctp)));
+        Ok(())
     }
 
     /// Opens the channel, or waits until the remote does. Once, after
     /// [`associate`](Self::associate).
-    pub(super) async fn open(&self) -> Result<Channel, Failure> {
-        match self {
-            #[cfg(feature = "webrtc-rs")]
-            Self::WebrtcRs(stack) => stack.open().await,
-            #[cfg(feature = "native")]
-            Self::Native(stack) => stack.open().await,
-        }
+    pub(super) async fn open(&self) -> Result<Opened, Failure> {
+        let Purpose {
+            config,
+            max_message_size,
+            opening,
+            ..
+        } = &self.purpose;
+        let max_message_size = *max_message_size as usize;
+        let Some(sctp) = self.parts(|parts| parts.sctp.clone()) else {
+            let sentence = "there is no SCTP association".to_owned();
+            return Err((RtcFailure::Channel, sentence));
+        };
+        let (channel, tasks) = match opening {
+            Opening::Ours(ours) => open(&sctp, config, ours, max_message_size).await?,
+            Opening::Theirs => accept(&sctp, config, max_message_size).await?,
+        };
+        self.parts(|parts| parts.tasks = Some(tasks));
+        Ok(channel)
     }
 
     /// Waits until the remote closed, reset the channel or broke DTLS, until something failed, or
     /// [`end`](Self::end) was called.
     pub(super) async fn ended(&self) -> End {
-        let mut end = self.end_sender().subscribe();
+        let mut end = self.packets.end_sender().subscribe();
         let ended = end.wait_for(Option::is_some).await;
         // The sender lives as long as this.
         ended.ok().and_then(|end| *end).unwrap_or(End::Ended)
@@ -166,54 +173,47 @@ impl Association {
 
     /// Why it is over, if it is.
     pub(super) fn end_reason(&self) -> Option<End> {
-        *self.end_sender().borrow()
+        *self.packets.end_sender().borrow()
     }
 
     /// Ends the session as if the remote had: what came before is still handed over.
     pub(super) fn end(&self) {
-        end(self.end_sender(), End::Ended);
+        end(self.packets.end_sender(), End::Ended);
     }
 
     /// Makes the remote send something, for those who measure its silence.
     pub(super) async fn heartbeat(&self) {
-        match self {
-            #[cfg(feature = "webrtc-rs")]
-            Self::WebrtcRs(stack) => stack.heartbeat().await,
-            #[cfg(feature = "native")]
-            Self::Native(stack) => stack.heartbeat(),
-        }
+        self.packets.heartbeat().await;
     }
 
     /// Tells the remote that we are gone, and takes everything down. After an end of the remote's
     /// the receiver may still read what had come.
     pub(super) async fn close(&self) {
-        match self {
-            #[cfg(feature = "webrtc-rs")]
-            Self::WebrtcRs(stack) => stack.close().await,
-            #[cfg(feature = "native")]
-            Self::Native(stack) => stack.close().await,
+        let (sctp, tasks) = self.parts(|parts| (parts.sctp.take(), parts.tasks.take()));
+        if let Some(tasks) = tasks {
+            // A remote's end leaves the reader what it has to hand over; ours does not.
+            if self.packets.has_ended() {
+                tasks.end();
+            } else {
+                tasks.abort();
+            }
+        }
+        step(self.packets.answer_reset()).await;
+        step(self.packets.abort()).await;
+        self.packets.shut();
+        if let Some(sctp) = sctp {
+            step(sctp.association.close()).await;
         }
     }
 
-    fn end_sender(&self) -> &watch::Sender<Option<End>> {
-        match self {
-            #[cfg(feature = "webrtc-rs")]
-            Self::WebrtcRs(stack) => stack.end(),
-            #[cfg(feature = "native")]
-            Self::Native(stack) => stack.end(),
-        }
+    fn parts<T>(&self, change: impl FnOnce(&mut Parts) -> T) -> T {
+        change(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Tells why it is over; the first reason counts.
-pub(super) fn end(sender: &watch::Sender<Option<End>>, reason: End) {
-    sender.send_if_modified(|end| {
-        let first = end.is_none();
-        if first {
-            *end = Some(reason);
-        }
-        first
-    });
+/// What could wait for the stack has so long.
+async fn step(closing: impl Future) {
+    let _ = timeout(CLOSE_STEP, closing).await;
 }
 
 #[cfg(test)]

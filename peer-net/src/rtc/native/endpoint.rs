@@ -1,0 +1,151 @@
+//! What the sessions of one peer share: lanes of sockets, and servers.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use peer_core::rtc::ice::SocketId;
+
+use super::interfaces::addresses;
+use super::lane::{Lane, Seat};
+use super::mailbox::Mailbox;
+use super::servers::Servers;
+use super::socket::Socket;
+use crate::rtc::RtcConfig;
+
+/// How often it is looked whether addresses came or went.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The sockets of all sessions of a peer.
+#[derive(Debug)]
+pub(in crate::rtc) struct Endpoint {
+    pub(super) config: Arc<RtcConfig>,
+    pub(super) servers: Arc<Servers>,
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    all: Vec<Taken>,
+    /// Whether somebody looks for addresses that come and go.
+    watched: bool,
+}
+
+/// A lane, and whose sessions are on it.
+#[derive(Debug)]
+struct Taken {
+    lane: Arc<Lane>,
+    remotes: HashSet<String>,
+}
+
+/// A session's place among the others, which it leaves when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) seat: Seat,
+    pub(super) endpoint: Arc<Endpoint>,
+    remote: String,
+}
+
+impl Endpoint {
+    pub(in crate::rtc) fn new(config: Arc<RtcConfig>) -> Self {
+        Self {
+            servers: Servers::new(&config),
+            config,
+            lanes: Mutex::default(),
+        }
+    }
+
+    /// Seats a session on a lane where no other one has this remote: data is told apart by source
+    /// and socket alone. And one that asks TURN servers for an address on a lane of its own: to a
+    /// server one socket is one client.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        remote: &str,
+        mailbox: &Arc<Mailbox>,
+    ) -> io::Result<Place> {
+        let mut lanes = self.lanes();
+        let alone = self.servers.may_relay();
+        let is_free = |taken: &Taken| match alone {
+            true => taken.remotes.is_empty(),
+            false => !taken.remotes.contains(remote),
+        };
+        let free = lanes.all.iter().position(is_free);
+        let at = match free {
+            Some(at) => at,
+            None => {
+                let lane = Arc::new(Lane::default());
+                self.look(&lane, &addresses(&self.config)?)?;
+                if !core::mem::replace(&mut lanes.watched, true) {
+                    tokio::spawn(watch(Arc::downgrade(self)));
+                }
+                lanes.all.push(Taken {
+                    lane,
+                    remotes: HashSet::new(),
+                });
+                lanes.all.len() - 1
+            }
+        };
+        let taken = lanes.all.get_mut(at).ok_or(io::ErrorKind::NotFound)?;
+        taken.remotes.insert(remote.to_owned());
+        Ok(Place {
+            seat: taken.lane.seat(Arc::clone(mailbox)),
+            endpoint: Arc::clone(self),
+            remote: remote.to_owned(),
+        })
+    }
+
+    /// Has a lane follow the addresses of this machine.
+    fn look(&self, lane: &Arc<Lane>, addresses: &[IpAddr]) -> io::Result<()> {
+        lane.set_addresses(addresses, |id, ip| self.bind(id, ip))
+    }
+
+    fn bind(&self, id: SocketId, ip: IpAddr) -> io::Result<Socket> {
+        Socket::bind(id, SocketAddr::new(ip, 0))
+    }
+
+    /// What is there is whole after any panic.
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lanes = self.endpoint.lanes();
+        lanes.all.retain_mut(|taken| {
+            if Arc::ptr_eq(&taken.lane, &self.seat.lane) {
+                taken.remotes.remove(&self.remote);
+            }
+            // Its sockets go with the last session.
+            !taken.remotes.is_empty()
+        });
+    }
+}
+
+/// Looks for addresses that came or went, as long as there are lanes.
+async fn watch(endpoint: Weak<Endpoint>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(endpoint) = endpoint.upgrade() else {
+            return;
+        };
+        let mut lanes = endpoint.lanes();
+        lanes.watched = !lanes.all.is_empty();
+        if !lanes.watched {
+            return;
+        }
+        match addresses(&endpoint.config) {
+            Ok(addresses) => {
+                for taken in &lanes.all {
+                    // One that lost all its addresses waits for others.
+                    if let Err(error) = endpoint.look(&taken.lane, &addresses) {
+                        tracing::debug!(%error, "no UDP socket can be bound");
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "this machine's addresses are not told"),
+        }
+    }
+}
