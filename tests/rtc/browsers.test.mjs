@@ -278,10 +278,9 @@ for (const name of BROWSERS) {
     test("a tenth of the packets lost", { timeout: PATIENCE }, async () => {
       const theirs = await connected(page, ours, { ...ROLES["we offer, as server"], relayed: true });
       theirs.relay.loss = 0.1;
-      // A browser's SCTP waits for its timer whenever something is lost twice.
-      const { wrong, seconds } = await theirs.call("several", [1, 1_200, 16_300, 16_300], true);
+      const { wrong, seconds } = await theirs.call("several", LENGTHS, true);
       assert.equal(wrong, null);
-      console.log(`${name}: 68 KB there and back at 10 % loss in ${seconds.toFixed(1)} s`);
+      console.log(`${name}: 1.2 MB there and back at 10 % loss in ${seconds.toFixed(1)} s`);
       await theirs.close();
     });
 

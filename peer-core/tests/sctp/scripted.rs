@@ -451,6 +451,50 @@ fn when_packets_are_acknowledged() {
     assert_eq!(one.end.count, 6);
 }
 
+/// Where an application reads packets in trains and sends after each, remotes that count SACKs got
+/// too few of them to find a loss without their timer.
+#[test]
+fn packets_of_a_train_are_reported_one_by_one_where_some_are_lost() {
+    let mut one = Scripted::open(Size::both(65_536));
+    let train = |one: &mut Scripted, numbers: &[u32]| {
+        for n in numbers {
+            let packet = packet(tag(2), &[data(TSN.wrapping_add(*n), WHOLE, b"x")]);
+            one.end.association.receive(one.now, &packet);
+        }
+        let sent = one.sends();
+        assert!(sent.iter().all(|(kind, ..)| *kind == SACK));
+        let told = sent.iter().map(|(_, _, value)| {
+            let gaps: Vec<_> = value[12..].chunks(4).map(|gap| (gap[1], gap[3])).collect();
+            (number(value, 0).wrapping_sub(TSN), gaps)
+        });
+        told.collect::<Vec<_>>()
+    };
+    // Nothing was lost yet.
+    assert_eq!(train(&mut one, &[0, 1, 2, 3, 4]), [(4, vec![])]);
+    let reports = train(&mut one, &[6, 7, 9, 10]);
+    let expected = [
+        (4, vec![(2, 2)]),
+        (4, vec![(2, 3)]),
+        (4, vec![(2, 3), (5, 5)]),
+        (4, vec![(2, 3), (5, 6)]),
+    ];
+    assert_eq!(reports, expected);
+    // What fills a gap is told with the first report: it tells no more than what had come.
+    let reports = train(&mut one, &[11, 5, 12, 8]);
+    assert_eq!(reports, [(11, vec![]), (12, vec![])]);
+    // The last ones of a long train are told together.
+    let numbers: Vec<_> = (14..60).collect();
+    let reports = train(&mut one, &numbers);
+    assert_eq!(reports.len(), 8);
+    assert_eq!(reports[7], (12, vec![(2, 47)]));
+    assert_eq!(reports[6], (12, vec![(2, 8)]));
+    // After many packets without a gap there is one for a train again.
+    train(&mut one, &[13]);
+    let numbers: Vec<_> = (60..200).collect();
+    assert_eq!(train(&mut one, &numbers).len(), 8);
+    assert_eq!(train(&mut one, &[200, 201, 202, 203]), [(203, vec![])]);
+}
+
 #[test]
 fn a_heartbeat_is_answered_with_its_information() {
     let mut one = Scripted::open(Size::both(8192));

@@ -72,6 +72,7 @@ const WAN: [(&str, Duration); 2] = [
 const NO_LOSS: (&str, Loss) = ("0%", Loss::None);
 const ONE: (&str, Loss) = ("1%", Loss::Random(0.01));
 const FIVE: (&str, Loss) = ("5%", Loss::Random(0.05));
+const TEN: (&str, Loss) = ("10%", Loss::Random(0.1));
 const TWENTY: (&str, Loss) = ("20%", Loss::Random(0.2));
 
 /// All of them, in the order of the table.
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Scenario> {
     short_messages(&mut all);
     small_windows(&mut all);
     disturbed(&mut all);
+    lossy(&mut all);
     all
 }
 
@@ -183,6 +185,19 @@ fn small_windows(all: &mut Vec<Scenario>) {
                 };
                 all.push(scenario("1KiB-messages", path, loss, window, load));
             }
+        }
+    }
+}
+
+/// What a session of 64 KiB a direction meets at 10 % loss.
+fn lossy(all: &mut Vec<Scenario>) {
+    for (what, pattern) in [("bulk", Pattern::OneWay), ("both-ways", Pattern::BothWays)] {
+        for path in [LAN[0], WAN[0]] {
+            let load = Load {
+                pattern,
+                ..stream(1)
+            };
+            all.push(scenario(what, path, TEN, 64 * KIB, load));
         }
     }
 }

@@ -34,7 +34,7 @@ impl Association<'_> {
                 break;
             }
         }
-        self.receiver.packet_ends(now);
+        self.receiver.packet_ends(&self.receive_memory, now);
     }
 
     /// Whether the tag of the packet is the one that such a chunk must come with (RFC 9260,

@@ -282,11 +282,13 @@ impl Receiver {
     }
 
     /// The end of a packet. A remote that believes that no second one fits waits for a SACK.
-    pub(super) fn packet_ends(&mut self, now: Instant) {
+    pub(super) fn packet_ends(&mut self, memory: &Memory<'_>, now: Instant) {
         if self.told < CHUNK_MAX {
             self.acks.hurry();
         }
-        self.acks.packet_ends(now, !self.runs.is_empty());
+        let last = self.runs.get(memory.runs).last();
+        let highest = last.map_or(self.cumulative, |run| run.last);
+        self.acks.packet_ends(now, last.is_some(), highest);
     }
 
     pub(super) const fn timeout(&self) -> Option<Instant> {
@@ -303,21 +305,36 @@ impl Receiver {
         self.acks.is_wanted()
     }
 
-    /// Appends a SACK.
+    /// Appends a SACK. Another one may be due after it.
     pub(super) fn write_sack(
         &mut self,
         memory: &Memory<'_>,
         writer: &mut PacketWriter<'_>,
     ) -> Option<()> {
         let window = self.window(memory);
-        let cumulative = self.cumulative;
+        let report = self.acks.report();
+        // A report tells no more than what had come by then.
+        let cumulative = match report {
+            Some(highest) if self.cumulative.is_after(highest) => highest,
+            _ => self.cumulative,
+        };
         let offset = |tsn: Tsn| u16::try_from(tsn.since(cumulative)).ok();
         let runs = self.runs.get(memory.runs).iter();
-        let gaps = runs.map_while(|run| Some((offset(run.first)?, offset(run.last)?)));
         let told = u32::try_from(window).unwrap_or(u32::MAX);
-        writer.sack(cumulative, told, gaps, self.acks.duplicates())?;
+        if let Some(highest) = report {
+            let gaps = runs.map_while(|run| {
+                let is_later = run.last.is_after(highest);
+                let last = if is_later { highest } else { run.last };
+                let is_told = !run.first.is_after(highest);
+                is_told.then_some((offset(run.first)?, offset(last)?))
+            });
+            writer.sack(cumulative, told, gaps, &[])?;
+        } else {
+            let gaps = runs.map_while(|run| Some((offset(run.first)?, offset(run.last)?)));
+            writer.sack(cumulative, told, gaps, self.acks.duplicates())?;
+            self.acks.sent();
+        }
         self.told = window;
-        self.acks.sent();
         Some(())
     }
 
