@@ -122,6 +122,7 @@ mod random;
 #[cfg(feature = "rtc")]
 pub mod rtc;
 pub mod serialization;
+mod sha1;
 #[doc(hidden)]
 pub mod storage;
 #[cfg(feature = "sync")]

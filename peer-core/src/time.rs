@@ -1,5 +1,7 @@
 //! Time as the caller tells it.
 
+use core::{fmt, num::NonZero};
+
 #[doc(no_inline)]
 pub use core::time::Duration;
 
@@ -15,44 +17,63 @@ pub use core::time::Duration;
 /// let start = Instant::from_micros(5);
 /// assert_eq!(start + Duration::from_millis(1), Instant::from_micros(1_005));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the microseconds: so `Option<Instant>` takes no more room, and code.
+    NonZero<u64>,
+);
 
 impl Instant {
     /// The epoch itself.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZero::<u64>::MIN);
 
-    /// The point `micros` microseconds after the epoch.
+    /// The point `micros` microseconds after the epoch. Saturates at 2⁶⁴ − 2.
     pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
+        Self::ZERO.plus(micros)
     }
 
     /// The point `millis` milliseconds after the epoch. Saturates.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis.saturating_mul(1_000))
+        Self::from_micros(millis.saturating_mul(1_000))
     }
 
     /// Microseconds since the epoch.
     pub const fn as_micros(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The point `micros` microseconds later. Saturates.
-    #[cfg(feature = "rtc")]
     pub(crate) const fn plus(self, micros: u64) -> Self {
         Self(self.0.saturating_add(micros))
     }
 
     /// Microseconds since `earlier`; zero when that is later.
-    #[cfg(feature = "rtc")]
     pub(crate) const fn micros_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+        self.0.get().saturating_sub(earlier.0.get())
+    }
+
+    /// As [`micros_since`](Self::micros_since), with 32 bits: an hour and more counts as so many.
+    #[cfg(feature = "rtc")]
+    pub(crate) fn short_since(self, earlier: Self) -> u32 {
+        u32::try_from(self.micros_since(earlier)).unwrap_or(u32::MAX)
     }
 
     /// Time passed since `earlier`; zero when `earlier` is later.
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.micros_since(earlier))
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_micros()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Instant({})", self.as_micros());
     }
 }
 
@@ -61,11 +82,20 @@ impl core::ops::Add<Duration> for Instant {
 
     /// Saturates at the end of time.
     fn add(self, rhs: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)),
-        )
+        self.plus(micros(rhs))
     }
+}
+
+/// The microseconds of a duration. Saturates.
+pub(crate) const fn micros(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000_000);
+    whole.saturating_add(duration.subsec_micros() as u64)
+}
+
+/// A duration of so many microseconds, made without a division of 64 bits.
+#[cfg(feature = "rtc")]
+pub(crate) const fn duration(micros: u32) -> Duration {
+    Duration::new((micros / 1_000_000) as u64, micros % 1_000_000 * 1_000)
 }
 
 /// The earlier of two times, where `None` is never.

@@ -13,6 +13,15 @@ import { fileURLToPath } from "node:url";
 /** Bytes of stack that one function of peer-core may take, and bytes that anyone may move at once. */
 const FRAME_MAX = 1024;
 const MOVE_MAX = 1024;
+/** What takes more of the stack, or moves more, in a session of `rtc`: so much, and why. */
+const LARGER = [
+  [/Session<.*>::begin_dtls$/, 4096, "a handshake is made and moved to where it stays, before anything deep is called"],
+  [/KeyBlock>::of::<.*|Dtls<.*>::(?:protected|send_alert)$/, 1536, "AES-GCM's prepared keys, for one record of a handshake"],
+  [/Live>::detach$/, 2048, "an association leaves its memory, on machines that exchange it"],
+  [/RustCrypto<.* as .*Crypto>::(?:sign|verify|agree)$/, 1536, "the arithmetic of RustCrypto's crates, inlined"],
+];
+/** What the programs here do by themselves: they make sessions and move them to where they stay. */
+const PROGRAM = /^<?(?:cost|session)::/;
 /** Bytes of initialized data: they cost RAM and flash. */
 const DATA_MAX = 64;
 
@@ -94,9 +103,16 @@ function moves() {
   if (status !== 0) throw new Error("arm-none-eabi-objdump failed");
   let good = true;
   let [name, frame, functions, largest, len, moved] = ["", 0, 0, 0, 0, 0];
+  const larger = new Map();
+  const exempt = (bytes) => {
+    const found = LARGER.find(([names, most]) => names.test(name) && bytes <= most);
+    if (found) larger.set(found[2], Math.max(larger.get(found[2]) ?? 0, bytes));
+    return found !== undefined || PROGRAM.test(name);
+  };
   const done = () => {
     if (!/\bpeer_core::/.test(name) || /^<?(?:core|smoltcp|heapless)::/.test(name)) return;
     functions += 1;
+    if (frame > FRAME_MAX && exempt(frame)) return;
     largest = Math.max(largest, frame);
     if (frame <= FRAME_MAX) return;
     console.log(`LARGE FRAME: ${frame} B: ${name}`);
@@ -119,8 +135,9 @@ function moves() {
     } else if (/^mov/.test(mnemonic) && /^r2, #/.test(operands)) {
       len = constant;
     } else if (/^bl?x?(\.\w)?$/.test(mnemonic) && /mem(cpy|move)/.test(operands) && len > 0) {
-      moved = Math.max(moved, len);
-      if (len > MOVE_MAX) {
+      const large = len > MOVE_MAX && !exempt(len);
+      if (len <= MOVE_MAX || large) moved = Math.max(moved, len);
+      if (large) {
         console.log(`LARGE MOVE: ${len} B: ${name}`);
         good = false;
       }
@@ -131,6 +148,7 @@ function moves() {
   }
   done();
   if (functions === 0) throw new Error(`${image} has no function of peer-core`);
+  for (const [reason, bytes] of larger) console.log(`- up to ${bytes} B: ${reason}`);
   console.log(`largest frame of ${functions} functions of peer-core: ${largest} of ${FRAME_MAX} B; largest move: ${moved} of ${MOVE_MAX} B`);
   return good;
 }

@@ -661,7 +661,7 @@ impl<'r> Peer<'r> {
     fn broker_input(&mut self, input: BrokerInput<'_>) -> Result<(), InputError> {
         match input {
             BrokerInput::IdRetrieved(text) if self.broker.is_retrieving() => {
-                match PeerId::from_wire(text.trim()) {
+                match PeerId::from_wire(text.trim_ascii()) {
                     Ok(id) => {
                         self.config.id = Some(id);
                         self.broker.begin(true);

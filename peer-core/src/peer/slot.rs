@@ -25,7 +25,8 @@ pub(super) enum State {
     /// It fails at the deadline.
     Negotiating {
         at: Negotiation,
-        deadline: Instant,
+        /// `None` only in a free slot, for its zeros.
+        deadline: Option<Instant>,
     },
     Open(Flush),
     /// Nothing more happens to it; events, the close command and unread data may still be waiting.
@@ -155,7 +156,7 @@ impl Slot {
             origin: Origin::Ours,
             state: State::Negotiating {
                 at: Negotiation::WantsOffer,
-                deadline: Instant::ZERO,
+                deadline: None,
             },
             stage: Stage::Offer,
             events: 0,
@@ -181,7 +182,10 @@ impl Slot {
         self.serialization = serialization;
         self.reliable = false;
         self.origin = Origin::Ours;
-        self.state = State::Negotiating { at, deadline };
+        self.state = State::Negotiating {
+            at,
+            deadline: Some(deadline),
+        };
         self.stage = Stage::Offer;
         self.events = 0;
         self.wants_room = false;
@@ -276,8 +280,8 @@ impl Slot {
     /// While negotiating: when it fails. While open: when a flush-close gives up waiting.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Negotiating { deadline, .. }
-            | State::Open(Flush::Draining(deadline) | Flush::Told(deadline)) => Some(deadline),
+            State::Negotiating { deadline, .. } => deadline,
+            State::Open(Flush::Draining(deadline) | Flush::Told(deadline)) => Some(deadline),
             State::Open(Flush::No) | State::Over { .. } => None,
         }
     }

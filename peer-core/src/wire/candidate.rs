@@ -23,7 +23,7 @@ use crate::config::CANDIDATE_MAX;
 /// [`CandidateError`]; ignore the line. An empty line, which some peers send for "no more
 /// candidates", is [`CandidateError::Empty`].
 pub fn parse(line: &str) -> Result<Candidate<'_>, CandidateError> {
-    let line = line.trim();
+    let line = line.trim_ascii();
     if line.len() > CANDIDATE_MAX {
         return Err(CandidateError::TooLong);
     }
@@ -34,7 +34,7 @@ pub fn parse(line: &str) -> Result<Candidate<'_>, CandidateError> {
     let line = line
         .strip_prefix("candidate:")
         .ok_or(CandidateError::NotCandidate)?;
-    if line.chars().any(char::is_control) {
+    if !line.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(CandidateError::NotCandidate);
     }
     let mut fields = Fields(line);
@@ -71,7 +71,7 @@ pub fn parse(line: &str) -> Result<Candidate<'_>, CandidateError> {
     };
 
     let mut related = None;
-    let mut extensions = fields.0.trim();
+    let mut extensions = fields.0.trim_ascii();
     let mut rest = Fields(extensions);
     if rest.next() == Some("raddr") {
         let address = Address::parse(rest.next().ok_or(CandidateError::Truncated)?)?;
@@ -83,7 +83,7 @@ pub fn parse(line: &str) -> Result<Candidate<'_>, CandidateError> {
             address,
             port.parse().map_err(|_| CandidateError::InvalidPort)?,
         ));
-        extensions = rest.0.trim();
+        extensions = rest.0.trim_ascii();
     }
     Ok(Candidate {
         foundation,
@@ -244,7 +244,7 @@ pub enum CandidateError {
     Empty,
     /// The line is longer than [`CANDIDATE_MAX`] bytes.
     TooLong,
-    /// The line does not begin with `candidate:`, or contains control characters.
+    /// The line does not begin with `candidate:`, or contains others than printable ASCII.
     NotCandidate,
     /// The line ends before all fields have come.
     Truncated,
@@ -286,15 +286,17 @@ impl fmt::Display for CandidateError {
 
 impl core::error::Error for CandidateError {}
 
-/// Iterates over the words of a line, and keeps the rest of it.
+/// Iterates over the words of a line of printable ASCII, and keeps the rest of it.
 struct Fields<'a>(&'a str);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        let text = self.0.trim_start();
-        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let text = self.0.trim_ascii_start();
+        let end = text.bytes().position(|byte| byte == b' ');
+        let split = end.and_then(|end| text.split_at_checked(end));
+        let (word, rest) = split.unwrap_or((text, ""));
         self.0 = rest;
         (!word.is_empty()).then_some(word)
     }

@@ -440,7 +440,7 @@ impl<'a> Sections<'a> {
             let (hash, hex) = value.split_once(' ')?;
             Some(Fingerprint {
                 hash,
-                hex: hex.trim(),
+                hex: hex.trim_ascii(),
             })
         })
     }
@@ -483,7 +483,7 @@ fn application(mut medias: &str) -> Option<(&str, MediaLine<'_>)> {
 fn attributes<'a>(section: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
     section.lines().filter_map(move |line| {
         let rest = line.strip_prefix("a=")?.strip_prefix(name)?;
-        if rest.trim().is_empty() {
+        if rest.trim_ascii().is_empty() {
             return Some("");
         }
         rest.strip_prefix(':').map(str::trim)

@@ -3,8 +3,8 @@
 use crate::rtc;
 use crate::time::{Duration, Instant, earlier};
 
-/// No wait is longer (RFC 6347 §4.2.4.1).
-const WAIT_MAX: Duration = Duration::from_secs(60);
+/// No wait is longer, in microseconds (RFC 6347 §4.2.4.1).
+const WAIT_MAX: u32 = 60_000_000;
 /// How often a flight is sent because the remote repeated its own. After it only time counts.
 const ANSWERS_MAX: u8 = 16;
 /// How often a flight is sent to a stranger at all: what may be nobody is to cost little. The last
@@ -24,8 +24,9 @@ enum Remote {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timer {
-    first: Duration,
-    wait: Duration,
+    /// The first wait and the next one, in microseconds.
+    first: u32,
+    wait: u32,
     /// When the flight is sent again.
     at: Option<Instant>,
     /// When the handshake ends.
@@ -39,7 +40,7 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn new(now: Instant, first_wait: Duration, time_limit: Duration) -> Self {
-        let first = Duration::from_micros(rtc::first_wait(first_wait).into());
+        let first = rtc::first_wait(first_wait);
         Self {
             first,
             wait: first,
@@ -88,7 +89,7 @@ impl Timer {
             wait *= LAST_TRY;
         }
         let goes_on = self.remote == Remote::Known || self.sends < STRANGER_MAX;
-        self.at = goes_on.then_some(now + wait.min(WAIT_MAX));
+        self.at = goes_on.then_some(now.plus(wait.min(WAIT_MAX).into()));
     }
 
     fn back_off(&mut self) {
@@ -115,7 +116,7 @@ impl Timer {
             Remote::Known => (self.answers < ANSWERS_MAX, self.first),
             Remote::Stranger => (self.sends + 1 < STRANGER_MAX, self.wait),
         };
-        let quiet = |sent: Instant| now.saturating_duration_since(sent) >= wait / 2;
+        let quiet = |sent: Instant| now.short_since(sent) >= wait / 2;
         let answers = may_send && self.sent.is_some_and(quiet);
         if answers {
             self.answers += 1;

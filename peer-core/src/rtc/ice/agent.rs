@@ -13,7 +13,7 @@ use super::gather::Server;
 use super::memory::{Base, BaseState, Link, Memory, PairState, Route};
 use super::{Config, Path, REFLECTION_FACTOR, Role, SocketId, TransportPolicy};
 use crate::rtc::crypto::{Crypto, CryptoError, Secret};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, duration};
 use crate::wire::candidate;
 
 /// Where an agent is.
@@ -179,7 +179,7 @@ impl<'m> Agent<'m> {
             relayed,
             remote: remote.address,
             kind: remote.kind,
-            round_trip: pair.round_trip,
+            round_trip: pair.round_trip.map(duration),
         })
     }
 

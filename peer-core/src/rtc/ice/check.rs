@@ -10,10 +10,11 @@ use super::{CONSENT_INTERVAL, CONSENT_REPEAT, Role, Transmit, UFRAG_MAX};
 use crate::bytes;
 use crate::rtc::crypto::Crypto;
 use crate::rtc::stun::{Attribute, Class, Message, Method, TransactionId, Writer};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, micros};
 
-/// The first wait for an answer, RTO of RFC 8489 §6.2.1; RFC 8445 §14.3 asks for so much.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The first wait for an answer in microseconds, RTO of RFC 8489 §6.2.1; RFC 8445 §14.3 asks for so
+/// much.
+const FIRST_WAIT: u32 = 500_000;
 /// How often a check is sent: Rc of RFC 8489 §6.2.1.
 const TRIES: u32 = 7;
 /// How often a check is sent that nominates a pair which works, each [`CONSENT_REPEAT`].
@@ -22,25 +23,26 @@ const NOMINATION_TRIES: u32 = 20;
 const LAST_WAIT: u32 = 16;
 /// How often a server is asked something over UDP.
 pub(super) const SERVER_TRIES: u32 = 5;
-/// How long the last of these is waited for.
-const SERVER_LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long the last of these is waited for, in microseconds.
+const SERVER_LAST_WAIT: u64 = 2_000_000;
 /// Until the remote is told of another mapped address. A NAT may change it all the time.
 const REMAPPED: Duration = Duration::from_millis(200);
 /// Bytes of the longest message that an agent makes by itself.
 pub(super) const CHECK_MAX: usize = 144;
 
-/// When a check that was sent so often is sent again, or has failed after the last time.
-pub(super) fn wait(sent: u32) -> Duration {
+/// How many microseconds after it was sent so often a check is sent again, or has failed after the
+/// last time.
+pub(super) fn wait(sent: u32) -> u64 {
     let first_waits = match sent {
         0 => 0,
         1..TRIES => 1 << (sent - 1),
         _ => LAST_WAIT,
     };
-    FIRST_WAIT.saturating_mul(first_waits)
+    u64::from(FIRST_WAIT * first_waits)
 }
 
 /// The same for a question to a server.
-pub(super) fn server_wait(sent: u32) -> Duration {
+pub(super) fn server_wait(sent: u32) -> u64 {
     match sent {
         SERVER_TRIES => SERVER_LAST_WAIT,
         sent => wait(sent),
@@ -121,7 +123,7 @@ impl Agent<'_> {
             priority,
         });
         check.sent = check.sent.saturating_add(1);
-        check.next = now + repeats.unwrap_or_else(|| wait(check.sent));
+        check.next = now.plus(repeats.unwrap_or_else(|| wait(check.sent)));
         pair.check = Some(check);
         pair.triggered = None;
         pair.due = check.next;
@@ -139,12 +141,12 @@ impl Agent<'_> {
         self.send_on(route, to, out, len)
     }
 
-    /// How long until this check is repeated, where that is not RFC 8489's schedule.
-    fn repeats(&self, now: Instant, link: Link) -> Option<Duration> {
+    /// How many microseconds until this check is repeated, where that is not RFC 8489's schedule.
+    fn repeats(&self, now: Instant, link: Link) -> Option<u64> {
         // A pair that is nominated works: what is lost there is not lost for long.
         let works = self.selected == Some(link) || self.nominating == Some(link);
         self.search_interval(now)
-            .or(works.then_some(CONSENT_REPEAT))
+            .or(works.then_some(micros(CONSENT_REPEAT)))
     }
 
     /// Whether a check was sent as often as it is, and only the last wait is left.
@@ -245,15 +247,15 @@ impl Agent<'_> {
             return;
         };
         // Of one that was sent again it is a bound, better than nothing for DTLS's first wait.
-        let is_exact = check.sent == 1 && check.next <= check.first + FIRST_WAIT;
+        let is_exact = check.sent == 1 && check.next <= check.first.plus(FIRST_WAIT.into());
         if is_exact || pair.round_trip.is_none() {
-            pair.round_trip = Some(now.saturating_duration_since(check.first));
+            pair.round_trip = Some(now.short_since(check.first));
         }
         pair.state = PairState::Succeeded;
         pair.check = None;
         pair.triggered = None;
         pair.answered = Some(now);
-        pair.due = now + interval.unwrap_or_else(|| consent_delay(&check.id).min(longest));
+        pair.due = now.plus(interval.unwrap_or_else(|| consent_delay(&check.id).min(longest)));
         let before = pair.mapped.replace(mapped);
         if self.nominating == Some(link) && check.nomination.is_none() {
             // This was the check before; the one that nominates follows.
@@ -325,9 +327,9 @@ impl Agent<'_> {
     }
 }
 
-/// Until the next check of a path that has just answered: 4 to 6 s, from random bytes.
-fn consent_delay(random: &TransactionId) -> Duration {
-    const LEAST: u64 = CONSENT_INTERVAL.as_secs() * 800;
+/// Microseconds until the next check of a path that has just answered: 4 to 6 s, by a random byte.
+fn consent_delay(random: &TransactionId) -> u64 {
+    const LEAST: u32 = 800 * CONSENT_INTERVAL.as_secs() as u32;
     let [first, ..] = random;
-    Duration::from_millis(LEAST + LEAST / 2 * u64::from(*first) / 255)
+    u64::from(LEAST + LEAST / 2 * u32::from(*first) / 255) * 1_000
 }

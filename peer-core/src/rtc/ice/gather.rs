@@ -245,7 +245,7 @@ impl Agent<'_> {
             return None;
         }
         question.sent += 1;
-        question.next = now + server_wait(question.sent);
+        question.next = now.plus(server_wait(question.sent));
         let written = Writer::new(out, Class::Request, Method::BINDING, question.id)
             .fingerprint()
             .finish();

@@ -7,7 +7,7 @@ use heapless::{Vec, VecView};
 use super::relay::Relay;
 use super::{CandidateKind, Role, SocketId};
 use crate::rtc::stun::TransactionId;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// Memory for one agent: addresses of ours (relayed ones included), addresses of the remote, pairs
 /// of the two, questions to servers, and allocations on TURN servers (without the feature `turn`
@@ -155,7 +155,8 @@ pub(super) struct Pair {
     pub(super) due: Instant,
     /// How we look from there.
     pub(super) mapped: Option<SocketAddr>,
-    pub(super) round_trip: Option<Duration>,
+    /// In microseconds.
+    pub(super) round_trip: Option<u32>,
 }
 
 impl Pair {

@@ -4,7 +4,7 @@ use super::agent::{Agent, Cause, Phase};
 use super::event::Failure;
 use super::memory::{BaseState, Link, Pair, PairState};
 use super::{CONSENT, CONSENT_REPEAT, Role};
-use crate::time::{Duration, Instant, earlier};
+use crate::time::{Duration, Instant, duration, earlier, micros};
 
 /// How long a check of the path in use is not answered until others are tried: three were sent.
 const SEARCH_AFTER: Duration = Duration::from_secs(1);
@@ -12,13 +12,10 @@ const SEARCH_AFTER: Duration = Duration::from_secs(1);
 const LITE_SILENCE: Duration = Duration::from_secs(15);
 /// How late we are called until that is taken for a sleep of the machine.
 const SLEPT: Duration = Duration::from_secs(5);
-/// Between two checks of a pair while a path is looked for, until so much silence.
-const INTERVALS: [(Duration, Duration); 2] = [
-    (Duration::from_secs(5), Duration::from_millis(200)),
-    (Duration::from_secs(60), Duration::from_secs(1)),
-];
+/// Between two checks of a pair while a path is looked for, until so much silence: in microseconds.
+const INTERVALS: [(u64, u64); 2] = [(5_000_000, 200_000), (60_000_000, 1_000_000)];
 /// The same after that.
-const LONG_INTERVAL: Duration = Duration::from_secs(5);
+const LONG_INTERVAL: u64 = 5_000_000;
 
 impl Agent<'_> {
     /// Our address has changed: every pair is checked at once, and the remote told to prefer what
@@ -66,7 +63,7 @@ impl Agent<'_> {
     /// Returns the shortest round trip that a check had, of any pair; `None` before an answer.
     pub fn round_trip(&self) -> Option<Duration> {
         let pairs = self.memory.pairs.iter();
-        pairs.filter_map(|pair| pair.round_trip).min()
+        pairs.filter_map(|pair| pair.round_trip).min().map(duration)
     }
 
     fn hurry(&mut self, now: Instant) {
@@ -91,10 +88,10 @@ impl Agent<'_> {
         }
     }
 
-    /// Between two checks of a pair while a path is looked for.
-    pub(super) fn search_interval(&self, now: Instant) -> Option<Duration> {
+    /// Microseconds between two checks of a pair while a path is looked for.
+    pub(super) fn search_interval(&self, now: Instant) -> Option<u64> {
         self.silent_since()?;
-        let silent = now.saturating_duration_since(self.hurried);
+        let silent = now.micros_since(self.hurried);
         let interval = INTERVALS.iter().find(|(until, _)| silent < *until);
         Some(interval.map_or(LONG_INTERVAL, |(_, interval)| *interval))
     }
@@ -162,10 +159,11 @@ impl Agent<'_> {
                     false => Failure::NoCandidates,
                 };
                 // Two NATs that give each packet another port show each other new ones for ever.
-                let times = if hopeless { 1 } else { 2 };
-                let patience = self.config.patience.saturating_mul(times);
+                let patience = micros(self.config.patience);
+                let more = if hopeless { 0 } else { patience };
                 let waits = self.remote.is_some() && !self.config.lite;
-                waits.then_some((since + patience, Phase::Failed(failure)))
+                let at = since.plus(patience).plus(more);
+                waits.then_some((at, Phase::Failed(failure)))
             }
             Phase::Connected => {
                 let pair = self.pair(self.selected?)?;
@@ -177,28 +175,29 @@ impl Agent<'_> {
                 let cause = Cause::Silent;
                 Some((since + SEARCH_AFTER, Phase::Searching { since, cause }))
             }
-            Phase::Searching { since, .. } if self.survive() > self.config.silence => {
+            Phase::Searching { since, .. } if self.survive() > micros(self.config.silence) => {
                 Some((since + self.config.silence, Phase::Disconnected { since }))
             }
             Phase::Searching { since, .. } | Phase::Disconnected { since } => {
-                Some((since + self.survive(), Phase::Failed(Failure::Lost)))
+                Some((since.plus(self.survive()), Phase::Failed(Failure::Lost)))
             }
             Phase::Failed(_) | Phase::Closed => None,
         }
     }
 
-    /// How long a path may be silent: what is shorter than this only says that nothing was asked.
-    fn survive(&self) -> Duration {
-        self.config.survive.max(match self.config.lite {
+    /// How many microseconds a path may be silent: what is shorter than this only says that nothing
+    /// was asked.
+    fn survive(&self) -> u64 {
+        micros(self.config.survive.max(match self.config.lite {
             true => LITE_SILENCE,
             false => SEARCH_AFTER,
-        })
+        }))
     }
 
-    /// The longest time between two checks of a path that works, so that one that has died is known
-    /// as dead not much later than is survived.
-    pub(super) fn consent_interval_max(&self) -> Duration {
-        (self.survive() / 4).max(CONSENT_REPEAT)
+    /// The most microseconds between two checks of a path that works, so that one that has died is
+    /// known as dead not much later than is survived.
+    pub(super) fn consent_interval_max(&self) -> u64 {
+        (self.survive() / 4).max(micros(CONSENT_REPEAT))
     }
 
     /// Checks that were sent as often as they are, and not answered.

@@ -67,6 +67,7 @@ impl<const SEND: usize, const CHUNKS: usize, const RECEIVE: usize, const RUNS: u
     Resources<SEND, CHUNKS, RECEIVE, RUNS>
 {
     /// Returns unused memory.
+    #[inline(never)]
     pub const fn new() -> Self {
         Self {
             send: [0; SEND],

@@ -9,6 +9,7 @@ use crate::time::Instant;
 impl Association<'_> {
     /// Takes a packet that came. What cannot be right is dropped and counted in
     /// [`Stats`](super::Stats); nothing that comes makes this fail.
+    #[inline(never)]
     pub fn receive(&mut self, now: Instant, packet: &[u8]) {
         let Ok((header, chunks)) = packet::parse(packet, self.config.checksum) else {
             self.stats.bad_packets += 1;
@@ -53,6 +54,7 @@ impl Association<'_> {
     }
 
     /// Does what a chunk asks for. Whether the next one of the packet is looked at.
+    #[inline(never)]
     fn chunk(&mut self, now: Instant, tag: u32, chunk: &Chunk<'_>) -> bool {
         let is_open = matches!(self.state, State::Established | State::ShutdownReceived);
         match *chunk {

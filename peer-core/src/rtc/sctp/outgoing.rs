@@ -32,6 +32,7 @@ impl Association<'_> {
     /// makes shorter packets.
     ///
     /// Timers are looked at here: call it when [`timeout`](Self::timeout) has come, too.
+    #[inline(never)]
     pub fn transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
         self.handle_timeout(now);
         let longest = out.len().min(usize::from(self.config.packet)) & !3;
@@ -71,6 +72,7 @@ impl Association<'_> {
         }
     }
 
+    #[inline(never)]
     fn write_open(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
         let mut writer = PacketWriter::new(out, self.header(self.remote_tag))?;
         if core::mem::take(&mut self.owed.cookie_ack) {
@@ -135,8 +137,9 @@ impl Association<'_> {
             self.handshake = Some(match self.config.round_trip {
                 Some(round_trip) if self.state_before_open() => {
                     let times = 1_u32.checked_shl(self.attempts.into()).unwrap_or(u32::MAX);
-                    let wait = rtc::first_wait(round_trip.saturating_mul(2)).saturating_mul(times);
-                    now.plus(u64::from(wait).min(RTO_MAX))
+                    let twice = round_trip.saturating_add(round_trip);
+                    let wait = rtc::first_wait(twice).saturating_mul(times);
+                    now.plus(u64::from(wait.min(RTO_MAX)))
                 }
                 _ => {
                     if self.attempts > 0 {
@@ -154,6 +157,7 @@ impl Association<'_> {
         self.heartbeat = Some(now + self.config.heartbeat);
     }
 
+    #[inline(never)]
     fn handle_timeout(&mut self, now: Instant) {
         let retransmissions = self.config.retransmissions;
         if matches!(self.state, State::Over(_)) {

@@ -152,6 +152,7 @@ impl<C: Crypto> Session<'_, '_, C> {
     ///
     /// # Errors
     /// [`SendError`]; nothing was taken.
+    #[inline(never)]
     pub fn send(&mut self, message: Outgoing, bytes: &[u8]) -> Result<usize, SendError> {
         if self.shut != Shut::No {
             return Err(SendError::Closed);
@@ -232,6 +233,7 @@ impl<C: Crypto> Session<'_, '_, C> {
     /// Takes `count` bytes of the piece that was lent, all of an empty message, or
     /// [`Received::Abandoned`], which makes room for more. Transmit after it: the remote may have
     /// to be told.
+    #[inline(never)]
     pub fn consume(&mut self, count: usize) {
         self.follow_channel();
         let Some(association) = self.association() else {

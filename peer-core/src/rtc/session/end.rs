@@ -88,6 +88,7 @@ impl<C: Crypto> Session<'_, '_, C> {
     /// Ends the session: the remote is told by the next [`transmit`](Self::transmit)s, after which
     /// secrets are wiped. What is not acknowledged is lost. Nothing is told but what the remote did
     /// before.
+    #[inline(never)]
     pub fn close(&mut self) {
         self.begin_shut();
     }
@@ -176,6 +177,7 @@ impl<C: Crypto> Session<'_, '_, C> {
     }
 
     /// Returns what happened and was not told yet.
+    #[inline(never)]
     pub fn poll_event(&mut self) -> Option<Event> {
         if self.end == End::Told {
             return None;

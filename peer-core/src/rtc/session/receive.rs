@@ -13,6 +13,7 @@ impl<C: Crypto> Session<'_, '_, C> {
     /// Takes a datagram that came from `source` to a socket, and decrypts it where it lies. What
     /// does not belong to the session is dropped: DTLS is read only from where the remote has
     /// proved itself to ICE.
+    #[inline(never)]
     pub fn receive(
         &mut self,
         now: Instant,
@@ -44,6 +45,7 @@ impl<C: Crypto> Session<'_, '_, C> {
 
     /// Does one long operation of the DTLS handshake, at most one on the curve. Whether there is
     /// more. `identity` is ours, the same in each call.
+    #[inline(never)]
     pub fn work(&mut self, now: Instant, crypto: &mut C, identity: &Identity) -> bool {
         if let Secure::Dtls(dtls) = &mut self.secure {
             dtls.work(now, crypto, identity);

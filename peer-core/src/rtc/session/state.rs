@@ -90,6 +90,7 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
     ///
     /// # Errors
     /// [`CryptoError::Random`].
+    #[inline(never)]
     pub fn new(
         now: Instant,
         crypto: &mut C,
@@ -152,6 +153,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     ///
     /// # Errors
     /// [`TooManyAddresses`]; so many as there is room for were taken.
+    #[inline(never)]
     pub fn set_addresses(
         &mut self,
         now: Instant,
@@ -184,6 +186,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     ///
     /// # Errors
     /// [`RemoteError`]; nothing has changed.
+    #[inline(never)]
     pub fn set_remote(&mut self, now: Instant, remote: &Remote<'_>) -> Result<(), RemoteError> {
         let role = self.role_with(remote.setup).ok_or(RemoteError::Setup)?;
         let known = Known {
@@ -233,6 +236,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     ///
     /// # Errors
     /// [`Refused`].
+    #[inline(never)]
     pub fn add_candidate(&mut self, now: Instant, line: &str) -> Result<(), Refused> {
         self.ice.add_candidate(now, line)
     }
@@ -246,6 +250,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     ///
     /// # Errors
     /// [`CryptoError::Random`]; nothing has changed.
+    #[inline(never)]
     pub fn restart_ice(&mut self, now: Instant, crypto: &mut C) -> Result<(), CryptoError> {
         self.ice.restart(now, crypto)
     }
@@ -272,6 +277,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     ///
     /// # Errors
     /// [`OpenError`].
+    #[inline(never)]
     pub fn open(&mut self, label: &str, ordered: bool) -> Result<(), OpenError> {
         if self.shut != Shut::No {
             return Err(OpenError::Over);
@@ -406,7 +412,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     /// How long the first packet of a handshake waits for its answer: twice ICE's round trip.
     fn first_wait(&self) -> Option<Duration> {
         let round_trip = self.ice.round_trip()?;
-        Some(round_trip.saturating_mul(2))
+        Some(round_trip.saturating_add(round_trip))
     }
 
     pub(super) const fn is_secured(&self) -> bool {
@@ -414,6 +420,7 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     }
 
     /// Begins SCTP, if the remote has proved itself and there is memory.
+    #[inline(never)]
     pub(super) fn begin_association(&mut self) {
         if !self.is_secured() || self.shut != Shut::No {
             return;

@@ -14,6 +14,7 @@ use crate::time::{Instant, earlier};
 impl<C: Crypto> Session<'_, '_, C> {
     /// Writes the next datagram that is to be sent now; `None` if there is none. `out` has at least
     /// [`DATAGRAM_MAX`] bytes. Also does what is due.
+    #[inline(never)]
     pub fn transmit(&mut self, now: Instant, crypto: &mut C, out: &mut [u8]) -> Option<Transmit> {
         let len = out.len().min(DATAGRAM_MAX);
         let out = bytes::front_mut(out, len);
@@ -125,6 +126,7 @@ impl<C: Crypto> Session<'_, '_, C> {
     }
 
     /// Returns when [`transmit`](Self::transmit) has something to do by itself; `None` for never.
+    #[inline(never)]
     pub fn timeout(&self) -> Option<Instant> {
         match self.shut {
             Shut::No => {}

@@ -25,8 +25,8 @@ const UDP: u8 = 17;
 const LIFETIME: u32 = 600;
 /// Seconds that an allocation lives at least.
 const LIFETIME_MIN: u32 = 30;
-/// How long a request over a stream is waited for: as long as over UDP.
-const STREAM_WAIT: Duration = Duration::from_millis(9_500);
+/// How many microseconds a request over a stream is waited for: as long as over UDP.
+const STREAM_WAIT: u64 = 9_500_000;
 /// 401 and 438 to one request.
 const REFUSALS_MAX: u8 = 2;
 
@@ -349,11 +349,10 @@ impl Turn {
             return Ok(None);
         };
         request.sent += 1;
-        request.next = now
-            + match (self.transport, request.sent) {
-                (Transport::Stream, _) => STREAM_WAIT,
-                (Transport::Datagram, sent) => server_wait(sent),
-            };
+        request.next = now.plus(match (self.transport, request.sent) {
+            (Transport::Stream, _) => STREAM_WAIT,
+            (Transport::Datagram, sent) => server_wait(sent),
+        });
         let (kind, id) = (request.kind, request.id);
         let written = self.write(crypto, login, kind, id, out);
         if written.is_none() {

@@ -100,6 +100,7 @@ impl Receiver {
     }
 
     /// Takes a DATA chunk, drops it if there is no room, and notes what is to be acknowledged.
+    #[inline(never)]
     pub(super) fn data(&mut self, memory: &mut Memory<'_>, data: &Data<'_>) {
         self.acks.data();
         if data.flags & IMMEDIATE != 0 {
@@ -145,6 +146,7 @@ impl Receiver {
         }
     }
 
+    #[inline(never)]
     fn early(&mut self, memory: &mut Memory<'_>, data: &Data<'_>) -> Option<()> {
         let place = self.runs.place(memory.runs, data.tsn);
         if place == Place::Held {
@@ -242,6 +244,7 @@ impl Receiver {
 
     /// Gives up everything up to `new` that did not come (RFC 3758, section 3.6). `None` if there
     /// is no room to note it: the remote says it again.
+    #[inline(never)]
     pub(super) fn forward(&mut self, memory: &mut Memory<'_>, new: Tsn) -> Option<()> {
         self.acks.urgent();
         if !new.is_after(self.cumulative) {

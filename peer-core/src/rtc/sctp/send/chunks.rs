@@ -9,8 +9,8 @@ use crate::time::Instant;
 /// One DATA chunk that was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk {
-    /// When it was sent last.
-    pub(super) sent: Instant,
+    /// When it was sent last. Zeros before that, so that a static of it costs no flash.
+    pub(super) sent: Option<Instant>,
     /// Which transmission that was; of two, the later one has the larger number.
     pub(super) order: u32,
     /// Where its bytes are in the queue.
@@ -44,9 +44,13 @@ pub(super) enum State {
 const NONE: u32 = u32::MAX;
 
 impl Chunk {
+    pub(super) fn sent(&self) -> Instant {
+        self.sent.unwrap_or(Instant::ZERO)
+    }
+
     /// A chunk of zeros, to fill memory with.
     pub const EMPTY: Self = Self {
-        sent: Instant::ZERO,
+        sent: None,
         order: 0,
         at: 0,
         ppid: 0,

@@ -70,7 +70,7 @@ impl Reordering {
         mark: Option<u32>,
         least: Option<u64>,
     ) {
-        let took = now.micros_since(chunk.sent);
+        let took = now.micros_since(chunk.sent());
         if chunk.times > 1 {
             // Too soon for what was sent last: an earlier transmission of it arrived.
             if least.is_some_and(|least| took < least) {
@@ -118,7 +118,7 @@ impl Sender {
             && let Some(chunk) = memory.chunks.get(index)
             && is_after(newest.order, chunk.order)
         {
-            let at = chunk.sent.plus(newest.took).plus(window);
+            let at = chunk.sent().plus(newest.took).plus(window);
             if now < at {
                 self.reordering.at = Some(at);
                 return;

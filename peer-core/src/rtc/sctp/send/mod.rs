@@ -345,7 +345,7 @@ impl Sender {
         if writer.data(&data(chunk, tsn, flags), payload).is_none() {
             return false;
         }
-        chunk.sent = now;
+        chunk.sent = Some(now);
         chunk.order = self.order;
         chunk.times = chunk.times.saturating_add(1);
         self.order = self.order.wrapping_add(1);
@@ -402,7 +402,7 @@ impl Sender {
                 return;
             };
             let chunk = Chunk {
-                sent: now,
+                sent: Some(now),
                 order: self.order,
                 at,
                 ppid: next.ppid,

@@ -94,7 +94,7 @@ impl Sender {
         let round_trip = self.rtt.round_trip();
         while let Some(index) = self.chunks.first(Which::Flight)
             && let Some(chunk) = memory.chunks.get(index)
-            && now.micros_since(chunk.sent) >= round_trip
+            && now.micros_since(chunk.sent()) >= round_trip
         {
             self.lose(memory, index);
         }
@@ -188,7 +188,7 @@ impl Sender {
             .is_none_or(|(order, _)| Tsn(chunk.order).is_after(Tsn(order)));
         // What was sent twice tells of no round trip (Karn).
         if chunk.times == 1 && is_newer {
-            let took = now.micros_since(chunk.sent);
+            let took = now.micros_since(chunk.sent());
             brought.sample = Some((chunk.order, took));
         }
     }
