@@ -2,7 +2,6 @@
 
 use core::future::poll_fn;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::{Context, Poll};
 use std::sync::Arc;
 
@@ -58,6 +57,10 @@ struct Running {
     data: mpsc::Receiver<Event>,
 }
 
+/// Only leaves know who their remotes are, and several may have the same one: no two sessions share
+/// sockets.
+const REMOTE: &str = "";
+
 type Waiting = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>;
 
 impl Sessions {
@@ -80,12 +83,9 @@ impl Sessions {
         let place = self.places.clone().try_acquire_owned();
         debug_assert!(place.is_ok(), "no more begin than there are places");
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        // Who the remote is only the leaf knows: each session has sockets of its own.
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let remote = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
         let session = match beginning {
-            Beginning::Offer { label, ordered } => rtc.offer(&remote, label, ordered, events),
-            Beginning::Answer { offer } => rtc.answer(&remote, offer, events),
+            Beginning::Offer { label, ordered } => rtc.offer(REMOTE, label, ordered, events),
+            Beginning::Answer { offer } => rtc.answer(REMOTE, offer, events),
         };
         let (signals, signals_queue) = mpsc::channel(INPUTS_MAX);
         let (data, data_queue) = mpsc::channel(INPUTS_MAX);
