@@ -84,8 +84,10 @@ async function startFirefox() {
     version: `Firefox ${capabilities.browserVersion}`,
     async open(url) {
       const { context } = await ask("browsingContext.create", { type: "tab" });
-      await ask("browsingContext.navigate", { context, url, wait: "complete" });
+      const goto = (url) => ask("browsingContext.navigate", { context, url, wait: "complete" });
+      await goto(url);
       return {
+        goto,
         async run(expression) {
           const wrapped = `(async () => JSON.stringify(await (${expression})) ?? "null")()`;
           const target = { context };

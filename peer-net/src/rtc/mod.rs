@@ -132,7 +132,7 @@ pub struct RtcConfig {
     /// Which local candidates are used: PeerJS's `config.iceTransportPolicy`. Default: all.
     pub ice_transport_policy: IceTransportPolicy,
     /// Resolves `.local` candidates by multicast DNS. Default: off; browsers are then reached by
-    /// their own checks. [`Stack::Native`] does so always.
+    /// their own checks. [`Stack::Native`] never resolves them.
     pub mdns: bool,
     /// From the start until the channel is open, the remote's answer included; over it, the session
     /// fails with the stage it had reached. Default: 30 s. Connectivity checks alone get no more

@@ -33,7 +33,7 @@ class JsonLinesPeer {
   }
 }
 
-/** A page with PeerJS. */
+/** A page with PeerJS, in Chromium. */
 export class BrowserPeer extends JsonLinesPeer {
   kind = "browser";
   pageErrors = [];
@@ -64,6 +64,57 @@ export class BrowserPeer extends JsonLinesPeer {
 
   async end() {
     await this.page.context().close();
+    this.log.end("its page is closed");
+  }
+}
+
+/** A page with PeerJS in the Firefox that tests/rtc starts. */
+export class FirefoxPeer extends JsonLinesPeer {
+  kind = "browser";
+  pageErrors = [];
+
+  static async start({ firefox, pages, broker, id = freshId("page"), version = "1.5.5", key, ...options }) {
+    const peer = new FirefoxPeer(`page ${id}`);
+    const tab = await firefox.open(pages.url(version));
+    const evaluate = (act, given) => tab.run(`(${act})(${JSON.stringify(given) ?? ""})`);
+    peer.page = { evaluate, goto: tab.goto, close: tab.close };
+    await evaluate(() => {
+      // Without a binding as Playwright has it, the page is asked for its events.
+      Object.assign(globalThis, { batches: [], wake: () => {} });
+      globalThis.reportEvents = (batch) => void (batches.push(batch), wake());
+      addEventListener("error", ({ message }) => report({ event: "page-error", message }));
+    });
+    peer.#listen();
+    const all = { id: id ?? undefined, peer: broker.settings(key ? { key } : {}), ...options };
+    await evaluate((given) => agent.start(given), all);
+    return peer;
+  }
+
+  /** Takes what the page tells until it is gone. */
+  async #listen() {
+    try {
+      for (;;) {
+        const batches = await this.page.evaluate(async () => {
+          if (batches.length === 0) await new Promise((resolve) => (globalThis.wake = resolve));
+          return batches.splice(0);
+        });
+        for (const event of batches.flatMap((batch) => JSON.parse(batch))) {
+          if (event.event === "page-error") this.pageErrors.push(event.message);
+          if ("data" in event) event.data = canonical(event.data);
+          this.log.push(event);
+        }
+      }
+    } catch (error) {
+      this.log.end(String(error));
+    }
+  }
+
+  command(command) {
+    return this.page.evaluate((given) => agent.command(given), command);
+  }
+
+  async end() {
+    await this.page.close();
     this.log.end("its page is closed");
   }
 }

@@ -1,9 +1,10 @@
-// What the cases share: one Chromium, one web server, one broker of each kind, and the kind of the remote.
+// What the cases share: one browser, one web server, one broker of each kind, and the kind of the remote.
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
+import { LAUNCH } from "../../rtc/browsers.mjs";
 import { Broker, STACK } from "./broker.mjs";
 import { launchChromium, servePages } from "./chromium.mjs";
-import { BrowserPeer, RustPeer, freshId } from "./peers.mjs";
+import { BrowserPeer, FirefoxPeer, RustPeer, freshId } from "./peers.mjs";
 import { canonical } from "./values.mjs";
 
 /** `rust` is the subject; `browser` puts PeerJS in its place, which proves that the cases themselves are right. */
@@ -14,16 +15,22 @@ export const OFFERERS = ["remote", "browser"];
 /** What PeerJS puts into the offer. */
 export const wireName = (serialization) => (serialization === "binary-utf8" ? "binary" : serialization);
 
-export const world = { chromium: null, pages: null, brokers: {} };
+/** `chromium` or `firefox`: where the page under test is. */
+export const BROWSER = process.env.INTEROP_BROWSER ?? "chromium";
+if (!["chromium", "firefox"].includes(BROWSER)) throw new Error(`INTEROP_BROWSER is ${BROWSER}: chromium or firefox`);
+
+export const world = { chromium: null, firefox: null, pages: null, brokers: {} };
 
 export function setUp() {
   before(async () => {
     world.pages = await servePages();
-    world.chromium = await launchChromium();
+    if (BROWSER === "firefox") world.firefox = await LAUNCH.firefox();
+    if (BROWSER !== "firefox" || REMOTE !== "rust") world.chromium = await launchChromium();
     for (const kind of BROKERS) world.brokers[kind] = await Broker.start(kind);
   });
   after(async () => {
     await world.chromium?.close();
+    await world.firefox?.close();
     for (const broker of Object.values(world.brokers)) await broker.stop();
     world.pages?.close();
   });
@@ -31,13 +38,18 @@ export function setUp() {
 
 /** The page under test. */
 export function startBrowser(broker, options = {}) {
-  return BrowserPeer.start({ ...world, broker, ...options });
+  if (BROWSER !== "firefox") return startChromiumPage(broker, options);
+  return FirefoxPeer.start({ firefox: world.firefox, pages: world.pages, broker, ...options });
+}
+
+function startChromiumPage(broker, options) {
+  return BrowserPeer.start({ chromium: world.chromium, pages: world.pages, broker, ...options });
 }
 
 /** The peer at the other end. */
 export function startRemote(broker, options = {}) {
   const id = options.id === undefined ? freshId(REMOTE) : options.id; // null: the broker gives one
-  return REMOTE === "rust" ? RustPeer.start({ broker, ...options, id }) : BrowserPeer.start({ ...world, broker, ...options, id });
+  return REMOTE === "rust" ? RustPeer.start({ broker, ...options, id }) : startChromiumPage(broker, { ...options, id });
 }
 
 /** Runs `body` with a browser and a remote that are open, and ends both. What PeerJS threw in the page is a failure. */
