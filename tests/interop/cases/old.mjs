@@ -2,7 +2,7 @@
 // They cannot write characters outside the BMP, and they write JSON as text frames.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BROKERS, OFFERERS, REMOTE, link, withPair, world } from "../lib/world.mjs";
+import { BROKERS, BROWSER, OFFERERS, REMOTE, link, withPair, world } from "../lib/world.mjs";
 import { bytes, canonical, pattern } from "../lib/values.mjs";
 
 const COMMON = ["", "plain", "héllo, 中文", "x".repeat(700), 0, 1, -1, 300, -70000, 1.5, true, false, [], {}, { a: [1, { b: null }], "ключ": 2.5 }];
@@ -11,6 +11,8 @@ const RAW = ["", "plain", "héllo, 中文 🌍", bytes(1, 2, 3), pattern(50_000)
 
 export default function old() {
   for (const version of ["0.3.14", "1.4.7"]) {
+    // It finds no SCTP in a Firefox without the old `dataChannel.reliable`, and then cannot connect.
+    if (version === "0.3.14" && BROWSER === "firefox") continue;
     for (const broker of BROKERS) {
       for (const [serialization, values] of Object.entries({ binary: BINARY, "binary-utf8": BINARY, raw: RAW })) {
         if (version === "1.4.7" && serialization === "raw") continue; // it knows no raw

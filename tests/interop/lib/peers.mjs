@@ -77,7 +77,9 @@ export class FirefoxPeer extends JsonLinesPeer {
     const peer = new FirefoxPeer(`page ${id}`);
     const tab = await firefox.open(pages.url(version));
     const evaluate = (act, given) => tab.run(`(${act})(${JSON.stringify(given) ?? ""})`);
-    peer.page = { evaluate, goto: tab.goto, close: tab.close };
+    let closing;
+    // Firefox refuses to close what is closed.
+    peer.page = { evaluate, goto: tab.goto, close: () => (closing ??= tab.close()) };
     await evaluate(() => {
       // Without a binding as Playwright has it, the page is asked for its events.
       Object.assign(globalThis, { batches: [], wake: () => {} });
