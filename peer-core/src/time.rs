@@ -12,6 +12,9 @@ pub use core::time::Duration;
 /// last one told counts as that one, so until such a clock has caught up no deadline comes nearer.
 /// A clock that can be set goes through [`monotonic`].
 ///
+/// `Option<Instant>` is as long as `Instant`, and its `None` is all zeros, which
+/// [`ZERO`](Self::ZERO) is not: begin with `None` in a static that is to cost no flash.
+///
 /// ```
 /// use peer_core::time::{Duration, Instant};
 /// let start = Instant::from_micros(5);

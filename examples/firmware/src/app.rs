@@ -48,7 +48,8 @@ pub trait Hardware {
 pub struct App {
     /// Between readings, if a page asked for something else than [`INTERVAL_MS`].
     interval_ms: Option<u32>,
-    next_reading: Instant,
+    /// `None` at the start: at once. Its zeros are `None`'s, not [`Instant::ZERO`]'s.
+    next_reading: Option<Instant>,
     readings: u32,
     millidegrees: i32,
     leds: [bool; 2],
@@ -89,7 +90,7 @@ impl App {
     pub const fn new() -> Self {
         Self {
             interval_ms: None,
-            next_reading: Instant::ZERO,
+            next_reading: None,
             readings: 0,
             millidegrees: 0,
             leds: [false; 2],
@@ -156,8 +157,14 @@ impl App {
                 let _ = peer.reconnect(now);
             }
         }
-        if self.next_reading <= now {
-            self.next_reading = now + Duration::from_millis(self.interval().into());
+        let due = self.next_reading.unwrap_or(now);
+        let next = if due <= now {
+            now + Duration::from_millis(self.interval().into())
+        } else {
+            due
+        };
+        self.next_reading = Some(next);
+        if due <= now {
             self.readings = self.readings.wrapping_add(1);
             self.millidegrees = board.temperature();
             for page in &mut self.pages {
@@ -167,8 +174,7 @@ impl App {
         for index in 0..CONNECTIONS {
             self.speak(index, now, peer);
         }
-        self.reconnect_at
-            .map_or(self.next_reading, |at| at.min(self.next_reading))
+        self.reconnect_at.map_or(next, |at| at.min(next))
     }
 
     /// Answers that pages did not get because they did not take what came before.
@@ -244,7 +250,7 @@ impl App {
                 return Answer::Error("the interval must be from 50 to 10000 ms");
             }
             self.interval_ms = Some(ms);
-            self.next_reading = now + Duration::from_millis(ms.into());
+            self.next_reading = Some(now + Duration::from_millis(ms.into()));
             Answer::Interval(ms)
         });
         let led = command
