@@ -2,7 +2,8 @@
 //!
 //! [`Crypto`] is all that `rtc` asks for: ECDH and ECDSA on P-256, AES-128-GCM and
 //! ChaCha20-Poly1305 in place, SHA-256, HMAC, MD5 for TURN's keys, and randomness, which can fail.
-//! With the feature `rustcrypto`, [`RustCrypto`] is an implementation in pure Rust. A board with an
+//! With the feature `rustcrypto`, [`RustCrypto`] is an implementation in pure Rust; with `aes-gcm`
+//! or `chacha20poly1305` alone, one with no more than that AEAD. A board with an
 //! accelerator brings its own; each operation takes `&mut self` for that.
 //!
 //! Curve points are uncompressed (SEC 1 §2.3.3): `4`, x, y. Signatures are r and s, 32 bytes each;
@@ -14,11 +15,11 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 #[cfg(test)]
 pub(crate) mod null;
-#[cfg(feature = "rustcrypto")]
+#[cfg(any(feature = "aes-gcm", feature = "chacha20poly1305"))]
 mod rustcrypto;
 pub mod signature;
 
-#[cfg(feature = "rustcrypto")]
+#[cfg(any(feature = "aes-gcm", feature = "chacha20poly1305"))]
 pub use rustcrypto::RustCrypto;
 
 /// Bytes of a point of P-256, uncompressed.
@@ -45,6 +46,9 @@ pub trait Crypto {
     type Sha256: Sha256;
     /// An AEAD with its key, prepared. Should wipe the key when dropped.
     type Aead;
+
+    /// The AEADs that [`aead`](Self::aead) takes. DTLS offers and takes no others.
+    const AEADS: Aeads = Aeads::Both;
 
     /// Fills `out` with random bytes of a CSPRNG, or fails with [`CryptoError::Random`].
     fn random(&mut self, out: &mut [u8]) -> Result<(), CryptoError>;
@@ -96,7 +100,7 @@ pub trait Crypto {
     /// MD5 of the parts, one after the other: a TURN key, and nothing else.
     fn md5(&mut self, parts: &[&[u8]]) -> [u8; 16];
 
-    /// Prepares a key.
+    /// Prepares a key for one of [`AEADS`](Self::AEADS).
     fn aead(&mut self, key: AeadKey<'_>) -> Self::Aead;
 
     /// Encrypts `text` in place and returns the tag over it and `aad`.
@@ -154,6 +158,18 @@ pub enum AeadKey<'a> {
     Aes128Gcm(&'a [u8; 16]),
     /// RFC 8439.
     ChaCha20Poly1305(&'a [u8; 32]),
+}
+
+/// Which AEADs there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Aeads {
+    /// AES-128-GCM and ChaCha20-Poly1305.
+    Both,
+    /// Only the one that every implementation of WebRTC has to have (RFC 8827 §6.5).
+    Aes128Gcm,
+    /// Only the one that is fast without an AES instruction. Browsers have it, too.
+    ChaCha20Poly1305,
 }
 
 /// Why an operation failed.

@@ -1,7 +1,11 @@
 //! [`Crypto`] in pure Rust, by the crates of RustCrypto: constant time, no allocation.
 
+#[cfg(feature = "aes-gcm")]
 use aes_gcm::{AeadInPlace as _, Aes128Gcm, KeyInit as _};
+#[cfg(feature = "chacha20poly1305")]
 use chacha20poly1305::ChaCha20Poly1305;
+#[cfg(not(feature = "aes-gcm"))]
+use chacha20poly1305::{AeadInPlace as _, KeyInit as _};
 use md5::Md5;
 use p256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
@@ -9,8 +13,8 @@ use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::{PublicKey, SecretKey};
 
 use super::{
-    AeadKey, Crypto, CryptoError, DIGEST_LEN, NONCE_LEN, PUBLIC_KEY_LEN, SCALAR_LEN, SIGNATURE_LEN,
-    Secret, Sha256, TAG_LEN,
+    AeadKey, Aeads, Crypto, CryptoError, DIGEST_LEN, NONCE_LEN, PUBLIC_KEY_LEN, SCALAR_LEN,
+    SIGNATURE_LEN, Secret, Sha256, TAG_LEN,
 };
 use crate::bytes;
 use crate::sha1::Sha1;
@@ -51,12 +55,20 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> RustCrypto<R> {
 
 /// An AEAD with its key, prepared.
 #[expect(missing_debug_implementations, reason = "it is a secret")]
-#[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
+#[cfg_attr(
+    feature = "aes-gcm",
+    expect(clippy::large_enum_variant, reason = "there is no allocator to box it")
+)]
 pub enum Aead {
     /// Wiped when dropped.
+    #[cfg(feature = "aes-gcm")]
     Aes128Gcm(Aes128Gcm),
     /// Wiped when dropped.
+    #[cfg(feature = "chacha20poly1305")]
     ChaCha20Poly1305(ChaCha20Poly1305),
+    /// A key for the one that is left out: nothing is encrypted or decrypted with it.
+    #[cfg(not(all(feature = "aes-gcm", feature = "chacha20poly1305")))]
+    LeftOut,
 }
 
 impl Sha256 for sha2::Sha256 {
@@ -98,6 +110,15 @@ macro_rules! hmac {
 impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
     type Sha256 = sha2::Sha256;
     type Aead = Aead;
+
+    const AEADS: Aeads = match (
+        cfg!(feature = "aes-gcm"),
+        cfg!(feature = "chacha20poly1305"),
+    ) {
+        (true, false) => Aeads::Aes128Gcm,
+        (false, _) => Aeads::ChaCha20Poly1305,
+        (true, true) => Aeads::Both,
+    };
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), CryptoError> {
         (self.random)(out)
@@ -167,10 +188,14 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
 
     fn aead(&mut self, key: AeadKey<'_>) -> Aead {
         match key {
+            #[cfg(feature = "aes-gcm")]
             AeadKey::Aes128Gcm(key) => Aead::Aes128Gcm(Aes128Gcm::new(key.into())),
+            #[cfg(feature = "chacha20poly1305")]
             AeadKey::ChaCha20Poly1305(key) => {
                 Aead::ChaCha20Poly1305(ChaCha20Poly1305::new(key.into()))
             }
+            #[cfg(not(all(feature = "aes-gcm", feature = "chacha20poly1305")))]
+            _ => Aead::LeftOut,
         }
     }
 
@@ -182,8 +207,12 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
         text: &mut [u8],
     ) -> Result<[u8; TAG_LEN], CryptoError> {
         match key {
+            #[cfg(feature = "aes-gcm")]
             Aead::Aes128Gcm(key) => key.encrypt_in_place_detached(nonce.into(), aad, text),
+            #[cfg(feature = "chacha20poly1305")]
             Aead::ChaCha20Poly1305(key) => key.encrypt_in_place_detached(nonce.into(), aad, text),
+            #[cfg(not(all(feature = "aes-gcm", feature = "chacha20poly1305")))]
+            Aead::LeftOut => return Err(CryptoError::Key),
         }
         .map(Into::into)
         .map_err(|_| CryptoError::TooLong)
@@ -199,8 +228,12 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
     ) -> Result<(), CryptoError> {
         let (nonce, tag) = (nonce.into(), tag.into());
         match key {
+            #[cfg(feature = "aes-gcm")]
             Aead::Aes128Gcm(key) => key.decrypt_in_place_detached(nonce, aad, text, tag),
+            #[cfg(feature = "chacha20poly1305")]
             Aead::ChaCha20Poly1305(key) => key.decrypt_in_place_detached(nonce, aad, text, tag),
+            #[cfg(not(all(feature = "aes-gcm", feature = "chacha20poly1305")))]
+            Aead::LeftOut => return Err(CryptoError::Key),
         }
         .map_err(|_| CryptoError::NotVerified)
     }
@@ -210,5 +243,5 @@ fn secret_key(secret: &Secret<SCALAR_LEN>) -> Result<SecretKey, CryptoError> {
     SecretKey::from_bytes(secret.as_bytes().into()).map_err(|_| CryptoError::Key)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "rustcrypto"))]
 mod tests;

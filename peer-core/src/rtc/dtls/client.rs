@@ -25,7 +25,8 @@ impl<C: Crypto> Handshake<C> {
                 self.hello(cookie, flight)?;
             }
             Message::ServerHello => {
-                (self.server_random, self.suite) = read_server_hello(body, self.use_srtp)?;
+                (self.server_random, self.suite) =
+                    read_server_hello(body, self.suites, self.use_srtp)?;
             }
             Message::Certificate => self.certificate(crypto, body)?,
             Message::ServerKeyExchange => {

@@ -53,7 +53,7 @@ pub(super) struct Handshake<C: Crypto> {
     pub(super) share: Share,
     pub(super) use_srtp: bool,
     /// Ours, most wanted first.
-    pub(super) suites: [Suite; 2],
+    pub(super) suites: &'static [Suite],
     /// The one that was chosen.
     pub(super) suite: Suite,
     pub(super) client_random: [u8; 32],
@@ -93,7 +93,7 @@ impl<C: Crypto> Handshake<C> {
             work: Work::Idle,
             share: Share::Wanted,
             use_srtp: config.use_srtp,
-            suites: config.prefer.first(),
+            suites: config.prefer.first(C::AEADS),
             suite: config.prefer,
             client_random: random,
             server_random: random,

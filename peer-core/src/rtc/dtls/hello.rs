@@ -28,10 +28,14 @@ pub(super) fn write_client_hello(
     out: &mut [u8],
     random: &[u8; 32],
     cookie: &[u8],
-    suites: [Suite; 2],
+    suites: &[Suite],
     use_srtp: bool,
 ) -> Option<usize> {
-    let [[a, b], [c, d]] = suites.map(Suite::id);
+    let mut ids = [0; 4];
+    for (to, suite) in ids.as_chunks_mut().0.iter_mut().zip(suites) {
+        *to = suite.id();
+    }
+    let ids = ids.get(..2 * suites.len())?;
     let cookie_len = [u8::try_from(cookie.len()).ok()?];
     let srtp = if use_srtp { SRTP } else { &[] };
     let extensions = u24(EXTENSIONS.len() + srtp.len())?;
@@ -43,7 +47,9 @@ pub(super) fn write_client_hello(
             &[0],
             &cookie_len,
             cookie,
-            &[0, 4, a, b, c, d, 1, 0],
+            u24(ids.len())?.get(1..)?,
+            ids,
+            &[1, 0],
             extensions.get(1..)?,
             EXTENSIONS,
             srtp,
@@ -67,6 +73,7 @@ pub(super) const SRTP: &[u8] = &[0, 14, 0, 5, 0, 2, 0, 1, 0];
 /// Reads a ServerHello: the random and the suite. Refuses what was not offered.
 pub(super) fn read_server_hello(
     body: &[u8],
+    offered: &[Suite],
     srtp_offered: bool,
 ) -> Result<([u8; 32], Suite), DtlsError> {
     const MALFORMED: DtlsError = DtlsError::Malformed(Message::ServerHello);
@@ -80,9 +87,9 @@ pub(super) fn read_server_hello(
     if version != VERSION {
         return Err(DtlsError::Version);
     }
-    let suite = Suite::Aes128Gcm
-        .first()
-        .into_iter()
+    let suite = offered
+        .iter()
+        .copied()
         .find(|it| it.id() == suite)
         .ok_or(DtlsError::CipherSuite)?;
     if compression != 0 {

@@ -6,7 +6,7 @@ use super::Role;
 use super::prf::KEY_BLOCK_LEN;
 use super::record::{HEADER_LEN, Header, VERSION};
 use crate::bytes;
-use crate::rtc::crypto::{AeadKey, Crypto, CryptoError, NONCE_LEN, Secret, TAG_LEN};
+use crate::rtc::crypto::{AeadKey, Aeads, Crypto, CryptoError, NONCE_LEN, Secret, TAG_LEN};
 
 /// A cipher suite. Both are ECDHE-ECDSA with SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +26,13 @@ impl Suite {
         }
     }
 
-    /// Both, this one first.
-    pub(super) const fn first(self) -> [Self; 2] {
-        match self {
-            Self::Aes128Gcm => [self, Self::ChaCha20Poly1305],
-            Self::ChaCha20Poly1305 => [self, Self::Aes128Gcm],
+    /// Those that can be, this one first if it is one of them.
+    pub(super) const fn first(self, aeads: Aeads) -> &'static [Self] {
+        match (aeads, self) {
+            (Aeads::Both, Self::Aes128Gcm) => &[Self::Aes128Gcm, Self::ChaCha20Poly1305],
+            (Aeads::Both, Self::ChaCha20Poly1305) => &[Self::ChaCha20Poly1305, Self::Aes128Gcm],
+            (Aeads::Aes128Gcm, _) => &[Self::Aes128Gcm],
+            (Aeads::ChaCha20Poly1305, _) => &[Self::ChaCha20Poly1305],
         }
     }
 

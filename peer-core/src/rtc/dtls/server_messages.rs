@@ -34,7 +34,7 @@ pub(super) struct ClientHello {
 
 /// Reads a ClientHello, and refuses by name what is missing. Of the suites the first of `wanted`
 /// that is offered is taken. A session to be resumed is not.
-pub(super) fn read_client_hello(body: &[u8], wanted: [Suite; 2]) -> Result<ClientHello, DtlsError> {
+pub(super) fn read_client_hello(body: &[u8], wanted: &[Suite]) -> Result<ClientHello, DtlsError> {
     const MALFORMED: DtlsError = DtlsError::Malformed(Message::ClientHello);
     let mut reader = Reader::new(body);
     let mut fixed = || {
@@ -58,7 +58,8 @@ pub(super) fn read_client_hello(body: &[u8], wanted: [Suite; 2]) -> Result<Clien
     let mut hello = ClientHello {
         random,
         suite: wanted
-            .into_iter()
+            .iter()
+            .copied()
             .find(|suite| contains(suites, suite.id()))
             .ok_or(DtlsError::CipherSuite)?,
         point_formats: false,

@@ -147,11 +147,14 @@ pub struct Dtls<'m, C: Crypto> {
 
 /// What only a handshake needs and what only an open session needs share their memory, so that a
 /// remote that has not proved who it is costs little.
+///
+/// The first is zeros, so that overwriting another one with it takes no constant of its length.
+#[repr(u8)]
 #[expect(clippy::large_enum_variant, reason = "there is no allocator to box it")]
 enum State<'m, C: Crypto> {
+    Ended,
     Handshake(Pending<'m, C>),
     Open(Prepared<C>),
-    Ended,
 }
 
 /// A handshake, and what came of it.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::packets::handshake;
 use super::*;
+use crate::rtc::crypto::Aeads;
 use crate::rtc::dtls::fragments::{Fragment, Fragments, HEADER_LEN, Taken};
 use crate::rtc::dtls::hello::{HELLO_MAX, read_cookie, read_server_hello, write_client_hello};
 use crate::rtc::dtls::message::{read_certificate, read_certificate_request, read_key_exchange};
@@ -21,8 +22,8 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 0..200),
         start in 0_usize..60,
     ) {
-        let _ = read_client_hello(&body, Suite::Aes128Gcm.first());
-        let _ = read_server_hello(&body, true);
+        let _ = read_client_hello(&body, Suite::Aes128Gcm.first(Aeads::Both));
+        let _ = read_server_hello(&body, Suite::Aes128Gcm.first(Aeads::Both), true);
         let _ = read_cookie(&body);
         let _ = read_certificate(&body).map(<[u8]>::len);
         let _ = read_key_exchange(&body).is_ok();
@@ -39,7 +40,7 @@ proptest! {
 
         // The same with a beginning that fits.
         let mut hello = [0; HELLO_MAX];
-        let suites = Suite::Aes128Gcm.first();
+        let suites = Suite::Aes128Gcm.first(Aeads::Both);
         let len = write_client_hello(&mut hello, &[1; 32], &[], suites, true).expect("it fits");
         for (to, from) in hello.iter_mut().skip(start).zip(&body) {
             *to = *from;
@@ -56,13 +57,33 @@ proptest! {
     ) {
         let prefer = if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes128Gcm };
         let mut bytes = [0; HELLO_MAX];
-        let len = write_client_hello(&mut bytes, &random, &cookie, prefer.first(), srtp);
-        let hello = read_client_hello(&bytes[..len.expect("it fits")], prefer.first());
+        let suites = prefer.first(Aeads::Both);
+        let len = write_client_hello(&mut bytes, &random, &cookie, suites, srtp);
+        let hello = read_client_hello(&bytes[..len.expect("it fits")], suites);
         let hello = hello.expect("it is ours");
         prop_assert_eq!((hello.random, hello.suite), (random, prefer));
         prop_assert!(hello.point_formats && hello.renegotiation_info && hello.srtp == srtp);
         let len = write_server_hello(&mut bytes, &random, &hello, srtp).expect("it fits");
-        prop_assert_eq!(read_server_hello(&bytes[..len], srtp), Ok((random, prefer)));
+        prop_assert_eq!(read_server_hello(&bytes[..len], suites, srtp), Ok((random, prefer)));
+    }
+
+    /// What can do one AEAD offers and takes no other one.
+    #[test]
+    fn one_aead_is_one_suite(chacha in any::<bool>(), prefers_chacha in any::<bool>()) {
+        let suite = |chacha| if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes128Gcm };
+        let aeads = |chacha| if chacha { Aeads::ChaCha20Poly1305 } else { Aeads::Aes128Gcm };
+        let suites = suite(prefers_chacha).first(aeads(chacha));
+        let other = suite(prefers_chacha).first(aeads(!chacha));
+        let mut bytes = [0; HELLO_MAX];
+        let len = write_client_hello(&mut bytes, &[1; 32], &[], suites, false).expect("it fits");
+        let both = Suite::Aes128Gcm.first(Aeads::Both);
+        let hello = read_client_hello(&bytes[..len], both).expect("it is ours");
+        prop_assert_eq!(hello.suite, suite(chacha));
+        prop_assert_eq!(read_client_hello(&bytes[..len], other), Err(DtlsError::CipherSuite));
+        let len = write_server_hello(&mut bytes, &[1; 32], &hello, false).expect("it fits");
+        prop_assert!(read_server_hello(&bytes[..len], suites, false).is_ok());
+        let refused = read_server_hello(&bytes[..len], other, false);
+        prop_assert_eq!(refused, Err(DtlsError::CipherSuite));
     }
 
     /// Messages in whatever pieces, in whatever order, some twice: against a model that has all the
