@@ -257,7 +257,7 @@ async fn destroy_does_not_wait_for_a_congested_send() -> Outcome {
 async fn messages_that_cannot_be_read_and_warnings_are_events() -> Outcome {
     let broker = broker().await;
     let bob = peer(&broker).open().await?;
-    let passed_over = ["--ice-server", "turns:u:p@192.0.2.1:5349"];
+    let passed_over = ["--ice-server", "stuns:192.0.2.1:5349"];
     let args = [&["listen", "--json", "--id", "reads"], &passed_over[..]].concat();
     let mut process = Process::start(&args, &at(&broker));
     process.event("open").await;
@@ -269,7 +269,7 @@ async fn messages_that_cannot_be_read_and_warnings_are_events() -> Outcome {
     assert!(
         warning["message"]
             .as_str()
-            .is_some_and(|text| text.contains("turns:")),
+            .is_some_and(|text| text.contains("stuns:")),
         "{warning}"
     );
     drop(connection);

@@ -76,7 +76,7 @@ async fn logs_are_plain_text_or_json() -> Outcome {
     let bob = peer(&broker).open().await?;
     for format in ["text", "json"] {
         let args = ["listen", "--id", format, "--log-format", format];
-        let passed_over = ["--ice-server", "turns:u:p@192.0.2.1:5349"];
+        let passed_over = ["--ice-server", "stuns:192.0.2.1:5349"];
         let args = [&args[..], &passed_over].concat();
         let mut process = Process::spawn(command(&args, &at(&broker)));
         process.told("Listening").await;

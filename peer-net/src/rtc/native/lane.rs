@@ -10,6 +10,7 @@ use peer_core::rtc::ice::SocketId;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::interfaces::ADDRESSES_MAX;
 use super::mailbox::Mailbox;
 use super::servers::STREAMS_FROM;
 use super::socket::Socket;
@@ -30,6 +31,20 @@ struct Sockets {
     all: Arc<[Arc<Socket>]>,
     readers: HashMap<IpAddr, AbortHandle>,
     next: u8,
+}
+
+impl Sockets {
+    /// The id that was not in use for longest.
+    fn free_id(&mut self) -> SocketId {
+        const { assert!(ADDRESSES_MAX < STREAMS_FROM as usize) };
+        loop {
+            let id = SocketId(self.next);
+            self.next = (self.next + 1) % STREAMS_FROM;
+            if !self.all.iter().any(|it| it.id == id) {
+                return id;
+            }
+        }
+    }
 }
 
 /// A session's place on a lane, which it leaves when this is dropped.
@@ -98,10 +113,9 @@ impl Lane {
                 all.push(Arc::clone(old));
                 continue;
             }
-            let id = SocketId(sockets.next % STREAMS_FROM);
+            let id = sockets.free_id();
             match bind(id, *ip) {
                 Ok(socket) => {
-                    sockets.next = (sockets.next + 1) % STREAMS_FROM;
                     changed = true;
                     let socket = Arc::new(socket);
                     let reader = tokio::spawn(read(Arc::clone(&socket), Arc::downgrade(self)));

@@ -220,3 +220,6 @@ impl Table {
 fn is_data(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(20..=63))
 }
+
+#[cfg(test)]
+mod tests;
