@@ -7,7 +7,7 @@ import { PEER_BIN } from "../lib/broker.mjs";
 import { ARTIFACTS, HERE } from "../lib/chromium.mjs";
 import { PATIENCE } from "../lib/events.mjs";
 import { startAndMatch } from "../lib/process.mjs";
-import { REMOTE, world } from "../lib/world.mjs";
+import { BROWSER, REMOTE, world } from "../lib/world.mjs";
 
 const SIZES = {
   desktop: { viewport: { width: 1280, height: 800 } },
@@ -15,7 +15,8 @@ const SIZES = {
 };
 
 export default function demo() {
-  test("the demo and its page", { skip: REMOTE === "rust" ? false : "about our command only" }, async (t) => {
+  const isFor = REMOTE === "rust" && BROWSER === "chromium";
+  test("the demo and its page", { skip: isFor ? false : "about our command, with what Chromium shows of a phone" }, async (t) => {
     const env = { ...process.env, PEERJS_FILE: join(HERE, "node_modules/peerjs/dist/peerjs.min.js") };
     const page = /\bpage\b.*?(http:\/\/127\.0\.0\.1:\d+\S*)/;
     const { child, found, lines } = await startAndMatch("peer demo", PEER_BIN, ["demo", "--port", "0"], page, { env });
