@@ -78,6 +78,11 @@ impl Mailbox {
         self.notify.notify_one();
     }
 
+    /// Gives back the memory that only many datagrams needed.
+    pub(super) fn shrink(&self) {
+        self.lock().datagrams.shrink();
+    }
+
     /// Waits until something may be there. Of one task.
     pub(super) async fn notified(&self) {
         self.notify.notified().await;
@@ -85,7 +90,7 @@ impl Mailbox {
 
     /// Takes everything, and leaves `empty` there.
     pub(super) fn take(&self, empty: &mut Mail) {
-        debug_assert!(empty.datagrams.bytes.is_empty(), "nothing is lost");
+        debug_assert!(empty.datagrams.heads.is_empty(), "nothing is lost");
         core::mem::swap(&mut *self.lock(), empty);
     }
 
@@ -100,6 +105,8 @@ impl Mailbox {
 pub(super) struct Datagrams {
     bytes: Vec<u8>,
     heads: Vec<Head>,
+    /// How many of them are taken.
+    taken: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,26 +129,28 @@ impl Datagrams {
         });
     }
 
-    /// Whether there are none.
+    /// Whether all are taken.
     pub(super) fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.taken == self.heads.len()
     }
 
-    /// Each of them, which may be changed where it lies.
-    pub(super) fn each(&mut self, mut take: impl FnMut(SocketId, SocketAddr, &mut [u8])) {
-        let mut start = 0;
-        for head in &self.heads {
-            if let Some(datagram) = self.bytes.get_mut(start..head.end) {
-                take(head.socket, head.source, datagram);
-            }
-            start = head.end;
-        }
+    /// Takes the next one, which may be changed where it lies.
+    pub(super) fn next(&mut self) -> Option<(SocketId, SocketAddr, &mut [u8])> {
+        let head = self.heads.get(self.taken)?;
+        let start = match self.taken.checked_sub(1) {
+            Some(before) => self.heads.get(before)?.end,
+            None => 0,
+        };
+        self.taken += 1;
+        let datagram = self.bytes.get_mut(start..head.end)?;
+        Some((head.socket, head.source, datagram))
     }
 
-    /// Forgets them, and gives memory back that was needed for many.
+    /// Forgets them.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.heads.clear();
+        self.taken = 0;
     }
 
     /// Gives back the memory that only many needed.

@@ -17,11 +17,11 @@ use tokio::time::{Instant, Sleep};
 use super::channel::{OpenChannel, Ready, ready};
 use super::endpoint::Place;
 use super::failure::Asked;
-use super::mailbox::{Mail, Mailbox};
+use super::mailbox::{Datagrams, Mail, Mailbox};
 use super::outgoing::{Batch, Unsent, with_room};
 use super::servers::{Resolved, STREAMS_FROM};
 use super::socket::Socket;
-use super::storage::{Size, Sizes, Traffic};
+use super::storage::{SMALL, Size, Sizes, Traffic};
 use super::streams::{self, Streams};
 use super::task::resources;
 use super::{Role, Told, failure};
@@ -216,7 +216,7 @@ impl<'m> Work<'m, '_> {
     /// Works until it is over, or until other memory is wanted.
     pub(super) async fn run(&mut self) -> Next {
         loop {
-            self.take_mail();
+            let waiting = self.take_mail();
             let working = self.work();
             self.take();
             self.give();
@@ -229,7 +229,7 @@ impl<'m> Work<'m, '_> {
             if let Some(sizes) = self.other_sizes() {
                 return Next::Memory(sizes);
             }
-            match self.wake(working || sending).await {
+            match self.wake(waiting || working || sending).await {
                 Wake::Ready(ready) => {
                     if let Some(channel) = &mut self.rest.channel {
                         channel.ready(ready);
@@ -297,9 +297,12 @@ impl<'m> Work<'m, '_> {
 
     // What comes.
 
-    fn take_mail(&mut self) {
+    /// Takes what waits. Whether something is left, for which there has to be memory first.
+    fn take_mail(&mut self) -> bool {
         let mut mail = core::mem::take(&mut self.rest.mail);
-        self.rest.mailbox.take(&mut mail);
+        if mail.datagrams.is_empty() {
+            self.rest.mailbox.take(&mut mail);
+        }
         if let Some(sockets) = mail.sockets.take() {
             self.set_sockets(sockets);
         }
@@ -309,20 +312,25 @@ impl<'m> Work<'m, '_> {
         for candidate in mail.candidates.drain(..) {
             self.add_candidate(&candidate);
         }
-        if !mail.datagrams.is_empty() {
-            self.receive(&mut mail);
-            mail.datagrams.clear();
-        }
-        if mail.close {
+        self.receive(&mut mail.datagrams);
+        if core::mem::take(&mut mail.close) {
             self.close();
         }
+        let is_done = mail.datagrams.is_empty();
+        if is_done {
+            mail.datagrams.clear();
+        }
         self.rest.mail = mail;
+        !is_done
     }
 
-    fn receive(&mut self, mail: &mut Mail) {
+    /// Takes datagrams, and hands over what they bring: it makes room for what comes. A remote that
+    /// was told a large window once would lose what does not fit, so where more memory can be had
+    /// the rest waits for it.
+    fn receive(&mut self, datagrams: &mut Datagrams) {
         let now = self.now();
         let mut count = 0;
-        mail.datagrams.each(|socket, source, datagram| {
+        while let Some((socket, source, datagram)) = datagrams.next() {
             let is_check = matches!(datagram.first(), Some(0..=3));
             let crypto = &mut self.rest.crypto;
             self.session.receive(now, crypto, socket, source, datagram);
@@ -330,11 +338,20 @@ impl<'m> Work<'m, '_> {
                 self.rest.place.seat.claim(socket, source);
             }
             count += 1;
-            // What is taken makes room for what comes.
-            if count % TRAIN == 0 {
+            if count % TRAIN == 0 || self.session.receive_room() < SMALL / 2 {
                 self.take();
+                if self.may_receive_more() {
+                    return;
+                }
             }
-        });
+        }
+    }
+
+    /// Whether the receiving half should have more memory, and can get it.
+    fn may_receive_more(&self) -> bool {
+        let rest = &self.rest;
+        let is_small = rest.sizes.is_some_and(|sizes| sizes.receive == Size::Small);
+        is_small && rest.came.is_much() && self.session.is_receive_idle()
     }
 
     fn set_sockets(&mut self, sockets: Arc<[Arc<Socket>]>) {
@@ -439,6 +456,7 @@ impl<'m> Work<'m, '_> {
     /// The memory that data should have, if that is other than what it has: a half that is idle can
     /// get it.
     fn other_sizes(&mut self) -> Option<Sizes> {
+        let may_receive_more = self.may_receive_more();
         let rest = &mut self.rest;
         let Some(before) = rest.sizes else {
             let is_secured = rest.told.stage.get() == Stage::Associating;
@@ -449,7 +467,7 @@ impl<'m> Work<'m, '_> {
         if channel.is_cramped() && self.session.is_send_idle() {
             sizes.send = Size::Full;
         }
-        if rest.came.is_much() && self.session.is_receive_idle() {
+        if may_receive_more {
             sizes.receive = Size::Full;
         }
         if sizes == Sizes::SMALL {
@@ -461,7 +479,9 @@ impl<'m> Work<'m, '_> {
             if is_idle && channel.is_read() {
                 sizes = Sizes::SMALL;
                 channel.shrink();
+                // There are two, which are exchanged.
                 rest.mail.datagrams.shrink();
+                rest.mailbox.shrink();
             }
             // The application may still have to read: nothing else would tell that it has.
             rest.idle_since = Some(Instant::now());

@@ -68,11 +68,11 @@ impl Fixture {
         let each = self.sessions.iter().map(|(_, mailbox)| {
             let (mut mail, mut count) = (Mail::default(), 0);
             mailbox.take(&mut mail);
-            mail.datagrams.each(|socket, from, datagram| {
+            while let Some((socket, from, datagram)) = mail.datagrams.next() {
                 assert_eq!((socket, from), (SOCKET, source(port)));
                 assert!(datagram.len() <= stride);
                 count += 1;
-            });
+            }
             count
         });
         each.collect()
