@@ -2,6 +2,7 @@
 //! coturn over UDP, TCP and TLS, on 127.0.0.1 and on ::1.
 
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -310,7 +311,10 @@ impl Turn {
     fn start(ip: IpAddr, more: &[&str]) -> Self {
         let free = [(); 2].map(|()| TcpListener::bind((ip, 0)).unwrap());
         let [address, tls] = free.map(|socket| socket.local_addr().unwrap());
-        let name = format!("peer-ice-{}-{}", std::process::id(), address.port());
+        // Two may have the same port, one of IPv4 and one of IPv6.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("peer-ice-{}-{number}", std::process::id());
         let scratch = std::env::temp_dir().join(name);
         let file = |end| scratch.with_extension(end);
         let key = rcgen::generate_simple_self_signed([ip.to_string()]).unwrap();
