@@ -27,7 +27,8 @@ pub struct GatewayOptions {
     /// Default: none.
     pub root_certificates: Vec<u8>,
     /// How sessions are made. Sizes of messages and buffers are not taken from here but follow from
-    /// [`GatewayLimits::bytes`].
+    /// [`GatewayLimits::bytes`], and a silence of more than 15 s is not survived: a leaf has few
+    /// places, and a page that vanished holds one so long.
     pub rtc: RtcConfig,
     /// Addresses that leaves reach over TCP. Port 0 takes any.
     pub listen: Vec<SocketAddr>,
@@ -236,6 +237,9 @@ impl Settings {
     }
 }
 
+/// Silence until a session ends, at most.
+const SURVIVE_MAX: Duration = Duration::from_secs(15);
+
 /// Sessions whose buffers hold no more than `share` bytes.
 fn rtc(config: &RtcConfig, share: usize) -> RtcConfig {
     let at_most = |bytes: usize, most: u32| u32::try_from(bytes).unwrap_or(most).min(most);
@@ -245,6 +249,7 @@ fn rtc(config: &RtcConfig, share: usize) -> RtcConfig {
         receive_window: at_most(share / 4, 4 << 20).max(2 * max_message_size),
         receive_buffer: (share / 8).min(4 << 20),
         send_buffer: (share / 2).min(16 << 20),
+        survive: config.survive.min(SURVIVE_MAX),
         ..config.clone()
     }
 }
