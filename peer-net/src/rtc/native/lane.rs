@@ -98,7 +98,10 @@ impl Lane {
     }
 
     /// Has one socket for each of these addresses, and tells the sessions if something changed.
-    /// `port` says at which port a socket is bound to an address; 0 leaves it to the system.
+    /// `bind` makes one.
+    ///
+    /// # Errors
+    /// That of the last one, if there is none at all.
     pub(super) fn set_addresses(
         self: &Arc<Self>,
         addresses: &[IpAddr],

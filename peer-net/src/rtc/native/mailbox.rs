@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::socket::{Socket, Train};
 
-/// Bytes of datagrams that wait for one session. What comes beyond is lost, as it would be in a
-/// router.
+/// Bytes of datagrams that wait for one session, what is kept of each counted, too. What comes
+/// beyond is lost, as it would be in a router.
 const DATAGRAMS_MAX: usize = 256 * 1024;
 /// Memory for datagrams that is kept while none come.
 const KEPT: usize = 4 * 1024;
@@ -118,7 +118,8 @@ struct Head {
 
 impl Datagrams {
     fn push(&mut self, socket: SocketId, source: SocketAddr, datagram: &[u8]) {
-        if self.bytes.len() + datagram.len() > DATAGRAMS_MAX {
+        let heads = (self.heads.len() + 1) * size_of::<Head>();
+        if heads + self.bytes.len() + datagram.len() > DATAGRAMS_MAX {
             return;
         }
         self.bytes.extend_from_slice(datagram);
@@ -157,5 +158,30 @@ impl Datagrams {
     pub(super) fn shrink(&mut self) {
         self.bytes.shrink_to(KEPT);
         self.heads.shrink_to(KEPT / size_of::<Head>());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_datagrams_are_bounded_too() {
+        let mailbox = Mailbox::default();
+        for _ in 0..16 {
+            let train = Train {
+                source: SocketAddr::from(([192, 0, 2, 1], 1)),
+                bytes: &[23; 65_536],
+                stride: 1,
+            };
+            mailbox.deliver(SocketId(0), &train);
+        }
+        let mut mail = Mail::default();
+        mailbox.take(&mut mail);
+        let mut count = 0;
+        while mail.datagrams.next().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, DATAGRAMS_MAX / (size_of::<Head>() + 1));
     }
 }

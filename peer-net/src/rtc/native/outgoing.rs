@@ -75,6 +75,16 @@ impl Batch {
         is_alike && has_room
     }
 
+    /// Keeps it for later.
+    pub(super) fn keep(self, room: &[u8]) -> Unsent {
+        Unsent {
+            bytes: room.get(..self.len).unwrap_or_default().to_vec(),
+            socket: self.socket,
+            to: self.to,
+            stride: self.stride,
+        }
+    }
+
     /// Sends it; what the socket does not take now is returned. What fails otherwise is lost, as it
     /// could be on its way.
     pub(super) fn send(self, room: &[u8]) -> Option<Unsent> {

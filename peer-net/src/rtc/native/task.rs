@@ -104,7 +104,7 @@ impl Task {
             candidates: 0,
             servers: None,
             streams: Streams::new(Arc::clone(&self.endpoint.servers)),
-            unsent: None,
+            unsent: VecDeque::new(),
             sizes: None,
             came: Default::default(),
             went: Default::default(),

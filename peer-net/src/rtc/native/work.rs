@@ -34,6 +34,8 @@ use crate::time::{engine_now, of_engine};
 
 /// Datagrams that are made before others come to their turn.
 const BATCH: usize = 64;
+/// Candidates and states that wait until somebody listens; further ones are not told.
+const UNTOLD_MAX: usize = 64;
 /// Datagrams that are taken before their messages are handed over.
 const TRAIN: usize = 16;
 /// How long memory is kept while little is under way.
@@ -57,12 +59,12 @@ pub(super) struct Rest {
     pub(super) config: Arc<RtcConfig>,
     pub(super) place: Place,
     pub(super) mailbox: Arc<Mailbox>,
-    /// What was taken from there; empty between two turns.
+    /// What was taken from there. Datagrams may be left in it that wait for memory.
     pub(super) mail: Mail,
     pub(super) told: Arc<Told>,
     /// `None` once the last event was told.
     pub(super) events: Option<mpsc::Sender<SessionEvent>>,
-    /// Events that wait for room. There are as many as candidates, and few others.
+    /// Events that wait for room: candidates and states up to a limit, and each other one once.
     pub(super) untold: VecDeque<SessionEvent>,
     pub(super) sockets: Arc<[Arc<Socket>]>,
     pub(super) channel: Option<OpenChannel>,
@@ -74,7 +76,8 @@ pub(super) struct Rest {
     pub(super) servers: Option<Arc<[Resolved]>>,
     /// To TURN servers.
     pub(super) streams: Streams,
-    pub(super) unsent: Option<Unsent>,
+    /// What sockets did not take: one batch, and a datagram behind it at most.
+    pub(super) unsent: VecDeque<Unsent>,
     /// The memory for data; `None` before there is some.
     pub(super) sizes: Option<Sizes>,
     pub(super) came: Traffic,
@@ -270,7 +273,7 @@ impl<'m> Work<'m, '_> {
                 }
                 Wake::Mail
             }
-            () = writable(rest.unsent.as_ref()) => Wake::Sent,
+            () = writable(rest.unsent.front()) => Wake::Sent,
             () = tell(rest.events.as_ref(), &mut rest.untold) => Wake::Told,
             () = tokio::task::yield_now(), if more => Wake::More,
         }
@@ -280,7 +283,7 @@ impl<'m> Work<'m, '_> {
     fn deadline(&self) -> Option<Instant> {
         let rest = &self.rest;
         // While a socket takes nothing, nothing is made for it.
-        let is_free = rest.unsent.is_none();
+        let is_free = rest.unsent.is_empty();
         let timeout = self.session.timeout().filter(|_| is_free);
         let timeout = timeout.map(|at| of_engine(rest.epoch, at));
         let idle = rest.idle_since.map(|since| since + IDLE_KEPT);
@@ -493,9 +496,11 @@ impl<'m> Work<'m, '_> {
 
     /// Sends what there is to send. Whether there may be more.
     fn transmit(&mut self) -> bool {
-        self.rest.unsent = self.rest.unsent.take().and_then(Unsent::again);
-        if self.rest.unsent.is_some() {
-            return false;
+        while let Some(unsent) = self.rest.unsent.pop_front() {
+            if let Some(unsent) = unsent.again() {
+                self.rest.unsent.push_front(unsent);
+                return false;
+            }
         }
         let more = with_room(|room| self.transmit_in(room));
         self.rest.told.tell(self.session.buffered());
@@ -512,7 +517,7 @@ impl<'m> Work<'m, '_> {
                 break;
             };
             let Some(next) = self.session.transmit(now, &mut rest.crypto, free) else {
-                rest.unsent = batch.and_then(|batch| batch.send(room));
+                rest.unsent.extend(batch.and_then(|batch| batch.send(room)));
                 return false;
             };
             let datagram = free.get(..next.len).unwrap_or_default();
@@ -526,21 +531,18 @@ impl<'m> Work<'m, '_> {
             }
             if let Some(batch) = batch.take() {
                 let end = batch.len();
-                rest.unsent = batch.send(room);
+                rest.unsent.extend(batch.send(room));
                 room.copy_within(end..end + next.len, 0);
             }
             // What goes from an address that is gone is lost, as it would be beyond.
             let socket = rest.sockets.iter().find(|it| it.id == next.socket);
             batch = socket.map(|socket| Batch::new(socket, &next));
-            if rest.unsent.is_some() {
-                break;
+            if !rest.unsent.is_empty() {
+                rest.unsent.extend(batch.map(|batch| batch.keep(room)));
+                return false;
             }
         }
-        if let Some(batch) = batch
-            && rest.unsent.is_none()
-        {
-            rest.unsent = batch.send(room);
-        }
+        rest.unsent.extend(batch.and_then(|batch| batch.send(room)));
         true
     }
 
@@ -665,8 +667,16 @@ impl<'m> Work<'m, '_> {
     }
 
     fn tell(&mut self, event: SessionEvent) {
-        if !matches!(self.rest.phase, Phase::Ended | Phase::Dropped) {
-            self.rest.untold.push_back(event);
+        let rest = &mut self.rest;
+        if matches!(rest.phase, Phase::Ended | Phase::Dropped) {
+            return;
+        }
+        let is_news = matches!(
+            event,
+            SessionEvent::LocalCandidate(_) | SessionEvent::IceState(_)
+        );
+        if rest.untold.len() < UNTOLD_MAX || !is_news {
+            rest.untold.push_back(event);
         }
     }
 
