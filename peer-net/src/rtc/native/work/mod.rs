@@ -1,0 +1,219 @@
+//! A session at work: datagrams, signals and messages in and out, and its end.
+
+mod data;
+mod datagrams;
+mod end;
+mod signals;
+
+use core::pin::Pin;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use peer_core::rtc::dtls::Identity;
+use peer_core::rtc::session::Session;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+use self::data::IDLE_KEPT;
+use super::Told;
+use super::channel::{OpenChannel, Ready, ready};
+use super::endpoint::Place;
+use super::mailbox::{Mail, Mailbox};
+use super::outgoing::Unsent;
+use super::servers::Resolved;
+use super::socket::Socket;
+use super::storage::{Sizes, Traffic};
+use super::streams::{self, Streams};
+use crate::rtc::crypto::RingCrypto;
+use crate::rtc::{RtcConfig, SessionEvent};
+use crate::time::{engine_now, of_engine};
+
+/// A session, and all that its task has besides.
+pub(super) struct Work<'m, 'd> {
+    pub(super) session: Session<'m, 'd, RingCrypto>,
+    pub(super) rest: Rest,
+}
+
+pub(super) struct Rest {
+    pub(super) crypto: RingCrypto,
+    pub(super) identity: Identity,
+    pub(super) epoch: Instant,
+    pub(super) phase: Phase,
+    pub(super) config: Arc<RtcConfig>,
+    pub(super) place: Place,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// What was taken from there. Datagrams may be left in it that wait for memory.
+    pub(super) mail: Mail,
+    pub(super) told: Arc<Told>,
+    /// `None` once the last event was told.
+    pub(super) events: Option<mpsc::Sender<SessionEvent>>,
+    /// Events that wait for room: candidates and states up to a limit, and each other one once.
+    pub(super) untold: VecDeque<SessionEvent>,
+    pub(super) sockets: Arc<[Arc<Socket>]>,
+    pub(super) channel: Option<OpenChannel>,
+    /// The longest message in bytes that both ends take.
+    pub(super) max_message_size: u32,
+    /// Candidates of the remote that were taken.
+    pub(super) candidates: usize,
+    /// `None` before they are known.
+    pub(super) servers: Option<Arc<[Resolved]>>,
+    /// To TURN servers.
+    pub(super) streams: Streams,
+    /// What sockets did not take: one batch, and a datagram behind it at most.
+    pub(super) unsent: VecDeque<Unsent>,
+    /// The memory for data; `None` before there is some.
+    pub(super) sizes: Option<Sizes>,
+    pub(super) came: Traffic,
+    pub(super) went: Traffic,
+    /// Since when little is under way, if there is memory to give back.
+    pub(super) idle_since: Option<Instant>,
+    /// When there is something to do although nothing comes, or sooner.
+    pub(super) timer: Pin<Box<Sleep>>,
+    pub(super) armed: Option<Instant>,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Until then it has to be open.
+    Opening(Instant),
+    Open,
+    /// The remote has closed the channel. Our answer has until then to arrive.
+    Resetting(Instant),
+    /// It is over, but for what is still to be read; then that is told whatever is not read.
+    Draining(Instant),
+    /// The end was told. The rest may still be read where the remote ended it.
+    Ended,
+    /// The same, and nobody wants the rest.
+    Dropped,
+}
+
+/// Why the work pauses.
+pub(super) enum Next {
+    /// Other memory is wanted for data.
+    Memory(Sizes),
+    Over,
+}
+
+/// What a turn waits for.
+enum Wake {
+    Mail,
+    Ready(Ready),
+    Timer,
+    Sent,
+    Told,
+    More,
+}
+
+impl Work<'_, '_> {
+    /// Works until it is over, or until other memory is wanted.
+    pub(super) async fn run(&mut self) -> Next {
+        loop {
+            let waiting = self.take_mail();
+            let working = self.work();
+            self.take();
+            self.give();
+            self.follow_time();
+            let sending = self.transmit();
+            self.follow_events();
+            if self.is_over() {
+                return Next::Over;
+            }
+            if let Some(sizes) = self.other_sizes() {
+                return Next::Memory(sizes);
+            }
+            match self.wake(waiting || working || sending).await {
+                Wake::Ready(ready) => {
+                    if let Some(channel) = &mut self.rest.channel {
+                        channel.ready(ready);
+                    }
+                }
+                Wake::Timer => self.rest.armed = None,
+                Wake::Mail | Wake::Sent | Wake::Told | Wake::More => {}
+            }
+        }
+    }
+
+    /// Waits until there is something to do. `more`: there is already.
+    async fn wake(&mut self, more: bool) -> Wake {
+        let deadline = self.deadline();
+        let rest = &mut self.rest;
+        // One that is too early costs a turn, one that is set anew each time a lock.
+        if let Some(deadline) = deadline
+            && rest.armed.is_none_or(|armed| deadline < armed)
+        {
+            rest.timer.as_mut().reset(deadline);
+            rest.armed = Some(deadline);
+        }
+        tokio::select! {
+            () = rest.mailbox.notified() => Wake::Mail,
+            ready = ready(&mut rest.channel) => Wake::Ready(ready),
+            () = rest.timer.as_mut(), if rest.armed.is_some() => Wake::Timer,
+            event = rest.streams.next() => {
+                let now = engine_now(rest.epoch);
+                match event {
+                    streams::Event::Opened(id) => self.session.stream_opened(now, id),
+                    streams::Event::Message(id, source, message) => {
+                        self.session.receive(now, &mut rest.crypto, id, source, message);
+                    }
+                    streams::Event::Closed(id, why) => {
+                        tracing::debug!(why, "a stream to a TURN server is closed");
+                        self.session.stream_closed(now, id);
+                    }
+                }
+                Wake::Mail
+            }
+            () = writable(rest.unsent.front()) => Wake::Sent,
+            () = tell(rest.events.as_ref(), &mut rest.untold) => Wake::Told,
+            () = tokio::task::yield_now(), if more => Wake::More,
+        }
+    }
+
+    /// When there is something to do although nothing comes.
+    fn deadline(&self) -> Option<Instant> {
+        let rest = &self.rest;
+        // While a socket takes nothing, nothing is made for it.
+        let is_free = rest.unsent.is_empty();
+        let timeout = self.session.timeout().filter(|_| is_free);
+        let timeout = timeout.map(|at| of_engine(rest.epoch, at));
+        let idle = rest.idle_since.map(|since| since + IDLE_KEPT);
+        let phase = match rest.phase {
+            Phase::Opening(until) | Phase::Resetting(until) | Phase::Draining(until) => Some(until),
+            Phase::Open | Phase::Ended | Phase::Dropped => None,
+        };
+        [timeout, idle, phase].into_iter().flatten().min()
+    }
+
+    fn now(&self) -> peer_core::time::Instant {
+        engine_now(self.rest.epoch)
+    }
+
+    /// Does one long operation of the handshake. Whether there is more.
+    fn work(&mut self) -> bool {
+        let now = self.now();
+        let rest = &mut self.rest;
+        self.session.wants_work() && self.session.work(now, &mut rest.crypto, &rest.identity)
+    }
+}
+
+/// Waits until a socket takes what it did not take; never where there is nothing.
+async fn writable(unsent: Option<&Unsent>) {
+    match unsent {
+        Some(unsent) => {
+            let _ = unsent.socket.writable().await;
+        }
+        None => core::future::pending().await,
+    }
+}
+
+/// Tells one event once there is room for it; never where there is none. Nobody listening is no
+/// reason to end: the handle tells when to.
+async fn tell(events: Option<&mpsc::Sender<SessionEvent>>, untold: &mut VecDeque<SessionEvent>) {
+    let (Some(events), false) = (events, untold.is_empty()) else {
+        return core::future::pending().await;
+    };
+    let permit = events.reserve().await;
+    if let (Some(event), Ok(permit)) = (untold.pop_front(), permit) {
+        permit.send(event);
+    }
+}
