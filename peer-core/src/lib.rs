@@ -123,7 +123,6 @@ mod random;
 #[cfg(feature = "rtc")]
 pub mod rtc;
 pub mod serialization;
-mod sha1;
 #[doc(hidden)]
 pub mod storage;
 #[cfg(feature = "sync")]

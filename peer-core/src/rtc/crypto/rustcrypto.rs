@@ -6,18 +6,19 @@ use aes_gcm::{AeadInPlace as _, Aes128Gcm, KeyInit as _};
 use chacha20poly1305::ChaCha20Poly1305;
 #[cfg(not(feature = "aes-gcm"))]
 use chacha20poly1305::{AeadInPlace as _, KeyInit as _};
+use hmac::{Hmac, Mac as _};
 use md5::Md5;
 use p256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::{PublicKey, SecretKey};
+use sha1::{Digest as _, Sha1};
 
 use super::{
     AeadKey, Aeads, Crypto, CryptoError, DIGEST_LEN, NONCE_LEN, PUBLIC_KEY_LEN, SCALAR_LEN,
     SIGNATURE_LEN, Secret, Sha256, TAG_LEN,
 };
 use crate::bytes;
-use crate::sha1::Sha1;
 
 /// Bytes of a block of SHA-1 and SHA-256.
 const BLOCK_LEN: usize = 64;
@@ -77,33 +78,25 @@ impl Sha256 for sha2::Sha256 {
     }
 
     fn finish(self) -> [u8; DIGEST_LEN] {
-        sha2::Digest::finalize(self).into()
+        self.finalize().into()
     }
 }
 
-/// The HMAC of the parts (RFC 2104) with this hash. A key is padded with zeros to a block, and a
-/// longer one hashed.
+/// The HMAC of the parts. RFC 2104 pads a key with zeros to a block, and hashes a longer one.
 macro_rules! hmac {
     ($Hash:ty, $key:expr, $parts:expr) => {{
-        let hash = |pad: u8, block: &mut [u8; BLOCK_LEN], parts: &[&[u8]]| {
-            block.iter_mut().for_each(|byte| *byte ^= pad);
-            let mut hash = <$Hash>::default();
-            hash.update(block.as_slice());
-            parts.iter().for_each(|part| hash.update(part));
-            hash.finish()
-        };
         let key: &[u8] = $key;
         let mut block = [0; BLOCK_LEN];
         if bytes::copy(&mut block, key).is_none() {
-            let mut hash = <$Hash>::default();
-            hash.update(key);
-            let copied = bytes::copy(&mut block, &hash.finish());
+            let copied = bytes::copy(&mut block, &<$Hash>::digest(key));
             debug_assert!(copied.is_some(), "a digest is shorter than a block");
         }
-        let inner = hash(0x36, &mut block, $parts);
-        let outer = hash(0x36 ^ 0x5c, &mut block, &[&inner]);
+        let mut mac = <Hmac<$Hash> as hmac::Mac>::new(&block.into());
         zeroize::Zeroize::zeroize(&mut block);
-        outer
+        for part in $parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
     }};
 }
 
@@ -167,7 +160,7 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
     }
 
     fn sha256(&mut self) -> Self::Sha256 {
-        sha2::Sha256::default()
+        sha2::Sha256::new()
     }
 
     fn hmac_sha256(&mut self, key: &[u8], parts: &[&[u8]]) -> [u8; DIGEST_LEN] {
@@ -179,11 +172,11 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
     }
 
     fn md5(&mut self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut hash = Md5::default();
+        let mut hash = Md5::new();
         for part in parts {
-            md5::Digest::update(&mut hash, part);
+            hash.update(part);
         }
-        md5::Digest::finalize(hash).into()
+        hash.finalize().into()
     }
 
     fn aead(&mut self, key: AeadKey<'_>) -> Aead {

@@ -2,11 +2,11 @@
 
 use core::fmt;
 
+use sha1::{Digest as _, Sha1};
 use zeroize::Zeroize as _;
 
 use crate::bytes;
 use crate::rtc::crypto::{Crypto, CryptoError, Secret, equal};
-use crate::sha1::Sha1;
 
 /// Characters of a local ufrag: 48 bits.
 pub const LOCAL_UFRAG_LEN: usize = 8;
@@ -121,9 +121,7 @@ fn write_key(password: &[u8], key: &mut [u8]) -> usize {
     if bytes::copy(key, password).is_some() {
         return password.len();
     }
-    let mut hash = Sha1::default();
-    hash.update(password);
-    let hash = hash.finish();
+    let hash: [u8; 20] = Sha1::digest(password).into();
     bytes::copy(key, &hash).map_or(0, |()| hash.len())
 }
 

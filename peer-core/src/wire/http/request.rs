@@ -1,7 +1,8 @@
 use core::fmt::{self, Write as _};
 
+use sha1::{Digest as _, Sha1};
+
 use crate::bytes::TextBuffer;
-use crate::sha1::Sha1;
 
 use super::{PEERJS_VERSION, RequestError};
 
@@ -166,10 +167,11 @@ pub fn accept_key(nonce: &[u8; 16]) -> [u8; 28] {
     let mut key = [0; 24];
     let mut accept = [0; 28];
     let key = base64(nonce, &mut key);
-    let mut hash = Sha1::default();
-    hash.update(key.as_bytes());
-    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    base64(&hash.finish(), &mut accept);
+    let digest = Sha1::new()
+        .chain_update(key)
+        .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        .finalize();
+    base64(&digest, &mut accept);
     accept
 }
 
