@@ -1,5 +1,5 @@
-//! Much over the native stack: many messages, many connections, many ends; and the memory of it is
-//! given back.
+//! Much over the native stack, or that of `PEER_STACK`: many messages, many connections, many
+//! ends; and the memory of it is given back.
 //!
 //! With `PEER_TEST_LONG` it is as much as `tests/run long amounts` asks for.
 
@@ -59,6 +59,13 @@ fn amount<T>(usual: T, long: T) -> T {
     }
 }
 
+fn stack() -> Stack {
+    match std::env::var_os("PEER_STACK") {
+        Some(_) => peer_tests::stacks()[0],
+        None => Stack::Native,
+    }
+}
+
 /// KiB that this process has resident.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
@@ -73,7 +80,7 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 async fn peers() -> (Broker, Peer, Peer) {
     let broker = broker().await;
     let open = |id| {
-        let peer = builder(&broker, Stack::Native).id(id);
+        let peer = builder(&broker, stack()).id(id);
         peer.offer_rate(1000).remote_offer_rate(1000).open()
     };
     let (alice, bob) = (open("alice"), open("bob"));
@@ -84,7 +91,7 @@ async fn peers() -> (Broker, Peer, Peer) {
 async fn connected(from: &Peer, to: &Peer, reliable: bool) -> (DataConnection, DataConnection) {
     let (ours, theirs) = peer_tests::connected(from, to, Serialization::Raw, reliable).await;
     for end in [&ours, &theirs] {
-        assert_eq!(end.info().stack(), Stack::Native);
+        assert_eq!(end.info().stack(), stack());
     }
     (ours, theirs)
 }

@@ -1,8 +1,7 @@
 // Connections outlive their broker; peers come back to it.
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { Broker } from "../lib/broker.mjs";
-import { BROKERS, OFFERERS, assertAlive, link, withPair, world } from "../lib/world.mjs";
+import { BROKERS, OFFERERS, assertAlive, link, test, withPair, world } from "../lib/world.mjs";
 
 export default function broker() {
   for (const kind of BROKERS) {

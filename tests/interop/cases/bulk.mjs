@@ -1,7 +1,6 @@
 // Large messages, compared by checksum, and many small ones.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { BROKERS, OFFERERS, SERIALIZATIONS, assertAlive, assertCarries, link, withPair, world } from "../lib/world.mjs";
+import { BROKERS, OFFERERS, SERIALIZATIONS, assertAlive, assertCarries, link, test, withPair, world } from "../lib/world.mjs";
 import { PATIENCE } from "../lib/events.mjs";
 import { canonical, pattern } from "../lib/values.mjs";
 

@@ -1,7 +1,6 @@
 // Every way to end a connection, from either side: the other side reports `connection-close`, and so does its own.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { BROKERS, OFFERERS, REMOTE, assertAlive, link, startBrowser, startRemote, withPair, world } from "../lib/world.mjs";
+import { BROKERS, OFFERERS, REMOTE, assertAlive, link, startBrowser, startRemote, test, withPair, world } from "../lib/world.mjs";
 
 const broker = () => world.brokers[BROKERS[0]];
 const onlyRust = REMOTE === "rust" ? false : "PeerJS in Chromium never notices a peer that falls silent";

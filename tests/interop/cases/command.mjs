@@ -4,13 +4,12 @@ import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
 import { promisify } from "node:util";
 import { PEER_BIN } from "../lib/broker.mjs";
 import { EventLog } from "../lib/events.mjs";
 import { RustPeer, atBroker, freshId } from "../lib/peers.mjs";
 import { Child } from "../lib/process.mjs";
-import { BROKERS, REMOTE, assertAlive, link, startBrowser, startRemote, world } from "../lib/world.mjs";
+import { BROKERS, REMOTE, assertAlive, link, startBrowser, startRemote, test, world } from "../lib/world.mjs";
 import { patternBytes } from "../lib/values.mjs";
 
 const run = promisify(execFile);

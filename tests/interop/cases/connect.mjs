@@ -1,7 +1,6 @@
 // Metadata, labels, several connections, ids: what travels in the offer.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { BROKERS, OFFERERS, REMOTE, assertAlive, link, startBrowser, startRemote, withPair, world } from "../lib/world.mjs";
+import { BROKERS, OFFERERS, REMOTE, assertAlive, link, startBrowser, startRemote, test, withPair, world } from "../lib/world.mjs";
 
 const METADATA = [
   undefined, "text 🎛", 0, 7.5, false, [], {}, { nested: { list: [1, "zwei", null, { drei: 3 }], "🔑": "Ωmega" } },

@@ -2,12 +2,11 @@
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
 import { PEER_BIN } from "../lib/broker.mjs";
 import { ARTIFACTS, HERE } from "../lib/chromium.mjs";
 import { PATIENCE } from "../lib/events.mjs";
 import { startAndMatch } from "../lib/process.mjs";
-import { BROWSER, REMOTE, world } from "../lib/world.mjs";
+import { BROWSER, REMOTE, test, world } from "../lib/world.mjs";
 
 const SIZES = {
   desktop: { viewport: { width: 1280, height: 800 } },

@@ -1,8 +1,7 @@
 // The errors PeerJS names, on whichever side they belong.
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { Broker } from "../lib/broker.mjs";
-import { BROKERS, REMOTE, assertAlive, link, startBrowser, startRemote, withPair, world } from "../lib/world.mjs";
+import { BROKERS, REMOTE, assertAlive, link, startBrowser, startRemote, test, withPair, world } from "../lib/world.mjs";
 
 export default function errors() {
   for (const kind of BROKERS) {

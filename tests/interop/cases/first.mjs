@@ -1,7 +1,6 @@
 // What a user notices first, in little time: connected and closed from either side, every serialization, a page that
 // is left and loaded again. For the stack and the browser that not everything is tried with.
-import { test } from "node:test";
-import { BROKERS, OFFERERS, SERIALIZATIONS, assertAlive, assertCarries, link, startBrowser, wireName, withPair, world } from "../lib/world.mjs";
+import { BROKERS, OFFERERS, SERIALIZATIONS, assertAlive, assertCarries, link, startBrowser, test, wireName, withPair, world } from "../lib/world.mjs";
 import { pattern } from "../lib/values.mjs";
 
 const PLAIN = ["", "héllo, 中文 🌍", 0, -70000, 1.5, true, [], { a: [1, { b: null }] }];

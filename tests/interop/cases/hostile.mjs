@@ -1,8 +1,7 @@
 // A page that sends garbage over its channel, and a client that sends garbage through the broker: the remote goes on.
-import { test } from "node:test";
 import WebSocket from "ws";
 import { freshId } from "../lib/peers.mjs";
-import { BROKERS, REMOTE, assertAlive, link, withPair, world } from "../lib/world.mjs";
+import { BROKERS, REMOTE, assertAlive, link, test, withPair, world } from "../lib/world.mjs";
 import { bytes } from "../lib/values.mjs";
 
 const hex = (text) => ({ $bytes: Buffer.from(text.replaceAll(" ", ""), "hex").toString("base64") });

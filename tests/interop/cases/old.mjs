@@ -1,8 +1,7 @@
 // PeerJS of 2014 (0.3.14) and 2023 (1.4.7) in today's browser: what still works with 1.5.5 works with us.
 // They cannot write characters outside the BMP, and they write JSON as text frames.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { BROKERS, BROWSER, OFFERERS, REMOTE, link, withPair, world } from "../lib/world.mjs";
+import { BROKERS, BROWSER, OFFERERS, REMOTE, link, test, withPair, world } from "../lib/world.mjs";
 import { bytes, canonical, pattern } from "../lib/values.mjs";
 
 const COMMON = ["", "plain", "héllo, 中文", "x".repeat(700), 0, 1, -1, 300, -70000, 1.5, true, false, [], {}, { a: [1, { b: null }], "ключ": 2.5 }];

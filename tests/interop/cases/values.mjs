@@ -1,6 +1,6 @@
 // Every kind of value, both ways, for every serialization, order guarantee, offerer and broker.
-import { describe, test } from "node:test";
-import { BROKERS, OFFERERS, REMOTE, SERIALIZATIONS, assertCarries, link, wireName, withPair, world } from "../lib/world.mjs";
+import { describe } from "node:test";
+import { BROKERS, OFFERERS, REMOTE, SERIALIZATIONS, assertCarries, link, test, wireName, withPair, world } from "../lib/world.mjs";
 import { bytes, pattern, typed } from "../lib/values.mjs";
 import assert from "node:assert/strict";
 

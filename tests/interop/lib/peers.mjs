@@ -129,9 +129,9 @@ export class RustPeer extends JsonLinesPeer {
   kind = "rust";
   stray = [];
 
-  static async start({ broker, id = freshId("rust"), echo, key }) {
-    const more = [...(id ? [`--id=${id}`] : []), ...(echo ? ["--echo"] : [])];
-    return RustPeer.spawn(`rust ${id}`, ["listen", "--json", ...atBroker(broker, key), ...more]);
+  static async start({ broker, id = freshId("rust"), echo, key, more = [] }) {
+    const options = [...(id ? [`--id=${id}`] : []), ...(echo ? ["--echo"] : []), ...more];
+    return RustPeer.spawn(`rust ${id}`, ["listen", "--json", ...atBroker(broker, key), ...options]);
   }
 
   static spawn(name, args) {

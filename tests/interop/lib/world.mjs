@@ -1,10 +1,11 @@
 // What the cases share: one browser, one web server, one broker of each kind, and the kind of the remote.
 import assert from "node:assert/strict";
-import { after, before } from "node:test";
+import { test as declare } from "node:test";
 import { LAUNCH } from "../../rtc/browsers.mjs";
 import { Broker, STACK } from "./broker.mjs";
 import { launchChromium, servePages } from "./chromium.mjs";
 import { BrowserPeer, FirefoxPeer, RustPeer, freshId } from "./peers.mjs";
+import { cannot } from "./stacks.mjs";
 import { canonical } from "./values.mjs";
 
 /** `rust` is the subject; `browser` puts PeerJS in its place, which proves that the cases themselves are right. */
@@ -19,21 +20,27 @@ export const wireName = (serialization) => (serialization === "binary-utf8" ? "b
 export const BROWSER = process.env.INTEROP_BROWSER ?? "chromium";
 if (!["chromium", "firefox"].includes(BROWSER)) throw new Error(`INTEROP_BROWSER is ${BROWSER}: chromium or firefox`);
 
+/** As node's, but what tests/stacks.toml lists has to fail. */
+export function test(name, ...rest) {
+  const body = rest.pop();
+  const why = REMOTE === "rust" && cannot(STACK, "interop", name);
+  return declare(name, ...rest, why ? () => assert.rejects(body, undefined, `tests/stacks.toml says that it cannot: ${why}`) : body);
+}
+
 export const world = { chromium: null, firefox: null, pages: null, brokers: {} };
 
-export function setUp() {
-  before(async () => {
-    world.pages = await servePages();
-    if (BROWSER === "firefox") world.firefox = await LAUNCH.firefox();
-    if (BROWSER !== "firefox" || REMOTE !== "rust") world.chromium = await launchChromium();
-    for (const kind of BROKERS) world.brokers[kind] = await Broker.start(kind);
-  });
-  after(async () => {
-    await world.chromium?.close();
-    await world.firefox?.close();
-    for (const broker of Object.values(world.brokers)) await broker.stop();
-    world.pages?.close();
-  });
+export async function setUp() {
+  world.pages = await servePages();
+  if (BROWSER === "firefox") world.firefox = await LAUNCH.firefox();
+  if (BROWSER !== "firefox" || REMOTE !== "rust") world.chromium = await launchChromium();
+  for (const kind of BROKERS) world.brokers[kind] = await Broker.start(kind);
+}
+
+export async function tearDown() {
+  await world.chromium?.close();
+  await world.firefox?.close();
+  for (const broker of Object.values(world.brokers)) await broker.stop();
+  world.pages?.close();
 }
 
 /** The page under test. */
