@@ -69,6 +69,11 @@ impl Seat {
         }
     }
 
+    /// Has what these servers relay to these sockets be for the session.
+    pub(super) fn reserve(&self, servers: impl IntoIterator<Item = (SocketId, SocketAddr)>) {
+        self.lane.table().reserve(self.key, servers);
+    }
+
     /// Claims a source for the session.
     pub(super) fn claim(&self, socket: SocketId, source: SocketAddr) {
         let now = Instant::now();

@@ -196,6 +196,11 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
+    /// Whether it is asked for relayed addresses over UDP.
+    pub(super) fn may_relay_over_udp(&self) -> bool {
+        self.url.login.is_some() && self.url.transport == Transport::Udp
+    }
+
     /// The id of the stream to it, if it is reached over one, by its place in the list.
     pub(super) fn stream(&self, place: usize) -> Option<SocketId> {
         if self.url.transport == Transport::Udp {

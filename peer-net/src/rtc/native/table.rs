@@ -55,6 +55,8 @@ pub(super) struct Table {
     sessions: HashMap<Key, Entry>,
     ufrags: HashMap<Ufrag, Key>,
     sources: HashMap<Source, Claim>,
+    /// Sockets and TURN servers: to a server one socket is one client.
+    servers: HashMap<Source, Key>,
     requests: HashMap<TransactionId, Key>,
     /// The same in the order of time.
     order: VecDeque<TransactionId>,
@@ -100,6 +102,7 @@ impl Table {
             for source in entry.sources {
                 self.sources.remove(&source);
             }
+            self.servers.retain(|_, of| *of != key);
             self.requests.retain(|_, of| *of != key);
             let requests = &self.requests;
             self.order.retain(|request| requests.contains_key(request));
@@ -125,6 +128,15 @@ impl Table {
             if let Some(oldest) = self.order.pop_front() {
                 self.requests.remove(&oldest);
             }
+        }
+    }
+
+    /// Keeps pairs of socket and TURN server for a session, in place of those that it had: what a
+    /// server relays names nobody.
+    pub(super) fn reserve(&mut self, key: Key, servers: impl IntoIterator<Item = Source>) {
+        self.servers.retain(|_, of| *of != key);
+        for server in servers {
+            self.servers.entry(server).or_insert(key);
         }
     }
 
@@ -183,7 +195,8 @@ impl Table {
             Addressee::Ufrag(ufrag) => self.ufrags.get(&ufrag).copied(),
             Addressee::Transaction(transaction) => self.requests.get(&transaction).copied(),
             Addressee::Source if owner.is_none() => return self.unclaimed(now, socket, train),
-            Addressee::Source | Addressee::Server => None,
+            Addressee::Source => None,
+            Addressee::Server => self.servers.get(&(socket, train.source)).copied(),
             Addressee::Nobody => return,
         };
         let key = match (named, owner) {

@@ -109,6 +109,29 @@ fn requests_answers_and_data_find_their_session() {
 }
 
 #[test]
+fn what_a_server_relays_is_for_the_session_that_asks_it() {
+    let mut all = Fixture::new(&["ufrag-00", "ufrag-01"]);
+    let indication = stun(Class::Indication, [7; 12]);
+    let channel_data = [0x40; 8];
+    let relayed: [&[u8]; 2] = [&indication, &channel_data];
+    let [first, second] = [0, 1].map(|at| all.sessions[at].0);
+    all.table.reserve(first, [(SOCKET, source(1))]);
+    // That one is the other's as long as it is there.
+    let wanted = [(SOCKET, source(1)), (SOCKET, source(2))];
+    all.table.reserve(second, wanted);
+    for datagram in relayed {
+        assert_eq!(all.one(1, datagram), [1, 0]);
+        assert_eq!(all.one(2, datagram), [0, 1]);
+        assert_eq!(all.one(3, datagram), [0, 0], "of no server");
+    }
+    all.table.remove(first);
+    all.table.reserve(second, wanted);
+    assert_eq!(all.one(1, &indication), [0, 1]);
+    all.table.reserve(second, []);
+    assert_eq!(all.one(2, &channel_data), [0, 0]);
+}
+
+#[test]
 fn a_train_is_taken_apart_where_its_datagrams_are_for_others() {
     let mut all = Fixture::new(&["ufrag-00", "ufrag-01"]);
     all.claim(0, 1);

@@ -71,12 +71,25 @@ impl<'m> Work<'m, '_> {
         resolved: &Arc<[Resolved]>,
     ) {
         self.rest.servers = Some(Arc::clone(resolved));
+        self.reserve_servers();
         let now = self.now();
         if let Err(error) = self.session.set_servers(now, servers) {
             debug_assert!(false, "they are told once: {error}");
         }
         self.connect_streams(resolved);
         self.look_for_relays();
+    }
+
+    /// Has what TURN servers relay to our sockets be for this session.
+    fn reserve_servers(&self) {
+        let rest = &self.rest;
+        let servers = rest.servers.as_deref().unwrap_or_default().iter();
+        let relays = servers.filter(|server| server.may_relay_over_udp());
+        let pairs = relays.flat_map(|relay| {
+            let sockets = rest.sockets.iter();
+            sockets.map(|socket| (socket.id, relay.address))
+        });
+        rest.place.seat.reserve(pairs);
     }
 
     /// Connects to the servers that are reached over streams.
@@ -124,6 +137,7 @@ impl<'m> Work<'m, '_> {
     pub(super) fn set_sockets(&mut self, sockets: Arc<[Arc<Socket>]>) {
         let addresses: Vec<_> = sockets.iter().map(|it| (it.id, it.address)).collect();
         self.rest.sockets = sockets;
+        self.reserve_servers();
         let now = self.now();
         if let Err(error) = self.session.set_addresses(now, &addresses) {
             tracing::debug!(%error, "some are not used");
