@@ -1,11 +1,11 @@
 //! What a failure of the session is called outside, in a sentence for people.
 
 use peer_core::peer::RtcFailure;
-use peer_core::rtc::ice::{Agent, Failure as IceFailure, Outcome};
+use peer_core::rtc::ice::{Agent, Failure as IceFailure};
 use peer_core::rtc::session::Failure;
 
 use super::servers::Resolved;
-use crate::rtc::stage;
+use crate::rtc::stage::{self, Stage};
 
 /// Outcomes of asking servers that are told.
 const OUTCOMES_TOLD: usize = 8;
@@ -51,13 +51,19 @@ pub(super) fn no_relay(asked: &Asked<'_>) -> String {
     with_outcomes(sentence, asked)
 }
 
-/// Adds what went wrong with each server.
+/// Why a session is not open in time, at a stage.
+pub(super) fn in_time(stage: Stage, asked: &Asked<'_>) -> stage::Failure {
+    let (kind, sentence) = stage.failure("the time was up");
+    match stage {
+        Stage::Checking => (kind, with_outcomes(&sentence, asked)),
+        _ => (kind, sentence),
+    }
+}
+
+/// Adds what each server answered.
 fn with_outcomes(sentence: &str, asked: &Asked<'_>) -> String {
     let mut outcomes = asked.missing.clone();
     for report in asked.agent.reports() {
-        if matches!(report.outcome, Outcome::Reflexive(_) | Outcome::Relayed(_)) {
-            continue;
-        }
         let Some(server) = asked.servers.get(report.server) else {
             continue;
         };

@@ -17,6 +17,8 @@ use crate::rtc::{IceState, SessionEvent};
 const UNTOLD_MAX: usize = 64;
 /// How long the remote has to answer the reset of our stream before everything else ends.
 const RESET_WAIT: Duration = Duration::from_millis(300);
+/// The part of the time for opening by which it is told sooner that no path works.
+const SOONER: u32 = 64;
 /// How long a channel's reader may need after the remote's end, until that is told.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);
 
@@ -100,8 +102,8 @@ impl Work<'_, '_> {
     pub(super) fn follow_time(&mut self) {
         let now = Instant::now();
         match self.rest.phase {
-            Phase::Opening(until) if until <= now => {
-                let failure = self.rest.told.stage.get().failure("the time was up");
+            Phase::Opening(until) if self.opening_ends(until) <= now => {
+                let failure = failure::in_time(self.rest.told.stage.get(), &self.asked());
                 self.fail(failure);
             }
             Phase::Resetting(until) if until <= now || self.session.is_over() => {
@@ -114,6 +116,16 @@ impl Work<'_, '_> {
             },
             _ => {}
         }
+    }
+
+    /// When what has to be open until then is given up. While paths are checked that is a little
+    /// sooner: at the end of its own time, which is as long, the engine says less.
+    pub(super) fn opening_ends(&self, until: Instant) -> Instant {
+        let sooner = match self.rest.told.stage.get() {
+            Stage::Checking => self.rest.config.connect_timeout / SOONER,
+            _ => Duration::ZERO,
+        };
+        until.checked_sub(sooner).unwrap_or(until)
     }
 
     /// Tells the last event. The first one counts.

@@ -178,7 +178,8 @@ impl Work<'_, '_> {
         let timeout = timeout.map(|at| of_engine(rest.epoch, at));
         let idle = rest.idle_since.map(|since| since + IDLE_KEPT);
         let phase = match rest.phase {
-            Phase::Opening(until) | Phase::Resetting(until) | Phase::Draining(until) => Some(until),
+            Phase::Opening(until) => Some(self.opening_ends(until)),
+            Phase::Resetting(until) | Phase::Draining(until) => Some(until),
             Phase::Open | Phase::Ended | Phase::Dropped => None,
         };
         [timeout, idle, phase].into_iter().flatten().min()
