@@ -61,6 +61,27 @@ fn loss_delay_doubling_and_overtaking_do_not_keep_them_apart() {
     }
 }
 
+/// Some remotes end a handshake without.
+#[test]
+fn both_hellos_agree_on_srtp() {
+    const USE_SRTP: [u8; 9] = [0, 14, 0, 5, 0, 2, 0, 1, 0];
+    let mut net = Net::new(5, Client::Answerer);
+    let hellos = Rc::new(Cell::new([0; 2]));
+    let counted = Rc::clone(&hellos);
+    net.dropper = Some(Box::new(move |from, packet| {
+        let mut count = counted.get();
+        count[from] += u32::from(packet.windows(9).any(|it| it == USE_SRTP));
+        counted.set(count);
+        false
+    }));
+    net.ends[0].session.open(LABEL, true).unwrap();
+    net.describe();
+    net.until(SECOND * 10, |net| {
+        net.ends.iter().all(|end| end.has(Event::Secured))
+    });
+    assert_eq!(hellos.get(), [1, 1]);
+}
+
 #[test]
 fn dtls_waits_twice_the_round_trip_before_it_repeats_itself() {
     // With 200 ms a way a first wait that knew nothing of it would repeat each flight.

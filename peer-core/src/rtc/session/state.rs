@@ -403,6 +403,8 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
         }
         config.prefer = self.config.prefer;
         config.time_limit = self.config.handshake;
+        // aiortc ends a handshake without, also where there is no media.
+        config.use_srtp = true;
         if self.may_relay {
             config.datagram_max = DATAGRAM_MAX - HEADROOM - TAILROOM;
         }
