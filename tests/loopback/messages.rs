@@ -267,6 +267,33 @@ async fn a_slow_reader_holds_back_its_sender_and_nobody_else() -> Outcome {
     Ok(())
 }
 
+/// More than 16 bits count, and than any window of bytes holds back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_messages_without_number_wait_for_a_reader_who_is_late() -> Outcome {
+    const MOST: u32 = 200_000;
+    let broker = broker().await;
+    let (alice, bob) = peers(&broker).await;
+    let (ours, theirs) = connected(&alice, &bob, Serialization::Raw, true).await;
+    let mut sent = 0_u32;
+    while sent < MOST
+        && timeout(
+            Duration::from_secs(2),
+            ours.send_bytes(sent.to_be_bytes().to_vec()),
+        )
+        .await
+        .is_ok()
+    {
+        sent += 1;
+    }
+    println!("{sent} messages are on the way");
+    for number in 0..sent {
+        let value = soon(theirs.recv()).await?.expect("it was sent");
+        let bytes = value.as_bytes().map(|bytes| bytes.to_vec());
+        assert_eq!(bytes, Some(number.to_be_bytes().to_vec()));
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_that_flood_hold_no_more_than_the_budget_of_the_inboxes() -> Outcome {
     const REMOTES: usize = 4;

@@ -57,9 +57,9 @@ async fn many_short_lines_are_printed_fast_and_all() -> Outcome {
         for number in 0..LINES {
             assert_eq!(process.line().await, number.to_string());
         }
+        Ok(())
     };
-    let (sent, ()) = tokio::join!(sending, reading);
-    sent?;
+    tokio::try_join!(sending, reading)?;
     println!(
         "{:.0} lines/s",
         LINES as f64 / started.elapsed().as_secs_f64()

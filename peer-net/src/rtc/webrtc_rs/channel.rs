@@ -77,6 +77,9 @@ pub(super) async fn open(
         .await
         .map_err(|error| failure("no stream for the channel", error))?;
     sctp.packets.watch_stream(id);
+    if ours.ordered {
+        sctp.packets.bound_unread(0);
+    }
     stream
         .write_sctp(&open, Ppid::Dcep)
         .await
@@ -103,6 +106,9 @@ pub(super) async fn accept(
         .map_err(|error| failure("the channel's opening was not read", error))?;
     let bytes = buffer.get(..length).unwrap_or_default();
     let open = theirs(ppid == Ppid::Dcep, bytes)?;
+    if open.ordered {
+        sctp.packets.bound_unread(1);
+    }
     stream
         .write_sctp(&Bytes::from_static(&dcep::ACK), Ppid::Dcep)
         .await

@@ -16,6 +16,7 @@ mod minder;
 mod sctp;
 mod session;
 mod silence;
+mod unread;
 
 use core::time::Duration;
 

@@ -9,6 +9,7 @@
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ use webrtc_util::Conn;
 use super::flight::{Flight, is_after};
 use super::guard::SctpGuard;
 use super::guard::sctp::seal;
+use super::unread::Unread;
 use crate::rtc::channel::{End, end};
 
 /// The crate keeps an acknowledgement back for a second packet, and after the first time for ever:
@@ -30,15 +32,19 @@ const ACK_DELAY: Duration = Duration::from_millis(20);
 /// itself.
 const HOLDERS: usize = 3;
 const HEADER_LEN: usize = 12;
+/// TSN, stream, sequence number and protocol of DATA.
+const DATA_HEAD_LEN: usize = 12;
 const DATA: u8 = 0;
 const SACK: u8 = 3;
 const ABORT: u8 = 6;
 const SHUTDOWN: u8 = 7;
 const SHUTDOWN_ACK: u8 = 8;
 const RECONFIG: u8 = 130;
+const FORWARD_TSN: u8 = 192;
 const OUTGOING_RESET: u16 = 13;
 const RECONFIG_RESPONSE: u16 = 16;
 const ENDING: u8 = 0x01;
+const UNORDERED: u8 = 0x04;
 const IMMEDIATE: u8 = 0x08;
 
 /// An established association.
@@ -122,6 +128,9 @@ struct Seen {
     advertised: Option<u32>,
     /// Bytes read by the channel since then.
     read: u32,
+    /// Messages of an ordered channel that it has not read. Not known any more once the remote has
+    /// given up some.
+    unread: Option<Unread>,
     /// Our DATA.
     flight: Flight,
 }
@@ -146,6 +155,12 @@ impl Packets {
     /// Names the stream whose reset ends the session.
     pub(super) fn watch_stream(&self, stream: u16) {
         self.seen().stream = Some(stream);
+    }
+
+    /// Keeps the unread messages of that stream below what the association can tell apart. The
+    /// channel is ordered, and so many of its messages were read.
+    pub(super) fn bound_unread(&self, read: u16) {
+        self.seen().unread = Some(Unread::after(read));
     }
 
     /// Waits until the remote closed, reset the channel or broke DTLS. Everything that had arrived
@@ -194,9 +209,9 @@ impl Packets {
         self.acknowledged.notify_waiters();
     }
 
-    /// The channel took `length` bytes from the association. If the window had been all but closed,
-    /// the remote has to be told that it is open again, or it would wait for its retransmission
-    /// timer.
+    /// The channel took a message of `length` bytes from the association. If the window had been all
+    /// but closed, the remote has to be told that it is open again, or it would wait for its
+    /// retransmission timer.
     pub(super) fn consumed(&self, length: usize) {
         let mut seen = self.seen();
         seen.read = seen
@@ -205,7 +220,8 @@ impl Packets {
         let nearly_closed = seen
             .advertised
             .is_some_and(|window| window < self.window / 4);
-        if nearly_closed && seen.read >= self.window / 8 {
+        let opens = seen.unread.as_mut().is_some_and(Unread::read);
+        if opens || nearly_closed && seen.read >= self.window / 8 {
             seen.read = 0;
             drop(seen);
             self.repeat.notify_one();
@@ -333,6 +349,15 @@ impl Packets {
                         has_data = true;
                         seen.tsn = tsn;
                     }
+                    let (stream, sequence) = (be16(chunk.body, 4), be16(chunk.body, 6));
+                    let length = chunk.body.len().saturating_sub(DATA_HEAD_LEN);
+                    if stream == seen.stream
+                        && chunk.flags & UNORDERED == 0
+                        && let Some(unread) = &mut seen.unread
+                        && !sequence.is_some_and(|sequence| unread.take(sequence, length))
+                    {
+                        return Verdict::Drop;
+                    }
                     if seen.newest.is_none_or(|newest| is_after(tsn, newest)) {
                         seen.newest = Some(tsn);
                     }
@@ -354,6 +379,7 @@ impl Packets {
                     return Verdict::End;
                 }
                 SHUTDOWN | SHUTDOWN_ACK => return Verdict::End,
+                FORWARD_TSN => seen.unread = None,
                 RECONFIG if !has_data && seen.is_reset(chunk.body) => {
                     seen.reset = packet.to_vec();
                     return Verdict::End;
@@ -367,11 +393,8 @@ impl Packets {
             seen.data.extend_from_slice(packet);
         }
         drop(seen);
-        if let Some((at, allowed)) = window
-            && let Some(field) = packet.get_mut(at + 8..at + 12)
-        {
-            field.copy_from_slice(&allowed.to_be_bytes());
-            seal(packet);
+        if let Some((at, allowed)) = window {
+            set_window(packet, at, allowed);
         }
         Verdict::Pass
     }
@@ -395,14 +418,14 @@ impl Packets {
             return Err(closed());
         }
         let leaving = self.leaving(packet);
-        let asking;
-        let sent = if leaving.asks {
-            asking = asked_at_once(packet);
-            &asking
-        } else {
-            packet
-        };
-        match self.below.send(sent).await {
+        let mut changed = Cow::Borrowed(packet);
+        if leaving.asks {
+            ask_at_once(changed.to_mut());
+        }
+        if let Some((at, allowed)) = leaving.window {
+            set_window(changed.to_mut(), at, allowed);
+        }
+        match self.below.send(&changed).await {
             Ok(length) => {
                 if leaving.answers_reset {
                     self.reset_answered.notify_one();
@@ -437,6 +460,10 @@ impl Packets {
                     seen.owes_sack = false;
                     seen.advertised = be32(chunk.body, 4);
                     seen.read = 0;
+                    let allowed = seen.unread.as_mut().map(Unread::window);
+                    if let Some(allowed) = allowed.filter(|it| Some(*it) < seen.advertised) {
+                        leaving.window = Some((chunk.at, allowed));
+                    }
                 }
                 RECONFIG => {
                     leaving.answers_reset |= be16(chunk.body, 0) == Some(RECONFIG_RESPONSE);
@@ -458,6 +485,8 @@ impl Packets {
 struct Leaving {
     /// It asks the remote to acknowledge at once.
     asks: bool,
+    /// Its SACK, which begins here, has to tell of a smaller window.
+    window: Option<(usize, u32)>,
     /// It answers a reset, which the association does after its own reset.
     answers_reset: bool,
 }
@@ -601,10 +630,12 @@ fn ask_at_once(packet: &mut [u8]) {
     seal(packet);
 }
 
-fn asked_at_once(packet: &[u8]) -> Vec<u8> {
-    let mut asking = packet.to_vec();
-    ask_at_once(&mut asking);
-    asking
+/// Sets the window of the SACK that begins there.
+fn set_window(packet: &mut [u8], at: usize, window: u32) {
+    if let Some(field) = packet.get_mut(at + 8..at + 12) {
+        field.copy_from_slice(&window.to_be_bytes());
+        seal(packet);
+    }
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
