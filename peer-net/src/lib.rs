@@ -58,5 +58,5 @@ pub use peer_core::peer::{
 };
 pub use peer_core::serialization::Serialization;
 pub use peer_core::{ConnectionId, IdError, Label, PeerId, Token};
-pub use rtc::{IceServer, IceTransportPolicy, RtcConfig, Stack};
+pub use rtc::{IceServer, IceTransportPolicy, RtcConfig, Stack, UdpPorts};
 pub use value::{MAX_VALUES, Number, Object, Value};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use peer_net::{
     INBOX_BYTES, IceServer, MAX_CONNECTIONS, MAX_MESSAGE_SIZE, OFFERS_PER_SECOND, Peer,
-    PeerBuilder, REMOTE_OFFERS_PER_SECOND, RtcConfig, Stack,
+    PeerBuilder, REMOTE_OFFERS_PER_SECOND, RtcConfig, Stack, UdpPorts,
 };
 
 use crate::failure::{Failure, no_turn_advice};
@@ -68,6 +68,16 @@ pub(crate) struct PeerOptions {
     )]
     stack: Stack,
 
+    /// The UDP ports to use, for a firewall: one or a range, FIRST-LAST. With TURN servers each
+    /// connection needs one, as do further connections with the same remote. Any by default.
+    #[arg(long, value_name = "PORTS")]
+    udp_port: Option<UdpPorts>,
+
+    /// Seconds of silence until a connection is given up, up to an hour. It waits, and comes back
+    /// with all that was sent, while the network is gone or changes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    survive: u16,
+
     /// Certificates (PEM) to trust besides those of the system, when the broker is spoken to over
     /// TLS: those of a private authority, or the broker's own, self-signed one.
     #[arg(long, value_name = "FILE")]
@@ -114,6 +124,8 @@ impl PeerOptions {
             stack: self.stack,
             ice_servers: IceServer::peerjs_defaults(),
             include_loopback: self.include_loopback,
+            ports: self.udp_port,
+            survive: Duration::from_secs(self.survive.into()),
             ..RtcConfig::default()
         };
         let mut builder = Peer::builder()

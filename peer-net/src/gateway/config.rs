@@ -16,7 +16,7 @@ use toml::Spanned;
 
 use super::GatewayError;
 use super::options::{GatewayOptions, Settings};
-use crate::rtc::{IceServer, RtcConfig, Stack};
+use crate::rtc::{IceServer, RtcConfig, Stack, UdpPorts};
 use crate::signalling::BrokerAddress;
 use crate::tls;
 use blame::Blame;
@@ -118,6 +118,7 @@ struct Rtc {
     mdns: bool,
     #[serde(default)]
     stack: Stack,
+    udp_port: Option<UdpPorts>,
 }
 
 #[derive(Deserialize)]
@@ -207,6 +208,7 @@ impl GatewayConfig {
                 include_loopback: file.rtc.include_loopback,
                 ip_filter: file.rtc.addresses,
                 interfaces: file.rtc.interfaces,
+                ports: file.rtc.udp_port,
                 ..RtcConfig::default()
             },
             listen,

@@ -15,6 +15,7 @@ pub mod crypto;
 mod description;
 #[cfg(feature = "native")]
 mod native;
+mod ports;
 mod session;
 mod stage;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer};
 
 pub use channel::{ChannelReceiver, ChannelSender, Message, SendError};
+pub use ports::{BadPorts, UdpPorts};
 pub use session::{Endpoint, Session};
 
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
@@ -163,6 +165,15 @@ pub struct RtcConfig {
     pub ip_filter: Vec<IpAddr>,
     /// Only interfaces with these names are used. Default: empty, which means all.
     pub interfaces: Vec<String>,
+    /// Only these UDP ports of this machine are used. Default: any that are free.
+    ///
+    /// [`Stack::Native`] takes one for all sessions with different remotes, and one more for each
+    /// further session with a remote that has one; with TURN servers one a session, as a server
+    /// knows a client by its port. When none is free a session shares one: it gets no relayed
+    /// address, and what two sessions with one remote receive from the same port of it may go to
+    /// the wrong one, which drops it. The other stack takes several ports a session, and a session
+    /// that finds none fails.
+    pub ports: Option<UdpPorts>,
 }
 
 impl Default for RtcConfig {
@@ -183,6 +194,7 @@ impl Default for RtcConfig {
             include_loopback: false,
             ip_filter: Vec::new(),
             interfaces: Vec::new(),
+            ports: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Two sessions on the loopback interface, wired back to back through their events.
 
 mod ice;
+mod ports;
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ fn answer(config: Arc<RtcConfig>, offer: String, events: mpsc::Sender<SessionEve
 
 struct End {
     session: Session,
+    /// Its candidates so far.
+    candidates: Vec<String>,
     events: mpsc::Receiver<SessionEvent>,
     sender: ChannelSender,
     receiver: ChannelReceiver,
@@ -88,28 +91,42 @@ async fn last(events: &mut mpsc::Receiver<SessionEvent>) -> SessionEvent {
     timeout(PATIENCE, wait).await.expect("the session ends")
 }
 
-/// Starts both and carries signals between them until both are open. The answerer may run somewhere
-/// else.
+/// Starts both, which share nothing with others, and carries signals between them until both are
+/// open. The answerer may run somewhere else.
 async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -> (End, End) {
+    let [ours, theirs] = both(config).map(|config| Endpoint::new((*config).clone()));
+    pair_of([&ours, &theirs], "remote", ordered, there).await
+}
+
+/// The same of two that may have other sessions, whose remote is named so.
+async fn pair_of(
+    [ours, theirs]: [&Endpoint; 2],
+    remote: &str,
+    ordered: bool,
+    there: Option<Handle>,
+) -> (End, End) {
     let there = there.unwrap_or_else(Handle::current);
     let (events, mut from_a) = mpsc::channel(16);
-    let [ours, theirs] = both(config);
-    let a = offer(ours, "dc_test".into(), ordered, events);
+    let a = ours.offer(remote, "dc_test".into(), ordered, events);
     let Some(SessionEvent::LocalDescription(offer)) = from_a.recv().await else {
         panic!("the description comes first");
     };
     let (events, mut from_b) = mpsc::channel(16);
     let b = {
         let _entered = there.enter();
-        answer(theirs, offer, events)
+        theirs.answer(remote, offer, events)
     };
     let (mut open_a, mut open_b) = (None, None);
+    let mut candidates = [const { Vec::new() }; 2];
     let (mut encrypted_a, mut encrypted_b) = (false, false);
     let wire = async {
         while open_a.is_none() || open_b.is_none() {
             tokio::select! {
                 Some(event) = from_a.recv() => match event {
-                    SessionEvent::LocalCandidate(candidate) => b.add_candidate(candidate),
+                    SessionEvent::LocalCandidate(candidate) => {
+                        candidates[0].push(candidate.clone());
+                        b.add_candidate(candidate);
+                    }
                     SessionEvent::Open(sender, receiver) => {
                         assert!(encrypted_a, "DTLS is told before");
                         open_a = Some((sender, receiver));
@@ -120,7 +137,10 @@ async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -
                 },
                 Some(event) = from_b.recv() => match event {
                     SessionEvent::LocalDescription(answer) => a.apply_answer(answer),
-                    SessionEvent::LocalCandidate(candidate) => a.add_candidate(candidate),
+                    SessionEvent::LocalCandidate(candidate) => {
+                        candidates[1].push(candidate.clone());
+                        a.add_candidate(candidate);
+                    }
                     SessionEvent::Open(sender, receiver) => {
                         assert!(encrypted_b, "DTLS is told before");
                         open_b = Some((sender, receiver));
@@ -134,15 +154,18 @@ async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -
     };
     timeout(PATIENCE, wire).await.expect("both sides open");
     let ((sender_a, receiver_a), (sender_b, receiver_b)) = (open_a.unwrap(), open_b.unwrap());
+    let [candidates_a, candidates_b] = candidates;
     (
         End {
             session: a,
+            candidates: candidates_a,
             events: from_a,
             sender: sender_a,
             receiver: receiver_a,
         },
         End {
             session: b,
+            candidates: candidates_b,
             events: from_b,
             sender: sender_b,
             receiver: receiver_b,

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -33,11 +33,11 @@ struct Lanes {
     watched: bool,
 }
 
-/// A lane, and whose sessions are on it.
+/// A lane, and how many sessions each remote has on it.
 #[derive(Debug)]
 struct Taken {
     lane: Arc<Lane>,
-    remotes: HashSet<String>,
+    remotes: HashMap<String, usize>,
 }
 
 /// A session's place among the others, which it leaves when this is dropped.
@@ -59,7 +59,8 @@ impl Endpoint {
 
     /// Seats a session on a lane where no other one has this remote: data is told apart by source
     /// and socket alone. And one that asks TURN servers for an address on a lane of its own: to a
-    /// server one socket is one client.
+    /// server one socket is one client. When there is no port for a further lane it sits where it
+    /// disturbs least.
     pub(super) fn enter(
         self: &Arc<Self>,
         remote: &str,
@@ -69,26 +70,25 @@ impl Endpoint {
         let alone = self.servers.may_relay();
         let is_free = |taken: &Taken| match alone {
             true => taken.remotes.is_empty(),
-            false => !taken.remotes.contains(remote),
+            false => !taken.remotes.contains_key(remote),
         };
         let free = lanes.all.iter().position(is_free);
-        let at = match free {
-            Some(at) => at,
-            None => {
-                let lane = Arc::new(Lane::default());
-                self.look(&lane, &addresses(&self.config)?)?;
-                if !core::mem::replace(&mut lanes.watched, true) {
-                    tokio::spawn(watch(Arc::downgrade(self)));
-                }
-                lanes.all.push(Taken {
-                    lane,
-                    remotes: HashSet::new(),
-                });
-                lanes.all.len() - 1
+        let at = match free.map_or_else(|| self.add_lane(&mut lanes), Ok) {
+            Ok(at) => at,
+            Err(error) => {
+                let crowd = |taken: &Taken| {
+                    let same = taken.remotes.get(remote).copied();
+                    (same.unwrap_or(0), taken.remotes.len())
+                };
+                let all = lanes.all.iter().enumerate();
+                let least = all.min_by_key(|(_, taken)| crowd(taken));
+                let (at, _) = least.ok_or(error)?;
+                tracing::debug!("no UDP port is free for a session of its own");
+                at
             }
         };
         let taken = lanes.all.get_mut(at).ok_or(io::ErrorKind::NotFound)?;
-        taken.remotes.insert(remote.to_owned());
+        *taken.remotes.entry(remote.to_owned()).or_default() += 1;
         Ok(Place {
             seat: taken.lane.seat(Arc::clone(mailbox)),
             endpoint: Arc::clone(self),
@@ -96,13 +96,36 @@ impl Endpoint {
         })
     }
 
+    /// Opens a lane. Returns its position.
+    fn add_lane(self: &Arc<Self>, lanes: &mut Lanes) -> io::Result<usize> {
+        let lane = Arc::new(Lane::default());
+        self.look(&lane, &addresses(&self.config)?)?;
+        if !core::mem::replace(&mut lanes.watched, true) {
+            tokio::spawn(watch(Arc::downgrade(self)));
+        }
+        lanes.all.push(Taken {
+            lane,
+            remotes: HashMap::new(),
+        });
+        Ok(lanes.all.len() - 1)
+    }
+
     /// Has a lane follow the addresses of this machine.
     fn look(&self, lane: &Arc<Lane>, addresses: &[IpAddr]) -> io::Result<()> {
         lane.set_addresses(addresses, |id, ip| self.bind(id, ip))
     }
 
+    /// Binds a socket to the lowest port that is free of those it may have.
     fn bind(&self, id: SocketId, ip: IpAddr) -> io::Result<Socket> {
-        Socket::bind(id, SocketAddr::new(ip, 0))
+        let ports = self.config.ports.map_or(0..=0, |it| it.first()..=it.last());
+        let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
+        for port in ports {
+            match Socket::bind(id, SocketAddr::new(ip, port)) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => failure = error,
+                bound => return bound,
+            }
+        }
+        Err(failure)
     }
 
     /// What is there is whole after any panic.
@@ -115,8 +138,13 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut lanes = self.endpoint.lanes();
         lanes.all.retain_mut(|taken| {
-            if Arc::ptr_eq(&taken.lane, &self.seat.lane) {
-                taken.remotes.remove(&self.remote);
+            if Arc::ptr_eq(&taken.lane, &self.seat.lane)
+                && let Some(sessions) = taken.remotes.get_mut(&self.remote)
+            {
+                *sessions -= 1;
+                if *sessions == 0 {
+                    taken.remotes.remove(&self.remote);
+                }
             }
             // Its sockets go with the last session.
             !taken.remotes.is_empty()

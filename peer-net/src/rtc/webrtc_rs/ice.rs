@@ -15,6 +15,7 @@ use webrtc_ice::candidate::{Candidate, CandidateType};
 use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::network_type::NetworkType;
 use webrtc_ice::state::ConnectionState;
+use webrtc_ice::udp_network::{EphemeralUDP, UDPNetwork};
 use webrtc_ice::url::{ProtoType, SchemeType, Url};
 use webrtc_util::Conn;
 
@@ -120,6 +121,7 @@ impl Ice {
             include_loopback: config.include_loopback,
             ip_filter: Arc::new(Some(ip_filter(config))),
             interface_filter: Arc::new(interface_filter(config)),
+            udp_network: udp_network(config)?,
             ..Default::default()
         })
         .await?;
@@ -304,6 +306,15 @@ async fn is_gathering(agent: &Agent) -> bool {
 /// The lock holds a plain value, valid after any panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where sockets are bound: to any port, or to those allowed.
+fn udp_network(config: &RtcConfig) -> Result<UDPNetwork, webrtc_ice::Error> {
+    let ports = match config.ports {
+        Some(ports) => EphemeralUDP::new(ports.first(), ports.last())?,
+        None => EphemeralUDP::default(),
+    };
+    Ok(UDPNetwork::Ephemeral(ports))
 }
 
 fn ip_filter(config: &RtcConfig) -> IpFilterFn {
