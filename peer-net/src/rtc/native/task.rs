@@ -29,7 +29,9 @@ use crate::rtc::{IceTransportPolicy, RtcConfig, SessionEvent};
 use crate::time::{FOREVER, after, engine_now};
 
 /// Tables of a session: addresses of ours, of the remote, pairs, questions to servers, allocations.
-type Tables = ice::Resources<12, 32, 64, 16, 4>;
+type Tables = ice::Resources<8, 32, 40, 8, 0>;
+/// The same where TURN servers are asked for addresses, too.
+type RelayTables = ice::Resources<12, 32, 64, 16, 4>;
 /// Bytes of the longest message of a handshake.
 const MESSAGE_MAX: usize = 2048;
 
@@ -72,11 +74,21 @@ impl Task {
         let mut crypto = RingCrypto::default();
         let identity = Identity::generate(&mut crypto).map_err(|error| resources(&error))?;
         let epoch = Instant::now();
-        let mut tables = Box::new(Tables::new());
+        let (mut tables, mut relay_tables);
+        let tables = match self.endpoint.servers.may_relay() {
+            true => {
+                relay_tables = Box::new(RelayTables::new());
+                relay_tables.lend()
+            }
+            false => {
+                tables = Box::new(Tables::new());
+                tables.lend()
+            }
+        };
         let lists = Lists::default();
         let mut handshake = Box::new(dtls::Resources::<MESSAGE_MAX>::new());
         let memory = Memory {
-            ice: tables.lend(),
+            ice: tables,
             dtls: handshake.lend(),
             sctp: None,
         };
@@ -113,7 +125,8 @@ impl Task {
             armed: None,
         };
         let (session, mut detached) = session.without_sctp();
-        let mut work = Work { session, rest };
+        // In a box, as it would lie in the task's memory once for each place it is used in.
+        let mut work = Box::new(Work { session, rest });
         work.begin(self.role, offered)?;
         let mut lookup = Lookup::new(&self.endpoint, &lists);
         // Without memory for data: a remote that has not proved itself costs none.
@@ -124,7 +137,7 @@ impl Task {
         let Work {
             mut session,
             mut rest,
-        } = work;
+        } = *work;
         let window = receive_window(&config) as usize;
         let mut storage = Storage::new((config.send_buffer / 2).max(SMALL), window);
         loop {
@@ -135,16 +148,17 @@ impl Task {
                 memory: storage.lend(),
                 place: &mut place,
             };
-            let mut work = Work {
+            let mut work = Box::new(Work {
                 session: session.with_sctp(memory, detached),
                 rest,
-            };
+            });
             match lookup.run(&mut work).await {
                 Next::Memory(other) => sizes = other,
                 Next::Over => return Ok(()),
             }
-            rest = work.rest;
-            (session, detached) = work.session.without_sctp();
+            let ended = *work;
+            rest = ended.rest;
+            (session, detached) = ended.session.without_sctp();
         }
     }
 }
