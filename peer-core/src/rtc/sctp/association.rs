@@ -1,6 +1,7 @@
 //! The association: its memory, its state, and what the application calls.
 
 use super::packet::Header;
+use super::path::Path;
 use super::receive::{self, Receiver};
 use super::reset::Resets;
 use super::send::{self, Sender};
@@ -166,6 +167,7 @@ pub struct Association<'m> {
     pub(super) heartbeat: Option<Instant>,
     /// How many of these the remote has not answered, the last one included.
     pub(super) misses: u8,
+    pub(super) path: Path,
     pub(super) resets: Resets,
     pub(super) receiver: Receiver,
     pub(super) receive_memory: receive::Memory<'m>,
@@ -194,6 +196,7 @@ impl<'m> Association<'m> {
             attempts: 0,
             heartbeat: None,
             misses: 0,
+            path: Path::new(config.base_packet, config.packet & !3),
             resets: Resets::new(config.tsn, 0),
             receiver: Receiver::new(config.overtaking),
             receive_memory,
@@ -341,7 +344,7 @@ impl<'m> Association<'m> {
         }
         let timers = earlier(self.receiver.timeout(), self.sender.timeout());
         let others = earlier(self.heartbeat, self.resets.timeout());
-        earlier(timers, others)
+        earlier(earlier(timers, others), self.path.timeout())
     }
 
     /// Returns what happened and was not told yet.
@@ -413,6 +416,7 @@ impl<'m> Association<'m> {
             attempts: self.attempts,
             heartbeat: self.heartbeat,
             misses: self.misses,
+            path: self.path,
             resets: self.resets,
             receiver: self.receiver,
             sender: self.sender,

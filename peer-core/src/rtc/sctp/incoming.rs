@@ -66,7 +66,10 @@ impl Association<'_> {
                 let kept = bytes::copy(&mut self.heartbeat_info, info);
                 self.owed.heartbeat_ack = kept.map(|()| info.len());
             }
-            Chunk::HeartbeatAck(_) => self.misses = 0,
+            Chunk::HeartbeatAck(info) => {
+                self.misses = 0;
+                self.path.acknowledged(info);
+            }
             Chunk::Init(ref init) => {
                 self.init(init);
                 return false;

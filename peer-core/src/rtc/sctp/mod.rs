@@ -64,6 +64,7 @@
 //! | state cookie of the remote | the memory of the receiving half | the association ends, [`End::Unreachable`] |
 //! | duplicates told in one SACK | 8 | further ones are not told |
 //! | streams that one reset of the remote names | 64 | the reset is denied |
+//! | probes for longer packets | 3, then none for 10 minutes | packets stay as long as [`Config::base_packet`] |
 //! | HEARTBEAT of the remote | 64 bytes of information | a longer one is not answered |
 //!
 //! # Not supported
@@ -77,6 +78,7 @@ mod handshake;
 mod incoming;
 mod outgoing;
 mod packet;
+mod path;
 mod receive;
 mod reset;
 mod send;
@@ -108,6 +110,10 @@ pub struct Config {
     /// The longest packet in bytes, at least 512. Default: 1,140, which DTLS, TURN and IPv6 carry
     /// within 1,280.
     pub packet: u16,
+    /// Bytes of a packet that any path takes, a multiple of 4. Packets become longer, up to
+    /// [`packet`](Self::packet), as soon as one has arrived so (RFC 8899). Default: 896, which DTLS
+    /// and TURN carry within 1,000.
+    pub base_packet: u16,
     /// The longest message in bytes that the remote may send. Default: 262,144.
     pub receive_max: u64,
     /// The longest message in bytes that is sent (`a=max-message-size` of the remote), but for
@@ -144,6 +150,7 @@ impl Config {
             local_port: 5000,
             remote_port: 5000,
             packet: 1140,
+            base_packet: 896,
             receive_max: 262_144,
             send_max: 262_144,
             overtaking: true,

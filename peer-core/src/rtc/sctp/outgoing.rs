@@ -61,6 +61,7 @@ impl Association<'_> {
                 let mut writer = PacketWriter::new(out, self.header(self.remote_tag))?;
                 let cookie = self.receive_memory.bytes.get(..cookie)?;
                 writer.chunk(kind::COOKIE_ECHO, 0, &[cookie])?;
+                writer.limit(self.path.length());
                 if first {
                     self.sender.write(&mut self.send_memory, now, &mut writer);
                 }
@@ -75,6 +76,11 @@ impl Association<'_> {
     #[inline(never)]
     fn write_open(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
         let mut writer = PacketWriter::new(out, self.header(self.remote_tag))?;
+        let wait = self.sender.rtt.rto();
+        if self.path.write(now, wait, &mut writer).is_some() {
+            return writer.finish(self.config.checksum);
+        }
+        writer.limit(self.path.length());
         if core::mem::take(&mut self.owed.cookie_ack) {
             writer.chunk(kind::COOKIE_ACK, 0, &[])?;
         }
@@ -103,6 +109,9 @@ impl Association<'_> {
         }
         if self.sender.write(&mut self.send_memory, now, &mut writer) {
             self.wait_for_heartbeat(now);
+        }
+        if writer.room() < 4 {
+            self.path.wants_more(now);
         }
         (!writer.is_empty()).then(|| writer.finish(self.config.checksum))?
     }

@@ -3,7 +3,7 @@
 use super::super::serial::Tsn;
 use super::padded;
 
-/// Types of chunks (RFC 9260, section 3.2; RFC 3758, RFC 6525).
+/// Types of chunks (RFC 9260, section 3.2; RFC 3758, RFC 4820, RFC 6525).
 pub(crate) mod kind {
     pub(crate) const DATA: u8 = 0;
     pub(crate) const INIT: u8 = 1;
@@ -19,6 +19,7 @@ pub(crate) mod kind {
     pub(crate) const COOKIE_ACK: u8 = 11;
     pub(crate) const SHUTDOWN_COMPLETE: u8 = 14;
     pub(crate) const RECONFIG: u8 = 130;
+    pub(crate) const PAD: u8 = 132;
     pub(crate) const FORWARD_TSN: u8 = 192;
 }
 

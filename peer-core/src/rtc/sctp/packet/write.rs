@@ -27,6 +27,18 @@ impl<'b> PacketWriter<'b> {
         self.len == HEADER_LEN
     }
 
+    /// Whether the packet may become so long.
+    pub(crate) const fn takes(&self, length: usize) -> bool {
+        self.buffer.len() >= length
+    }
+
+    /// The packet may become so long at most.
+    pub(crate) fn limit(&mut self, length: usize) {
+        let buffer = core::mem::take(&mut self.buffer);
+        let length = length.clamp(self.len.min(buffer.len()), buffer.len());
+        self.buffer = buffer.get_mut(..length).unwrap_or_default();
+    }
+
     /// Bytes that are left for further chunks.
     pub(crate) const fn room(&self) -> usize {
         self.buffer.len() - self.len
@@ -45,6 +57,17 @@ impl<'b> PacketWriter<'b> {
         }
         room.get_mut(at..)?.fill(0);
         self.len += padded(len);
+        Some(())
+    }
+
+    /// Fills the packet up to a length with a chunk that means nothing (RFC 4820).
+    pub(crate) fn pad(&mut self, length: usize) -> Option<()> {
+        let room = self.buffer.get_mut(self.len..length)?;
+        let [l0, l1] = u16::try_from(room.len()).ok()?.to_be_bytes();
+        let (head, rest) = room.split_first_chunk_mut()?;
+        *head = [kind::PAD, 0, l0, l1];
+        rest.fill(0);
+        self.len = length;
         Some(())
     }
 
