@@ -1,7 +1,7 @@
 //! The options that every command with a peer takes.
 
 use core::pin::Pin;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -48,7 +48,8 @@ pub(crate) struct PeerOptions {
     no_reconnect: bool,
 
     /// A STUN or TURN server: stun:HOST:PORT, turn:USER:PASSWORD@HOST:PORT, or `none`. Repeatable.
-    /// Without it PeerJS's public ones are used. USER may hold colons, PASSWORD may not.
+    /// Without it PeerJS's public ones are used. USER may hold colons, PASSWORD may not. With the
+    /// native stack turns: and `?transport=tcp`, too.
     #[arg(long = "ice-server", value_name = "URL")]
     ice_servers: Vec<String>,
 
@@ -82,6 +83,11 @@ pub(crate) struct PeerOptions {
     /// TLS: those of a private authority, or the broker's own, self-signed one.
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
+
+    /// Certificates (PEM) to trust besides those of the system, when a TURN server is spoken to
+    /// over TLS (turns:): those of a private authority, or the server's own, self-signed one.
+    #[arg(long, value_name = "FILE")]
+    turn_cafile: Option<PathBuf>,
 
     /// Most connections at a time.
     #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS)]
@@ -120,7 +126,7 @@ impl PeerOptions {
             None => None,
         };
         let kept = state.as_ref().map(|state| &state.identity);
-        let rtc = RtcConfig {
+        let mut rtc = RtcConfig {
             stack: self.stack,
             ice_servers: IceServer::peerjs_defaults(),
             include_loopback: self.include_loopback,
@@ -128,6 +134,11 @@ impl PeerOptions {
             survive: Duration::from_secs(self.survive.into()),
             ..RtcConfig::default()
         };
+        if let Some(file) = &self.turn_cafile {
+            let added = rtc.add_turn_certificates(read_pem(file)?);
+            let cannot = |error| Failure::file(format!("{}: {error}", file.display()));
+            added.map_err(cannot)?;
+        }
         let mut builder = Peer::builder()
             .rtc(rtc)
             .broker(&self.broker)
@@ -139,10 +150,7 @@ impl PeerOptions {
             .offer_rate(self.offer_rate)
             .remote_offer_rate(self.remote_offer_rate);
         if let Some(file) = &self.cafile {
-            let pem = std::fs::read(file).map_err(|error| {
-                Failure::file(format!("{} cannot be read: {error}", file.display()))
-            })?;
-            builder = builder.root_certificates(pem);
+            builder = builder.root_certificates(read_pem(file)?);
         }
         if let Some(id) = kept.map(|kept| &kept.id[..]).or(id) {
             builder = builder.id(id);
@@ -188,6 +196,12 @@ impl PeerOptions {
     pub(crate) const fn reconnects(&self) -> bool {
         !self.no_reconnect
     }
+}
+
+/// Reads a file of certificates.
+fn read_pem(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file)
+        .map_err(|error| Failure::file(format!("{} cannot be read: {error}", file.display())))
 }
 
 /// `turn:USER:PASSWORD@HOST:PORT` carries the credentials that browsers keep apart. The user name

@@ -36,6 +36,8 @@ pub use channel::{ChannelReceiver, ChannelSender, Message, SendError};
 pub use ports::{BadPorts, UdpPorts};
 pub use session::{Endpoint, Session};
 
+use crate::tls::{self, TlsError};
+
 /// Remote candidates of one session; each is checked from every local one. More are dropped.
 const REMOTE_CANDIDATES_MAX: usize = 32;
 
@@ -196,6 +198,19 @@ impl Default for RtcConfig {
             interfaces: Vec::new(),
             ports: None,
         }
+    }
+}
+
+impl RtcConfig {
+    /// Adds every certificate of a PEM text, at least one, to
+    /// [`turn_certificates`](Self::turn_certificates).
+    ///
+    /// # Errors
+    /// There is none, or one cannot be read.
+    pub fn add_turn_certificates(&mut self, pem: impl AsRef<[u8]>) -> Result<(), TlsError> {
+        let certificates = tls::certificates(pem.as_ref())?;
+        self.turn_certificates.extend(certificates);
+        Ok(())
     }
 }
 

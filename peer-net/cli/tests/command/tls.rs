@@ -30,3 +30,19 @@ async fn a_certificate_that_is_given_is_trusted() -> Outcome {
         .assert_code(6);
     Ok(())
 }
+
+/// That a TURN server is then trusted is seen in `tests/netlab`.
+#[tokio::test]
+async fn turn_certificates_that_cannot_be_read_are_told() -> Outcome {
+    let broker = Broker::bind("127.0.0.1:0", BrokerOptions::default()).await?;
+    let folder = Folder::new();
+    let nothing = folder.path("nothing.pem");
+    let no_pem = folder.file("no.pem", "certificate");
+    for (file, word) in [(nothing, "cannot be read"), (no_pem, "CERTIFICATE")] {
+        let ended = run(&["listen", "--turn-cafile", &file], &at(&broker), "").await;
+        ended.assert_code(6);
+        let told = &ended.stderr;
+        assert!(told.contains(&file) && told.contains(word), "{told}");
+    }
+    Ok(())
+}
