@@ -209,8 +209,8 @@ impl Packets {
         self.acknowledged.notify_waiters();
     }
 
-    /// The channel took a message of `length` bytes from the association. If the window had been all
-    /// but closed, the remote has to be told that it is open again, or it would wait for its
+    /// The channel took a message of `length` bytes from the association. If the window had been
+    /// all but closed, the remote has to be told that it is open again, or it would wait for its
     /// retransmission timer.
     pub(super) fn consumed(&self, length: usize) {
         let mut seen = self.seen();
