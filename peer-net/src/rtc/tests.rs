@@ -100,10 +100,21 @@ async fn pair_between(config: RtcConfig, ordered: bool, there: Option<Handle>) -
 
 /// The same of two that may have other sessions, whose remote is named so.
 async fn pair_of(
+    endpoints: [&Endpoint; 2],
+    remote: &str,
+    ordered: bool,
+    there: Option<Handle>,
+) -> (End, End) {
+    pair_offered(endpoints, remote, ordered, there, |offer| offer).await
+}
+
+/// The same with an offer that is changed on its way.
+async fn pair_offered(
     [ours, theirs]: [&Endpoint; 2],
     remote: &str,
     ordered: bool,
     there: Option<Handle>,
+    change: fn(String) -> String,
 ) -> (End, End) {
     let there = there.unwrap_or_else(Handle::current);
     let (events, mut from_a) = mpsc::channel(16);
@@ -114,7 +125,7 @@ async fn pair_of(
     let (events, mut from_b) = mpsc::channel(16);
     let b = {
         let _entered = there.enter();
-        theirs.answer(remote, offer, events)
+        theirs.answer(remote, change(offer), events)
     };
     let (mut open_a, mut open_b) = (None, None);
     let mut candidates = [const { Vec::new() }; 2];
@@ -466,6 +477,21 @@ async fn descriptions_that_cannot_be_used() {
             "{failed:?}"
         );
     }
+}
+
+/// libdatachannel refuses a certificate that comes before it has noted its fingerprint.
+#[cfg(feature = "native")]
+#[tokio::test]
+async fn a_hasty_offerer_has_time_to_note_the_fingerprint() {
+    let config = RtcConfig {
+        stack: Stack::Native,
+        ..config()
+    };
+    let [ours, theirs] = [(); 2].map(|()| Endpoint::new(config.clone()));
+    let hasty = |offer: String| offer.replace("o=- ", "o=rtc ");
+    let started = Instant::now();
+    let _pair = pair_offered([&ours, &theirs], "remote", true, None, hasty).await;
+    assert!(started.elapsed() >= Duration::from_millis(50));
 }
 
 #[tokio::test]

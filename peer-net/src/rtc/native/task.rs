@@ -20,7 +20,7 @@ use super::mailbox::Mailbox;
 use super::servers::{Resolved, agent_servers};
 use super::storage::{SMALL, Storage};
 use super::streams::Streams;
-use super::work::{Next, Phase, Rest, Work};
+use super::work::{Handshake, Next, Phase, Rest, Work};
 use super::{Role, Told};
 use crate::rtc::crypto::RingCrypto;
 use crate::rtc::description::Remote;
@@ -113,6 +113,7 @@ impl Task {
             sockets: Vec::new().into(),
             channel: None,
             max_message_size: config.max_message_size,
+            handshake: Handshake::AtOnce,
             candidates: 0,
             servers: None,
             streams: Streams::new(Arc::clone(&self.endpoint.servers)),

@@ -6,6 +6,7 @@ mod end;
 mod signals;
 
 use core::pin::Pin;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ pub(super) struct Rest {
     pub(super) channel: Option<OpenChannel>,
     /// The longest message in bytes that both ends take.
     pub(super) max_message_size: u32,
+    pub(super) handshake: Handshake,
     /// Candidates of the remote that were taken.
     pub(super) candidates: usize,
     /// `None` before they are known.
@@ -86,6 +88,19 @@ pub(super) enum Phase {
     Ended,
     /// The same, and nobody wants the rest.
     Dropped,
+}
+
+/// How long a remote that is hasty has to note our fingerprint before our certificate comes. One
+/// whose processors are busy needs some 10 ms.
+const NOTING: Duration = Duration::from_millis(50);
+
+/// Whether our part of the handshake is done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    AtOnce,
+    /// [`NOTING`] after it could be.
+    Later,
+    At(Instant),
 }
 
 /// Why the work pauses.
@@ -182,7 +197,14 @@ impl Work<'_, '_> {
             Phase::Resetting(until) | Phase::Draining(until) => Some(until),
             Phase::Open | Phase::Ended | Phase::Dropped => None,
         };
-        [timeout, idle, phase].into_iter().flatten().min()
+        let handshake = match rest.handshake {
+            Handshake::At(at) if self.session.wants_work() => Some(at),
+            _ => None,
+        };
+        [timeout, idle, phase, handshake]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn now(&self) -> peer_core::time::Instant {
@@ -193,7 +215,21 @@ impl Work<'_, '_> {
     fn work(&mut self) -> bool {
         let now = self.now();
         let rest = &mut self.rest;
-        self.session.wants_work() && self.session.work(now, &mut rest.crypto, &rest.identity)
+        if !self.session.wants_work() {
+            return false;
+        }
+        match rest.handshake {
+            Handshake::AtOnce => self.session.work(now, &mut rest.crypto, &rest.identity),
+            Handshake::Later => {
+                rest.handshake = Handshake::At(Instant::now() + NOTING);
+                false
+            }
+            Handshake::At(at) if Instant::now() < at => false,
+            Handshake::At(_) => {
+                rest.handshake = Handshake::AtOnce;
+                true
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use peer_core::time::Instant;
 use peer_core::wire::sdp::{Emit, SCTP_PORT, Setup};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::Work;
+use super::{Handshake, Work};
 use crate::rtc::description::Remote;
 use crate::rtc::native::Role;
 use crate::rtc::native::failure::{self, Asked};
@@ -35,6 +35,9 @@ impl<'m> Work<'m, '_> {
             })?;
         }
         if let Some(remote) = &offered {
+            if remote.is_hasty {
+                self.rest.handshake = Handshake::Later;
+            }
             self.set_remote(now, remote)?;
         }
         let mut session_id = [0; 8];
