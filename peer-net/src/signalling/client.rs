@@ -1,5 +1,6 @@
 //! The client of a broker: the HTTP calls and the WebSocket, bounded and with a deadline each.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -153,7 +154,7 @@ impl BrokerClient {
     pub async fn connect(&self, id: &str, token: &str) -> Result<Socket, BrokerError> {
         const CALL: &str = "the WebSocket upgrade";
         let deadline = after(Instant::now(), self.connect_timeout);
-        let (stream, first) = self.open(deadline).await?;
+        let (stream, first, ours) = self.open(deadline).await?;
         let scheme = if self.address.secure { "wss" } else { "ws" };
         let authority = self.address.authority();
         let path = self.address.websocket(id, token, PEERJS_VERSION);
@@ -176,7 +177,7 @@ impl BrokerClient {
             Err(_) => Err(BrokerError::TimedOut {
                 stage: "no answer to the WebSocket upgrade",
             }),
-            Ok(Ok((stream, _))) => Ok(Socket { stream }),
+            Ok(Ok((stream, _))) => Ok(Socket { stream, ours }),
             Ok(Err(tungstenite::Error::Http(response))) => {
                 let (head, body) = response.into_parts();
                 let location = head.headers.get(header::LOCATION);
@@ -201,7 +202,7 @@ impl BrokerClient {
         body_max: usize,
     ) -> Result<Vec<u8>, BrokerError> {
         let deadline = after(Instant::now(), self.connect_timeout);
-        let (stream, first) = self.open(deadline).await?;
+        let (stream, first, _) = self.open(deadline).await?;
         let path = format!(
             "{}?ts={}&version={PEERJS_VERSION}",
             self.address.api(name),
@@ -247,10 +248,15 @@ impl BrokerClient {
     }
 
     /// TCP, and TLS if wanted. What the broker says first is seen by the second.
-    async fn open(&self, deadline: Instant) -> Result<(Stream, FirstByte), BrokerError> {
-        let (stream, first) = Sniffed::new(self.open_tcp(deadline).await?);
+    async fn open(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Stream, FirstByte, Option<SocketAddr>), BrokerError> {
+        let stream = self.open_tcp(deadline).await?;
+        let ours = stream.local_addr().ok();
+        let (stream, first) = Sniffed::new(stream);
         if !self.address.secure {
-            return Ok((Box::new(stream), first));
+            return Ok((Box::new(stream), first, ours));
         }
         let config = self.tls_config().await?;
         let host = self.address.host.clone();
@@ -260,7 +266,7 @@ impl BrokerClient {
             Err(_) => Err(BrokerError::TimedOut {
                 stage: "the TLS handshake did not finish",
             }),
-            Ok(Ok(stream)) => Ok((Box::new(stream), first)),
+            Ok(Ok(stream)) => Ok((Box::new(stream), first, ours)),
             Ok(Err(_)) if first.is_other_than_tls() => Err(BrokerError::NotTls {
                 authority: self.authority(),
             }),

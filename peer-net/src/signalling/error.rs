@@ -67,6 +67,9 @@ pub enum BrokerError {
         /// What rustls says.
         source: io::Error,
     },
+    /// This machine has lost the address from which the broker was spoken to.
+    #[error("this machine has no longer the address from which it spoke to the broker")]
+    Moved,
     /// HTTP.
     #[error("the HTTP exchange with the broker failed")]
     Http(#[source] hyper::Error),
@@ -139,6 +142,7 @@ impl BrokerError {
             | Self::Http(_)
             | Self::WebSocket(_)
             | Self::TimedOut { .. }
+            | Self::Moved
             | Self::Random => PeerError::Network,
         }
     }

@@ -1,6 +1,9 @@
 //! The client's WebSocket.
 
+use core::net::SocketAddr;
 use core::time::Duration;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -13,12 +16,16 @@ use super::error::BrokerError;
 
 /// Time for the socket to take one message. Beyond: [`BrokerError::TimedOut`].
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often it is looked whether this machine still has the address of a socket.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest message taken from the broker, in bytes. Beyond: the socket ends with an error.
 pub const MESSAGE_MAX: usize = 2 * 1024 * 1024;
 
 /// The open WebSocket of one id.
 pub struct Socket {
     pub(super) stream: WebSocketStream<Stream>,
+    /// Our own end of it.
+    pub(super) ours: Option<SocketAddr>,
 }
 
 impl Socket {
@@ -30,6 +37,7 @@ impl Socket {
             SocketSender { sink },
             SocketReceiver {
                 stream,
+                ours: self.ours,
                 error: None,
             },
         )
@@ -80,6 +88,7 @@ impl SocketSender {
 #[derive(Debug)]
 pub struct SocketReceiver {
     stream: SplitStream<WebSocketStream<Stream>>,
+    ours: Option<SocketAddr>,
     error: Option<BrokerError>,
 }
 
@@ -88,7 +97,14 @@ impl SocketReceiver {
     /// and [`error`](Self::error) says whether in order. Cancel safe.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         while self.error.is_none() {
-            match self.stream.next().await? {
+            let next = tokio::select! {
+                next = self.stream.next() => next?,
+                () = lost(self.ours) => {
+                    self.error = Some(BrokerError::Moved);
+                    continue;
+                }
+            };
+            match next {
                 Ok(Message::Text(text)) => return Some(text.as_bytes().to_vec()),
                 Ok(Message::Binary(bytes)) => return Some(bytes.to_vec()),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_)) => {
@@ -110,6 +126,22 @@ impl SocketReceiver {
     }
 }
 
+/// Waits until this machine has lost an address: nothing comes there any more, and without this
+/// that would only show once something was sent and not acknowledged.
+async fn lost(address: Option<SocketAddr>) {
+    let Some(mut address) = address else {
+        return core::future::pending().await;
+    };
+    address.set_port(0);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let bound = UdpSocket::bind(address);
+        if bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable) {
+            return;
+        }
+    }
+}
+
 pub(super) type Stream = Box<dyn Io>;
 
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -119,5 +151,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
 impl core::fmt::Debug for dyn Io {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Io")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_this_machine_has_not_is_lost() {
+        let here = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert!(timeout(10 * LOOK, lost(here)).await.is_err());
+        assert!(timeout(10 * LOOK, lost(None)).await.is_err());
+        let gone = Some(SocketAddr::from(([192, 0, 2, 254], 1)));
+        assert!(timeout(10 * LOOK, lost(gone)).await.is_ok());
     }
 }
