@@ -152,7 +152,7 @@ pub struct RtcConfig {
     pub max_message_size: u32,
     /// SCTP receive window in bytes at most: received, and not yet read by the session. Default:
     /// 1 MiB. Values below twice [`max_message_size`](Self::max_message_size) are raised to it.
-    /// `Stack::Native` tells the remote 8 KiB while little comes: no more than that in a second.
+    /// `Stack::Native` tells the remote 4 KiB while little comes: no more than that in a second.
     pub receive_window: u32,
     /// Bytes of messages that wait in one [`ChannelReceiver`]. When it is full the window closes
     /// and the remote has to wait. Default: 4 MiB; at least one message always fits.

@@ -7,10 +7,10 @@ use peer_core::rtc::sctp::{Chunk, Memory, Run};
 use tokio::time::Instant;
 
 /// Bytes of each half while little is under way.
-pub(super) const SMALL: usize = 8 * 1024;
+pub(super) const SMALL: usize = 4 * 1024;
 /// Chunks that may be under way, and gaps that are kept in what came, with little memory and with
 /// all of it. Sending waits beyond; what would make one more gap is dropped, and comes again.
-const CHUNKS: [usize; 2] = [64, 8192];
+const CHUNKS: [usize; 2] = [32, 8192];
 const RUNS: [usize; 2] = [16, 512];
 
 /// More than [`SMALL`] in so short a time is much: with little memory no more can come in one round

@@ -135,10 +135,7 @@ impl Task {
             Next::Memory(sizes) => sizes,
             Next::Over => return Ok(()),
         };
-        let Work {
-            mut session,
-            mut rest,
-        } = *work;
+        let (mut session, mut rest) = work.apart();
         let window = receive_window(&config) as usize;
         let mut storage = Storage::new((config.send_buffer / 2).max(SMALL), window);
         loop {
@@ -157,9 +154,9 @@ impl Task {
                 Next::Memory(other) => sizes = other,
                 Next::Over => return Ok(()),
             }
-            let ended = *work;
-            rest = ended.rest;
-            (session, detached) = ended.session.without_sctp();
+            let before;
+            (before, rest) = work.apart();
+            (session, detached) = before.without_sctp();
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::rtc::native::channel::OpenChannel;
 use crate::rtc::native::failure;
 use crate::rtc::stage::{Failure, Stage};
 use crate::rtc::{IceState, SessionEvent};
+use crate::time::FOREVER;
 
 /// Candidates and states that wait until somebody listens; further ones are not told.
 const UNTOLD_MAX: usize = 64;
@@ -122,7 +123,7 @@ impl Work<'_, '_> {
     /// sooner: at the end of its own time, which is as long, the engine says less.
     pub(super) fn opening_ends(&self, until: Instant) -> Instant {
         let sooner = match self.rest.told.stage.get() {
-            Stage::Checking => self.rest.config.connect_timeout / SOONER,
+            Stage::Checking => self.rest.config.connect_timeout.min(FOREVER) / SOONER,
             _ => Duration::ZERO,
         };
         until.checked_sub(sooner).unwrap_or(until)

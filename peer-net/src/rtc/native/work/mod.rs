@@ -120,6 +120,14 @@ enum Wake {
     More,
 }
 
+impl<'m, 'd> Work<'m, 'd> {
+    /// Takes the box apart, whose memory goes at once.
+    pub(super) fn apart(self: Box<Self>) -> (Session<'m, 'd, RingCrypto>, Rest) {
+        let Work { session, rest } = *self;
+        (session, rest)
+    }
+}
+
 impl Work<'_, '_> {
     /// Works until it is over, or until other memory is wanted.
     pub(super) async fn run(&mut self) -> Next {
