@@ -129,6 +129,13 @@ impl Session {
         either!(self, add_candidate(candidate));
     }
 
+    /// Tells that signals reach the remote again, after the way on which they go was lost: where
+    /// our address changed meanwhile the remote is told it again. The stack of webrtc-rs has told
+    /// all it ever will.
+    pub fn signalled_again(&self) {
+        either!(self, signalled_again());
+    }
+
     /// Returns how many candidates came too fast or too late to be looked at.
     pub fn candidates_dropped(&self) -> u64 {
         either!(self, candidates_dropped())

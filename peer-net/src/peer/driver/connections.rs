@@ -282,6 +282,12 @@ impl Connections {
         }
     }
 
+    /// The broker takes signals again.
+    pub(super) fn signalled_again(&self) {
+        let sessions = self.slots.values().filter_map(|slot| slot.session.as_ref());
+        sessions.for_each(Session::signalled_again);
+    }
+
     /// Ends the session. The slot stays for the connection's last event.
     pub(super) fn close(&mut self, handle: ConnectionHandle) {
         if let Some(session) = self

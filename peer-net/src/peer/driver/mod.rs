@@ -311,6 +311,7 @@ impl Driver {
     fn engine_event(&mut self, engine: &mut Engine<'_>, event: EngineEvent) {
         match event {
             EngineEvent::Open => {
+                self.connections.signalled_again();
                 if let Some(backoff) = &mut self.backoff {
                     backoff.reset();
                 }

@@ -33,6 +33,8 @@ pub(super) struct Mail {
     pub(super) candidates: VecDeque<String>,
     /// All sockets there are, if these are others than before.
     pub(super) sockets: Option<Arc<[Arc<Socket>]>>,
+    /// The way of signals is back: what was told on it may have been lost.
+    pub(super) signalled_again: bool,
     /// The session is to be closed.
     pub(super) close: bool,
 }
@@ -69,6 +71,12 @@ impl Mailbox {
     /// Tells the sockets there are now.
     pub(super) fn sockets(&self, sockets: Arc<[Arc<Socket>]>) {
         self.lock().sockets = Some(sockets);
+        self.notify.notify_one();
+    }
+
+    /// Tells that the way of signals is back.
+    pub(super) fn signalled_again(&self) {
+        self.lock().signalled_again = true;
         self.notify.notify_one();
     }
 

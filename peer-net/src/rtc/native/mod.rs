@@ -80,6 +80,10 @@ impl Session {
         }
     }
 
+    pub(super) fn signalled_again(&self) {
+        self.mailbox.signalled_again();
+    }
+
     pub(super) fn candidates_dropped(&self) -> u64 {
         self.candidates_dropped.load(Ordering::Relaxed)
     }

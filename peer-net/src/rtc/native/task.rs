@@ -115,6 +115,7 @@ impl Task {
             max_message_size: config.max_message_size,
             handshake: Handshake::AtOnce,
             candidates: 0,
+            has_moved: false,
             servers: None,
             streams: Streams::new(Arc::clone(&self.endpoint.servers)),
             unsent: VecDeque::new(),

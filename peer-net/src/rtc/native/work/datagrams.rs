@@ -29,6 +29,9 @@ impl Work<'_, '_> {
         for candidate in mail.candidates.drain(..) {
             self.add_candidate(&candidate);
         }
+        if core::mem::take(&mut mail.signalled_again) && self.rest.has_moved {
+            self.session.tell_candidates_again();
+        }
         self.receive(&mut mail.datagrams);
         if core::mem::take(&mut mail.close) {
             self.close();

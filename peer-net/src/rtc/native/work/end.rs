@@ -28,18 +28,22 @@ impl Work<'_, '_> {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::LocalCandidate(candidate) => {
+                    self.rest.has_moved |= self.rest.phase == Phase::Open;
                     let line = candidate.line(self.session.ice().ufrag()).to_string();
                     self.tell(SessionEvent::LocalCandidate(line));
                 }
                 Event::GatheringDone => self.look_for_relays(),
                 Event::PathChanged(path) => *self.rest.told.address() = Some(path.remote),
                 Event::Connected => {
+                    self.rest.candidates = 0;
                     if self.rest.told.stage.get() == Stage::Checking {
                         self.rest.told.stage.enter(Stage::Encrypting);
                     }
                     self.tell(SessionEvent::IceState(IceState::Connected));
                 }
                 Event::Disconnected => {
+                    // The remote checks us then, too, through what NATs of its own it is behind.
+                    self.session.tell_candidates_again();
                     self.tell(SessionEvent::IceState(IceState::Disconnected));
                 }
                 Event::Secured => {

@@ -55,8 +55,11 @@ pub(super) struct Rest {
     /// The longest message in bytes that both ends take.
     pub(super) max_message_size: u32,
     pub(super) handshake: Handshake,
-    /// Candidates of the remote that were taken.
+    /// Candidates of the remote that were taken since a path worked.
     pub(super) candidates: usize,
+    /// Whether candidates were told since the channel is open, and may have been lost with the
+    /// broker.
+    pub(super) has_moved: bool,
     /// `None` before they are known.
     pub(super) servers: Option<Arc<[Resolved]>>,
     /// To TURN servers.
