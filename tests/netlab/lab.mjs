@@ -122,7 +122,7 @@ export class Lab {
     this.#wire(`nat-${side}`, `to-${name}`, `host-${side}`, name);
     this.ip(`nat-${side}`, `link set to-${name} master lan`);
     this.#address(`host-${side}`, name, `${lan}.${number}/24`, `${prefix}::${number}/64`);
-    this.#default(`host-${side}`, `${lan}.1`, `${prefix}::1`);
+    this.#default(`host-${side}`, `${lan}.1 dev ${name}`, `${prefix}::1 dev ${name}`);
   }
 
   /** Takes it away. */
