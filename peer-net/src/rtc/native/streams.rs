@@ -8,6 +8,8 @@
 //! |---|---|---|
 //! | streams | [`STREAMS_MAX`] | [`TooManyStreams`] |
 //! | opening, TLS included | [`OPENING`] | [`Event::Closed`] |
+//! | pause until one that ended is opened again | [`PAUSE_MIN`], doubled up to [`PAUSE_MAX`] | |
+//! | time until what was sent is acknowledged, on Linux | [`UNACKNOWLEDGED`] | [`Event::Closed`] |
 //! | bytes of a message that comes | [`MESSAGE_MAX`] | the stream ends, as TURN would be lost in it |
 //! | bytes that wait unsent | [`UNSENT_MAX`], with TLS a record more | the datagram is dropped |
 //! | of these in the kernel, on Linux | [`NOT_SENT`], and what is under way | the rest waits here |
@@ -31,7 +33,7 @@ use peer_core::rtc::ice::turn::message_len;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -41,6 +43,13 @@ use super::servers::{Resolved, ServerUrl, Servers, Transport};
 pub(super) const STREAMS_MAX: usize = 8;
 /// How long a stream may take to open.
 const OPENING: Duration = Duration::from_secs(10);
+/// How long nothing is tried after a stream has ended, at first, and when nothing came on it again
+/// and again.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(8);
+/// How long the server may leave unacknowledged what was sent.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// Bytes of the longest message that comes: what a datagram carries, and a STUN header.
 const MESSAGE_MAX: usize = 1_500 + 20;
 /// Bytes that are read at once.
@@ -60,7 +69,7 @@ pub(super) enum Event<'a> {
     Opened(SocketId),
     /// A message came, from the server at this address.
     Message(SocketId, SocketAddr, &'a mut [u8]),
-    /// It could not be opened, or has ended: a sentence says why. Its id is free.
+    /// It could not be opened, or has ended: a sentence says why. After a pause it is opened again.
     Closed(SocketId, String),
 }
 
@@ -80,12 +89,17 @@ struct Stream {
     id: SocketId,
     address: SocketAddr,
     url: Arc<ServerUrl>,
+    /// From which address of ours, if it matters.
+    from: Option<IpAddr>,
     state: State,
+    /// How long nothing is tried when it ends.
+    pause: Duration,
 }
 
 enum State {
     Opening(Pin<Box<dyn Future<Output = Result<Pipe, Trouble>> + Send>>),
     Open(Open),
+    Paused(Pin<Box<Sleep>>),
 }
 
 /// Why a stream cannot be opened.
@@ -161,25 +175,32 @@ impl Streams {
         if self.streams.len() >= STREAMS_MAX {
             return Err(TooManyStreams);
         }
-        let tls = match to.url.transport {
-            Transport::Tls => Some(self.tls(&to.url)),
-            Transport::Tcp | Transport::Udp => None,
-        };
-        self.streams.push(Stream {
+        let mut stream = Stream {
             id,
             address: to.address,
             url: Arc::clone(&to.url),
-            state: State::Opening(Box::pin(open(to.address, from, tls))),
-        });
+            from,
+            state: State::paused(Duration::ZERO),
+            pause: PAUSE_MIN,
+        };
+        stream.begin(&self.servers);
+        self.streams.push(stream);
         Ok(())
     }
 
-    fn tls(&self, url: &ServerUrl) -> Result<(TlsConnector, ServerName<'static>), Trouble> {
-        let config = self.servers.tls();
-        let config = config.map_err(|error| Trouble::Setup(error.to_string()))?;
-        let name = ServerName::try_from(url.host.to_string());
-        let name = name.map_err(|error| Trouble::Setup(error.to_string()))?;
-        Ok((TlsConnector::from(config), name))
+    /// Ends those from an address that is not among these, which are ours now. They are opened
+    /// again at once. Returns their ids; nothing more is told of their end.
+    pub(super) fn leave(&mut self, ours: &[IpAddr]) -> Vec<SocketId> {
+        let mut left = Vec::new();
+        for stream in &mut self.streams {
+            if let State::Open(open) = &stream.state
+                && open.pipe.ours().is_some_and(|ip| !ours.contains(&ip))
+            {
+                stream.state = State::paused(Duration::ZERO);
+                left.push(stream.id);
+            }
+        }
+        left
     }
 
     /// Ends a stream. Nothing more is told of it.
@@ -206,7 +227,7 @@ impl Streams {
     #[cfg(test)]
     pub(super) fn has_unsent(&self) -> bool {
         self.streams.iter().any(|stream| match &stream.state {
-            State::Opening(_) => false,
+            State::Opening(_) | State::Paused(_) => false,
             State::Open(open) => !open.unsent.is_empty() || open.unflushed,
         })
     }
@@ -221,9 +242,15 @@ impl Streams {
         let count = self.streams.len();
         for step in 0..count {
             let place = (self.turn + step) % count;
-            if let Some(stream) = self.streams.get_mut(place)
-                && let Poll::Ready(found) = stream.poll(context)
+            let Some(stream) = self.streams.get_mut(place) else {
+                continue;
+            };
+            if let State::Paused(pause) = &mut stream.state
+                && pause.as_mut().poll(context).is_ready()
             {
+                stream.begin(&self.servers);
+            }
+            if let Poll::Ready(found) = stream.poll(context) {
                 self.turn = place + 1;
                 return Poll::Ready((place, found));
             }
@@ -232,21 +259,29 @@ impl Streams {
     }
 
     fn tell(&mut self, place: usize, found: Found) -> Event<'_> {
+        let stream = &mut self.streams[place];
         if let Found::Closed(why) = found {
-            let stream = self.streams.remove(place);
+            stream.state = State::paused(stream.pause);
+            stream.pause = PAUSE_MAX.min(stream.pause * 2);
             let why = format!("the TURN server {} ({}) {why}", stream.url, stream.address);
             return Event::Closed(stream.id, why);
         }
-        let Stream {
-            id, address, state, ..
-        } = &mut self.streams[place];
-        match (found, state) {
+        match (found, &mut stream.state) {
             (Found::Message(range), State::Open(open)) => {
-                Event::Message(*id, *address, &mut open.received[range])
+                stream.pause = PAUSE_MIN;
+                Event::Message(stream.id, stream.address, &mut open.received[range])
             }
-            _ => Event::Opened(*id),
+            _ => Event::Opened(stream.id),
         }
     }
+}
+
+fn tls(servers: &Servers, url: &ServerUrl) -> Result<(TlsConnector, ServerName<'static>), Trouble> {
+    let config = servers.tls();
+    let config = config.map_err(|error| Trouble::Setup(error.to_string()))?;
+    let name = ServerName::try_from(url.host.to_string());
+    let name = name.map_err(|error| Trouble::Setup(error.to_string()))?;
+    Ok((TlsConnector::from(config), name))
 }
 
 /// Opens a stream.
@@ -284,11 +319,30 @@ async fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> 
     let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT)?;
+    {
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_tcp_notsent_lowat(NOT_SENT)?;
+        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    }
     Ok(stream)
 }
 
+impl State {
+    fn paused(pause: Duration) -> Self {
+        Self::Paused(Box::pin(sleep(pause)))
+    }
+}
+
 impl Stream {
+    /// Begins to open it.
+    fn begin(&mut self, servers: &Servers) {
+        let tls = match self.url.transport {
+            Transport::Tls => Some(tls(servers, &self.url)),
+            Transport::Tcp | Transport::Udp => None,
+        };
+        self.state = State::Opening(Box::pin(open(self.address, self.from, tls)));
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Found> {
         match &mut self.state {
             State::Opening(opening) => match ready!(opening.as_mut().poll(context)) {
@@ -305,6 +359,7 @@ impl Stream {
                     Poll::Ready(Ok(())) | Poll::Pending => open.poll_read(context, broken),
                 }
             }
+            State::Paused(_) => Poll::Pending,
         }
     }
 }
@@ -383,6 +438,15 @@ fn closed(why: fmt::Arguments<'_>) -> Poll<Found> {
 }
 
 impl Pipe {
+    /// Our own address of it.
+    fn ours(&self) -> Option<IpAddr> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        stream.local_addr().ok().map(|ours| ours.ip())
+    }
+
     fn read(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, out),

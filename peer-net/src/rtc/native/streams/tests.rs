@@ -123,7 +123,7 @@ async fn what_is_no_turn_ends_the_stream() {
         server.write_all(bytes).await.unwrap();
         server.shutdown().await.unwrap();
         closed(next(&mut streams).await, word);
-        // It is gone, and so may be opened again.
+        // It is gone, for a while.
         assert!(
             timeout(Duration::from_millis(1), streams.next())
                 .await
@@ -131,6 +131,30 @@ async fn what_is_no_turn_ends_the_stream() {
         );
         streams.send(ID, b"dropped");
         assert!(!streams.has_unsent());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ended_is_opened_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mut streams, to) = streams(&format!("turn:{address}?transport=tcp"), &[]).await;
+    streams.connect(ID, &to, None).unwrap();
+    for ends in 0..3 {
+        let (opened, accepted) = tokio::join!(next(&mut streams), listener.accept());
+        assert_eq!(opened, Told::Opened(ID), "{ends}");
+        match ends {
+            0 => {
+                drop(accepted.unwrap());
+                closed(next(&mut streams).await, "ended");
+            }
+            // Our address is gone, and its end not told.
+            1 => {
+                assert_eq!(streams.leave(&[address.ip()]), []);
+                assert_eq!(streams.leave(&[]), [ID]);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -145,6 +145,10 @@ impl<'m> Work<'m, '_> {
         if let Err(error) = self.session.set_addresses(now, &addresses) {
             tracing::debug!(%error, "some are not used");
         }
+        let ours: Vec<_> = addresses.iter().map(|(_, address)| address.ip()).collect();
+        for id in self.rest.streams.leave(&ours) {
+            self.session.stream_closed(now, id);
+        }
     }
 
     /// Takes the remote's answer.
