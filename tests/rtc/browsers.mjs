@@ -88,6 +88,9 @@ async function startFirefox() {
       await goto(url);
       return {
         goto,
+        resize: (viewport) => ask("browsingContext.setViewport", { context, viewport }),
+        /** Runs a function in each page that is loaded from now on, before its own scripts. */
+        preload: (act) => ask("script.addPreloadScript", { functionDeclaration: String(act), contexts: [context] }),
         async run(expression) {
           const wrapped = `(async () => JSON.stringify(await (${expression})) ?? "null")()`;
           const target = { context };

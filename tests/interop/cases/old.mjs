@@ -10,8 +10,10 @@ const RAW = ["", "plain", "héllo, 中文 🌍", bytes(1, 2, 3), pattern(50_000)
 
 export default function old() {
   for (const version of ["0.3.14", "1.4.7"]) {
-    // It finds no SCTP in a Firefox without the old `dataChannel.reliable`, and then cannot connect.
-    if (version === "0.3.14" && BROWSER === "firefox") continue;
+    if (version === "0.3.14" && BROWSER === "firefox") {
+      cannot(version);
+      continue;
+    }
     for (const broker of BROKERS) {
       for (const [serialization, values] of Object.entries({ binary: BINARY, "binary-utf8": BINARY, raw: RAW })) {
         if (version === "1.4.7" && serialization === "raw") continue; // it knows no raw
@@ -37,6 +39,14 @@ export default function old() {
         await carriesOneByOne(ends.remote, ends.browser, COMMON);
       }, { browser: { version } }));
   }
+}
+
+function cannot(version) {
+  test(`PeerJS ${version} finds no SCTP in a Firefox without the old dataChannel.reliable, and connects to nobody`, () =>
+    withPair(world.brokers[BROKERS[0]], async ({ browser, remote }) => {
+      assert.equal(await browser.page.evaluate(() => Boolean(util.supports.sctp)), false);
+      await assert.rejects(browser.command({ connect: remote.id, reliable: true }), /Reliable is not a constructor/);
+    }, { browser: { version } }));
 }
 
 async function carriesOneByOne(from, to, values) {
