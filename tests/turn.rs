@@ -19,6 +19,8 @@ type Outcome = Result<(), Box<dyn core::error::Error>>;
 
 /// No test decides by this time; it only ends one that hangs.
 const HANG: Duration = Duration::from_secs(120);
+/// How a server is asked over TCP.
+const OVER_TCP: &str = "?transport=tcp";
 const USER: &str = "peer";
 const PASSWORD: &str = "secret";
 
@@ -45,7 +47,7 @@ impl Turn {
             .arg(format!("--listening-port={port}"))
             .args(["--lt-cred-mech", "--realm=peer.test"])
             .arg(format!("--user={USER}:{PASSWORD}"))
-            .args(["--no-tls", "--no-dtls", "--no-tcp", "--no-cli"])
+            .args(["--no-tls", "--no-dtls", "--no-cli"])
             .args(["--allow-loopback-peers", "--verbose", "--log-file=stdout"])
             .arg(format!("--userdb={}.db", scratch.display()))
             .arg(format!("--pidfile={}.pid", scratch.display()))
@@ -100,8 +102,8 @@ impl Turn {
             .count()
     }
 
-    fn server(&self, password: &str) -> IceServer {
-        IceServer::turn(format!("turn:127.0.0.1:{}", self.port), USER, password)
+    fn server(&self, password: &str, how: &str) -> IceServer {
+        IceServer::turn(format!("turn:127.0.0.1:{}{how}", self.port), USER, password)
     }
 }
 
@@ -153,8 +155,26 @@ async fn exchange(ours: &DataConnection, theirs: &DataConnection) -> Outcome {
 #[tokio::test]
 async fn two_peers_that_may_only_be_relayed() -> Outcome {
     let turn = Turn::start();
+    relayed(&turn, turn.server(PASSWORD, "")).await
+}
+
+#[tokio::test]
+async fn two_peers_that_may_only_be_relayed_over_tcp() -> Outcome {
+    let turn = Turn::start();
+    relayed(&turn, turn.server(PASSWORD, OVER_TCP)).await
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_over_tcp_ends_a_connect_that_may_only_be_relayed() -> Outcome {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("turn:{}{OVER_TCP}", listener.local_addr()?);
+    drop(listener);
+    not_relayed(IceServer::turn(url, USER, PASSWORD)).await
+}
+
+async fn relayed(turn: &Turn, server: IceServer) -> Outcome {
     let broker = broker().await;
-    let relay = |id| builder(&broker, turn.server(PASSWORD), IceTransportPolicy::Relay).id(id);
+    let relay = |id| builder(&broker, server.clone(), IceTransportPolicy::Relay).id(id);
     let alice = soon(relay("alice").open()).await?;
     let bob = soon(relay("bob").open()).await?;
     let (ours, theirs) = connected(&alice, &bob).await;
@@ -178,7 +198,7 @@ async fn two_peers_that_may_only_be_relayed() -> Outcome {
 async fn a_wrong_password_leaves_direct_paths() -> Outcome {
     let turn = Turn::start();
     let broker = broker().await;
-    let all = |id| builder(&broker, turn.server("wrong"), IceTransportPolicy::All).id(id);
+    let all = |id| builder(&broker, turn.server("wrong", ""), IceTransportPolicy::All).id(id);
     let alice = soon(all("alice").open()).await?;
     let bob = soon(all("bob").open()).await?;
     let (ours, theirs) = connected(&alice, &bob).await;
@@ -190,10 +210,15 @@ async fn a_wrong_password_leaves_direct_paths() -> Outcome {
 #[tokio::test]
 async fn a_wrong_password_ends_a_connect_that_may_only_be_relayed() -> Outcome {
     let turn = Turn::start();
+    not_relayed(turn.server("wrong", "")).await?;
+    not_relayed(turn.server("wrong", OVER_TCP)).await
+}
+
+async fn not_relayed(server: IceServer) -> Outcome {
     let broker = broker().await;
-    let alice = builder(&broker, turn.server("wrong"), IceTransportPolicy::Relay).id("alice");
+    let alice = builder(&broker, server.clone(), IceTransportPolicy::Relay).id("alice");
     let alice = soon(alice.connect_timeout(Duration::from_secs(10)).open()).await?;
-    let bob = builder(&broker, turn.server(PASSWORD), IceTransportPolicy::All).id("bob");
+    let bob = builder(&broker, server, IceTransportPolicy::All).id("bob");
     let _bob = soon(bob.open()).await?;
     match soon(alice.connect("bob").into_future()).await {
         Err(ConnectError::Failed(failure)) => {

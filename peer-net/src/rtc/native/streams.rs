@@ -203,6 +203,12 @@ impl Streams {
         left
     }
 
+    /// Whether one is not open yet.
+    pub(super) fn are_opening(&self) -> bool {
+        let mut streams = self.streams.iter();
+        streams.any(|stream| matches!(stream.state, State::Opening(_)))
+    }
+
     /// Ends a stream. Nothing more is told of it.
     pub(super) fn close(&mut self, id: SocketId) {
         self.streams.retain(|stream| stream.id != id);

@@ -185,6 +185,7 @@ impl Work<'_, '_> {
                     streams::Event::Closed(id, why) => {
                         tracing::debug!(why, "a stream to a TURN server is closed");
                         self.session.stream_closed(now, id);
+                        self.look_for_relays();
                     }
                 }
                 Wake::Mail

@@ -9,7 +9,7 @@ use peer_core::time::Instant;
 use peer_core::wire::sdp::{Emit, SCTP_PORT, Setup};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::{Handshake, Work};
+use super::{Handshake, Phase, Work};
 use crate::rtc::description::Remote;
 use crate::rtc::native::Role;
 use crate::rtc::native::failure::{self, Asked};
@@ -116,7 +116,10 @@ impl<'m> Work<'m, '_> {
     /// Fails where only relayed paths are allowed and no server gives one.
     pub(super) fn look_for_relays(&mut self) {
         let is_relay_only = self.rest.config.ice_transport_policy == IceTransportPolicy::Relay;
-        if !is_relay_only || self.rest.servers.is_none() {
+        let is_opening = matches!(self.rest.phase, Phase::Opening(_));
+        // A server that is reached over a stream is asked once that is open.
+        let is_early = self.rest.servers.is_none() || self.rest.streams.are_opening();
+        if !is_relay_only || !is_opening || is_early {
             return;
         }
         let agent = self.session.ice();
