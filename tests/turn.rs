@@ -134,11 +134,17 @@ fn builder(broker: &Broker, server: IceServer, policy: IceTransportPolicy) -> Pe
         .ice_transport_policy(policy)
 }
 
-async fn connected(from: &Peer, to: &Peer) -> (DataConnection, DataConnection) {
+async fn connected(
+    from: &Peer,
+    to: &Peer,
+) -> Result<(DataConnection, DataConnection), Box<dyn core::error::Error>> {
     let remote = to.id().expect("it is open").to_string();
     let connect = from.connect(remote).serialization(Serialization::Raw);
-    let (ours, theirs) = tokio::join!(soon(connect.into_future()), soon(to.accept()));
-    (ours.expect("it opens"), theirs.expect("it lives"))
+    let (opens, comes) = (soon(connect.into_future()), soon(to.accept()));
+    // Nothing comes of what does not open.
+    tokio::try_join!(async { Ok(opens.await?) }, async {
+        Ok(comes.await.expect("it lives"))
+    },)
 }
 
 async fn exchange(ours: &DataConnection, theirs: &DataConnection) -> Outcome {
@@ -177,7 +183,7 @@ async fn relayed(turn: &Turn, server: IceServer) -> Outcome {
     let relay = |id| builder(&broker, server.clone(), IceTransportPolicy::Relay).id(id);
     let alice = soon(relay("alice").open()).await?;
     let bob = soon(relay("bob").open()).await?;
-    let (ours, theirs) = connected(&alice, &bob).await;
+    let (ours, theirs) = connected(&alice, &bob).await?;
     exchange(&ours, &theirs).await?;
     // Neither side gathers anything else, and the server let both send to the other's relayed
     // address.
@@ -201,7 +207,7 @@ async fn a_wrong_password_leaves_direct_paths() -> Outcome {
     let all = |id| builder(&broker, turn.server("wrong", ""), IceTransportPolicy::All).id(id);
     let alice = soon(all("alice").open()).await?;
     let bob = soon(all("bob").open()).await?;
-    let (ours, theirs) = connected(&alice, &bob).await;
+    let (ours, theirs) = connected(&alice, &bob).await?;
     exchange(&ours, &theirs).await?;
     assert_eq!(turn.count("ALLOCATE processed, success"), 0);
     Ok(())
