@@ -158,10 +158,18 @@ pub(crate) fn sentence(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    if HAS_TURN.load(Ordering::Relaxed) {
-        text = text.replace(TURN_ADVICE, "");
+    without_page(advised(&text, HAS_TURN.load(Ordering::Relaxed)))
+}
+
+/// The text with that advice once, though the engine and the stack give it, or not at all.
+fn advised(text: &str, has_turn: bool) -> String {
+    match text.split_once(TURN_ADVICE) {
+        Some((before, after)) => {
+            let advice = if has_turn { "" } else { TURN_ADVICE };
+            format!("{before}{advice}{}", after.replace(TURN_ADVICE, ""))
+        }
+        None => text.to_owned(),
     }
-    without_page(text)
 }
 
 /// The text without a web page in it: a proxy's error page says nothing in a terminal.
@@ -179,6 +187,18 @@ fn without_page(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_server_is_advised_once_where_there_is_none() {
+        let text = format!("no path{TURN_ADVICE}: the time was up{TURN_ADVICE}; stun:a: no answer");
+        let once = format!("no path{TURN_ADVICE}: the time was up; stun:a: no answer");
+        assert_eq!(advised(&text, false), once);
+        assert_eq!(
+            advised(&text, true),
+            "no path: the time was up; stun:a: no answer"
+        );
+        assert_eq!(advised("another", false), "another");
+    }
 
     #[test]
     fn web_pages_are_not_printed() {
