@@ -56,6 +56,17 @@ export default function bulk() {
       }));
   }
 
+  test("70,000 lines of 6 bytes both ways at once, in order", () =>
+    withPair(world.brokers[BROKERS[0]], async (pair) => {
+      const ends = await link(pair, "remote", { serialization: "raw", reliable: true });
+      const lines = Array.from({ length: 70_000 }, (_, i) => ({ send: String(i).padStart(6, "0") }));
+      const ordered = { ordered: true };
+      await Promise.all([
+        assertCarries(ends.browser, ends.remote, lines, ordered),
+        assertCarries(ends.remote, ends.browser, lines, ordered),
+      ]);
+    }));
+
   test("250,000 messages of 1 byte from the page, in order, and their echoes", () =>
     withPair(world.brokers[BROKERS[0]], async (pair) => {
       const ends = await link(pair, "browser", { serialization: "raw", reliable: true });
