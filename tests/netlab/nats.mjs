@@ -16,7 +16,11 @@ const SERVERS = {
   "turn, wrong password": (at) => [`turn:lab:wrong@${at}:3478`],
   // Nobody is there.
   "turn, silent": (at) => [`turn:${LOGIN}@${at.replace("10", "99")}:3478`],
+  "turn/tcp, silent": (at) => [`turn:${LOGIN}@${at.replace("10", "99")}:3478?transport=tcp`],
+  // Nobody vouches for it.
+  "turn/tls, untrusted": (at) => [`turns:${LOGIN}@${at}:5349`],
 };
+const BROKEN = ["turn, wrong password", "turn, silent", "turn/tcp, silent", "turn/tls, untrusted"];
 const WORKING = ["stun", "turn/udp", "turn/tcp", "turn/tls"];
 /** Those that relay for a host without UDP. */
 const OVER_TCP = ["turn/tcp", "turn/tls"];
@@ -38,7 +42,7 @@ function* cells() {
   for (const [stacks, family, servers, kinds] of [
     ["native", 4, WORKING, all],
     ["native", 6, WORKING, ["none", "port", "blocked"]],
-    ["native", 4, ["turn, wrong password", "turn, silent"], ["sym"]],
+    ["native", 4, BROKEN, ["sym"]],
     ["webrtc-rs", 4, ["stun", "turn/udp"], all],
     ["crossed", 4, ["stun", "turn/udp"], ["addr", "port", "sym"]],
     ["crossed back", 4, ["stun", "turn/udp"], ["addr", "port", "sym"]],
@@ -70,7 +74,8 @@ async function connect({ stacks, family, server, kinds }) {
   const peer = process.env.PEER_BIN;
   const at = lab.at(10);
   const urls = [`stun:${at}:3478`, ...(server === "stun" ? [] : SERVERS[server](at))];
-  const options = ["--broker", await lab.startBroker(peer), "--turn-cafile", lab.authority, ...urls.flatMap((url) => ["--ice-server", url])];
+  const trusted = server === "turn/tls, untrusted" ? [] : ["--turn-cafile", lab.authority];
+  const options = ["--broker", await lab.startBroker(peer), ...trusted, ...urls.flatMap((url) => ["--ice-server", url])];
   const [a, b] = await ends(lab, peer, STACKS[stacks], options);
   const begun = performance.now();
   a.say({ connect: "b", reliable: true });

@@ -14,7 +14,7 @@ const OUTCOMES_TOLD: usize = 8;
 pub(super) struct Asked<'a> {
     pub(super) agent: &'a Agent<'a>,
     pub(super) servers: &'a [Resolved],
-    /// Sentences about those whose names were not resolved.
+    /// Sentences about those whose names were not resolved, and those to which no stream leads.
     pub(super) missing: Vec<String>,
 }
 

@@ -94,6 +94,8 @@ struct Stream {
     state: State,
     /// How long nothing is tried when it ends.
     pause: Duration,
+    /// Why it ended, until something comes on it.
+    trouble: Option<String>,
 }
 
 enum State {
@@ -182,6 +184,7 @@ impl Streams {
             from,
             state: State::paused(Duration::ZERO),
             pause: PAUSE_MIN,
+            trouble: None,
         };
         stream.begin(&self.servers);
         self.streams.push(stream);
@@ -201,6 +204,11 @@ impl Streams {
             }
         }
         left
+    }
+
+    /// Returns a sentence for each on which nothing comes, why it ended.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = &String> {
+        self.streams.iter().filter_map(|it| it.trouble.as_ref())
     }
 
     /// Whether one is not open yet.
@@ -270,11 +278,13 @@ impl Streams {
             stream.state = State::paused(stream.pause);
             stream.pause = PAUSE_MAX.min(stream.pause * 2);
             let why = format!("the TURN server {} ({}) {why}", stream.url, stream.address);
+            stream.trouble = Some(why.clone());
             return Event::Closed(stream.id, why);
         }
         match (found, &mut stream.state) {
             (Found::Message(range), State::Open(open)) => {
                 stream.pause = PAUSE_MIN;
+                stream.trouble = None;
                 Event::Message(stream.id, stream.address, &mut open.received[range])
             }
             _ => Event::Opened(stream.id),

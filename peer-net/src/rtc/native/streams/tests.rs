@@ -145,8 +145,16 @@ async fn a_stream_that_ended_is_opened_again() {
         assert_eq!(opened, Told::Opened(ID), "{ends}");
         match ends {
             0 => {
-                drop(accepted.unwrap());
+                let (mut server, _) = accepted.unwrap();
+                server.write_all(&message(4)).await.unwrap();
+                let Told::Message(..) = next(&mut streams).await else {
+                    panic!("nothing came");
+                };
+                assert_eq!(streams.troubles().count(), 0);
+                drop(server);
                 closed(next(&mut streams).await, "ended");
+                assert!(streams.troubles().all(|why| why.contains("ended")));
+                assert_eq!(streams.troubles().count(), 1);
             }
             // Our address is gone, and its end not told.
             1 => {

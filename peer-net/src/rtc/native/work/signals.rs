@@ -133,10 +133,12 @@ impl<'m> Work<'m, '_> {
     /// What is known of the servers.
     pub(super) fn asked(&self) -> Asked<'_> {
         let rest = &self.rest;
+        let mut missing = rest.place.endpoint.servers.missing();
+        missing.extend(rest.streams.troubles().cloned());
         Asked {
             agent: self.session.ice(),
             servers: rest.servers.as_deref().unwrap_or_default(),
-            missing: rest.place.endpoint.servers.missing(),
+            missing,
         }
     }
 
