@@ -7,14 +7,15 @@
 //
 // It is made in a process that has namespaces of its own (`alone`), and gone with it.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const TOOLS = ["unshare", "ip", "nft", "conntrack", "turnserver", "openssl"];
 /** Says to a run of a script that it has namespaces of its own. */
 const INSIDE = "PEER_NETLAB";
+/** Files of the laboratory, in memory of its own. */
+const FOLDER = "/run/netlab";
 /** Where the TURN server relays. Nothing else comes to the server at these ports over UDP. */
 const RELAYED = "49152-65535";
 export const LOGIN = "lab:secret";
@@ -66,7 +67,6 @@ export const isAlone = () => process.env[INSIDE] === "1";
 const run = (...words) => execFileSync(words[0], words.slice(1), { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
 
 export class Lab {
-  #folder = mkdtempSync(join(tmpdir(), "peer-netlab-"));
   #family;
   #sides = {};
   #turn;
@@ -79,6 +79,7 @@ export class Lab {
     const lab = new Lab();
     lab.#family = family;
     run("mount", "-t", "tmpfs", "tmpfs", "/run");
+    mkdirSync(FOLDER);
     lab.#space("net");
     lab.#space("srv");
     lab.ip("net", "link add br0 type bridge forward_delay 0 mcast_snooping 0");
@@ -201,8 +202,8 @@ export class Lab {
     const addresses = this.#family === 6 ? "2001:db8::10" : "203.0.113.10";
     const words = ["-n", `--listening-ip=${addresses}`, `--relay-ip=${addresses}`, "--listening-port=3478", "--tls-listening-port=5349"];
     words.push(`--cert=${certificate}.pem`, `--pkey=${certificate}.key`, "--no-dtls", "--fingerprint", "--lt-cred-mech");
-    words.push(`--user=${LOGIN}`, "--realm=peer.test", "--no-cli", "--allow-loopback-peers", `--userdb=${this.#folder}/turn.db`);
-    words.push(`--pidfile=${this.#folder}/turn.pid`, "--log-file=stdout", "--simple-log");
+    words.push(`--user=${LOGIN}`, "--realm=peer.test", "--no-cli", "--allow-loopback-peers", `--userdb=${FOLDER}/turn.db`);
+    words.push(`--pidfile=${FOLDER}/turn.pid`, "--log-file=stdout", "--simple-log");
     this.#turn = this.spawn("srv", ["turnserver", ...words], { stdio: "ignore" });
     await this.#listens("u", 3478);
     await this.#listens("t", 5349);
@@ -228,12 +229,12 @@ export class Lab {
 
   /** The authority that vouches for the TURN server. */
   get authority() {
-    return join(this.#folder, "authority.pem");
+    return join(FOLDER, "authority.pem");
   }
 
   /** Where the server's certificate is, without .pem. */
   #certificate() {
-    const [authority, server] = ["authority", "server"].map((name) => join(this.#folder, name));
+    const [authority, server] = ["authority", "server"].map((name) => join(FOLDER, name));
     if (existsSync(`${server}.pem`)) return server;
     const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
     writeFileSync(`${server}.ext`, "subjectAltName=IP:203.0.113.10,IP:2001:db8::10\n");
