@@ -1,6 +1,9 @@
 //! What networks do to packets.
 
-use peer_core::rtc::sctp::Outgoing;
+use core::cell::Cell;
+use std::rc::Rc;
+
+use peer_core::rtc::sctp::{Config, Outgoing};
 use peer_core::time::Duration;
 
 use crate::net::{Net, Path, Random, Size, message};
@@ -96,4 +99,45 @@ fn the_end_is_probed() {
     net.transfer(0, ORDERED, &[message(2, 100)], Duration::from_secs(5));
     let took = net.now.saturating_duration_since(start);
     assert!(took < Duration::from_millis(100), "{took:?}");
+}
+
+/// A path that has died is probed a few times until the retransmission timer runs out: each probe
+/// waits twice as long as the one before.
+#[test]
+fn a_dead_path_is_not_flooded_with_probes() {
+    let mut net = Net::open(9, Size::both(1 << 16), Path::default());
+    net.transfer(0, ORDERED, &[message(1, 100)], Duration::from_secs(5));
+    net.dropper = Some(Box::new(|_, _| true));
+    let before = net.ends[0].packets;
+    let taken = net.ends[0].association.send(ORDERED, &message(2, 100));
+    assert_eq!(taken, Ok(100));
+    net.flush(0);
+    net.run(Duration::from_millis(390));
+    let sent = net.ends[0].packets - before;
+    assert!((3..=10).contains(&sent), "{sent}");
+}
+
+/// What is too long for the path never arrives, and nothing longer is sent but a few probes. On a
+/// path that takes them packets are long soon.
+#[test]
+fn packets_are_no_longer_than_the_path_takes() {
+    for takes in [900, 1200] {
+        let configs = [1, 2].map(|n| Config::new([n; 8]));
+        let mut net = Net::with(5, configs, [Size::both(1 << 16); 2], Path::default());
+        let long = Rc::new(Cell::new(0));
+        let count = Rc::clone(&long);
+        net.dropper = Some(Box::new(move |_, packet| {
+            count.set(count.get() + u32::from(packet.len() > 900));
+            packet.len() > takes
+        }));
+        net.ends[0].association.connect();
+        let messages: Vec<_> = (0..20).map(|number| message(number, 10_000)).collect();
+        net.transfer(0, ORDERED, &messages, Duration::from_secs(20));
+        net.transfer(1, ORDERED, &messages, Duration::from_secs(20));
+        net.run(Duration::from_secs(30));
+        match takes {
+            900 => assert_eq!(long.get(), 6, "three probes of each end"),
+            _ => assert!(long.get() > 300, "{}", long.get()),
+        }
+    }
 }

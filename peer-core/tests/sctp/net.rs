@@ -169,8 +169,11 @@ pub(crate) fn memory(size: Size) -> Memory<'static> {
     }
 }
 
+/// Of a path that is known to take the longest packets.
 pub(crate) fn config(n: u8) -> Config {
-    Config::new([n; 8])
+    let mut config = Config::new([n; 8]);
+    config.base_packet = config.packet;
+    config
 }
 
 impl Net {

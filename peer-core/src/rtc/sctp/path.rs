@@ -6,8 +6,8 @@ use crate::time::Instant;
 
 /// Probes until the path counts as one that takes no more.
 const PROBES_MAX: u8 = 3;
-/// Milliseconds until it is tried again (PMTU_RAISE_TIMER of RFC 8899, section 5.1.1).
-const RAISE: u64 = 600_000;
+/// Microseconds until it is tried again (PMTU_RAISE_TIMER of RFC 8899, section 5.1.1).
+const RAISE: u64 = 600_000_000;
 /// The information of a HEARTBEAT that probes: the first byte tells it from others of ours.
 const PROBE: u8 = 1;
 
@@ -52,7 +52,7 @@ impl Path {
     }
 
     /// Writes a probe into an empty packet, if one is due. The next one follows after `wait`
-    /// milliseconds.
+    /// microseconds.
     pub(super) fn write(
         &mut self,
         now: Instant,

@@ -30,6 +30,8 @@ const ORDERED_MAX: u32 = 32_767;
 /// The shortest wait for an acknowledgement, in microseconds, before the end of what was sent is
 /// sent once more.
 const PROBE_MIN: u64 = 2_000;
+/// How often that is doubled.
+const PROBES_MAX: u8 = 8;
 
 /// The memory of the sending half.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub(super) struct Sender {
     /// One packet may go whatever the congestion window says.
     allowance: bool,
     probe: Probe,
+    /// Probes since anything was acknowledged: each waits twice as long as the one before.
+    probes: u8,
     /// The retransmission timer (T3-rtx).
     retransmission: Option<Instant>,
     /// How often it ran out since anything was acknowledged.
@@ -70,7 +74,7 @@ pub(super) struct Sender {
 /// The probe at the end of what was sent (the idea of RFC 8985, section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Probe {
-    /// Nothing is under way, or one was sent and not answered.
+    /// Nothing is under way, or the retransmission timer has run out.
     No,
     At(Instant),
     Due,
@@ -94,6 +98,7 @@ impl Sender {
             reordering: Reordering::default(),
             allowance: false,
             probe: Probe::No,
+            probes: 0,
             retransmission: None,
             errors: 0,
         }
@@ -274,6 +279,7 @@ impl Sender {
                 && let Some(last) = self.chunks.last(Which::Flight)
             {
                 self.repeat(memory, now, writer, last, IMMEDIATE);
+                self.probes = self.probes.saturating_add(1);
             }
         }
         if lost {
@@ -294,7 +300,8 @@ impl Sender {
     fn arm_probe(&mut self, now: Instant) {
         self.probe = match self.rtt.patience() {
             Some(patience) if self.outstanding > 0 && self.errors == 0 => {
-                Probe::At(now.plus(patience.max(PROBE_MIN)))
+                let wait = patience.max(PROBE_MIN) << self.probes.min(PROBES_MAX);
+                Probe::At(now.plus(wait))
             }
             _ => Probe::No,
         };

@@ -78,6 +78,9 @@ impl Sender {
         }
         self.find_losses(memory, now);
 
+        if brought.bytes > 0 {
+            self.probes = 0;
+        }
         if self.chunks.is_empty() {
             self.retransmission = None;
             self.probe = Probe::No;
