@@ -72,10 +72,10 @@ impl Session {
         }
     }
 
-    /// Candidates that came too fast or too late to be looked at.
     /// What it gathered at the start is all that it ever tells.
     pub(in crate::rtc) const fn signalled_again(&self) {}
 
+    /// Candidates that came too fast or too late to be looked at.
     pub(in crate::rtc) fn candidates_dropped(&self) -> u64 {
         self.candidates_dropped.load(Ordering::Relaxed)
     }
