@@ -119,6 +119,7 @@ struct Rtc {
     #[serde(default)]
     stack: Stack,
     udp_port: Option<UdpPorts>,
+    turn_cafile: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -198,19 +199,24 @@ impl GatewayConfig {
         let serial = blame.ports(&file.serial)?;
         let ice_servers = blame.ice_servers(file.ice_server)?;
         let limits = blame.limits(&file.limits)?;
+        let mut rtc = RtcConfig {
+            ice_servers,
+            mdns: file.rtc.mdns,
+            stack: file.rtc.stack,
+            include_loopback: file.rtc.include_loopback,
+            ip_filter: file.rtc.addresses,
+            interfaces: file.rtc.interfaces,
+            ports: file.rtc.udp_port,
+            ..RtcConfig::default()
+        };
+        if let Some(cafile) = &file.rtc.turn_cafile {
+            let added = rtc.add_turn_certificates(blame.certificates(cafile, folder)?);
+            added.map_err(|error| blame.at(cafile, error))?;
+        }
         let options = GatewayOptions {
             broker,
             root_certificates,
-            rtc: RtcConfig {
-                ice_servers,
-                mdns: file.rtc.mdns,
-                stack: file.rtc.stack,
-                include_loopback: file.rtc.include_loopback,
-                ip_filter: file.rtc.addresses,
-                interfaces: file.rtc.interfaces,
-                ports: file.rtc.udp_port,
-                ..RtcConfig::default()
-            },
+            rtc,
             listen,
             connect,
             serial,

@@ -49,6 +49,16 @@ fn mistakes_are_sentences_with_their_line() {
         ("broker = 'ws://a/'\nliste = []", 2, "no setting `liste`"),
         ("broker = 'ws://a/'\n\n\n]", 4, ""),
         (
+            "broker = 'ws://a/'\n[rtc]\nudp_port = '9-8'",
+            3,
+            "FIRST-LAST",
+        ),
+        (
+            "broker = 'ws://a/'\n[rtc]\nturn_cafile = 'absent.pem'",
+            3,
+            "absent.pem",
+        ),
+        (
             "broker = 'ws://a/'\nlisten = ':1'",
             2,
             "`listen` takes a list",
