@@ -38,6 +38,19 @@ impl UdpPorts {
     pub const fn last(self) -> u16 {
         self.last.get()
     }
+
+    /// Returns how many there are.
+    #[cfg(feature = "native")]
+    pub(super) fn count(self) -> usize {
+        usize::from(self.last() - self.first()) + 1
+    }
+
+    /// Returns one of them by its number, over and over.
+    #[cfg(feature = "native")]
+    pub(super) fn get(self, number: usize) -> u16 {
+        // Less than there are ports.
+        self.first() + (number % self.count()) as u16
+    }
 }
 
 impl FromStr for UdpPorts {
@@ -99,6 +112,11 @@ mod tests {
             assert_eq!(range.ok(), ports, "{text}");
             if let Ok(parsed) = parsed {
                 assert_eq!(parsed.to_string(), text);
+                #[cfg(feature = "native")]
+                for number in 0..3 {
+                    let there = usize::from(parsed.first()) + number % parsed.count();
+                    assert_eq!(usize::from(parsed.get(number)), there);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the sessions of one peer share: lanes of sockets, and servers.
 
 use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +18,8 @@ use crate::rtc::RtcConfig;
 
 /// How often it is looked whether addresses came or went.
 const LOOK: Duration = Duration::from_millis(500);
+/// Ports that are tried for one socket. Beyond there counts as none free.
+const PORTS_TRIED_MAX: usize = 1024;
 
 /// The sockets of all sessions of a peer.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(in crate::rtc) struct Endpoint {
     pub(super) config: Arc<RtcConfig>,
     pub(super) servers: Arc<Servers>,
     lanes: Mutex<Lanes>,
+    /// Ports that were tried so far, where they are told.
+    ports_tried: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +59,7 @@ impl Endpoint {
             servers: Servers::new(&config),
             config,
             lanes: Mutex::default(),
+            ports_tried: AtomicUsize::new(0),
         }
     }
 
@@ -75,6 +81,8 @@ impl Endpoint {
         let free = lanes.all.iter().position(is_free);
         let at = match free.map_or_else(|| self.add_lane(&mut lanes), Ok) {
             Ok(at) => at,
+            // For want of anything else two sessions would only be mixed.
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => {
                 let crowd = |taken: &Taken| {
                     let same = taken.remotes.get(remote).copied();
@@ -115,11 +123,15 @@ impl Endpoint {
         lane.set_addresses(addresses, |id, ip| self.bind(id, ip))
     }
 
-    /// Binds a socket to the lowest port that is free of those it may have.
+    /// Binds a socket to a port that is free, of those that it may have: the first one after the
+    /// one that was taken last.
     fn bind(&self, id: SocketId, ip: IpAddr) -> io::Result<Socket> {
-        let ports = self.config.ports.map_or(0..=0, |it| it.first()..=it.last());
+        let Some(ports) = self.config.ports else {
+            return Socket::bind(id, SocketAddr::new(ip, 0));
+        };
         let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
-        for port in ports {
+        for _ in 0..ports.count().min(PORTS_TRIED_MAX) {
+            let port = ports.get(self.ports_tried.fetch_add(1, Ordering::Relaxed));
             match Socket::bind(id, SocketAddr::new(ip, port)) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => failure = error,
                 bound => return bound,
