@@ -61,16 +61,13 @@ fn loss_delay_doubling_and_overtaking_do_not_keep_them_apart() {
     }
 }
 
-/// Some remotes end a handshake without.
-#[test]
-fn both_hellos_agree_on_srtp() {
-    const USE_SRTP: [u8; 9] = [0, 14, 0, 5, 0, 2, 0, 1, 0];
-    let mut net = Net::new(5, Client::Answerer);
-    let hellos = Rc::new(Cell::new([0; 2]));
-    let counted = Rc::clone(&hellos);
+/// Secures the two, and returns how many packets of each were such.
+fn secured(mut net: Net, is_such: impl Fn(&[u8]) -> bool + 'static) -> [u32; 2] {
+    let such = Rc::new(Cell::new([0; 2]));
+    let counted = Rc::clone(&such);
     net.dropper = Some(Box::new(move |from, packet| {
         let mut count = counted.get();
-        count[from] += u32::from(packet.windows(9).any(|it| it == USE_SRTP));
+        count[from] += u32::from(is_such(packet));
         counted.set(count);
         false
     }));
@@ -79,7 +76,16 @@ fn both_hellos_agree_on_srtp() {
     net.until(SECOND * 10, |net| {
         net.ends.iter().all(|end| end.has(Event::Secured))
     });
-    assert_eq!(hellos.get(), [1, 1]);
+    such.get()
+}
+
+/// Some remotes end a handshake without.
+#[test]
+fn both_hellos_agree_on_srtp() {
+    const USE_SRTP: [u8; 9] = [0, 14, 0, 5, 0, 2, 0, 1, 0];
+    let net = Net::new(5, Client::Answerer);
+    let hellos = secured(net, |packet| packet.windows(9).any(|it| it == USE_SRTP));
+    assert_eq!(hellos, [1, 1]);
 }
 
 #[test]
@@ -90,22 +96,9 @@ fn dtls_waits_twice_the_round_trip_before_it_repeats_itself() {
         delay: Duration::from_millis(200),
         ..Path::default()
     };
-    let flights = Rc::new(Cell::new([0; 2]));
-    let counted = Rc::clone(&flights);
-    net.dropper = Some(Box::new(move |from, packet| {
-        let mut count = counted.get();
-        // ChangeCipherSpec and handshake.
-        count[from] += u32::from(matches!(packet[0], 20 | 22));
-        counted.set(count);
-        false
-    }));
-    net.ends[0].session.open(LABEL, true).unwrap();
-    net.describe();
-    net.until(SECOND * 10, |net| {
-        net.ends.iter().all(|end| end.has(Event::Secured))
-    });
-    // Two flights each.
-    assert_eq!(flights.get(), [2, 2]);
+    // ChangeCipherSpec and handshake: two flights each.
+    let flights = secured(net, |packet| matches!(packet[0], 20 | 22));
+    assert_eq!(flights, [2, 2]);
 }
 
 #[test]

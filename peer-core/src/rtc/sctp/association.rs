@@ -196,7 +196,7 @@ impl<'m> Association<'m> {
             attempts: 0,
             heartbeat: None,
             misses: 0,
-            path: Path::new(config.base_packet, config.packet & !3),
+            path: Path::new(config.base_packet, config.packet),
             resets: Resets::new(config.tsn, 0),
             receiver: Receiver::new(config.overtaking),
             receive_memory,

@@ -110,7 +110,7 @@ pub struct Config {
     /// The longest packet in bytes, at least 512. Default: 1,140, which DTLS, TURN and IPv6 carry
     /// within 1,280.
     pub packet: u16,
-    /// Bytes of a packet that any path takes, a multiple of 4. Packets become longer, up to
+    /// Bytes of a packet that any path takes, at least 512 as well. Packets become longer, up to
     /// [`packet`](Self::packet), as soon as one has arrived so (RFC 8899). Default: 896, which DTLS
     /// and TURN carry within 1,000.
     pub base_packet: u16,

@@ -25,10 +25,10 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) const fn new(length: u16, longest: u16) -> Self {
+    pub(super) fn new(length: u16, longest: u16) -> Self {
         Self {
-            length: if length < longest { length } else { longest },
-            longest,
+            length: length.min(longest) & !3,
+            longest: longest & !3,
             probes: 0,
             due: None,
         }
