@@ -15,10 +15,10 @@ pub(super) struct Remote {
     pub(super) pwd: String,
     #[cfg(feature = "native")]
     pub(super) lite: bool,
-    /// Whether it is libdatachannel's. That begins to check once it has an answer, and only then
-    /// notes the fingerprint in it: whose certificate comes between is refused for good.
+    /// That begins to check once it has an answer, and only then notes the fingerprint in it: whose
+    /// certificate comes between is refused for good.
     #[cfg(feature = "native")]
-    pub(super) is_hasty: bool,
+    pub(super) is_libdatachannel: bool,
     pub(super) fingerprints: Vec<[u8; 32]>,
     /// Ours, as it follows from the remote's.
     pub(super) setup: Setup,
@@ -46,7 +46,7 @@ impl Remote {
             #[cfg(feature = "native")]
             lite: description.ice_lite,
             #[cfg(feature = "native")]
-            is_hasty: text.lines().any(|line| line.starts_with("o=rtc ")),
+            is_libdatachannel: text.lines().any(|line| line.starts_with("o=rtc ")),
             ufrag: description.ufrag.to_owned(),
             pwd: description.pwd.to_owned(),
             fingerprints: description

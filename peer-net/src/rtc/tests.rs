@@ -482,15 +482,15 @@ async fn descriptions_that_cannot_be_used() {
 /// libdatachannel refuses a certificate that comes before it has noted its fingerprint.
 #[cfg(feature = "native")]
 #[tokio::test]
-async fn a_hasty_offerer_has_time_to_note_the_fingerprint() {
+async fn libdatachannel_has_time_to_note_the_fingerprint() {
     let config = RtcConfig {
         stack: Stack::Native,
         ..config()
     };
     let [ours, theirs] = [(); 2].map(|()| Endpoint::new(config.clone()));
-    let hasty = |offer: String| offer.replace("o=- ", "o=rtc ");
+    let libdatachannels = |offer: String| offer.replace("o=- ", "o=rtc ");
     let started = Instant::now();
-    let _pair = pair_offered([&ours, &theirs], "remote", true, None, hasty).await;
+    let _pair = pair_offered([&ours, &theirs], "remote", true, None, libdatachannels).await;
     assert!(started.elapsed() >= Duration::from_millis(50));
 }
 

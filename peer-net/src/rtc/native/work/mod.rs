@@ -93,8 +93,8 @@ pub(super) enum Phase {
     Dropped,
 }
 
-/// How long a remote that is hasty has to note our fingerprint before our certificate comes. One
-/// whose processors are busy needs some 10 ms.
+/// How long libdatachannel has to note our fingerprint before our certificate comes. On a machine
+/// that is busy it needs some 10 ms.
 const NOTING: Duration = Duration::from_millis(50);
 
 /// Whether our part of the handshake is done at once.

@@ -35,7 +35,7 @@ impl<'m> Work<'m, '_> {
             })?;
         }
         if let Some(remote) = &offered {
-            if remote.is_hasty {
+            if remote.is_libdatachannel {
                 self.rest.handshake = Handshake::Later;
             }
             self.set_remote(now, remote)?;
