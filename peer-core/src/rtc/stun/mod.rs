@@ -104,9 +104,13 @@ const fn padded(len: usize) -> usize {
 /// The value of FINGERPRINT over all before it, given in parts (RFC 8489 §14.7).
 fn fingerprint(parts: &[&[u8]]) -> u32 {
     // Without a table: 1 KB of flash less, and STUN messages are short and rare.
-    const CRC: crc::Crc<u32, crc::NoTable> =
-        crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
-    let mut digest = CRC.digest();
+    #[cfg(target_os = "none")]
+    type Width = crc::NoTable;
+    #[cfg(not(target_os = "none"))]
+    type Width = crc::Table<16>;
+    const CRC: crc::Crc<u32, Width> = crc::Crc::<u32, Width>::new(&crc::CRC_32_ISO_HDLC);
+    static TABLES: crc::Crc<u32, Width> = CRC;
+    let mut digest = TABLES.digest();
     for part in parts {
         digest.update(part);
     }

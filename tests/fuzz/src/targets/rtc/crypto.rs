@@ -7,7 +7,7 @@ pub(super) use peer_core::rtc::crypto::*;
 #[allow(dead_code, reason = "the tests of peer-core use more of it")]
 pub(super) mod null;
 
-use null::{NullCrypto, RealSha256};
+use null::{NullCrypto, NullSha256};
 
 /// What is made of what was changed on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +40,9 @@ impl Gullible {
     }
 }
 
-/// SHA-256, or always the same.
+/// That of [`NullCrypto`], or always the same.
 #[derive(Clone, Debug)]
-pub(super) struct Digest(Option<RealSha256>);
+pub(super) struct Digest(Option<NullSha256>);
 
 impl Sha256 for Digest {
     fn update(&mut self, bytes: &[u8]) {
@@ -52,7 +52,7 @@ impl Sha256 for Digest {
     }
 
     fn finish(self) -> [u8; DIGEST_LEN] {
-        self.0.map_or([6; DIGEST_LEN], RealSha256::finish)
+        self.0.map_or([6; DIGEST_LEN], NullSha256::finish)
     }
 }
 
@@ -100,7 +100,7 @@ impl Crypto for Gullible {
     }
 
     fn sha256(&mut self) -> Digest {
-        Digest((self.belief == Belief::Strict).then(RealSha256::default))
+        Digest((self.belief == Belief::Strict).then(NullSha256::default))
     }
 
     fn hmac_sha256(&mut self, key: &[u8], parts: &[&[u8]]) -> [u8; DIGEST_LEN] {

@@ -27,6 +27,10 @@ struct End<'m> {
     /// What it asked the server last.
     asked: VecDeque<Vec<u8>>,
     connected: bool,
+    /// When it had nothing more to do, if nothing was done to it since.
+    quiet: Option<Instant>,
+    /// How often it was to look for something to do.
+    turns: u8,
 }
 
 type Memory = Resources<3, 6, 12, 2, 2>;
@@ -50,20 +54,36 @@ fn end<'m>(
         queue: VecDeque::new(),
         asked: VecDeque::new(),
         connected: false,
+        quiet: None,
+        turns: 0,
     }
 }
 
-impl End<'_> {
+impl<'m> End<'m> {
+    /// Its agent, to do something to it.
+    const fn agent(&mut self) -> &mut Agent<'m> {
+        self.quiet = None;
+        &mut self.agent
+    }
+
     fn receive(&mut self, now: Instant, from: SocketAddr, mut datagram: Vec<u8>) {
         let socket = SocketId(0);
+        self.quiet = None;
         self.agent
             .receive(now, &mut self.crypto, socket, from, &mut datagram);
     }
 
     fn turn(&mut self, now: Instant, other: &mut End<'_>) {
+        // With nothing to do, it does nothing again, which is looked at each so often.
+        self.turns = self.turns.wrapping_add(1);
+        let was_quiet = self.quiet == Some(now);
+        if was_quiet && self.turns != 0 {
+            return;
+        }
         let mut out = [0; 1_200];
         let mut datagrams = 0;
         while let Some(it) = self.agent.transmit(now, &mut self.crypto, &mut out) {
+            assert!(!was_quiet, "it sends again");
             datagrams += 1;
             assert!(datagrams < TURN_MAX, "a turn is bounded");
             assert!(Message::parse(&out[..it.len]).is_ok() || out[0] == 0x40);
@@ -80,6 +100,7 @@ impl End<'_> {
         let timeout = self.agent.timeout();
         assert!(timeout.is_none_or(|at| at > now), "{timeout:?} at {now:?}");
         while let Some(event) = self.agent.poll_event() {
+            assert!(!was_quiet, "{event:?} is told by itself");
             match event {
                 Event::Connected => self.connected = true,
                 Event::Disconnected => assert!(self.connected),
@@ -89,6 +110,7 @@ impl End<'_> {
         if let Some(path) = self.agent.path() {
             assert!(path.relayed || path.local == self.address);
         }
+        self.quiet = Some(now);
     }
 
     /// Remembers a request to the server, whom nobody has let somebody in that is not to be asked.
@@ -226,11 +248,11 @@ pub fn ice(data: &[u8]) {
             7 => {
                 one.address.set_ip([192, 0, 2, script.byte() | 1].into());
                 let sockets = [(SocketId(0), one.address)];
-                one.agent.set_addresses(now, &sockets).expect("room");
+                one.agent().set_addresses(now, &sockets).expect("room");
             }
             8 => {
                 let line = script.text();
-                let _ = one.agent.add_candidate(now, &line);
+                let _ = one.agent().add_candidate(now, &line);
             }
             9 => {
                 let from = address(script.byte());
@@ -240,7 +262,7 @@ pub fn ice(data: &[u8]) {
                     from.ip(),
                     from.port()
                 );
-                let _ = one.agent.add_candidate(now, &line);
+                let _ = one.agent().add_candidate(now, &line);
             }
             10 => {
                 let from = match script.byte() {
@@ -252,16 +274,17 @@ pub fn ice(data: &[u8]) {
             }
             11 => one.receive(now, address(script.byte()), vec![23; 50]),
             12 => match script.byte() & 7 {
-                0 => one.agent.suspect(now),
-                1 => one.agent.tell_candidates_again(),
-                2 => one.agent.stream_opened(now, SocketId(1)),
-                3 => one.agent.stream_closed(now, SocketId(1)),
+                0 => one.agent().suspect(now),
+                1 => one.agent().tell_candidates_again(),
+                2 => one.agent().stream_opened(now, SocketId(1)),
+                3 => one.agent().stream_closed(now, SocketId(1)),
                 // The server answers, as the script has it.
                 4 | 5 => {
                     let stream = SocketId(script.byte() & 1);
                     let at = script.below(one.asked.len().max(1));
                     if let Some(asked) = one.asked.remove(at) {
                         let mut answer = turn::answer(&asked, one.address, &mut script);
+                        one.quiet = None;
                         let (agent, crypto) = (&mut one.agent, &mut one.crypto);
                         agent.receive(now, crypto, stream, SERVER, &mut answer);
                     }
@@ -282,9 +305,10 @@ pub fn ice(data: &[u8]) {
             },
             13 => one.receive(now, SERVER, script.piece().to_vec()),
             14 if script.byte() & 7 == 0 => {
+                one.quiet = None;
                 let _ = one.agent.restart(now, &mut one.crypto);
                 let (ufrag, password) = (one.agent.ufrag(), one.agent.password());
-                let _ = two.agent.set_remote(now, ufrag, password, false);
+                let _ = two.agent().set_remote(now, ufrag, password, false);
             }
             _ => {
                 // All that is under way arrives, for some rounds.
@@ -303,7 +327,7 @@ pub fn ice(data: &[u8]) {
         }
     }
     for end in &mut ends {
-        end.agent.close();
+        end.agent().close();
     }
     let [a, b] = &mut ends;
     a.turn(now, b);

@@ -61,6 +61,12 @@ struct End<'m> {
     opened: bool,
     closed: bool,
     end: Option<Event>,
+    /// When it had nothing more to do, if nothing was done to it since.
+    quiet: Option<Instant>,
+    /// Whether something may have come since all was read.
+    unread: bool,
+    /// How often it was to look for something to do.
+    turns: u8,
 }
 
 /// The bytes of a message: its number first.
@@ -124,7 +130,16 @@ impl<'m> End<'m> {
             opened: false,
             closed: false,
             end: None,
+            quiet: None,
+            unread: false,
+            turns: 0,
         }
+    }
+
+    /// Its session, to do something to it.
+    const fn session(&mut self) -> &mut Session<'m, 'm, Gullible> {
+        self.quiet = None;
+        &mut self.session
     }
 
     fn remote(&self) -> Remote<'_> {
@@ -136,6 +151,7 @@ impl<'m> End<'m> {
     }
 
     fn receive(&mut self, now: Instant, from: SocketAddr, mut datagram: Vec<u8>) {
+        self.quiet = None;
         self.session
             .receive(now, &mut self.crypto, SocketId(0), from, &mut datagram);
     }
@@ -166,7 +182,7 @@ impl<'m> End<'m> {
             ..Outgoing::message(kind(number))
         };
         let bytes = content(number, len);
-        match self.session.send(message, &bytes[given..]) {
+        match self.session().send(message, &bytes[given..]) {
             Ok(taken) => {
                 assert!(taken > 0 || len == 0);
                 if first {
@@ -190,9 +206,12 @@ impl<'m> End<'m> {
     /// Reads up to `most` bytes, and checks them against what the remote sent, if that is known.
     fn read(&mut self, most: usize, sent: Option<&Sent>, ordered: bool) {
         let mut left = most;
-        while left > 0
-            && let Some(received) = self.session.read()
-        {
+        while left > 0 && self.unread {
+            let Some(received) = self.session.read() else {
+                self.unread = false;
+                break;
+            };
+            self.quiet = None;
             let Received::Piece(piece) = received else {
                 assert!(sent.is_none(), "nothing is abandoned");
                 self.session.consume(0);
@@ -221,12 +240,20 @@ impl<'m> End<'m> {
 
     /// Does what is to be done, and puts what it sends onto the network. What is signalled arrives.
     fn turn(&mut self, now: Instant, other: &mut Self) {
+        // With nothing to do, it does nothing again, which is looked at each so often.
+        self.turns = self.turns.wrapping_add(1);
+        let was_quiet = self.quiet == Some(now);
+        if was_quiet && self.turns != 0 {
+            return;
+        }
+        self.unread = true;
         let mut out = [0; 1_500];
         let mut datagrams = 0;
         // An event may bring about more to send.
-        for _ in 0..2 {
+        loop {
             while self.session.work(now, &mut self.crypto, &self.identity) {}
             while let Some(it) = self.session.transmit(now, &mut self.crypto, &mut out) {
+                assert!(!was_quiet, "it sends again");
                 datagrams += 1;
                 assert!(datagrams < TURN_MAX, "a turn is bounded");
                 assert!(it.len <= DATAGRAM_MAX, "{} bytes", it.len);
@@ -236,10 +263,19 @@ impl<'m> End<'m> {
                     other.queue.push_back(datagram);
                 }
             }
+            let mut events = 0;
             while let Some(event) = self.session.poll_event() {
+                assert!(!was_quiet, "{event:?} is told by itself");
                 self.told(now, event, other);
+                events += 1;
             }
+            if events == 0 {
+                break;
+            }
+            datagrams += 1;
+            assert!(datagrams < TURN_MAX, "a turn is bounded");
         }
+        self.quiet = Some(now);
         let timeout = self.session.timeout();
         let is_later = timeout.is_none_or(|at| at > now);
         assert!(is_later, "{timeout:?} at {now:?}");
@@ -261,9 +297,9 @@ impl<'m> End<'m> {
         match event {
             Event::LocalCandidate(candidate) => {
                 let line = candidate.line(self.session.ice().ufrag()).to_string();
-                other.session.credit(200);
+                other.session().credit(200);
                 // It may be of credentials that are no longer known, or one too many.
-                let _ = other.session.add_candidate(now, &line);
+                let _ = other.session().add_candidate(now, &line);
             }
             Event::Secured => {
                 if let Some(memory) = self.late.take() {
@@ -322,8 +358,8 @@ impl Got {
 /// Offer and answer.
 fn describe(now: Instant, ends: &mut [End<'_>; 2]) {
     let [a, b] = ends;
-    b.session.credit(500);
-    a.session.credit(500);
+    b.session().credit(500);
+    a.session().credit(500);
     let _ = b.session.set_remote(now, &a.remote());
     let _ = a.session.set_remote(now, &b.remote());
 }
@@ -440,7 +476,7 @@ pub fn session(data: &[u8]) {
     ];
     for end in &mut ends {
         let sockets = [(SocketId(0), end.address)];
-        let told = end.session.set_addresses(world.now, &sockets);
+        let told = end.session().set_addresses(world.now, &sockets);
         told.expect("there is room");
     }
     let opener = &mut ends[usize::from(decisions >> 2 & 1)];
@@ -459,7 +495,7 @@ pub fn session(data: &[u8]) {
         world.settle(&mut ends);
     }
     for end in &mut ends {
-        end.session.close();
+        end.session().close();
         end.closed = true;
     }
     world.turn(&mut ends);
@@ -521,7 +557,7 @@ fn operate(world: &mut World, ends: &mut [End<'_>; 2], script: &mut Bytes<'_>) {
                 .set_ip([192, 0, 2 + n as u8, script.byte() | 1].into());
             let sockets = [(SocketId(0), end.address)];
             // With another one in use there may be no room.
-            let _ = end.session.set_addresses(now, &sockets);
+            let _ = end.session().set_addresses(now, &sockets);
         }
         10 => {
             let len = usize::from(script.word() % 6_000);
@@ -535,13 +571,14 @@ fn operate(world: &mut World, ends: &mut [End<'_>; 2], script: &mut Bytes<'_>) {
         13 => match script.byte() & 7 {
             0 => {
                 let is_new = end.end.is_none();
-                end.session.close();
+                end.session().close();
                 end.closed |= is_new;
             }
-            1 => end.session.tell_candidates_again(),
+            1 => end.session().tell_candidates_again(),
             // Who has ended signals nothing, and it would be waited for.
             2 if are_up => {
                 for end in &mut *ends {
+                    end.quiet = None;
                     let drawn = end.session.restart_ice(now, &mut end.crypto);
                     drawn.expect("it is random");
                 }
@@ -549,7 +586,7 @@ fn operate(world: &mut World, ends: &mut [End<'_>; 2], script: &mut Bytes<'_>) {
             }
             3 => {
                 let line = script.text();
-                let _ = end.session.add_candidate(now, &line);
+                let _ = end.session().add_candidate(now, &line);
             }
             4 => {
                 // Nothing that was under way arrives.
