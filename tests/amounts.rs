@@ -150,14 +150,16 @@ async fn short_lines_both_ways_and_messages_of_one_byte() -> Outcome {
 async fn memory_is_given_back() -> Outcome {
     const CONNECTIONS: usize = 64;
     const LEN: usize = 64 << 10;
-    /// KiB that the system's allocator keeps of what was given back to it, at most.
-    const KEPT: usize = 64 << 10;
     // Each way; in a long run 64 MiB through each connection.
     let messages = amount(4, 512);
     let idle = Duration::from_secs(amount(3, 60));
-    /// With its full memory each of the 128 ends has 1.9 MiB more. What ICE keeps of its own, up to
-    /// 1 MiB after a burst, is not given back.
-    const SPARE: usize = CONNECTIONS * 2 * (640 << 10);
+    // With its full memory each of the 128 ends has 1.9 MiB more. webrtc-rs's ICE does not give back
+    // what it keeps of its own, up to 1 MiB after a burst.
+    let spare = match stack() {
+        Stack::Native => 64 << 10,
+        _ => 640 << 10,
+    };
+    let spare = CONNECTIONS * 2 * spare;
     let _alone = ALONE.lock().await;
     let (_broker, alice, bob) = peers().await;
     let mut connections = Vec::new();
@@ -211,14 +213,14 @@ async fn memory_is_given_back() -> Outcome {
     let resident_then = resident();
     let peak = PEAK.load(Ordering::Relaxed);
     let settled = async {
-        while IN_USE.load(Ordering::Relaxed) > before + SPARE {
+        while IN_USE.load(Ordering::Relaxed) > before + spare {
             sleep(Duration::from_millis(50)).await;
         }
     };
     let settled = timeout(HANG, settled).await;
-    let now = IN_USE.load(Ordering::Relaxed);
     sleep(idle).await;
-    let resident_now = resident();
+    // What is resident is told, not judged: the system's allocator keeps what it likes.
+    let (now, resident_now) = (IN_USE.load(Ordering::Relaxed), resident());
     println!(
         "{} MiB in {} s",
         (messages * LEN * CONNECTIONS * 2) >> 20,
@@ -234,12 +236,9 @@ async fn memory_is_given_back() -> Outcome {
         peak / CONNECTIONS / 2048,
         now / CONNECTIONS / 2048,
     );
-    assert!(peak > before + SPARE, "it was never more");
+    assert!(peak > before + spare, "it was never more");
     assert!(settled.is_ok(), "{before} bytes before, {now} after");
-    assert!(
-        resident_now <= resident_before + SPARE / 1024 + KEPT,
-        "it is not given back"
-    );
+    assert!(now <= before + spare, "{before} bytes before, {now} after");
     // The connections still carry something.
     all(1, LEN).await
 }

@@ -61,7 +61,8 @@ pub enum Stack {
     WebrtcRs,
     /// Those of `peer_core::rtc`: one task a session on sockets that all sessions of a peer share,
     /// quick where packets are lost, on another path where one dies, nothing of the blocking pool.
-    /// Of the feature `native`.
+    /// All sessions of a peer show the same certificate, made for the first one. Of the feature
+    /// `native`.
     ///
     /// On a channel that the remote opened with `maxRetransmits` or `maxPacketLifeTime` what is
     /// sent from here is never given up: those are ignored.

@@ -6,13 +6,15 @@ use aes_gcm::{AeadInPlace as _, Aes128Gcm, KeyInit as _};
 use chacha20poly1305::ChaCha20Poly1305;
 #[cfg(not(feature = "aes-gcm"))]
 use chacha20poly1305::{AeadInPlace as _, KeyInit as _};
+use ecdsa::hazmat::SignPrimitive as _;
 use hmac::{Hmac, Mac as _};
 use md5::Md5;
-use p256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
-use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use p256::ecdsa::{Signature, VerifyingKey};
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::{PublicKey, SecretKey};
 use sha1::{Digest as _, Sha1};
+use zeroize::Zeroizing;
 
 use super::{
     AeadKey, Aeads, Crypto, CryptoError, DIGEST_LEN, NONCE_LEN, PUBLIC_KEY_LEN, SCALAR_LEN,
@@ -130,9 +132,9 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
         secret: &Secret<SCALAR_LEN>,
         remote: &[u8; PUBLIC_KEY_LEN],
     ) -> Result<Secret<SCALAR_LEN>, CryptoError> {
-        let secret = secret_key(secret)?;
+        let scalar = Zeroizing::new(secret_key(secret)?.to_nonzero_scalar());
         let remote = PublicKey::from_sec1_bytes(remote).map_err(|_| CryptoError::Key)?;
-        let shared = p256::ecdh::diffie_hellman(secret.to_nonzero_scalar(), remote.as_affine());
+        let shared = p256::ecdh::diffie_hellman(&*scalar, remote.as_affine());
         Ok(Secret::new((*shared.raw_secret_bytes()).into()))
     }
 
@@ -141,8 +143,11 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
         secret: &Secret<SCALAR_LEN>,
         digest: &[u8; DIGEST_LEN],
     ) -> Result<[u8; SIGNATURE_LEN], CryptoError> {
-        let key = SigningKey::from(secret_key(secret)?);
-        let signature: Signature = key.sign_prehash(digest).map_err(|_| CryptoError::Key)?;
+        // A `SigningKey` would calculate the public key first, which takes as long as signing.
+        let scalar = Zeroizing::new(secret_key(secret)?.to_nonzero_scalar());
+        let (signature, _) = scalar
+            .try_sign_prehashed_rfc6979::<sha2::Sha256>(digest.into(), &[])
+            .map_err(|_| CryptoError::Key)?;
         Ok(signature.to_bytes().into())
     }
 

@@ -1,12 +1,14 @@
-//! What the sessions of one peer share: lanes of sockets, and servers.
+//! What the sessions of one peer share: lanes of sockets, servers, and a certificate.
 
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use peer_core::rtc::crypto::CryptoError;
+use peer_core::rtc::dtls::Identity;
 use peer_core::rtc::ice::SocketId;
 
 use super::interfaces::addresses;
@@ -15,6 +17,7 @@ use super::mailbox::Mailbox;
 use super::servers::Servers;
 use super::socket::Socket;
 use crate::rtc::RtcConfig;
+use crate::rtc::crypto::RingCrypto;
 
 /// How often it is looked whether addresses came or went.
 const LOOK: Duration = Duration::from_millis(500);
@@ -26,6 +29,8 @@ const PORTS_TRIED_MAX: usize = 1024;
 pub(in crate::rtc) struct Endpoint {
     pub(super) config: Arc<RtcConfig>,
     pub(super) servers: Arc<Servers>,
+    /// Made by the first session: its key and signature cost as much as half a handshake.
+    identity: OnceLock<Arc<Identity>>,
     lanes: Mutex<Lanes>,
     /// Ports that were tried so far, where they are told.
     ports_tried: AtomicUsize,
@@ -58,9 +63,23 @@ impl Endpoint {
         Self {
             servers: Servers::new(&config),
             config,
+            identity: OnceLock::new(),
             lanes: Mutex::default(),
             ports_tried: AtomicUsize::new(0),
         }
+    }
+
+    /// Returns who we are to every remote.
+    pub(super) fn identity(&self, crypto: &mut RingCrypto) -> Result<Arc<Identity>, CryptoError> {
+        let identity = match self.identity.get() {
+            Some(identity) => identity,
+            None => {
+                let made = Arc::new(Identity::generate(crypto)?);
+                // Of two that are made at once the first one counts.
+                self.identity.get_or_init(|| made)
+            }
+        };
+        Ok(Arc::clone(identity))
     }
 
     /// Seats a session on a lane where no other one has this remote: data is told apart by source

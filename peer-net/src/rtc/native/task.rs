@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt as _;
 use peer_core::peer::RtcFailure;
-use peer_core::rtc::dtls::{self, Identity, Suite};
+use peer_core::rtc::dtls::{self, Suite};
 use peer_core::rtc::ice::{self, Role as IceRole, Server, TransportPolicy};
 use peer_core::rtc::session::{Config, Memory, Place, SctpMemory, Session};
 use tokio::sync::mpsc;
@@ -72,7 +72,8 @@ impl Task {
         let entered = self.endpoint.enter(&self.remote, &self.mailbox);
         let place = entered.map_err(|error| resources(&error))?;
         let mut crypto = RingCrypto::default();
-        let identity = Identity::generate(&mut crypto).map_err(|error| resources(&error))?;
+        let identity = self.endpoint.identity(&mut crypto);
+        let identity = identity.map_err(|error| resources(&error))?;
         let epoch = Instant::now();
         let (mut tables, mut relay_tables);
         let tables = match self.endpoint.servers.may_relay() {

@@ -37,7 +37,7 @@ pub(super) struct Work<'m, 'd> {
 
 pub(super) struct Rest {
     pub(super) crypto: RingCrypto,
-    pub(super) identity: Identity,
+    pub(super) identity: Arc<Identity>,
     pub(super) epoch: Instant,
     pub(super) phase: Phase,
     pub(super) config: Arc<RtcConfig>,
@@ -136,11 +136,14 @@ impl Work<'_, '_> {
     pub(super) async fn run(&mut self) -> Next {
         loop {
             let waiting = self.take_mail();
-            let working = self.work();
             self.take();
             self.give();
             self.follow_time();
-            let sending = self.transmit();
+            let mut more = waiting | self.transmit();
+            // After it: the remote works at the same time with what it was sent.
+            if self.work() {
+                more |= self.transmit() | self.session.wants_work();
+            }
             self.follow_events();
             if self.is_over() {
                 return Next::Over;
@@ -148,7 +151,7 @@ impl Work<'_, '_> {
             if let Some(sizes) = self.other_sizes() {
                 return Next::Memory(sizes);
             }
-            match self.wake(waiting || working || sending).await {
+            match self.wake(more).await {
                 Wake::Ready(ready) => {
                     if let Some(channel) = &mut self.rest.channel {
                         channel.ready(ready);
@@ -223,7 +226,7 @@ impl Work<'_, '_> {
         engine_now(self.rest.epoch)
     }
 
-    /// Does one long operation of the handshake. Whether there is more.
+    /// Does one long operation of the handshake, if one is due. Whether one was.
     fn work(&mut self) -> bool {
         let now = self.now();
         let rest = &mut self.rest;
@@ -231,17 +234,16 @@ impl Work<'_, '_> {
             return false;
         }
         match rest.handshake {
-            Handshake::AtOnce => self.session.work(now, &mut rest.crypto, &rest.identity),
+            Handshake::AtOnce => {}
             Handshake::Later => {
                 rest.handshake = Handshake::At(Instant::now() + NOTING);
-                false
+                return false;
             }
-            Handshake::At(at) if Instant::now() < at => false,
-            Handshake::At(_) => {
-                rest.handshake = Handshake::AtOnce;
-                true
-            }
+            Handshake::At(at) if Instant::now() < at => return false,
+            Handshake::At(_) => rest.handshake = Handshake::AtOnce,
         }
+        self.session.work(now, &mut rest.crypto, &rest.identity);
+        true
     }
 }
 
