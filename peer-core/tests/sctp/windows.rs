@@ -73,6 +73,28 @@ fn no_window_waits_for_a_delayed_acknowledgement() {
     }
 }
 
+/// In a window of hardly two packets, what comes early leaves room for what fills the gap.
+#[test]
+fn a_window_of_two_packets_never_locks() {
+    for seed in 0..60 {
+        let path = Path {
+            jitter: Duration::from_millis(15),
+            loss: 0.02,
+            ..Path::default()
+        };
+        let bytes = [1_300, 1_700, 2_048, 2_400][seed as usize % 4];
+        let mut net = Net::open(seed, Size::both(bytes), path);
+        let outgoing = Outgoing {
+            unordered: seed % 8 >= 4,
+            ..ORDERED
+        };
+        let messages: Vec<_> = (0..60)
+            .map(|n| message(n, 1 + (n * 397 + seed as usize * 71) % 1_500))
+            .collect();
+        net.transfer(0, outgoing, &messages, Duration::from_secs(120));
+    }
+}
+
 /// An end that does not read, at which as much waits as it has room for, for half a minute.
 fn filled(bytes: usize, len: usize) -> Net {
     let path = Path {

@@ -154,7 +154,7 @@ impl Receiver {
             return Some(());
         }
         // What fills the gap must find room, or both ends would wait for ever.
-        let reserve = (CHUNK_MAX + HEAD_LEN).min(memory.bytes.len() / 2);
+        let reserve = CHUNK_MAX + HEAD_LEN;
         let needed = HEAD_LEN + data.payload.len() + reserve;
         let apart = matches!(place, Place::Apart(_));
         if self.log.free(memory.bytes) < needed || (apart && self.runs.is_full(memory.runs)) {
