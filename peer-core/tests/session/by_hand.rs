@@ -6,8 +6,8 @@ use peer_core::rtc::dtls::{self, Dtls, HEADROOM, Identity};
 use peer_core::rtc::ice::{self, Agent, SocketId};
 use peer_core::rtc::sctp::{self, Association, End};
 use peer_core::rtc::session::{
-    Closed, Config, DATAGRAM_MAX, Event, Failure, Kind, LABEL_MAX, Outgoing, Piece, Received,
-    Remote, SctpMemory, SendError, Session, Setup,
+    Closed, Config, DATAGRAM_MAX, Event, Failure, Kind, LABEL_MAX, Outgoing, Piece, Place,
+    Received, Remote, SctpMemory, SendError, Session, Setup,
 };
 use peer_core::time::{Duration, Instant};
 use peer_core::wire::dcep::DcepError;
@@ -315,12 +315,13 @@ fn memory_for_data_is_exchanged_while_it_is_idle() {
     for round in 0..3 {
         let memory: &'static mut sctp::Resources<65_536, 64, 65_536, 16> =
             Box::leak(Box::default());
-        let place = Box::leak(Box::default());
+        let place: &'static mut Place<'static> = Box::leak(Box::default());
         assert!(pair.session.is_send_idle() && pair.session.is_receive_idle());
         let before = pair.session.receive_room();
         let (session, detached) = pair.session.without_sctp();
         assert_eq!(session.receive_room(), 0);
         let memory = memory.lend();
+        let place = place.into();
         pair.session = session.with_sctp(SctpMemory { memory, place }, detached);
         assert!(round > 0 || pair.session.receive_room() > before);
 

@@ -29,6 +29,34 @@ fn closing_is_told_as_the_closing_of_the_remote() {
     }
 }
 
+/// Whatever the session before was at: unused, checking, shaking hands, full of what nobody reads.
+#[test]
+fn one_session_after_another_serves_in_the_same_memory() {
+    let mut net = Net::new(9, Client::Answerer);
+    for round in 0..40_u32 {
+        net = net.again();
+        net.ends[0].session.open("again", true).unwrap();
+        net.describe();
+        if round % 4 != 3 {
+            net.run(SECOND / 100 * round);
+            if round % 4 == 2 {
+                net.ends[1].reads = false;
+                net.ends[0]
+                    .queue
+                    .push_back((Kind::Binary, vec![7; 100_000]));
+                net.run(SECOND / 100 * round);
+                net.ends[1].reads = true;
+            }
+            continue;
+        }
+        let message = vec![round as u8; 50_000];
+        net.ends[0].queue.push_back((Kind::Binary, message.clone()));
+        net.until(SECOND * 5, |net| !net.ends[1].messages.is_empty());
+        assert_eq!(net.ends[1].messages, [(Kind::Binary, message)]);
+        assert_eq!(net.ends[1].session.label(), "again");
+    }
+}
+
 #[test]
 fn each_of_the_two_last_packets_is_enough() {
     // The first, then the second of them is lost.

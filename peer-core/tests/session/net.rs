@@ -87,6 +87,22 @@ impl End {
         }
     }
 
+    /// Another session in the memory of the one that was there.
+    pub(crate) fn again(self, now: Instant, config: Config) -> Self {
+        let mut crypto = self.crypto;
+        let memory = self.session.into_memory().unwrap();
+        Self {
+            session: Session::new(now, &mut crypto, config, memory, &[]).unwrap(),
+            crypto,
+            events: Vec::new(),
+            messages: Vec::new(),
+            partial: Vec::new(),
+            queue: VecDeque::new(),
+            given: 0,
+            ..self
+        }
+    }
+
     pub(crate) fn has(&self, event: Event) -> bool {
         self.events.iter().any(|(_, it)| *it == event)
     }
@@ -219,6 +235,24 @@ impl Net {
             longest: 0,
             signals: VecDeque::new(),
             flights: Flights::new(),
+        }
+    }
+
+    /// Both ends are other sessions, in the memory of those that were there.
+    pub(crate) fn again(self) -> Self {
+        let mut role = ice::Role::Controlling;
+        let ends = self.ends.map(|end| {
+            let mut end = end.again(self.now, Config::new(role));
+            role = ice::Role::Controlled;
+            let here = [(SocketId(0), end.inner)];
+            end.session.set_addresses(self.now, &here).unwrap();
+            end
+        });
+        Self {
+            ends,
+            flights: Flights::new(),
+            signals: VecDeque::new(),
+            ..self
         }
     }
 

@@ -68,6 +68,11 @@ impl<'m> Flight<'m> {
         }
     }
 
+    /// Gives the memory back.
+    pub(super) const fn into_memory(self) -> &'m mut [u8; FLIGHT_MAX] {
+        self.memory
+    }
+
     /// Begins another flight.
     pub(super) const fn clear(&mut self) {
         self.len = 0;

@@ -165,6 +165,11 @@ impl<'m> Fragments<'m> {
         }
     }
 
+    /// Gives the memory back. Nothing more can be kept.
+    pub(super) fn take_memory(&mut self) -> &'m mut [u8] {
+        core::mem::take(&mut self.memory)
+    }
+
     /// The sequence number of the message that is to be taken next.
     pub(super) const fn next(&self) -> u16 {
         self.next

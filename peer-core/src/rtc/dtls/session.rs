@@ -132,6 +132,8 @@ pub struct Dtls<'m, C: Crypto> {
     role: Role,
     state: State<'m, C>,
     flight: Flight<'m>,
+    /// What handshake messages lay in, once the handshake is over.
+    message: &'m mut [u8],
     sequences: Sequences,
     /// Once they are agreed on.
     keys: Option<KeyBlock>,
@@ -198,6 +200,7 @@ impl<'m, C: Crypto> Dtls<'m, C> {
             role: config.role,
             state: State::Ended,
             flight,
+            message: memory.message,
             sequences: Sequences::default(),
             keys: None,
             replay: ReplayWindow::default(),
@@ -211,7 +214,7 @@ impl<'m, C: Crypto> Dtls<'m, C> {
             Ok(handshake) => {
                 session.state = State::Handshake(Pending {
                     handshake,
-                    fragments: Fragments::new(memory.message),
+                    fragments: Fragments::new(core::mem::take(&mut session.message)),
                     early: Deque::new(),
                     timer: Timer::new(now, config.first_wait, config.time_limit),
                 });
@@ -219,6 +222,15 @@ impl<'m, C: Crypto> Dtls<'m, C> {
             Err(error) => session.tell(Event::Failed(error)),
         }
         session
+    }
+
+    /// Ends the session without a word, and gives its memory back for another one.
+    pub fn into_memory(mut self) -> Memory<'m> {
+        self.keep_message();
+        Memory {
+            message: self.message,
+            flight: self.flight.into_memory(),
+        }
     }
 
     /// Takes the records of a datagram up to the next application data, and returns that.
@@ -585,8 +597,16 @@ impl<C: Crypto> Dtls<'_, C> {
             debug_assert!(false, "a Finished was opened with them");
             return self.fail(DtlsError::Internal);
         };
+        self.keep_message();
         self.state = State::Open(prepared);
         self.tell(Event::Connected);
+    }
+
+    /// The handshake is over: its memory can be given back.
+    fn keep_message(&mut self) {
+        if let State::Handshake(pending) = &mut self.state {
+            self.message = pending.fragments.take_memory();
+        }
     }
 
     fn tell(&mut self, event: Event) {
@@ -629,6 +649,7 @@ impl<C: Crypto> Dtls<'_, C> {
 
     /// Drops the handshake and the keys, but for what a last alert needs.
     fn end(&mut self) {
+        self.keep_message();
         self.state = Self::ENDED;
         self.flight.clear();
         if !matches!(self.alert, Some((_, _, 1))) {

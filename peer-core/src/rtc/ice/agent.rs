@@ -445,6 +445,11 @@ impl<'m> Agent<'m> {
         self.wipe();
     }
 
+    /// Ends it without a word, and gives its memory back for another one.
+    pub fn into_memory(self) -> Memory<'m> {
+        self.memory
+    }
+
     /// Forgets the passwords; those of TURN servers when their allocations are given back.
     fn wipe(&mut self) {
         self.release_relays();

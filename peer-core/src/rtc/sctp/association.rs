@@ -388,6 +388,17 @@ impl<'m> Association<'m> {
         self.receiver.window(&self.receive_memory)
     }
 
+    /// Takes the memory away for another association: this one is over, and can do nothing more.
+    pub fn take_memory(&mut self) -> Memory<'m> {
+        self.state = State::Over(End::Local);
+        Memory {
+            send: core::mem::take(&mut self.send_memory.bytes),
+            chunks: core::mem::take(&mut self.send_memory.chunks),
+            receive: core::mem::take(&mut self.receive_memory.bytes),
+            runs: core::mem::take(&mut self.receive_memory.runs),
+        }
+    }
+
     /// Gives the memory back, so that other memory can be lent: more while much is under way, less
     /// while nothing is.
     pub fn without_memory(self) -> Detached {

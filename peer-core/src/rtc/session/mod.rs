@@ -130,7 +130,7 @@ pub use crate::wire::sdp::Setup;
 pub use channel::{Kind, Outgoing, Piece, Received};
 pub use end::{Closed, Event};
 pub use error::{Failure, OpenError, RemoteError, SendError, ServersError};
-pub use resources::{DetachedSctp, Memory, Place, Resources, SctpMemory};
+pub use resources::{DetachedSctp, Memory, Place, Resources, SctpMemory, Spot};
 pub use state::Session;
 
 #[cfg(doc)]

@@ -60,7 +60,7 @@ impl<
             dtls: self.dtls.lend(),
             sctp: Some(SctpMemory {
                 memory: self.sctp.lend(),
-                place: &mut self.place,
+                place: (&mut self.place).into(),
             }),
         }
     }
@@ -85,7 +85,37 @@ pub struct SctpMemory<'m> {
     /// What is sent and received.
     pub memory: sctp::Memory<'m>,
     /// For the state of the association.
-    pub place: &'m mut Place<'m>,
+    pub place: Spot<'m>,
+}
+
+/// A [`Place`], whether an association was there before or not.
+#[derive(Debug)]
+pub struct Spot<'m>(At<'m>);
+
+#[derive(Debug)]
+enum At<'m> {
+    Unused(&'m mut Place<'m>),
+    /// Of an association that is over.
+    Used(&'m mut Live<'m>),
+}
+
+impl<'m> From<&'m mut Place<'m>> for Spot<'m> {
+    fn from(place: &'m mut Place<'m>) -> Self {
+        Self(At::Unused(place))
+    }
+}
+
+impl<'m> Spot<'m> {
+    /// Puts an association there.
+    pub(super) fn put(self, association: Association<'m>, dcep: Dcep) -> Option<&'m mut Live<'m>> {
+        match self.0 {
+            At::Unused(place) => place.put(association, dcep),
+            At::Used(live) => {
+                *live = Live { association, dcep };
+                Some(live)
+            }
+        }
+    }
 }
 
 /// Where the state of SCTP lies once there is one: 1.4 KiB on 64 bits that a remote does not cost
@@ -119,11 +149,7 @@ impl<'m> Place<'m> {
     }
 
     /// Puts an association there.
-    pub(super) fn put(
-        &mut self,
-        association: Association<'m>,
-        dcep: Dcep,
-    ) -> Option<&mut Live<'m>> {
+    fn put(&mut self, association: Association<'m>, dcep: Dcep) -> Option<&mut Live<'m>> {
         self.0 = Content::Live(Live { association, dcep });
         match &mut self.0 {
             Content::Live(live) => Some(live),
@@ -138,7 +164,15 @@ impl<'m> Place<'m> {
 #[must_use = "the channel goes on once it has memory again"]
 pub struct DetachedSctp(pub(super) Option<(Detached, Dcep)>);
 
-impl Live<'_> {
+impl<'m> Live<'m> {
+    /// Takes the memory away. The association is over.
+    pub(super) fn take_memory(&'m mut self) -> SctpMemory<'m> {
+        SctpMemory {
+            memory: self.association.take_memory(),
+            place: Spot(At::Used(self)),
+        }
+    }
+
     /// Takes the association out, and leaves one there that does nothing.
     pub(super) fn detach(&mut self) -> (Detached, Dcep) {
         let nothing = sctp::Memory {

@@ -124,6 +124,26 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
     }
 }
 
+impl<'m, C: Crypto> Session<'m, 'm, C> {
+    /// Ends the session without a word, if it is not over, and gives its memory back for another
+    /// one. Of the memory for data only what was lent.
+    pub fn into_memory(self) -> Option<Memory<'m>> {
+        let dtls = match self.secure {
+            Secure::Unborn(memory) => memory,
+            Secure::Dtls(dtls) => Some(dtls.into_memory()),
+        };
+        debug_assert!(dtls.is_some(), "what was lent is in use");
+        Some(Memory {
+            ice: self.ice.into_memory(),
+            dtls: dtls?,
+            sctp: match self.transport {
+                Transport::Unborn(memory) => memory,
+                Transport::Live(live) => Some(live.take_memory()),
+            },
+        })
+    }
+}
+
 impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
     /// Returns the ICE agent, to read: credentials, role, path, what came of asking servers.
     pub const fn ice(&self) -> &Agent<'m> {

@@ -146,7 +146,7 @@ impl Task {
             let mut place = Place::new();
             let memory = SctpMemory {
                 memory: storage.lend(),
-                place: &mut place,
+                place: (&mut place).into(),
             };
             let mut work = Box::new(Work {
                 session: session.with_sctp(memory, detached),
