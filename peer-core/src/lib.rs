@@ -22,6 +22,7 @@
 //! | `link` (feature `link`) | the engine's I/O as frames between a microcontroller and its gateway |
 //! | `net` (feature `smoltcp`) | the broker's socket and the link over smoltcp's TCP |
 //! | `rtc` (feature `rtc`) | a WebRTC data channel in static memory; STUN, ICE, TURN, DTLS, SCTP, and a session of them |
+//! | `device` (feature `device`) | a whole peer on one machine: the engine's sessions with `rtc`, over one UDP socket |
 //! | [`peerjs_wire`] | a page: what travels between PeerJS, a broker and this crate |
 //! | [`time`], [`config`] and the ids | the caller's clock, the limits, texts that are valid by construction |
 //!
@@ -85,6 +86,7 @@
 //! | `smoltcp` | `net`: sockets over smoltcp's TCP | off |
 //! | `link` | the module `link`: the engine's I/O as frames between a microcontroller and a gateway | off |
 //! | `rtc` | the module `rtc`: WebRTC in static memory | off |
+//! | `device` | the module `device`: the engine's sessions with `rtc`, without a gateway | off |
 //! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
 //! | `rustcrypto` | `rtc`'s cryptography in pure Rust | off |
 //! | `aes-gcm`, `chacha20poly1305` | the same with one of the two AEADs, for a device that has no room for both; browsers have both | off |
@@ -110,6 +112,8 @@ mod bytes;
 mod codec;
 pub mod config;
 pub mod connection;
+#[cfg(feature = "device")]
+pub mod device;
 mod id;
 #[cfg(feature = "link")]
 pub mod link;

@@ -114,6 +114,8 @@ use crate::{
 use broker::{Action, Broker};
 use early::Owner;
 use resources::{Kind, Memory};
+#[cfg(feature = "device")]
+use slot::Read;
 use slot::{Negotiation, Origin, Session, Slot, State};
 
 /// Names one connection of a [`Peer`]. Stale once the connection is over.
@@ -315,6 +317,18 @@ impl<'r> Peer<'r> {
         }
     }
 
+    /// Whether [`poll_output`](Self::poll_output) has a command for the broker in this room.
+    #[cfg(feature = "device")]
+    pub(crate) fn has_broker_command(&mut self, room: usize) -> bool {
+        self.reap();
+        let action = self.broker.action();
+        if action.is_some_and(|action| self.cost(action) <= room) {
+            return true;
+        }
+        self.drop_stale();
+        self.broker.is_open() && self.advance_signal(room)
+    }
+
     /// Starts a connection. Before the broker is open the offer waits for it.
     ///
     /// It ends within [`Config::connect_timeout`] in exactly one of [`Event::ConnectionOpen`] and
@@ -464,6 +478,15 @@ impl<'r> Peer<'r> {
             Some(slot) if !slot.is_over() => slot.inbox.free(memory),
             _ => 0,
         }
+    }
+
+    /// Whether the application has read since a connection was
+    /// [`InboxFull`](InputError::InboxFull), and had this [room](Self::receive_room) then: more may
+    /// be taken. What the application was lent last goes with the next input.
+    #[cfg(feature = "device")]
+    pub(crate) fn has_read_since(&self, handle: ConnectionHandle, room: usize) -> bool {
+        let slot = self.table.get(handle.0);
+        slot.is_none_or(|slot| slot.read != Read::Nothing) || self.receive_room(handle) != room
     }
 
     fn tell_time(&mut self, now: Instant) {

@@ -191,7 +191,7 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
             ..Room::UNLIMITED
         };
         match peer.poll_output(room) {
-            Output::Timeout(at) => Output::Timeout(earlier(at, self.next_timeout())),
+            Output::Timeout(at) => Output::Timeout(earlier(at, self.timeout())),
             output => output,
         }
     }
@@ -267,8 +267,9 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         };
     }
 
-    /// Bytes of a command that can be carried out now.
-    fn room(&self, socket: &tcp::Socket<'_>) -> usize {
+    /// Returns how many bytes of a command can be carried out now: [`Room::broker`], for another
+    /// driver than [`poll_output`](Self::poll_output).
+    pub fn room(&self, socket: &tcp::Socket<'_>) -> usize {
         match self.state {
             // Of the commands only signals are longer than a byte, and while the WebSocket is open
             // the engine closes it before it asks for another.
@@ -277,8 +278,9 @@ impl<'m, R: FnMut(&mut [u8])> BrokerSocket<'m, R> {
         }
     }
 
-    /// When to poll again, once the engine was drained.
-    fn next_timeout(&self) -> Option<Instant> {
+    /// Returns when to poll again, once the engine was drained. A time that has passed means at
+    /// once.
+    pub fn timeout(&self) -> Option<Instant> {
         match self.state {
             State::Resting => None,
             State::Reconnecting { at } => Some(at),
