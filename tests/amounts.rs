@@ -153,8 +153,8 @@ async fn memory_is_given_back() -> Outcome {
     // Each way; in a long run 64 MiB through each connection.
     let messages = amount(4, 512);
     let idle = Duration::from_secs(amount(3, 60));
-    // With its full memory each of the 128 ends has 1.9 MiB more. webrtc-rs's ICE does not give back
-    // what it keeps of its own, up to 1 MiB after a burst.
+    // With its full memory each of the 128 ends has 1.9 MiB more. webrtc-rs's ICE does not give
+    // back what it keeps of its own, up to 1 MiB after a burst.
     let spare = match stack() {
         Stack::Native => 64 << 10,
         _ => 640 << 10,
