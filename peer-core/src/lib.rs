@@ -114,6 +114,7 @@ pub mod config;
 pub mod connection;
 #[cfg(feature = "device")]
 pub mod device;
+mod hash;
 mod id;
 #[cfg(feature = "link")]
 pub mod link;

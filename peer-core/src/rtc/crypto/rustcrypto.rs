@@ -7,23 +7,18 @@ use chacha20poly1305::ChaCha20Poly1305;
 #[cfg(not(feature = "aes-gcm"))]
 use chacha20poly1305::{AeadInPlace as _, KeyInit as _};
 use ecdsa::hazmat::SignPrimitive as _;
-use hmac::{Hmac, Mac as _};
-use md5::Md5;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::ecdsa::{Signature, VerifyingKey};
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::{PublicKey, SecretKey};
-use sha1::{Digest as _, Sha1};
+use sha2::Digest as _;
 use zeroize::Zeroizing;
 
 use super::{
     AeadKey, Aeads, Crypto, CryptoError, DIGEST_LEN, NONCE_LEN, PUBLIC_KEY_LEN, SCALAR_LEN,
     SIGNATURE_LEN, Secret, Sha256, TAG_LEN,
 };
-use crate::bytes;
-
-/// Bytes of a block of SHA-1 and SHA-256.
-const BLOCK_LEN: usize = 64;
+use crate::hash::{Hash, Md5, Sha1};
 
 /// [`Crypto`] in pure Rust.
 ///
@@ -82,24 +77,6 @@ impl Sha256 for sha2::Sha256 {
     fn finish(self) -> [u8; DIGEST_LEN] {
         self.finalize().into()
     }
-}
-
-/// The HMAC of the parts. RFC 2104 pads a key with zeros to a block, and hashes a longer one.
-macro_rules! hmac {
-    ($Hash:ty, $key:expr, $parts:expr) => {{
-        let key: &[u8] = $key;
-        let mut block = [0; BLOCK_LEN];
-        if bytes::copy(&mut block, key).is_none() {
-            let copied = bytes::copy(&mut block, &<$Hash>::digest(key));
-            debug_assert!(copied.is_some(), "a digest is shorter than a block");
-        }
-        let mut mac = <Hmac<$Hash> as hmac::Mac>::new(&block.into());
-        zeroize::Zeroize::zeroize(&mut block);
-        for part in $parts {
-            mac.update(part);
-        }
-        mac.finalize().into_bytes().into()
-    }};
 }
 
 impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
@@ -169,19 +146,15 @@ impl<R: FnMut(&mut [u8]) -> Result<(), CryptoError>> Crypto for RustCrypto<R> {
     }
 
     fn hmac_sha256(&mut self, key: &[u8], parts: &[&[u8]]) -> [u8; DIGEST_LEN] {
-        hmac!(sha2::Sha256, key, parts)
+        <sha2::Sha256 as Hash<_>>::hmac(key, parts)
     }
 
     fn hmac_sha1(&mut self, key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
-        hmac!(Sha1, key, parts)
+        Sha1::hmac(key, parts)
     }
 
     fn md5(&mut self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut hash = Md5::new();
-        for part in parts {
-            hash.update(part);
-        }
-        hash.finalize().into()
+        Md5::digest(parts)
     }
 
     fn aead(&mut self, key: AeadKey<'_>) -> Aead {

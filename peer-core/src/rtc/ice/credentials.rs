@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use sha1::{Digest as _, Sha1};
 use zeroize::Zeroize as _;
 
 use crate::bytes;
+use crate::hash::{Hash as _, Sha1};
 use crate::rtc::crypto::{Crypto, CryptoError, Secret, equal};
 
 /// Characters of a local ufrag: 48 bits.
@@ -121,7 +121,7 @@ fn write_key(password: &[u8], key: &mut [u8]) -> usize {
     if bytes::copy(key, password).is_some() {
         return password.len();
     }
-    let hash: [u8; 20] = Sha1::digest(password).into();
+    let hash = Sha1::digest(&[password]);
     bytes::copy(key, &hash).map_or(0, |()| hash.len())
 }
 

@@ -1,6 +1,6 @@
 use core::fmt::{self, Write as _};
 
-use sha1::{Digest as _, Sha1};
+use crate::hash::{Hash as _, Sha1};
 
 use crate::bytes::TextBuffer;
 
@@ -167,10 +167,7 @@ pub fn accept_key(nonce: &[u8; 16]) -> [u8; 28] {
     let mut key = [0; 24];
     let mut accept = [0; 28];
     let key = base64(nonce, &mut key);
-    let digest = Sha1::new()
-        .chain_update(key)
-        .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-        .finalize();
+    let digest = Sha1::digest(&[key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"]);
     base64(&digest, &mut accept);
     accept
 }

@@ -63,7 +63,7 @@ fn ecdsa_on_p256() {
     let mut crypto = crypto();
     let mut hash = crypto.sha256();
     Sha256::update(&mut hash, b"sample");
-    let mut digest = hash.finish();
+    let mut digest = Sha256::finish(hash);
     let signature = crypto.sign(&secret, &digest).expect("a key");
     let expected: [u8; SIGNATURE_LEN] = hex(
         "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716
@@ -186,7 +186,7 @@ fn hashes_and_macs() {
     Sha256::update(&mut hash, b"a");
     Sha256::update(&mut hash, b"bc");
     let abc = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    assert_eq!(hash.finish(), abc);
+    assert_eq!(Sha256::finish(hash), abc);
 
     let parts: [&[u8]; 2] = [b"what do ya want ", b"for nothing?"];
     assert_eq!(
