@@ -251,6 +251,35 @@ fn two_nats_that_change_at_once_are_told_by_the_broker() {
     }
 }
 
+/// The way to the broker went with the old address, and with it what was told first.
+#[test]
+fn candidates_that_are_lost_with_the_address_are_told_again() {
+    let servers = Box::leak(Box::new([Server::stun(addr(STUN))]));
+    for roles in ROLES {
+        let mut net = Net::with(10, roles.map(Config::new), servers);
+        let strict = Dependence::AddressAndPort;
+        let publics = [[192, 0, 2, 1], [203, 0, 113, 1]];
+        net.network.nats =
+            publics.map(|ip| Some(Nat::new(ip.into(), Dependence::Independent, strict)));
+        net.addresses(0, &["10.0.0.2:5000"]);
+        net.addresses(1, &["10.0.1.2:6000"]);
+        net.describe();
+        net.connect(SECOND * 5);
+        net.talk(SECOND);
+        for nat in net.network.nats.iter_mut().flatten() {
+            nat.rebind();
+        }
+        net.signalling = None;
+        let is_silent = |end: &End| end.agent.silent_since().is_some();
+        net.until(SECOND * 8, |net| net.ends.iter().all(is_silent));
+        net.run(MILLISECOND * 300);
+        assert!(net.ends.iter().all(is_silent), "{roles:?}");
+        net.signalling = Some(30 * MILLISECOND);
+        let gap = net.gap(SECOND * 5);
+        assert!(gap <= SECOND * 2, "{roles:?}: {gap:?}");
+    }
+}
+
 #[test]
 fn an_end_that_comes_back_to_an_old_address_is_followed() {
     for roles in ROLES {

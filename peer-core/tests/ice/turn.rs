@@ -68,7 +68,7 @@ fn ends_that_cannot_meet_use_a_relay() {
         // Data goes through a channel once there is one: 50 messages, but for those that are lost.
         // Checks of other pairs do not, and there are some where the path looked dead.
         assert!(server.channel_data > channels + 25, "seed {seed}");
-        assert!(server.indications <= indications + 25, "seed {seed}");
+        assert!(server.indications <= indications + 40, "seed {seed}");
     }
 }
 

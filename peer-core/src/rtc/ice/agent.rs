@@ -62,6 +62,8 @@ pub struct Agent<'m> {
     pub(super) advanced: Instant,
     /// When there was reason to search with haste.
     pub(super) hurried: Instant,
+    /// Since when the remote may know old addresses of ours, and how often new ones were told again.
+    pub(super) changed: Option<(Instant, u8)>,
     pub(super) told: Told,
     pub(super) gathering_told: bool,
     pub(super) path_untold: bool,
@@ -126,6 +128,7 @@ impl<'m> Agent<'m> {
             phase: Phase::Checking { since: now },
             advanced: now,
             hurried: now,
+            changed: None,
             told: Told::Nothing,
             gathering_told: false,
             path_untold: false,

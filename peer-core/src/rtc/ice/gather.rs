@@ -307,6 +307,7 @@ impl Agent<'_> {
         let base = question.base;
         if let (Outcome::Reflexive(_), Outcome::Reflexive(_)) = (before, outcome) {
             self.moves = self.moves.saturating_add(1);
+            self.changed = Some((now, 0));
             self.nomination = self.nomination.saturating_add(1);
             if let Some(base) = self.memory.bases.get_mut(usize::from(base)) {
                 base.moves = self.moves;

@@ -6,12 +6,18 @@ use super::memory::{BaseState, Link, Pair, PairState};
 use super::{CONSENT, CONSENT_REPEAT, Role};
 use crate::time::{Duration, Instant, duration, earlier, micros};
 
-/// How long a check of the path in use is not answered until others are tried: three were sent.
-const SEARCH_AFTER: Duration = Duration::from_secs(1);
+/// How long beyond its round trip a check of the path in use is not answered until others are tried:
+/// two were sent.
+const SEARCH_AFTER: Duration = Duration::from_millis(600);
+/// The shortest silence that can be asked to be survived.
+const SURVIVE_MIN: Duration = Duration::from_secs(1);
 /// How long a lite agent is not asked until the path counts as silent.
 const LITE_SILENCE: Duration = Duration::from_secs(15);
 /// How late we are called until that is taken for a sleep of the machine.
 const SLEPT: Duration = Duration::from_secs(5);
+/// How long after a change of our address the candidates are told again while nothing answers: what
+/// took the first ones to the remote may have been lost with the old address.
+const TELL_AGAIN: [u64; 3] = [400_000, 1_000_000, 2_500_000];
 /// Between two checks of a pair while a path is looked for, until so much silence: in microseconds.
 const INTERVALS: [(u64, u64); 2] = [(5_000_000, 200_000), (60_000_000, 1_000_000)];
 /// The same after that.
@@ -22,6 +28,7 @@ impl Agent<'_> {
     /// it sees.
     pub(super) fn moved(&mut self, now: Instant) {
         self.tell_candidates_again();
+        self.changed = Some((now, 0));
         self.nomination = self.nomination.saturating_add(1);
         let since = self.silent_since().unwrap_or(now);
         match self.phase {
@@ -96,6 +103,14 @@ impl Agent<'_> {
         Some(interval.map_or(LONG_INTERVAL, |(_, interval)| *interval))
     }
 
+    /// When the candidates are told again.
+    fn tells_again(&self) -> Option<Instant> {
+        self.silent_since()?;
+        let (since, times) = self.changed?;
+        let after = TELL_AGAIN.get(usize::from(times))?;
+        Some(since.plus(*after))
+    }
+
     /// Does what is due at this time without anything having come.
     pub(super) fn advance(&mut self, now: Instant) {
         let before = core::mem::replace(&mut self.advanced, now);
@@ -105,6 +120,12 @@ impl Agent<'_> {
         }
         self.give_up_checks(now);
         self.keep_permissions(now);
+        if self.tells_again().is_some_and(|at| at <= now)
+            && let Some((_, times)) = &mut self.changed
+        {
+            *times += 1;
+            self.tell_candidates_again();
+        }
         // Each step may be due after a long sleep.
         while let Some((at, next)) = self.next_phase() {
             if at > now {
@@ -173,7 +194,9 @@ impl Agent<'_> {
                 }
                 let since = pair.check.as_ref()?.first;
                 let cause = Cause::Silent;
-                Some((since + SEARCH_AFTER, Phase::Searching { since, cause }))
+                let answers = pair.round_trip.map_or(Duration::ZERO, duration);
+                let at = since + SEARCH_AFTER + answers;
+                Some((at, Phase::Searching { since, cause }))
             }
             Phase::Searching { since, .. } if self.survive() > micros(self.config.silence) => {
                 Some((since + self.config.silence, Phase::Disconnected { since }))
@@ -190,7 +213,7 @@ impl Agent<'_> {
     fn survive(&self) -> u64 {
         micros(self.config.survive.max(match self.config.lite {
             true => LITE_SILENCE,
-            false => SEARCH_AFTER,
+            false => SURVIVE_MIN,
         }))
     }
 
@@ -250,6 +273,7 @@ impl Agent<'_> {
         }
         let mut at = earlier(self.reselect, self.relays_due());
         at = earlier(at, self.next_phase().map(|(at, _)| at));
+        at = earlier(at, self.tells_again());
         let paced = |due: Instant| due.max(self.paced);
         for question in self.memory.questions.iter() {
             at = earlier(at, question.due(self.silent_since().is_some()).map(paced));

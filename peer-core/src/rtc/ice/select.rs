@@ -9,7 +9,7 @@ use crate::time::{Duration, Instant};
 /// How long a better pair is waited for before the first nomination, where one end is behind a NAT,
 /// and where a relay is between. It can be replaced later; not every remote follows, though.
 const WAIT_REFLEXIVE: Duration = Duration::from_millis(100);
-const WAIT_RELAYED: Duration = Duration::from_millis(500);
+const WAIT_RELAYED: Duration = Duration::from_millis(200);
 /// How long nothing came on the path in use until another one that the remote has nominated as
 /// well, but is worth less, replaces it.
 const QUIET: Duration = Duration::from_millis(500);
@@ -58,6 +58,7 @@ impl Agent<'_> {
     fn goes_on(&mut self) {
         if self.silent_since().is_some() {
             self.phase = Phase::Connected;
+            self.changed = None;
         }
     }
 
@@ -75,6 +76,7 @@ impl Agent<'_> {
         self.nominating = None;
         self.reselect = None;
         self.phase = Phase::Connected;
+        self.changed = None;
         self.path_untold = true;
         if let Some(pair) = self.pair_mut(link) {
             pair.nominated = pair.nominated.max(before);

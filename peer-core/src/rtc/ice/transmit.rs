@@ -10,7 +10,7 @@ use crate::time::{Duration, Instant};
 
 /// How long data paused until the path is checked, if it was not since. What the remote sends goes
 /// astray where a NAT has given us another address, and only a check from there can tell it so.
-const AFTER_DATA: Duration = Duration::from_millis(500);
+const AFTER_DATA: Duration = Duration::from_millis(300);
 
 impl Agent<'_> {
     /// Writes the next datagram that is to be sent now; `None` if there is none. `out` has to have
