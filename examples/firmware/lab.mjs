@@ -1,8 +1,10 @@
-// The firmware in QEMU with what it needs around it: a broker, and a gateway at the other end of its UART.
+// The firmware in QEMU with what it needs around it: a broker, and a gateway at the other end of its UART. The program
+// `direct` needs the broker alone.
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
+import { createSocket } from "node:dgram";
 import { createConnection, createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -11,6 +13,8 @@ export const ROOT = join(HERE, "../..");
 const PEER = process.env.PEER_BIN ?? join(ROOT, "target/release/peer");
 const LEAF = "greenhouse";
 export const PEER_ID = "greenhouse";
+// As in src/direct/settings.rs.
+const UDP_PORT = 5007;
 // As in src/main.rs.
 const KEY = Buffer.from("the key of a demo is not secret.").toString("hex");
 
@@ -20,58 +24,26 @@ export const RANDOM = ["-semihosting-config", "enable=on,target=native"];
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
-export class Lab {
+/** A firmware, its broker, and what they say. */
+class Machines {
   log = []; // what the firmware wrote
   said = []; // what the others did
   #waiting = new Set();
 
   /** `onLine` sees every line that a process writes; `build` are arguments for cargo. */
-  static async start(onLine = () => {}, build = []) {
-    const lab = new Lab();
-    lab.onLine = onLine;
-    lab.firmware = execFileSync(join(HERE, "build"), build, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).trim();
-    lab.frames = join(mkdtempSync(join(tmpdir(), "firmware-")), "defmt"); // what it wrote with the feature `defmt`
-    lab.brokerPort = await freePort();
-    lab.uartPort = await freePort();
-    await lab.startBroker();
-    lab.startFirmware();
-    lab.wire = await Wire.start(lab.uartPort);
-    await lab.startGateway();
-    await lab.logged(/app: open as/);
-    return lab;
+  constructor(onLine, build) {
+    this.onLine = onLine;
+    this.firmware = execFileSync(join(HERE, "build"), build, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).trim();
   }
 
   startBroker() {
-    this.broker = this.#run("broker", PEER, ["broker", "--host", "127.0.0.1", "--port", String(this.brokerPort)]);
+    this.broker = this.run("broker", PEER, ["broker", "--host", "127.0.0.1", "--port", String(this.brokerPort)]);
     return this.broker.says(/Listening/);
-  }
-
-  startFirmware() {
-    const uart = `tcp:127.0.0.1:${this.uartPort},server=on,wait=off,nodelay=on`;
-    const machine = ["-M", "mps2-an386", "-display", "none", "-monitor", "none"];
-    this.qemu = this.#run("firmware", "qemu-system-arm", [...machine, ...RANDOM, "-serial", uart, "-serial", "stdio", "-serial", `file:${this.frames}`, "-kernel", this.firmware]);
-  }
-
-  startGateway() {
-    const config = join(mkdtempSync(join(tmpdir(), "firmware-")), "gateway.toml");
-    const text = [
-      `broker = "ws://127.0.0.1:${this.brokerPort}/"`,
-      `listen = ["127.0.0.1:0"]`,
-      `connect = ["127.0.0.1:${this.wire.port}"]`,
-      `status = "off"`,
-      `[[leaf]]`,
-      `name = "${LEAF}"`,
-      `key = "${KEY}"`,
-      `ids = ["${PEER_ID}"]`,
-    ];
-    writeFileSync(config, text.join("\n"));
-    this.gateway = this.#run("gateway", PEER, ["gateway", "--config", config]);
-    return this.gateway.says(/Ready/);
   }
 
   /** Resolves with the first line of the firmware's log from line `since` on that matches. */
   logged(pattern, since = 0) {
-    return this.#wait(() => this.log.slice(since).find((line) => pattern.test(line)), `the firmware to say ${pattern}`);
+    return this.wait(() => this.log.slice(since).find((line) => pattern.test(line)), `the firmware to say ${pattern}`);
   }
 
   /** What everybody said last. */
@@ -79,12 +51,7 @@ export class Lab {
     return [...this.said.slice(-15), ...this.log.slice(-15)].join("\n");
   }
 
-  async stop() {
-    await Promise.all([this.gateway, this.qemu, this.broker].map((child) => child?.stop()));
-    this.wire.close();
-  }
-
-  #run(name, command, args) {
+  run(name, command, args) {
     const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
     running.add(child);
     const lines = [];
@@ -109,7 +76,7 @@ export class Lab {
       });
     }
     return {
-      says: (pattern) => this.#wait(() => lines.find((line) => pattern.test(line)), `${name} to say ${pattern}`),
+      says: (pattern) => this.wait(() => lines.find((line) => pattern.test(line)), `${name} to say ${pattern}`),
       stop: (signal = "SIGTERM") => {
         child.kill(signal);
         return exited;
@@ -118,7 +85,7 @@ export class Lab {
   }
 
   /** The patience ends a hang, it decides nothing. */
-  #wait(find, what) {
+  wait(find, what) {
     return new Promise((resolve, reject) => {
       const patience = setTimeout(() => {
         this.#waiting.delete(check);
@@ -134,6 +101,78 @@ export class Lab {
       this.#waiting.add(check);
       check();
     });
+  }
+}
+
+/** The firmware behind a gateway. */
+export class Lab extends Machines {
+  static async start(onLine = () => {}, build = []) {
+    const lab = new Lab(onLine, build);
+    lab.frames = join(mkdtempSync(join(tmpdir(), "firmware-")), "defmt"); // what it wrote with the feature `defmt`
+    lab.brokerPort = await freePort();
+    lab.uartPort = await freePort();
+    await lab.startBroker();
+    lab.startFirmware();
+    lab.wire = await Wire.start(lab.uartPort);
+    await lab.startGateway();
+    await lab.logged(/app: open as/);
+    return lab;
+  }
+
+  startFirmware() {
+    const uart = `tcp:127.0.0.1:${this.uartPort},server=on,wait=off,nodelay=on`;
+    const machine = ["-M", "mps2-an386", "-display", "none", "-monitor", "none"];
+    this.qemu = this.run("firmware", "qemu-system-arm", [...machine, ...RANDOM, "-serial", uart, "-serial", "stdio", "-serial", `file:${this.frames}`, "-kernel", this.firmware]);
+  }
+
+  startGateway() {
+    const config = join(mkdtempSync(join(tmpdir(), "firmware-")), "gateway.toml");
+    const text = [
+      `broker = "ws://127.0.0.1:${this.brokerPort}/"`,
+      `listen = ["127.0.0.1:0"]`,
+      `connect = ["127.0.0.1:${this.wire.port}"]`,
+      `status = "off"`,
+      `[[leaf]]`,
+      `name = "${LEAF}"`,
+      `key = "${KEY}"`,
+      `ids = ["${PEER_ID}"]`,
+    ];
+    writeFileSync(config, text.join("\n"));
+    this.gateway = this.run("gateway", PEER, ["gateway", "--config", config]);
+    return this.gateway.says(/Ready/);
+  }
+
+  async stop() {
+    await Promise.all([this.gateway, this.qemu, this.broker].map((child) => child?.stop()));
+    this.wire.close();
+  }
+}
+
+/** The firmware with an Ethernet of its own. QEMU forwards a UDP port of this machine to it, of an address that is not
+ * loopback: browsers connect from such ones alone. */
+export class DirectLab extends Machines {
+  static async start(onLine = () => {}, build = []) {
+    const lab = new DirectLab(onLine, ["--bin", "direct", "--features", "direct", ...build]);
+    lab.brokerPort = await freePort();
+    lab.address = outsideAddress();
+    lab.udpPort = await freeUdpPort(lab.address);
+    await lab.startBroker();
+    lab.startFirmware();
+    await lab.logged(/app: open as/);
+    return lab;
+  }
+
+  startFirmware() {
+    const machine = ["-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "null", "-serial", "stdio"];
+    // This machine is 10.0.2.2 to the firmware, which is 10.0.2.15.
+    const settings = ["direct", `broker=10.0.2.2:${this.brokerPort}`, `reached-at=${this.address}:${this.udpPort}`];
+    const host = ["-semihosting-config", ["enable=on,target=native", ...settings.map((it) => `arg=${it}`)].join(",")];
+    const network = ["-nic", `user,model=lan9118,hostfwd=udp:${this.address}:${this.udpPort}-10.0.2.15:${UDP_PORT}`];
+    this.qemu = this.run("firmware", "qemu-system-arm", [...machine, ...host, ...network, "-kernel", this.firmware]);
+  }
+
+  async stop() {
+    await Promise.all([this.qemu, this.broker].map((child) => child?.stop()));
   }
 }
 
@@ -175,5 +214,19 @@ async function freePort() {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address();
   await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+function outsideAddress() {
+  const found = Object.values(networkInterfaces()).flat().find(({ internal, family }) => !internal && family === "IPv4");
+  if (!found) throw new Error("this machine has only a loopback interface: browsers need another one");
+  return found.address;
+}
+
+async function freeUdpPort(address) {
+  const socket = createSocket("udp4");
+  await new Promise((resolve) => socket.bind(0, address, resolve));
+  const { port } = socket.address();
+  await new Promise((resolve) => socket.close(resolve));
   return port;
 }

@@ -17,7 +17,7 @@ let history = null;
 function status(state, text) {
   $("status").dataset.state = state;
   $("status").textContent = text;
-  for (const id of ["apply", "send", "blob", "led-0", "led-1"]) $(id).disabled = state !== "open";
+  for (const id of ["apply", "send", "blob", "upload", "led-0", "led-1"]) $(id).disabled = state !== "open";
 }
 
 function log(text, kind = "event") {
@@ -39,6 +39,7 @@ async function start() {
     return;
   }
   const config = await (await fetch("config.json")).json();
+  if (config.direct) $("how").textContent = "It has an Ethernet, and no gateway.";
   const peer = new Peer({ host: location.hostname, port: config.port, path: "/", config: { iceServers: [] } });
   peer.on("open", () => connect(peer, config.peer));
   peer.on("error", (error) => {
@@ -84,6 +85,8 @@ function receive(message) {
       return;
     case "part":
       return keep(new TextEncoder().encode(message.text), message.at);
+    case "upload":
+      return uploaded(message);
     case "done":
       return finish(message);
   }
@@ -118,13 +121,35 @@ function keep(bytes, at) {
 }
 
 function finish({ bytes, checksum }) {
-  const fnv1a = history.bytes.reduce((sum, byte) => Math.imul(sum ^ byte, 0x01000193), 0x811c9dc5) >>> 0;
+  const found = fnv1a(history.bytes);
   const seconds = ((performance.now() - history.from) / 1000).toFixed(1);
-  if (history.came !== bytes || fnv1a !== checksum) return log(`The history is damaged: ${history.came} of ${bytes} bytes.`, "error");
-  log(`The history: ${bytes} bytes in ${seconds} s, checksum ${fnv1a.toString(16)} is right.`, "ack");
+  if (history.came !== bytes || found !== checksum) return log(`The history is damaged: ${history.came} of ${bytes} bytes.`, "error");
+  log(`The history: ${bytes} bytes in ${seconds} s, checksum ${found.toString(16)} is right.`, "ack");
   const link = Object.assign(document.createElement("a"), { download: "history.txt" });
   link.href = URL.createObjectURL(new Blob([history.bytes], { type: "text/plain" }));
   link.click();
+}
+
+// ---- what it is sent ------------------------------------------------------------------------------
+
+// Of JSON, which has no bytes, a text of less than PeerJS's limit.
+const LENGTH = serialization === "json" ? 16_000 : 102_400;
+const fnv1a = (bytes) => bytes.reduce((sum, byte) => Math.imul(sum ^ byte, 0x01000193), 0x811c9dc5) >>> 0;
+let expected = null;
+
+function upload() {
+  const bytes = crypto.getRandomValues(new Uint8Array(65_536));
+  const all = Uint8Array.from({ length: LENGTH }, (_, at) => bytes[at % bytes.length] & 0x3f | 0x40);
+  const text = new TextDecoder().decode(all).replaceAll("\\", "/");
+  const sent = serialization === "json" ? new TextEncoder().encode(JSON.stringify(text)) : all;
+  expected = { bytes: sent.length, checksum: fnv1a(sent), from: performance.now() };
+  connection.send(serialization === "json" ? text : all);
+}
+
+function uploaded({ bytes, checksum }) {
+  const seconds = ((performance.now() - expected.from) / 1000).toFixed(1);
+  const right = bytes === expected.bytes && checksum === expected.checksum;
+  log(right ? `${bytes} bytes in ${seconds} s: all of it arrived.` : `What arrived is damaged: ${bytes} bytes.`, right ? "ack" : "error");
 }
 
 // ---- commands ------------------------------------------------------------------------------------
@@ -143,6 +168,7 @@ onSubmit("blob-form", () => {
   $("progress").value = 0;
   send({ blob: true });
 });
+onSubmit("upload-form", upload);
 for (const led of [0, 1]) $(`led-${led}`).addEventListener("change", (event) => send({ led, on: event.target.checked }));
 
 start();

@@ -9,14 +9,16 @@ use core::fmt;
 
 use heapless::{Deque, String};
 use peer_core::{
+    PeerId,
     connection::SendError,
-    peer::{ConnectionHandle, DataConnection, Event, Peer, PeerState},
+    peer::{ConnectOptions, ConnectionHandle, DataConnection, Event, Peer, PeerState},
     serialization::Serialization,
     time::{Duration, Instant},
 };
 
 use crate::{
     history::{self, Checksum},
+    upload::Upload,
     words::{self, Command, Say, TEXT_MAX},
 };
 
@@ -55,6 +57,8 @@ pub struct App {
     leds: [bool; 2],
     pages: [Page; CONNECTIONS],
     reconnect_at: Option<Instant>,
+    /// Who is to be connected to.
+    call: Option<PeerId>,
     answers_dropped: u32,
 }
 
@@ -65,6 +69,8 @@ struct Page {
     answers: Deque<Answer, ANSWERS_MAX>,
     reading_due: bool,
     history: Option<History>,
+    /// A message that comes in and is longer than the inbox.
+    upload: Option<Upload>,
     /// The outbox is full; `Writable` will tell.
     waits: bool,
 }
@@ -75,6 +81,8 @@ enum Answer {
     Led(u8),
     Text(String<TEXT_MAX>),
     History,
+    Call,
+    Upload(Upload),
     Error(&'static str),
 }
 
@@ -96,6 +104,7 @@ impl App {
             leds: [false; 2],
             pages: [const { Page::VACANT }; CONNECTIONS],
             reconnect_at: None,
+            call: None,
             answers_dropped: 0,
         }
     }
@@ -157,6 +166,15 @@ impl App {
                 let _ = peer.reconnect(now);
             }
         }
+        if let Some(id) = self.call.take() {
+            let options = ConnectOptions {
+                reliable: true,
+                ..ConnectOptions::default()
+            };
+            if let Err(error) = peer.connect(now, &id, options) {
+                board.log(format_args!("app: {error}"));
+            }
+        }
         let due = self.next_reading.unwrap_or(now);
         let next = if due <= now {
             now + Duration::from_millis(self.interval().into())
@@ -198,9 +216,10 @@ impl App {
         peer: &mut Peer<'_>,
         board: &mut impl Hardware,
     ) {
-        let Some(connection) = peer.connection(handle) else {
+        let Some(mut connection) = peer.connection(handle) else {
             return;
         };
+        connection.set_streaming(true);
         let (who, how) = (connection.peer(), connection.serialization().as_str());
         board.log(format_args!("app: page {} is {who}, {how}", handle.index()));
         if let Some(place) = self.pages.get_mut(handle.index()) {
@@ -223,10 +242,30 @@ impl App {
         let Some(mut connection) = peer.connection(handle) else {
             return;
         };
-        while let Some(heard) =
-            words::hear(&mut connection, |command| self.obey(command, now, board))
-        {
-            let answers = heard.unwrap_or([const { None }; 4]);
+        let packed = matches!(
+            connection.serialization(),
+            Serialization::Binary | Serialization::BinaryUtf8
+        );
+        loop {
+            let is_within = self.page(handle).is_some_and(|page| page.upload.is_some());
+            let answers = if is_within || connection.readable() == 0 {
+                let Some(piece) = connection.recv_piece() else {
+                    return;
+                };
+                let Some(page) = self.page(handle) else {
+                    return;
+                };
+                match Upload::go_on(&mut page.upload, &piece, packed) {
+                    Some(upload) => [Some(Answer::Upload(upload)), None, None, None, None],
+                    None => continue,
+                }
+            } else {
+                let obey = |command: Command<'_>| self.obey(command, now, board);
+                match words::hear(&mut connection, obey) {
+                    Some(heard) => heard.unwrap_or([const { None }; 5]),
+                    None => return,
+                }
+            };
             let understood = answers.iter().any(Option::is_some);
             let refusal = (!understood).then_some(Answer::Error("that is no command"));
             let mut dropped = 0;
@@ -244,7 +283,7 @@ impl App {
         command: Command<'_>,
         now: Instant,
         board: &mut impl Hardware,
-    ) -> [Option<Answer>; 4] {
+    ) -> [Option<Answer>; 5] {
         let interval = command.interval.map(|ms| {
             if !INTERVALS_MS.contains(&ms) {
                 return Answer::Error("the interval must be from 50 to 10000 ms");
@@ -274,7 +313,14 @@ impl App {
             )
         });
         let history = command.blob.then_some(Answer::History);
-        [interval, led, text, history]
+        let call = command.call.map(|id| match PeerId::new(id) {
+            Ok(id) => {
+                self.call = Some(id);
+                Answer::Call
+            }
+            Err(_) => Answer::Error("that is no id"),
+        });
+        [interval, led, text, history, call]
     }
 
     /// Sends a page what it has to get, as far as there is room.
@@ -317,6 +363,7 @@ impl Page {
         answers: Deque::new(),
         reading_due: false,
         history: None,
+        upload: None,
         waits: false,
     };
 
@@ -382,8 +429,13 @@ impl Answer {
                 on: leds.get(usize::from(*led)).copied().unwrap_or_default(),
             },
             Self::Text(text) => Say::Text { text },
+            Self::Call => Say::Call {},
             Self::History => Say::Blob {
                 bytes: history::LEN,
+            },
+            Self::Upload(upload) => Say::Upload {
+                bytes: upload.bytes,
+                checksum: upload.checksum.0,
             },
             Self::Error(message) => Say::Error { message },
         }

@@ -20,6 +20,8 @@ use cortex_m::{
     peripheral::{NVIC, syst::SystClkSource},
 };
 use cortex_m_rt::{ExceptionFrame, exception};
+#[cfg(feature = "direct")]
+use cortex_m_semihosting::syscall1;
 use cortex_m_semihosting::{nr, syscall};
 use firmware::app::Hardware;
 use heapless::Deque;
@@ -90,13 +92,12 @@ impl Board {
     /// which says so. On a real board read the chip's true random number generator here, and return
     /// `None` when its health test fails.
     pub fn random(&self) -> Option<[u8; 32]> {
-        ASKING_HOST.store(true, Ordering::Relaxed);
-        let random = read_random_device();
-        ASKING_HOST.store(false, Ordering::Relaxed);
-        random
+        let mut random = [0; 32];
+        fill_random(&mut random).then_some(random)
     }
 
     /// Bytes that came from the gateway, into `out`: how many.
+    #[cfg_attr(feature = "direct", expect(dead_code, reason = "there is no gateway"))]
     pub fn receive(&mut self, out: &mut [u8]) -> usize {
         free(|token| {
             let mut ring = RECEIVED.borrow(token).borrow_mut();
@@ -111,6 +112,7 @@ impl Board {
     }
 
     /// Gives bytes to the gateway without waiting: how many it took.
+    #[cfg_attr(feature = "direct", expect(dead_code, reason = "there is no gateway"))]
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         bytes.iter().take_while(|byte| LINK.write(**byte)).count()
     }
@@ -204,9 +206,18 @@ pub fn stop() -> ! {
 /// Whether the host is being asked, for the fault handler: a breakpoint without a host is a fault.
 static ASKING_HOST: AtomicBool = AtomicBool::new(false);
 
+/// Fills it from the source of [`Board::random`]. `false`: there is nothing random in it.
+pub fn fill_random(out: &mut [u8]) -> bool {
+    ASKING_HOST.store(true, Ordering::Relaxed);
+    let filled = read_random_device(out).is_some();
+    ASKING_HOST.store(false, Ordering::Relaxed);
+    filled
+}
+
 /// `None` where the host refuses, gives less than was asked for, or gives nothing at all.
-fn read_random_device() -> Option<[u8; 32]> {
-    let mut random = [0_u8; 32];
+fn read_random_device(random: &mut [u8]) -> Option<()> {
+    // Fewer zeros may be random.
+    const ENOUGH: usize = 16;
     // The name's length is told without its zero.
     let name_len = RANDOM_DEVICE.len() - 1;
     // SAFETY: the host reads the name, which is a C string of that length.
@@ -219,7 +230,25 @@ fn read_random_device() -> Option<[u8; 32]> {
     let missing = unsafe { syscall!(READ, file, random.as_mut_ptr(), random.len()) };
     // SAFETY: the file is the one that was opened, and is not used again.
     unsafe { syscall!(CLOSE, file) };
-    (missing == 0 && random != [0; 32]).then_some(random)
+    let is_blank = random.len() >= ENOUGH && random.iter().all(|byte| *byte == 0);
+    (missing == 0 && !is_blank).then_some(())
+}
+
+// ---- settings, from QEMU's command line ---------------------------------------------------------
+
+/// What stands behind the program's name in `-semihosting-config arg=…`, read into `out`. A real
+/// device keeps its settings in its flash.
+#[cfg(feature = "direct")]
+pub fn arguments(out: &mut [u8]) -> &str {
+    let mut about = [out.as_mut_ptr() as usize, out.len()];
+    ASKING_HOST.store(true, Ordering::Relaxed);
+    // SAFETY: the host writes at most so many bytes into `out`, and how many into `about`.
+    let failed = unsafe { syscall1!(GET_CMDLINE, about.as_mut_ptr()) };
+    ASKING_HOST.store(false, Ordering::Relaxed);
+    let line = out.get(..about[1]).filter(|_| failed == 0);
+    let line = line.and_then(|line| core::str::from_utf8(line).ok());
+    let line = line.unwrap_or_default().trim_end_matches('\0');
+    line.split_once(' ').map_or("", |(_, arguments)| arguments)
 }
 
 // ---- what peer-core logs ------------------------------------------------------------------------

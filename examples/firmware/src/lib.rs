@@ -7,4 +7,5 @@ extern crate std;
 
 pub mod app;
 mod history;
+mod upload;
 mod words;

@@ -28,6 +28,9 @@ pub(crate) struct Command<'m> {
     pub(crate) text: Option<&'m str>,
     /// The history.
     pub(crate) blob: bool,
+    /// The id of another page, to be connected to.
+    #[serde(borrow)]
+    pub(crate) call: Option<&'m str>,
 }
 
 /// What the firmware says.
@@ -54,6 +57,8 @@ pub(crate) enum Say<'m> {
     Text {
         text: &'m str,
     },
+    /// A connection is on its way.
+    Call {},
     /// The history follows, of so many bytes: as one binary message, or in parts.
     Blob {
         bytes: usize,
@@ -63,6 +68,12 @@ pub(crate) enum Say<'m> {
     Part {
         at: usize,
         text: &'m str,
+    },
+    /// A message of so many bytes came that was longer than the inbox.
+    Upload {
+        bytes: usize,
+        /// FNV-1a of 32 bits.
+        checksum: u32,
     },
     /// The history is sent.
     Done {

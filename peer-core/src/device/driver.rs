@@ -87,6 +87,9 @@ impl<'m, C: Crypto> Device<'m, C> {
 
     /// Takes a datagram that came from there to the socket, and decrypts it where it lies. What
     /// belongs to no session is dropped. Then poll and transmit.
+    ///
+    /// Have room for all that the network carries, 1,472 bytes over Ethernet: browsers send more
+    /// than 1,200.
     pub fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         let socket = socket_towards(from);
         match self.stack.route(now, socket, from, datagram) {

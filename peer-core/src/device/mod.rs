@@ -33,7 +33,7 @@
 //! // In firmware these are statics; being all zero they cost no flash.
 //! let mut for_peer: PeerResources<1> = PeerResources::new();
 //! let mut for_device: DeviceResources<'_, _, 1> = DeviceResources::new();
-//! let mut datagram = [0; session::DATAGRAM_MAX];
+//! let mut datagram = [0; 1472]; // Browsers send longer ones than we do.
 //!
 //! let mut crypto = RustCrypto::new(random);
 //! let identity = Identity::generate(&mut crypto)?;

@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) texts: Vec<(ConnectionHandle, String)>,
     /// Whether it reads.
     pub(crate) reads: bool,
+    /// Pieces of long messages, if it reads those: bytes of each that has come whole.
+    pub(crate) pieces: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     /// What is to be said, as the outbox has room.
     pub(crate) queue: VecDeque<(ConnectionHandle, String)>,
     timeout: Option<Instant>,
@@ -66,6 +68,7 @@ impl Node {
             events: Vec::new(),
             texts: Vec::new(),
             reads: true,
+            pieces: None,
             queue: VecDeque::new(),
             timeout: Some(START),
             online: None,
@@ -94,6 +97,21 @@ impl Node {
 
     pub(crate) fn has(&self, event: Event) -> bool {
         self.events.contains(&event)
+    }
+
+    /// Reads pieces where data was told, as an application does.
+    fn listen(&mut self, event: Event) {
+        if let (Event::Data(handle), Some((partial, whole))) = (event, &mut self.pieces)
+            && let Some(mut connection) = self.peer.connection(handle)
+        {
+            while let Some(piece) = connection.recv_piece() {
+                assert_eq!(piece.first, partial.is_empty());
+                partial.extend_from_slice(piece.bytes);
+                if piece.last {
+                    whole.push(core::mem::take(partial));
+                }
+            }
+        }
     }
 
     /// Reads and says what it can.
@@ -213,6 +231,7 @@ impl World {
                     }
                     DeviceOutput::Event(event) => {
                         node.events.push(event);
+                        node.listen(event);
                         node.talk();
                     }
                     DeviceOutput::Timeout(at) => {

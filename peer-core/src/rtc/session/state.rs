@@ -127,6 +127,7 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
 impl<'m, C: Crypto> Session<'m, 'm, C> {
     /// Ends the session without a word, if it is not over, and gives its memory back for another
     /// one. Of the memory for data only what was lent.
+    #[inline]
     pub fn into_memory(self) -> Option<Memory<'m>> {
         let dtls = match self.secure {
             Secure::Unborn(memory) => memory,

@@ -11,7 +11,7 @@ fn main() -> ! {
     engine::run();
     #[cfg(feature = "sctp")]
     sctp::run();
-    #[cfg(feature = "session")]
+    #[cfg(all(feature = "session", not(feature = "device")))]
     session::run();
     loop {}
 }
@@ -62,7 +62,7 @@ mod sctp {
     }
 }
 
-#[cfg(feature = "session")]
+#[cfg(all(feature = "session", not(feature = "device")))]
 mod session {
     use core::hint::black_box;
 
@@ -184,6 +184,8 @@ mod engine {
         let mut peer = Peer::new(config, memory);
         #[cfg(feature = "link")]
         super::link::run(&mut peer);
+        #[cfg(feature = "device")]
+        super::device::run(&mut peer);
         let mut buffer = [0; 512];
         loop {
             let now = Instant::from_millis(black_box(1));
@@ -256,6 +258,52 @@ mod values {
             let _ = black_box(connection.recv::<Reading<'_>>());
         }
         let _ = connection;
+    }
+}
+
+#[cfg(feature = "device")]
+mod device {
+    use core::hint::black_box;
+
+    use peer_core::device::*;
+    use peer_core::rtc::crypto::{CryptoError, RustCrypto};
+    use peer_core::rtc::{dtls::Identity, ice::Role, session::Config};
+    use peer_core::{peer::Peer, time::Instant};
+
+    type Crypto = RustCrypto<fn(&mut [u8]) -> Result<(), CryptoError>>;
+
+    #[unsafe(no_mangle)]
+    static mut DEVICE_1: DeviceResources<'static, Crypto, 1> = DeviceResources::new();
+    #[unsafe(no_mangle)]
+    static mut DEVICE_4: DeviceResources<'static, Crypto, 4> = DeviceResources::new();
+    static mut IDENTITY: Option<Identity> = None;
+
+    fn random(out: &mut [u8]) -> Result<(), CryptoError> {
+        black_box(out);
+        black_box(Ok(()))
+    }
+
+    pub(super) fn run(peer: &mut Peer<'_>) {
+        black_box(&raw mut DEVICE_1);
+        // SAFETY: the only use, in the only thread.
+        let (memory, identity) = unsafe { (&mut *&raw mut DEVICE_4, &mut *&raw mut IDENTITY) };
+        let mut crypto: Crypto = RustCrypto::new(random);
+        let Ok(made) = Identity::generate(&mut crypto) else {
+            return;
+        };
+        let config = Config::new(black_box(Role::Controlled));
+        let mut device = Device::new(config, crypto, identity.insert(made), memory);
+        let mut datagram = black_box([0; 1472]);
+        let from = black_box(([192, 0, 2, 1], 5000).into());
+        for millis in 0..black_box(9) {
+            let now = Instant::from_millis(millis);
+            device.set_addresses(now, &[from]);
+            device.receive(now, from, &mut datagram);
+            device.work(now);
+            black_box(device.poll(now, black_box(9), peer));
+            while device.transmit(now, &mut datagram).is_some() {}
+            black_box((device.timeout(), device.dropped()));
+        }
     }
 }
 
