@@ -62,7 +62,8 @@ pub struct Agent<'m> {
     pub(super) advanced: Instant,
     /// When there was reason to search with haste.
     pub(super) hurried: Instant,
-    /// Since when the remote may know old addresses of ours, and how often new ones were told again.
+    /// Since when the remote may know old addresses of ours, and how often new ones were told
+    /// again.
     pub(super) changed: Option<(Instant, u8)>,
     pub(super) told: Told,
     pub(super) gathering_told: bool,

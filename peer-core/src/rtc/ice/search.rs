@@ -6,8 +6,8 @@ use super::memory::{BaseState, Link, Pair, PairState};
 use super::{CONSENT, CONSENT_REPEAT, Role};
 use crate::time::{Duration, Instant, duration, earlier, micros};
 
-/// How long beyond its round trip a check of the path in use is not answered until others are tried:
-/// two were sent.
+/// How long beyond its round trip a check of the path in use is not answered until others are
+/// tried: two were sent.
 const SEARCH_AFTER: Duration = Duration::from_millis(600);
 /// The shortest silence that can be asked to be survived.
 const SURVIVE_MIN: Duration = Duration::from_secs(1);
