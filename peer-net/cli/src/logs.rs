@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::io::{self, Write as _};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
 use tokio::sync::mpsc;
@@ -61,7 +61,7 @@ impl LogLevel {
 pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let warnings = Targets::new().with_target("peer_net", LevelFilter::WARN);
     let warnings = warnings.and(filter_fn(is_not_told));
-    let registry = tracing_subscriber::registry().with(Warnings.with_filter(warnings));
+    let registry = tracing_subscriber::registry().with(Warnings::start().with_filter(warnings));
     // Who asked for more wants them in their place among the others.
     let twice = !matches!(level, LogLevel::Error | LogLevel::Warn);
     match format {
@@ -155,26 +155,36 @@ impl Visit for JsonFields<'_> {
     }
 }
 
-static WARNINGS: OnceLock<mpsc::Sender<String>> = OnceLock::new();
+/// The library's warnings, as sentences, until somebody takes this end.
+static WARNINGS: Mutex<Option<mpsc::Receiver<String>>> = Mutex::new(None);
 
-/// The library's warnings from now on, as sentences. The first call gets them; to others none come.
+/// The library's warnings since logging started, as sentences. The first call gets them; to others
+/// none come.
 pub(crate) fn warnings() -> mpsc::Receiver<String> {
-    let (sender, warnings) = mpsc::channel(WARNINGS_MAX);
-    drop(WARNINGS.set(sender));
-    warnings
+    let warnings = WARNINGS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    warnings.unwrap_or_else(|| mpsc::channel(1).1)
 }
 
-struct Warnings;
+struct Warnings(mpsc::Sender<String>);
+
+impl Warnings {
+    fn start() -> Self {
+        let (sender, warnings) = mpsc::channel(WARNINGS_MAX);
+        *WARNINGS.lock().unwrap_or_else(PoisonError::into_inner) = Some(warnings);
+        Self(sender)
+    }
+}
 
 impl<S: Subscriber> Layer<S> for Warnings {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() == Level::WARN
-            && let Some(sender) = WARNINGS.get()
-        {
+        if *event.metadata().level() == Level::WARN {
             let mut text = Sentence::default();
             event.record(&mut text);
             // The log has it in any case.
-            drop(sender.try_send(format!("{}{}", text.message, text.fields)));
+            drop(self.0.try_send(format!("{}{}", text.message, text.fields)));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::process::Stdio;
 
 use peer_net::broker::BrokerClient;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::process::{Outcome, Process, at, broker, command, peer, run, soon, stacks};
 
@@ -14,7 +14,7 @@ async fn its_exit_status_is_that_of_the_contract() -> Outcome {
     let broker = broker().await;
     let nobody = run(&["connect", "nobody", "--json"], &at(&broker), "").await;
     nobody.assert_code(4);
-    let about = |event: &&serde_json::Value| event["connection"].is_string();
+    let about = |event: &&Value| event["connection"].is_string();
     let events = nobody.events();
     let kinds: Vec<_> = events
         .iter()
@@ -260,12 +260,22 @@ async fn messages_that_cannot_be_read_and_warnings_are_events() -> Outcome {
     let passed_over = ["--ice-server", "stuns:192.0.2.1:5349"];
     let args = [&["listen", "--json", "--id", "reads"], &passed_over[..]].concat();
     let mut process = Process::start(&args, &at(&broker));
-    process.event("open").await;
-    let connecting = bob
-        .connect("reads")
-        .serialization(peer_net::Serialization::Raw);
-    let connection = soon(connecting.into_future()).await?;
-    let warning = process.event("warning").await;
+    // Warned of at the start by one stack, and by the other when it is asked for a connection.
+    let (mut connection, mut warning) = (None, None);
+    while connection.is_none() || warning.is_none() {
+        let event: Value = serde_json::from_str(&process.line().await).expect("JSON");
+        match event["event"].as_str() {
+            Some("open") => {
+                let connecting = bob
+                    .connect("reads")
+                    .serialization(peer_net::Serialization::Raw);
+                connection = Some(soon(connecting.into_future()).await?);
+            }
+            Some("warning") => warning = Some(event),
+            _ => {}
+        }
+    }
+    let warning = warning.expect("it came");
     assert!(
         warning["message"]
             .as_str()

@@ -79,9 +79,17 @@ async fn logs_are_plain_text_or_json() -> Outcome {
         let passed_over = ["--ice-server", "stuns:192.0.2.1:5349"];
         let args = [&args[..], &passed_over].concat();
         let mut process = Process::spawn(command(&args, &at(&broker)));
-        process.told("Listening").await;
-        let connection = soon(bob.connect(format).into_future()).await?;
-        let line = process.told("passed over").await;
+        // Said at the start by one stack, and by the other when it is asked for a connection.
+        let (mut connection, mut line) = (None, None);
+        while connection.is_none() || line.is_none() {
+            let said = process.told("").await;
+            if said.contains("Listening") {
+                connection = Some(soon(bob.connect(format).into_future()).await?);
+            } else if said.contains("passed over") {
+                line = Some(said);
+            }
+        }
+        let line = line.expect("it was said");
         assert!(!line.contains('\u{1b}'), "{line}");
         if format == "json" {
             let line: serde_json::Value = serde_json::from_str(&line)?;
