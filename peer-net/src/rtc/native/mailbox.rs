@@ -162,7 +162,12 @@ impl Datagrams {
         self.taken = 0;
     }
 
-    /// Gives back the memory that only many needed.
+    /// Whether there is memory that only many needed.
+    pub(super) const fn is_large(&self) -> bool {
+        self.bytes.capacity() > KEPT
+    }
+
+    /// Gives it back.
     pub(super) fn shrink(&mut self) {
         self.bytes.shrink_to(KEPT);
         self.heads.shrink_to(KEPT / size_of::<Head>());
@@ -191,5 +196,23 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, DATAGRAMS_MAX / (size_of::<Head>() + 1));
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_can_be_given_back() {
+        let mailbox = Mailbox::default();
+        let train = Train {
+            source: SocketAddr::from(([192, 0, 2, 1], 1)),
+            bytes: &[23; 65_536],
+            stride: 1_200,
+        };
+        mailbox.deliver(SocketId(0), &train);
+        let mut mail = Mail::default();
+        mailbox.take(&mut mail);
+        while mail.datagrams.next().is_some() {}
+        mail.datagrams.clear();
+        assert!(mail.datagrams.is_large());
+        mail.datagrams.shrink();
+        assert!(!mail.datagrams.is_large());
     }
 }

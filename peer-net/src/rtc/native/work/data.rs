@@ -55,7 +55,8 @@ impl Work<'_, '_> {
         if may_receive_more {
             sizes.receive = Size::Full;
         }
-        if sizes == Sizes::SMALL {
+        // A burst of datagrams takes memory of its own, however little the halves have.
+        if sizes == Sizes::SMALL && !rest.mail.datagrams.is_large() {
             rest.idle_since = None;
         } else if rest.came.is_much() || rest.went.is_much() {
             rest.idle_since = Some(Instant::now());
