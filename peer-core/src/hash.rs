@@ -158,8 +158,8 @@ impl Hash<20> for Sha1 {
         let bits = self.0.len.wrapping_mul(8);
         self.0.pad(bits.to_be_bytes(), Self::compress);
         let mut hash = [0; 20];
-        for (to, word) in hash.chunks_exact_mut(4).zip(self.0.state) {
-            to.copy_from_slice(&word.to_be_bytes());
+        for (to, word) in hash.as_chunks_mut().0.iter_mut().zip(self.0.state) {
+            *to = word.to_be_bytes();
         }
         hash
     }
@@ -287,8 +287,8 @@ impl Hash<16> for Md5 {
         let bits = self.0.len.wrapping_mul(8);
         self.0.pad(bits.to_le_bytes(), Self::compress);
         let mut hash = [0; 16];
-        for (to, word) in hash.chunks_exact_mut(4).zip(self.0.state) {
-            to.copy_from_slice(&word.to_le_bytes());
+        for (to, word) in hash.as_chunks_mut().0.iter_mut().zip(self.0.state) {
+            *to = word.to_le_bytes();
         }
         hash
     }

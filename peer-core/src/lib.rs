@@ -90,6 +90,7 @@
 //! | `sync` | the module `sync`: handles for several tasks over `embassy-sync` | off |
 //! | `rustcrypto` | `rtc`'s cryptography in pure Rust | off |
 //! | `aes-gcm`, `chacha20poly1305` | the same with one of the two AEADs, for a device that has no room for both; browsers have both | off |
+//! | `compact` | with these, P-256 of our own in place of the crate `p256`: 12 KB of flash less, a sixth slower | off |
 //! | `turn` | with `rtc`: relayed addresses of TURN servers | on |
 //! | `dtls-server` | with `rtc`: the DTLS role of server. Without it we say `a=setup:active`, which leaves the role of client to us with every browser | on |
 //!

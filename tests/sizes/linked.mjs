@@ -18,7 +18,7 @@ const LARGER = [
   [/Session<.*>::begin_dtls$/, 4096, "a handshake is made and moved to where it stays, before anything deep is called"],
   [/KeyBlock>::of::<.*|Dtls<.*>::(?:protected|send_alert)$/, 1536, "AES-GCM's prepared keys, for one record of a handshake"],
   [/Live>::detach$/, 2048, "an association leaves its memory, on machines that exchange it"],
-  [/RustCrypto<.* as .*Crypto>::(?:sign|verify|agree)$/, 1536, "the arithmetic of RustCrypto's crates, inlined"],
+  [/RustCrypto<.* as .*Crypto>::(?:sign|verify|agree)$|rustcrypto::crates::\w+$/, 1536, "the arithmetic of RustCrypto's crates, inlined"],
 ];
 /** What the programs here do by themselves: they make sessions and move them to where they stay. */
 const PROGRAM = /^<?(?:cost|session)::/;

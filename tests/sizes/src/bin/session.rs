@@ -1,5 +1,6 @@
 //! Two whole sessions of `rtc` with each other on the target, each once as DTLS's client and once
-//! as its server, and how deep their stack gets. Ends QEMU with success or failure.
+//! as its server, how deep their stack gets, and how long the steps of their handshakes are: run it
+//! by QEMU with `-icount shift=0`. Ends QEMU with success or failure.
 //!
 //! As on a device, what lives long lies in statics: the sessions, what is lent to them, and the
 //! buffer of a datagram.
@@ -8,6 +9,8 @@
 
 #[path = "../stack.rs"]
 mod stack;
+#[path = "../timer.rs"]
+mod timer;
 
 use core::net::{Ipv4Addr, SocketAddr};
 
@@ -53,10 +56,13 @@ struct End {
     identity: Identity,
     said: bool,
     heard: bool,
+    /// Ticks of the longest step of the handshake, and of all.
+    steps: (u32, u32),
 }
 
 #[entry]
 fn main() -> ! {
+    timer::start();
     for (run, setup) in [Setup::Passive, Setup::Actpass].into_iter().enumerate() {
         let painted = stack::paint();
         let made = make(run, setup).is_some();
@@ -66,6 +72,14 @@ fn main() -> ! {
         hprintln!("connecting stack {} {}", stack::used(painted), word(done));
         if !done {
             debug::exit(debug::EXIT_FAILURE);
+        }
+        // SAFETY: the only use, in the only thread.
+        for slot in unsafe { &*&raw const ENDS } {
+            if let Slot::Taken(end) = slot {
+                let [longest, all] = [end.steps.0, end.steps.1].map(|it| it * timer::INSTRUCTIONS);
+                hprintln!("step instructions {}", longest);
+                hprintln!("handshake instructions {}", all);
+            }
         }
     }
     debug::exit(debug::EXIT_SUCCESS);
@@ -132,6 +146,7 @@ impl End {
             identity,
             said: false,
             heard: false,
+            steps: (0, 0),
         })
     }
 
@@ -152,7 +167,17 @@ impl End {
     fn turn(&mut self, now: Instant, other: &mut Self, from: SocketAddr) {
         // SAFETY: the only use, in the only thread.
         let datagram = unsafe { &mut *&raw mut DATAGRAM };
-        while self.session.work(now, &mut self.crypto, &self.identity) {}
+        loop {
+            let before = timer::value();
+            let more = self.session.work(now, &mut self.crypto, &self.identity);
+            // It counts down.
+            let ticks = before.wrapping_sub(timer::value());
+            self.steps.0 = self.steps.0.max(ticks);
+            self.steps.1 += ticks;
+            if !more {
+                break;
+            }
+        }
         while let Some(it) = self.session.transmit(now, &mut self.crypto, datagram) {
             if let Some(came) = datagram.get_mut(..it.len) {
                 other
