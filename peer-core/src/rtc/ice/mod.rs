@@ -90,10 +90,10 @@
 //! A path that does not answer for 0.6 s and a round trip is looked for anew, with the same
 //! credentials: every base and every address of the remote is checked each 200 ms, after 5 s each
 //! second, after a minute each 5 s. After a change of our address the checks have a PRIORITY above
-//! all before, USE-CANDIDATE and a NOMINATION that grows, so that a remote which does not know of it
-//! follows at once, an unmodified browser, too; the candidates are told again, with that priority,
-//! and while nothing answers once more after 0.4, 1 and 2.5 s. STUN servers are asked again how we
-//! look, as a NAT may have been given another address.
+//! all before, USE-CANDIDATE and a NOMINATION that grows, so that a remote which does not know of
+//! it follows at once, an unmodified browser, too; the candidates are told again, with that
+//! priority, and while nothing answers once more after 0.4, 1 and 2.5 s. STUN servers are asked
+//! again how we look, as a NAT may have been given another address.
 //!
 //! No interface tells that a NAT has given us another address: a check does. The path in use is
 //! checked when data has paused for 300 ms, too, and its checks always have a PRIORITY above that
