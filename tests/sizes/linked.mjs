@@ -15,7 +15,7 @@ const FRAME_MAX = 1024;
 const MOVE_MAX = 1024;
 /** What takes more of the stack, or moves more, in a session of `rtc`: so much, and why. */
 const LARGER = [
-  [/Session<.*>::begin_dtls$/, 4096, "a handshake is made and moved to where it stays, before anything deep is called"],
+  [/Dtls<.*>::begin$/, 1792, "a handshake is made and moved to where it stays, before anything deep is called"],
   [/KeyBlock>::of::<.*|Dtls<.*>::(?:protected|send_alert)$/, 1536, "AES-GCM's prepared keys, for one record of a handshake"],
   [/Live>::detach$/, 2048, "an association leaves its memory, on machines that exchange it"],
   [/RustCrypto<.* as .*Crypto>::(?:sign|verify|agree)$|rustcrypto::crates::\w+$/, 1536, "the arithmetic of RustCrypto's crates, inlined"],

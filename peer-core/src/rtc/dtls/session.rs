@@ -194,12 +194,17 @@ impl<'m, C: Crypto> Dtls<'m, C> {
 
     /// As [`new`](Self::new), with memory that was lent before.
     pub fn with_memory(now: Instant, crypto: &mut C, config: &Config, memory: Memory<'m>) -> Self {
-        let mut flight = Flight::new(memory.flight);
-        let handshake = Handshake::begin(crypto, config, &mut flight);
-        let mut session = Self {
+        let mut session = Self::unbegun(config, memory);
+        session.begin(now, crypto, config);
+        session
+    }
+
+    /// A session that is to be [begun](Self::begin) where it stays: a handshake is long.
+    pub(crate) fn unbegun(config: &Config, memory: Memory<'m>) -> Self {
+        Self {
             role: config.role,
             state: State::Ended,
-            flight,
+            flight: Flight::new(memory.flight),
             message: memory.message,
             sequences: Sequences::default(),
             keys: None,
@@ -209,19 +214,22 @@ impl<'m, C: Crypto> Dtls<'m, C> {
             plain_alert: None,
             events: Deque::new(),
             datagram_max: config.datagram_max.clamp(DATAGRAM_MIN, DATAGRAM_MAX),
-        };
-        match handshake {
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn begin(&mut self, now: Instant, crypto: &mut C, config: &Config) {
+        match Handshake::begin(crypto, config, &mut self.flight) {
             Ok(handshake) => {
-                session.state = State::Handshake(Pending {
+                self.state = State::Handshake(Pending {
                     handshake,
-                    fragments: Fragments::new(core::mem::take(&mut session.message)),
+                    fragments: Fragments::new(core::mem::take(&mut self.message)),
                     early: Deque::new(),
                     timer: Timer::new(now, config.first_wait, config.time_limit),
                 });
             }
-            Err(error) => session.tell(Event::Failed(error)),
+            Err(error) => self.tell(Event::Failed(error)),
         }
-        session
     }
 
     /// Ends the session without a word, and gives its memory back for another one.

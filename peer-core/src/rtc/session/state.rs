@@ -429,7 +429,10 @@ impl<'m, 'd, C: Crypto> Session<'m, 'd, C> {
         if self.may_relay {
             config.datagram_max = DATAGRAM_MAX - HEADROOM - TAILROOM;
         }
-        self.secure = Secure::Dtls(Dtls::with_memory(now, crypto, &config, memory));
+        self.secure = Secure::Dtls(Dtls::unbegun(&config, memory));
+        if let Secure::Dtls(dtls) = &mut self.secure {
+            dtls.begin(now, crypto, &config);
+        }
     }
 
     /// How long the first packet of a handshake waits for its answer: twice ICE's round trip.
