@@ -7,7 +7,7 @@ use super::PACE;
 #[cfg(feature = "turn")]
 use super::SocketId;
 use super::Transmit;
-use super::agent::Agent;
+use super::agent::{Agent, Phase};
 use super::check::{SERVER_TRIES, server_wait};
 use super::event::Failure;
 use super::memory::{Base, Question, Route};
@@ -131,10 +131,9 @@ pub struct Report {
 }
 
 impl Question {
-    /// When it is asked next, or given up. While no path answers, each is asked again and again: a
-    /// NAT may have given us another address, which the remote has to be told.
-    pub(super) fn due(&self, is_silent: bool) -> Option<Instant> {
-        (self.is_asked || is_silent).then_some(self.next)
+    /// When it is asked next, or given up. `again`: also if it was answered or given up.
+    pub(super) fn due(&self, again: bool) -> Option<Instant> {
+        (self.is_asked || again).then_some(self.next)
     }
 }
 
@@ -209,11 +208,22 @@ impl Agent<'_> {
             && !self.is_relay_pending()
     }
 
+    /// Whether questions are asked that have been answered or given up, while there is no path: what
+    /// was lost may be all that lacks, and a NAT may have given us another address.
+    pub(super) fn asks_again(&self) -> bool {
+        self.is_checking() || self.silent_since().is_some()
+    }
+
+    /// Whether the first path is looked for.
+    fn is_checking(&self) -> bool {
+        matches!(self.phase, Phase::Checking { .. }) && self.remote.is_some()
+    }
+
     /// Whether a question waits for longer than one check takes.
     pub(super) fn is_question_overdue(&self, now: Instant) -> bool {
-        let is_silent = self.silent_since().is_some();
+        let again = self.asks_again();
         let mut questions = self.memory.questions.iter();
-        questions.any(|question| question.due(is_silent).is_some_and(|at| at + PACE <= now))
+        questions.any(|question| question.due(again).is_some_and(|at| at + PACE <= now))
     }
 
     /// Writes the next question that is due.
@@ -223,11 +233,11 @@ impl Agent<'_> {
         crypto: &mut C,
         out: &mut [u8],
     ) -> Option<Transmit> {
-        let is_silent = self.silent_since().is_some();
+        let (again, checks) = (self.asks_again(), self.is_checking());
         let question = loop {
             let mut questions = self.memory.questions.iter_mut();
             let question =
-                questions.find(|question| question.due(is_silent).is_some_and(|due| due <= now))?;
+                questions.find(|question| question.due(again).is_some_and(|due| due <= now))?;
             if !question.is_asked {
                 (question.is_asked, question.sent) = (true, 0);
             }
@@ -235,7 +245,10 @@ impl Agent<'_> {
                 break question;
             }
             question.is_asked = false;
-            question.next = now + ASK_AGAIN;
+            question.next = match checks {
+                true => now,
+                false => now + ASK_AGAIN,
+            };
             if question.outcome == Outcome::Pending {
                 question.outcome = Outcome::NoAnswer;
             }

@@ -76,7 +76,8 @@
 //!
 //! 1. An address that only a check showed; once there has been a path, any one not in use.
 //! 2. Times what was [credited](Agent::credit), and once the remote's authentic requests.
-//! 3. When a path falls silent, and 10 s after each answer or failure while it is.
+//! 3. At once until there is a path. When that falls silent, and 10 s after each answer or failure
+//!    while it is.
 //! 4. Twice that while some are still checked. A lite agent waits for ever.
 //! 5. 15 s of a lite agent.
 //! 6. If that is shorter than [`Config::silence`], no [`Event::Disconnected`] comes before.

@@ -276,7 +276,7 @@ impl Agent<'_> {
         at = earlier(at, self.tells_again());
         let paced = |due: Instant| due.max(self.paced);
         for question in self.memory.questions.iter() {
-            at = earlier(at, question.due(self.silent_since().is_some()).map(paced));
+            at = earlier(at, question.due(self.asks_again()).map(paced));
         }
         for pair in self.memory.pairs.iter() {
             let due = self.due(pair).map(|due| match self.is_unpaced(pair.link) {
