@@ -179,12 +179,8 @@ pub(super) fn public_key(secret: &Secret<SCALAR_LEN>) -> Result<[u8; PUBLIC_KEY_
     let scalar = secret_scalar(secret)?;
     let [x, y] = affine(&multiply_generator(&scalar));
     let mut point = [4; PUBLIC_KEY_LEN];
-    let bytes = write(&x).into_iter().chain(write(&y));
-    point
-        .iter_mut()
-        .skip(1)
-        .zip(bytes)
-        .for_each(|(to, from)| *to = from);
+    let [_, coordinates @ ..] = &mut point;
+    *coordinates = write_both(&x, &y);
     Ok(point)
 }
 
@@ -227,13 +223,7 @@ pub(super) fn sign(
             let sum = Zeroizing::new(ORDER.add(&ORDER.multiply(&long, &r), &digest));
             let s = ORDER.multiply(&ORDER.invert(&number), &sum);
             if r != ZERO && s != ZERO {
-                let mut signature = [0; SIGNATURE_LEN];
-                let bytes = write(&r).into_iter().chain(write(&s));
-                signature
-                    .iter_mut()
-                    .zip(bytes)
-                    .for_each(|(to, from)| *to = from);
-                return Ok(signature);
+                return Ok(write_both(&r, &s));
             }
         }
         next(&mut key, &mut value, [&[0], &[], &[]]);
@@ -326,12 +316,8 @@ fn multiply(scalar: &Words, point: &Point) -> Point {
 /// A multiple of a point: the lower half of the scalar of it, and the upper half of 2¹²⁸ times it.
 #[inline(never)]
 fn multiply_halves(scalar: &Words, points: &[Point; 2]) -> Point {
-    let mut halves = [ZERO; 2];
-    for (half, words) in halves.iter_mut().zip(scalar.as_chunks::<{ WORDS / 2 }>().0) {
-        half.iter_mut()
-            .zip(words)
-            .for_each(|(to, from)| *to = *from);
-    }
+    let [a, b, c, d, e, f, g, h] = *scalar;
+    let mut halves = [[a, b, c, d, 0, 0, 0, 0], [e, f, g, h, 0, 0, 0, 0]];
     let product = multiply_both(true, 128, &halves, points);
     halves.zeroize();
     product
@@ -446,11 +432,10 @@ static SUM: [Step; 43] = {
 #[inline(never)]
 fn sum(one: &Point, other: &Point) -> Point {
     let mut registers = [ZERO; 16];
-    let known = one.iter().chain(other).chain([&B]);
-    registers
-        .iter_mut()
-        .zip(known)
-        .for_each(|(to, from)| *to = *from);
+    let ([x, y, z], [u, v, w]) = (one, other);
+    for (to, from) in registers.iter_mut().zip([x, y, z, u, v, w, &B]) {
+        set(to, from);
+    }
     let [mut result, mut other] = [ZERO; 2];
     for (operation, a, b, to) in &SUM {
         set(&mut result, &registers[usize::from(*a) % 16]);
@@ -635,6 +620,14 @@ fn write(words: &Words) -> [u8; SCALAR_LEN] {
     let mut bytes = [0; SCALAR_LEN];
     for (to, from) in bytes.as_chunks_mut().0.iter_mut().zip(words.iter().rev()) {
         *to = from.to_be_bytes();
+    }
+    bytes
+}
+
+fn write_both(a: &Words, b: &Words) -> [u8; 2 * SCALAR_LEN] {
+    let mut bytes = [0; 2 * SCALAR_LEN];
+    for (to, from) in bytes.as_chunks_mut().0.iter_mut().zip([a, b]) {
+        *to = write(from);
     }
     bytes
 }

@@ -131,6 +131,20 @@ impl<'m> End<'m> {
         }
     }
 
+    /// After the end allocations are given back, and nothing else is sent. Whether the server says
+    /// so or not, that comes to an end, too.
+    fn give_back(&mut self, now: &mut Instant) {
+        let begun = *now;
+        let mut out = [0; 1_200];
+        while let Some(at) = self.agent.timeout() {
+            *now = at.max(*now);
+            assert!(now.saturating_duration_since(begun) < Duration::from_secs(120));
+            while let Some(it) = self.agent.transmit(*now, &mut self.crypto, &mut out) {
+                assert_eq!(it.destination, SERVER);
+            }
+        }
+    }
+
     /// After the end nothing is sent or told, whatever it is told.
     fn rest_in_silence(&mut self, now: Instant) {
         assert_eq!(self.agent.poll_event(), None);
@@ -332,8 +346,9 @@ pub fn ice(data: &[u8]) {
     let [a, b] = &mut ends;
     a.turn(now, b);
     b.turn(now, a);
-    assert!(a.agent.path().is_none() && b.agent.timeout().is_none());
+    assert!(a.agent.path().is_none() && b.agent.path().is_none());
     for end in [a, b] {
+        end.give_back(&mut now);
         end.rest_in_silence(now);
     }
 }
