@@ -208,8 +208,8 @@ impl Agent<'_> {
             && !self.is_relay_pending()
     }
 
-    /// Whether questions are asked that have been answered or given up, while there is no path: what
-    /// was lost may be all that lacks, and a NAT may have given us another address.
+    /// Whether questions are asked that have been answered or given up, while there is no path:
+    /// what was lost may be all that lacks, and a NAT may have given us another address.
     pub(super) fn asks_again(&self) -> bool {
         self.is_checking() || self.silent_since().is_some()
     }

@@ -120,12 +120,6 @@ impl Agent<'_> {
         }
         self.give_up_checks(now);
         self.keep_permissions(now);
-        if self.tells_again().is_some_and(|at| at <= now)
-            && let Some((_, times)) = &mut self.changed
-        {
-            *times += 1;
-            self.tell_candidates_again();
-        }
         // Each step may be due after a long sleep.
         while let Some((at, next)) = self.next_phase() {
             if at > now {
@@ -147,6 +141,13 @@ impl Agent<'_> {
                 _ => {}
             }
             self.phase = next;
+        }
+        // A search that has begun just now may be long after the change.
+        while self.tells_again().is_some_and(|at| at <= now)
+            && let Some((_, times)) = &mut self.changed
+        {
+            *times += 1;
+            self.tell_candidates_again();
         }
     }
 
