@@ -12,14 +12,14 @@ use crate::rtc::native::channel::OpenChannel;
 use crate::rtc::native::failure;
 use crate::rtc::stage::{Failure, Stage};
 use crate::rtc::{IceState, SessionEvent};
-use crate::time::FOREVER;
+use crate::time::{FOREVER, after};
 
 /// Candidates and states that wait until somebody listens; further ones are not told.
 const UNTOLD_MAX: usize = 64;
 /// How long the remote has to answer the reset of our stream before everything else ends.
 const RESET_WAIT: Duration = Duration::from_millis(300);
-/// The part of the time for opening by which it is told sooner that no path works.
-const SOONER: u32 = 64;
+/// The part of the time for opening by which our end of it is apart from the engine's.
+const APART: u32 = 64;
 /// How long a channel's reader may need after the remote's end, until that is told.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);
 
@@ -123,14 +123,16 @@ impl Work<'_, '_> {
         }
     }
 
-    /// When what has to be open until then is given up. While paths are checked that is a little
-    /// sooner: at the end of its own time, which is as long, the engine says less.
+    /// When what has to be open until then is given up. The engine's own time is as long. While
+    /// paths are checked it would say less, so that this comes a little sooner; that nobody answers
+    /// is the engine's to say, so that this comes a little later.
     pub(super) fn opening_ends(&self, until: Instant) -> Instant {
-        let sooner = match self.rest.told.stage.get() {
-            Stage::Checking => self.rest.config.connect_timeout.min(FOREVER) / SOONER,
-            _ => Duration::ZERO,
-        };
-        until.checked_sub(sooner).unwrap_or(until)
+        let apart = self.rest.config.connect_timeout.min(FOREVER) / APART;
+        match self.rest.told.stage.get() {
+            Stage::Checking => until.checked_sub(apart).unwrap_or(until),
+            Stage::AwaitingAnswer => after(until, apart),
+            _ => until,
+        }
     }
 
     /// Tells the last event. The first one counts.
