@@ -181,19 +181,11 @@ fn a_path_that_opens_late_is_found() {
 /// Each end is known only as a STUN server sees it, and that is not heard for 12 s.
 #[test]
 fn a_server_that_is_heard_late_is_asked_again() {
-    let servers = Box::leak(Box::new([Server::stun(addr(STUN))]));
-    let configs = [Role::Controlling, Role::Controlled].map(Config::new);
-    let mut net = Net::with(15, configs, servers);
-    let strict = Dependence::AddressAndPort;
-    let publics = [[192, 0, 2, 1], [203, 0, 113, 1]];
-    net.network.nats = publics.map(|ip| Some(Nat::new(ip.into(), Dependence::Independent, strict)));
+    let mut net = Net::behind_two_nats(15, [Role::Controlling, Role::Controlled]);
     let (opens, stun) = (net.now + SECOND * 12, addr(STUN));
     net.dropper = Some(Box::new(move |now, from, to| {
         now < opens && (from == stun || to == stun)
     }));
-    net.addresses(0, &["10.0.0.2:5000"]);
-    net.addresses(1, &["10.0.1.2:6000"]);
-    net.describe();
     net.connect(SECOND * 16);
 }
 

@@ -1,10 +1,10 @@
 //! Paths that change, fall silent, or die.
 
-use peer_core::rtc::ice::{CandidateKind, Config, Event, Failure, Role, Server};
+use peer_core::rtc::ice::{CandidateKind, Config, Event, Failure, Role};
 use peer_core::time::Duration;
 
 use crate::nat::{Dependence, Nat};
-use crate::net::{End, Net, Path, STUN, addr};
+use crate::net::{End, Net, Path, addr};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -227,16 +227,8 @@ fn a_move_towards_a_nat_that_filters_is_told_by_the_broker() {
 /// is then.
 #[test]
 fn two_nats_that_change_at_once_are_told_by_the_broker() {
-    let servers = Box::leak(Box::new([Server::stun(addr(STUN))]));
     for roles in ROLES {
-        let mut net = Net::with(9, roles.map(Config::new), servers);
-        let strict = Dependence::AddressAndPort;
-        let publics = [[192, 0, 2, 1], [203, 0, 113, 1]];
-        net.network.nats =
-            publics.map(|ip| Some(Nat::new(ip.into(), Dependence::Independent, strict)));
-        net.addresses(0, &["10.0.0.2:5000"]);
-        net.addresses(1, &["10.0.1.2:6000"]);
-        net.describe();
+        let mut net = Net::behind_two_nats(9, roles);
         net.connect(SECOND * 5);
         for n in 0..3 {
             net.talk(SECOND);
@@ -254,16 +246,8 @@ fn two_nats_that_change_at_once_are_told_by_the_broker() {
 /// The way to the broker went with the old address, and with it what was told first.
 #[test]
 fn candidates_that_are_lost_with_the_address_are_told_again() {
-    let servers = Box::leak(Box::new([Server::stun(addr(STUN))]));
     for roles in ROLES {
-        let mut net = Net::with(10, roles.map(Config::new), servers);
-        let strict = Dependence::AddressAndPort;
-        let publics = [[192, 0, 2, 1], [203, 0, 113, 1]];
-        net.network.nats =
-            publics.map(|ip| Some(Nat::new(ip.into(), Dependence::Independent, strict)));
-        net.addresses(0, &["10.0.0.2:5000"]);
-        net.addresses(1, &["10.0.1.2:6000"]);
-        net.describe();
+        let mut net = Net::behind_two_nats(10, roles);
         net.connect(SECOND * 5);
         net.talk(SECOND);
         for nat in net.network.nats.iter_mut().flatten() {

@@ -14,7 +14,7 @@ use crate::datagrams::Datagram;
 pub(crate) use crate::datagrams::{Crypto, Path, addr, crypto};
 use crate::flights::Flights;
 pub(crate) use crate::flights::Random;
-use crate::nat::Network;
+use crate::nat::{Dependence, Nat, Network};
 use crate::turn_server::TurnServer;
 
 pub(crate) type Memory = Resources<8, 24, 96, 8, 4>;
@@ -190,6 +190,22 @@ impl Net {
             let signal = Signal::Credentials(ufrag, password);
             self.signals.push((self.now + takes, end, signal));
         }
+    }
+
+    /// Two ends that have described themselves, each behind a NAT that lets in only whom it has
+    /// sent to: a STUN server shows them.
+    pub(crate) fn behind_two_nats(seed: u64, roles: [Role; 2]) -> Self {
+        let servers = Box::leak(Box::new([Server::stun(addr(STUN))]));
+        let mut net = Self::with(seed, roles.map(Config::new), servers);
+        let publics = [[192, 0, 2, 1], [203, 0, 113, 1]];
+        net.network.nats = publics.map(|ip| {
+            let (mapping, filtering) = (Dependence::Independent, Dependence::AddressAndPort);
+            Some(Nat::new(ip.into(), mapping, filtering))
+        });
+        net.addresses(0, &["10.0.0.2:5000"]);
+        net.addresses(1, &["10.0.1.2:6000"]);
+        net.describe();
+        net
     }
 
     /// Two ends with a public address each that have signalled everything.
