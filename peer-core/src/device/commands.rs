@@ -5,9 +5,10 @@ use heapless::String;
 use crate::peer::{ConnectionHandle, RtcCommand, RtcFailure, RtcInput};
 use crate::rtc::crypto::Crypto;
 use crate::rtc::ice::Role;
-use crate::rtc::session::{self, Kind, Outgoing, Session, Setup};
+use crate::rtc::session::{self, Drawn, Kind, Outgoing, Session, Setup};
 use crate::serialization::{Fragment, MessageKind};
 use crate::time::Instant;
+use crate::wire::sdp::Description;
 
 use super::Device;
 use super::description;
@@ -49,7 +50,7 @@ impl<'m, C: Crypto> Device<'m, C> {
                 self.made(handle, made)
             }
             RtcCommand::ApplyAnswer { sdp } => match self.of(handle) {
-                Some((_, taken)) => match taken.describe(now, sdp, Setup::Active) {
+                Some((_, taken)) => match taken.answered(now, sdp) {
                     Ok(()) => Answer::Input(handle, RtcInput::IceChecking),
                     Err(failure) => Answer::failed(handle, failure),
                 },
@@ -111,10 +112,10 @@ impl<'m, C: Crypto> Device<'m, C> {
         handle: ConnectionHandle,
         sdp: &str,
     ) -> Result<usize, RtcFailure> {
-        let description = description::read(sdp).ok_or(RtcFailure::Description)?;
-        let mid = description.mid.unwrap_or(MID);
+        let offer = description::read(sdp).ok_or(RtcFailure::Description)?;
+        let mid = offer.mid.unwrap_or(MID);
         let (place, taken) = self.make(now, handle, Role::Controlled, mid)?;
-        taken.describe(now, sdp, Setup::Actpass)?;
+        taken.describe(now, &offer, length(sdp), Setup::Actpass)?;
         Ok(place)
     }
 
@@ -128,6 +129,7 @@ impl<'m, C: Crypto> Device<'m, C> {
         mid: &str,
     ) -> Result<(usize, &mut Taken<'m, C>), RtcFailure> {
         let mid = String::try_from(mid).map_err(|_| RtcFailure::Description)?;
+        let drawn = Drawn::draw(&mut self.crypto).map_err(|_| RtcFailure::Resources)?;
         let place = self.place().ok_or(RtcFailure::Resources)?;
         let slot = self.slots.get_mut(place).ok_or(RtcFailure::Resources)?;
         let Slot::Free(memory) = core::mem::replace(slot, Slot::Unlent) else {
@@ -141,8 +143,7 @@ impl<'m, C: Crypto> Device<'m, C> {
             Role::Controlling => Setup::Active,
             Role::Controlled => session::Config::new(role).setup,
         };
-        let session = Session::new(now, &mut self.crypto, config, memory, &[]);
-        let mut session = session.map_err(|_| RtcFailure::Resources)?;
+        let mut session = Session::with(now, drawn, config, memory, &[]);
         let told = session.set_addresses(now, &self.addresses);
         debug_assert!(told.is_ok(), "there is memory for so many");
         let id = self.stack.add(session.ice().ufrag());
@@ -205,13 +206,25 @@ fn is_leaving<C: Crypto>(slot: &Slot<'_, C>) -> bool {
 }
 
 impl<C: Crypto> Taken<'_, C> {
-    /// Takes the remote's description. `theirs`: what counts where it says no DTLS role.
-    fn describe(&mut self, now: Instant, sdp: &str, theirs: Setup) -> Result<(), RtcFailure> {
-        let description = description::read(sdp).ok_or(RtcFailure::Description)?;
-        let remote = description::remote(&description, theirs);
+    /// Takes the remote's answer.
+    fn answered(&mut self, now: Instant, sdp: &str) -> Result<(), RtcFailure> {
+        let answer = description::read(sdp).ok_or(RtcFailure::Description)?;
+        self.describe(now, &answer, length(sdp), Setup::Active)
+    }
+
+    /// Takes the remote's description, which came in so many bytes. `theirs`: what counts where it
+    /// says no DTLS role.
+    fn describe(
+        &mut self,
+        now: Instant,
+        description: &Description<'_>,
+        len: u32,
+        theirs: Setup,
+    ) -> Result<(), RtcFailure> {
+        let remote = description::remote(description, theirs);
         let told = self.session.set_remote(now, &remote);
         told.map_err(|_| RtcFailure::Description)?;
-        self.session.credit(length(sdp));
+        self.session.credit(len);
         for candidate in description.candidates() {
             // One that cannot be used is not.
             let _refused = self.session.add_candidate(now, candidate);

@@ -118,10 +118,7 @@ fn a_flood_of_offers_costs_no_friend_its_connection() {
         Node::new::<1, 1>(2, "friend"),
         Node::new::<1, 1>(3, "later"),
     ];
-    let mut world = World::new(13, nodes);
-    world.until(SECOND, |world| {
-        world.nodes.iter().all(|it| it.has(Event::Open))
-    });
+    let mut world = World::online(13, nodes);
     let now = world.now;
     let friend = world.nodes[1].connect(now, "device", true);
     world.until(SECOND * 5, |world| !world.nodes[0].opened().is_empty());

@@ -8,10 +8,7 @@ use crate::world::{Node, Path, SECOND, World, addr};
 #[test]
 fn one_connection_after_another_serves_in_the_same_memory() {
     let nodes = vec![Node::new::<1, 1>(1, "one"), Node::new::<1, 1>(2, "two")];
-    let mut world = World::new(1, nodes);
-    world.until(SECOND, |world| {
-        world.nodes.iter().all(|it| it.has(Event::Open))
-    });
+    let mut world = World::online(1, nodes);
     for round in 0..12 {
         let (from, to) = (round % 2, 1 - round % 2);
         let name = ["one", "two"][to];
@@ -53,10 +50,7 @@ fn a_device_that_is_full_refuses_and_says_so() {
         Node::new::<2, 2>(2, "friend"),
         Node::new::<2, 2>(3, "late"),
     ];
-    let mut world = World::new(2, nodes);
-    world.until(SECOND, |world| {
-        world.nodes.iter().all(|it| it.has(Event::Open))
-    });
+    let mut world = World::online(2, nodes);
     let now = world.now;
     let friend = world.nodes[1].connect(now, "full", true);
     world.until(SECOND * 5, |world| !world.nodes[0].opened().is_empty());
@@ -87,10 +81,7 @@ fn a_device_that_is_full_refuses_and_says_so() {
 #[test]
 fn a_remote_that_answers_nothing_gives_its_place_back() {
     let nodes = vec![Node::new::<1, 1>(1, "one"), Node::new::<1, 1>(2, "two")];
-    let mut world = World::new(3, nodes);
-    world.until(SECOND, |world| {
-        world.nodes.iter().all(|it| it.has(Event::Open))
-    });
+    let mut world = World::online(3, nodes);
     for round in 0..3 {
         world.path.loss = 1.0;
         let now = world.now;
@@ -139,10 +130,7 @@ fn a_remote_that_vanishes_is_missed_and_its_place_serves_again() {
         Node::new::<1, 1>(2, "gone"),
         Node::new::<1, 1>(3, "next"),
     ];
-    let mut world = World::new(5, nodes);
-    world.until(SECOND, |world| {
-        world.nodes.iter().all(|it| it.has(Event::Open))
-    });
+    let mut world = World::online(5, nodes);
     let now = world.now;
     world.nodes[1].connect(now, "device", true);
     world.until(SECOND * 5, |world| !world.nodes[0].opened().is_empty());
@@ -154,4 +142,27 @@ fn a_remote_that_vanishes_is_missed_and_its_place_serves_again() {
     let now = world.now;
     world.nodes[2].connect(now, "device", true);
     world.until(SECOND * 5, |world| world.nodes[0].opened().len() == 2);
+}
+
+/// Randomness that fails costs the connection that needs it, and no place.
+#[test]
+fn a_source_of_randomness_that_fails_for_a_while_costs_no_place() {
+    let nodes = vec![Node::new::<2, 1>(1, "one"), Node::new::<2, 1>(2, "two")];
+    let mut world = World::online(17, nodes);
+    world.nodes[0].is_random.set(false);
+    for _ in 0..3 {
+        let now = world.now;
+        let lost = world.nodes[0].connect(now, "two", true);
+        let failed = |event: &Event| matches!(event, Event::ConnectionFailed(it, _) if *it == lost);
+        // A step goes on to the next heartbeat where nothing else is under way.
+        world.until(SECOND * 10, |world| {
+            world.nodes[0].events.iter().any(failed)
+        });
+    }
+    world.nodes[0].is_random.set(true);
+    let now = world.now;
+    world.nodes[0].connect(now, "two", true);
+    world.until(SECOND * 5, |world| {
+        world.nodes.iter().all(|node| !node.opened().is_empty())
+    });
 }

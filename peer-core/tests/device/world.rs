@@ -1,7 +1,9 @@
 //! Devices, a broker that relays, and the network between them.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use peer_core::PeerId;
 use peer_core::connection::SendError;
@@ -10,6 +12,7 @@ use peer_core::peer::{
     BrokerCommand, BrokerInput, Config, ConnectOptions, ConnectionHandle, Event, Input, InputError,
     Peer, PeerResources,
 };
+use peer_core::rtc::crypto::{Crypto as _, CryptoError, RustCrypto};
 use peer_core::rtc::dtls::Identity;
 use peer_core::rtc::{ice, session};
 use peer_core::serialization::Serialization;
@@ -44,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) pieces: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     /// What is to be said, as the outbox has room.
     pub(crate) queue: VecDeque<(ConnectionHandle, String)>,
+    /// Whether its source of randomness works.
+    pub(crate) is_random: Rc<Cell<bool>>,
     timeout: Option<Instant>,
     /// Its id, while its socket to the broker is open.
     online: Option<String>,
@@ -55,8 +60,14 @@ impl Node {
         let for_peer: &mut PeerResources<CONNS> = Box::leak(Box::default());
         let for_device: &'static mut DeviceResources<'static, Crypto, SESSIONS> =
             Box::leak(Box::default());
-        let mut crypto = crypto(seed);
-        let identity = Box::leak(Box::new(Identity::generate(&mut crypto).unwrap()));
+        let mut drawn = crypto(seed);
+        let identity = Box::leak(Box::new(Identity::generate(&mut drawn).unwrap()));
+        let is_random = Rc::new(Cell::new(true));
+        let works = Rc::clone(&is_random);
+        let crypto: Crypto = RustCrypto::new(Box::new(move |out| match works.get() {
+            true => drawn.random(out),
+            false => Err(CryptoError::Random),
+        }));
         let config = session::Config::new(ice::Role::Controlled);
         let mut device = Device::new(config, crypto, identity, for_device);
         let address = SocketAddr::from(([192, 0, 2, seed as u8], 5_000));
@@ -66,6 +77,7 @@ impl Node {
         Self {
             peer: Peer::new(config, for_peer),
             device,
+            is_random,
             address,
             events: Vec::new(),
             texts: Vec::new(),
@@ -182,14 +194,25 @@ impl World {
         }
     }
 
+    /// The same, once all are open at the broker.
+    pub(crate) fn online(seed: u64, nodes: Vec<Node>) -> Self {
+        let mut world = Self::new(seed, nodes);
+        world.all_open();
+        world
+    }
+
+    fn all_open(&mut self) {
+        self.until(SECOND, |world| {
+            world.nodes.iter().all(|node| node.has(Event::Open))
+        });
+    }
+
     /// Two devices, and the connection that the first has with the second, at both ends.
     pub(crate) fn pair(seed: u64, path: Path, reliable: bool) -> (Self, [ConnectionHandle; 2]) {
         let nodes = vec![Node::new::<2, 2>(1, "one"), Node::new::<2, 2>(2, "two")];
         let mut world = Self::new(seed, nodes);
         world.path = path;
-        world.until(SECOND, |world| {
-            world.nodes.iter().all(|node| node.has(Event::Open))
-        });
+        world.all_open();
         let handle = world.nodes[0].connect(world.now, "two", reliable);
         world.until(SECOND * 25, |world| {
             world.nodes.iter().all(|node| !node.opened().is_empty())

@@ -96,6 +96,23 @@ pub struct Agent<'m> {
     pub(super) answers: Deque<Answer, ANSWERS_MAX>,
 }
 
+/// What is random in an agent.
+pub(in crate::rtc) struct Drawn {
+    tie_breaker: u64,
+    local: credentials::Local,
+}
+
+impl Drawn {
+    pub(in crate::rtc) fn draw<C: Crypto>(crypto: &mut C) -> Result<Self, CryptoError> {
+        let mut tie_breaker = [0; 8];
+        crypto.random(&mut tie_breaker)?;
+        Ok(Self {
+            tie_breaker: u64::from_be_bytes(tie_breaker),
+            local: credentials::Local::draw(crypto)?,
+        })
+    }
+}
+
 impl<'m> Agent<'m> {
     /// Returns an agent with credentials of its own, which are drawn, as is its tie-breaker.
     ///
@@ -108,21 +125,31 @@ impl<'m> Agent<'m> {
         now: Instant,
         crypto: &mut C,
         config: Config,
-        mut memory: Memory<'m>,
+        memory: Memory<'m>,
         servers: &'m [Server<'m>],
     ) -> Result<Self, CryptoError> {
+        let drawn = Drawn::draw(crypto)?;
+        Ok(Self::with(now, drawn, config, memory, servers))
+    }
+
+    /// The same, of what was drawn before: nothing fails once memory is taken.
+    pub(in crate::rtc) fn with(
+        now: Instant,
+        drawn: Drawn,
+        config: Config,
+        mut memory: Memory<'m>,
+        servers: &'m [Server<'m>],
+    ) -> Self {
         memory.clear();
-        let mut tie_breaker = [0; 8];
-        crypto.random(&mut tie_breaker)?;
-        Ok(Self {
+        Self {
             config,
             role: if config.lite {
                 Role::Controlled
             } else {
                 config.role
             },
-            tie_breaker: u64::from_be_bytes(tie_breaker),
-            local: credentials::Local::draw(crypto)?,
+            tie_breaker: drawn.tie_breaker,
+            local: drawn.local,
             remote: None,
             memory,
             servers,
@@ -148,7 +175,7 @@ impl<'m> Agent<'m> {
             allowed: 0,
             spent: 0,
             answers: Deque::new(),
-        })
+        }
     }
 
     /// Returns our ufrag, for our description.

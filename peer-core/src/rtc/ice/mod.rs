@@ -133,6 +133,7 @@ pub mod turn;
 use core::fmt;
 use core::net::SocketAddr;
 
+pub(in crate::rtc) use agent::Drawn;
 pub use agent::{Agent, ServersKnown, TooManyAddresses};
 pub use answers::ANSWERS_MAX;
 pub use candidate::{Candidate, CandidateKind, Line, Refused};

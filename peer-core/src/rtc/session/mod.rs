@@ -131,6 +131,8 @@ pub use channel::{Kind, Outgoing, Piece, Received};
 pub use end::{Closed, Event};
 pub use error::{Failure, OpenError, RemoteError, SendError, ServersError};
 pub use resources::{DetachedSctp, Memory, Place, Resources, SctpMemory, Spot};
+#[cfg(feature = "device")]
+pub(crate) use state::Drawn;
 pub use state::Session;
 
 #[cfg(doc)]

@@ -81,6 +81,21 @@ pub struct Session<'m, 'd, C: Crypto> {
     pub(super) end: End,
 }
 
+/// What is random in a session, but for DTLS.
+pub(crate) struct Drawn {
+    random: [u8; 8],
+    ice: ice::Drawn,
+}
+
+impl Drawn {
+    pub(crate) fn draw<C: Crypto>(crypto: &mut C) -> Result<Self, CryptoError> {
+        let mut random = [0; 8];
+        crypto.random(&mut random)?;
+        let ice = ice::Drawn::draw(crypto)?;
+        Ok(Self { random, ice })
+    }
+}
+
 impl<'m, C: Crypto> Session<'m, 'm, C> {
     /// Returns a session with ICE credentials of its own. What is random in it is drawn here, but
     /// for DTLS's.
@@ -98,11 +113,21 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
         memory: Memory<'m>,
         servers: &'m [Server<'m>],
     ) -> Result<Self, CryptoError> {
-        let mut random = [0; 8];
-        crypto.random(&mut random)?;
-        Ok(Self {
+        let drawn = Drawn::draw(crypto)?;
+        Ok(Self::with(now, drawn, config, memory, servers))
+    }
+
+    /// The same, of what was drawn before: nothing fails once memory is taken.
+    pub(crate) fn with(
+        now: Instant,
+        drawn: Drawn,
+        config: Config,
+        memory: Memory<'m>,
+        servers: &'m [Server<'m>],
+    ) -> Self {
+        Self {
             config,
-            ice: Agent::new(now, crypto, config.ice, memory.ice, servers)?,
+            ice: Agent::with(now, drawn.ice, config.ice, memory.ice, servers),
             secure: Secure::Unborn(Some(memory.dtls)),
             transport: Transport::Unborn(memory.sctp),
             remote: None,
@@ -112,7 +137,7 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
             within: Within::Nothing,
             established: false,
             sends_unordered: false,
-            random,
+            random: drawn.random,
             may_relay: config.may_relay || may_relay(servers),
             path: None,
             silent: false,
@@ -120,7 +145,7 @@ impl<'m, C: Crypto> Session<'m, 'm, C> {
             shut: Shut::No,
             untold: Deque::new(),
             end: End::No,
-        })
+        }
     }
 }
 
